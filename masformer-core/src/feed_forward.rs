@@ -1,0 +1,133 @@
+//! The feed-forward half of a transformer block.
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{Dropout, DropoutConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig},
+    prelude::*,
+    tensor::activation::gelu,
+};
+
+use crate::trace::{NeuronProbe, Trace};
+
+/// What a block knows of its tokens besides their hidden states.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Token ids `[B, T]`.
+    pub ids: Tensor<2, Int>,
+    /// Padding `[B, T]`, true where a position is padding; `None` where there is none.
+    pub padding: Option<Tensor<2, Bool>>,
+}
+
+/// The feed-forward half of a block, residual connection and normalisation included: experts own
+/// their output normalisation (`MoEBERT`, arXiv 2204.07675), so the block cannot.
+pub trait FeedForward: Module {
+    /// Maps hidden states to hidden states.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[B, T, D]`
+    /// - output: `[B, T, D]`
+    fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3>;
+}
+
+/// Configuration of a dense feed-forward layer with post-normalisation.
+#[derive(Config, Debug)]
+pub struct MlpConfig {
+    /// Hidden width `D`.
+    pub hidden: usize,
+    /// Feed-forward width `F`.
+    pub width: usize,
+    /// Probability of dropping an output element in training.
+    #[config(default = 0.1)]
+    pub dropout: f64,
+    /// Added to the variance in the layer normalisation.
+    #[config(default = 1e-12)]
+    pub norm_epsilon: f64,
+    /// How the weights start.
+    #[config(default = "Initializer::Normal { mean: 0.0, std: 0.02 }")]
+    pub initializer: Initializer,
+}
+
+/// `LN(dropout(W2 gelu(W1 a + b1) + b2) + a)`, the feed-forward layer of BERT (arXiv 1810.04805).
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// `W1`, stored `[D, F]`, and `b1`.
+    pub inner: Linear,
+    /// `W2`, stored `[F, D]`, and `b2`.
+    pub outer: Linear,
+    /// Normalisation after the residual connection.
+    pub norm: LayerNorm,
+    /// Dropout before the residual connection.
+    pub dropout: Dropout,
+}
+
+impl MlpConfig {
+    /// Makes the layer on a device.
+    pub fn init(&self, device: &Device) -> Mlp {
+        let linear = |from, to| {
+            let linear = LinearConfig::new(from, to).with_initializer(self.initializer.clone());
+            zero_bias(linear.init(device))
+        };
+        Mlp {
+            inner: linear(self.hidden, self.width),
+            outer: linear(self.width, self.hidden),
+            norm: LayerNormConfig::new(self.hidden)
+                .with_epsilon(self.norm_epsilon)
+                .init(device),
+            dropout: DropoutConfig::new(self.dropout).init(),
+        }
+    }
+}
+
+/// BERT and GPT start every bias at zero; Burn would draw it like the weight.
+pub fn zero_bias(mut linear: Linear) -> Linear {
+    linear.bias = linear.bias.map(|bias| bias.map(|value| value.zeros_like()));
+    linear
+}
+
+impl Mlp {
+    /// The layer on a flat list of tokens.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[N, D]`
+    /// - output: `[N, D]`
+    pub fn forward_tokens(&self, input: Tensor<2>) -> Tensor<2> {
+        let hidden = gelu(self.inner.forward(input.clone()));
+        let output = self.dropout.forward(self.outer.forward(hidden));
+        self.norm.forward(output + input)
+    }
+
+    fn forward_probed(&self, input: Tensor<3>) -> (Tensor<3>, NeuronProbe) {
+        let pre = self.inner.forward(input.clone());
+        let (probed, pre_leaf) = NeuronProbe::leaf(&pre);
+        let (hidden, hidden_leaf) = NeuronProbe::leaf(&gelu(probed));
+        let without_bias = match &self.inner.bias {
+            Some(bias) => pre.inner() - bias.val().inner().unsqueeze(),
+            None => pre.inner(),
+        };
+        let probe = NeuronProbe::new(
+            without_bias,
+            hidden.clone().inner(),
+            pre_leaf,
+            hidden_leaf,
+        );
+        let output = self.dropout.forward(self.outer.forward(hidden));
+        (self.norm.forward(output + input), probe)
+    }
+}
+
+impl FeedForward for Mlp {
+    fn forward(&self, input: Tensor<3>, _tokens: &Tokens, trace: &mut Trace) -> Tensor<3> {
+        if trace.keep().probes {
+            let (output, probe) = self.forward_probed(input);
+            trace.probes.push(probe);
+            output
+        } else {
+            let shape = input.dims();
+            let flat = input.flatten::<2>(0, 1);
+            self.forward_tokens(flat).reshape(shape)
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Attention spans, transformer blocks and what a forward pass may keep on its way.
+//!
+//! Shapes use one legend throughout Kiln: `B` batch, `T` tokens, `D` hidden, `H` heads, `E` experts,
+//! `F` feed-forward width, `L` layers, `V` vocabulary, `C` classes. Boolean masks follow Burn:
+//! `true` is masked out.
+
+pub mod attention;
+pub mod block;
+pub mod feed_forward;
+pub mod span;
+pub mod trace;
+
+pub use attention::{SpanAttention, SpanAttentionConfig};
+pub use block::{TransformerBlock, TransformerBlockConfig};
+pub use feed_forward::{FeedForward, Mlp, MlpConfig, Tokens};
+pub use span::{Span, SpanError};
+pub use trace::{Keep, NeuronProbe, RouteTrace, Trace};
