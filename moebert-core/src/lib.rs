@@ -1,1 +1,7 @@
 //! moebert-core
+
+pub mod expert_files;
+pub mod file;
+pub mod importance;
+pub mod partition;
+mod tensor_file;
