@@ -8,5 +8,10 @@
 pub mod bert;
 pub mod dispatch;
 pub mod expert;
+pub mod expert_files;
+pub mod file;
 pub mod heads;
+pub mod importance;
+pub mod partition;
 pub mod router;
+mod tensor_file;
