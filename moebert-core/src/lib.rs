@@ -9,4 +9,5 @@ pub mod bert;
 pub mod dispatch;
 pub mod expert;
 pub mod heads;
+pub mod pretrained;
 pub mod router;
