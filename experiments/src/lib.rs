@@ -1,1 +1,4 @@
-//! e
+//! The `kiln` program: recipes, data, runs and reports.
+
+pub mod data;
+pub mod metric;
