@@ -2,7 +2,7 @@
 
 use burn::{
     config::Config,
-    module::{Ignored, Module},
+    module::Module,
     nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig},
     prelude::*,
     tensor::assert_shape,
@@ -44,7 +44,8 @@ pub struct SpanAttention {
     /// Dropout of the attention weights.
     pub dropout: Dropout,
     heads: usize,
-    span: Ignored<Span>,
+    #[module(skip)]
+    span: Span,
 }
 
 impl SpanAttentionConfig {
@@ -72,7 +73,7 @@ impl SpanAttentionConfig {
             output: linear(),
             dropout: DropoutConfig::new(self.dropout).init(),
             heads: self.heads,
-            span: Ignored(self.span),
+            span: self.span,
         }
     }
 }
@@ -80,7 +81,7 @@ impl SpanAttentionConfig {
 impl SpanAttention {
     /// The positions that a query attends to.
     pub fn span(&self) -> Span {
-        *self.span
+        self.span
     }
 
     /// Attends; the residual connection and normalisation are the block's.
@@ -110,12 +111,10 @@ impl SpanAttention {
                 .swap_dims(1, 2)
         };
         let (query, key, value) = (split(&self.query), split(&self.key), split(&self.value));
-        let context = match *self.span {
+        let context = match self.span {
             Span::Full => full::attend(query, key, value, padding, &self.dropout),
         };
-        let context = context
-            .swap_dims(1, 2)
-            .reshape([batch * length, hidden]);
+        let context = context.swap_dims(1, 2).reshape([batch * length, hidden]);
         self.output
             .forward(context)
             .reshape([batch, length, hidden])

@@ -62,7 +62,9 @@ impl<F: FeedForward> TransformerBlock<F> {
     /// - input: `[B, T, D]`
     /// - output: `[B, T, D]`
     pub fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3> {
-        let attended = self.attention.forward(input.clone(), tokens.padding.as_ref());
+        let attended = self
+            .attention
+            .forward(input.clone(), tokens.padding.as_ref());
         let attended = self.dropout.forward(attended);
         let attended = self.attention_norm.forward(attended + input);
         let output = self.feed_forward.forward(attended, tokens, trace);

@@ -107,12 +107,7 @@ impl Mlp {
             Some(bias) => pre.inner() - bias.val().inner().unsqueeze(),
             None => pre.inner(),
         };
-        let probe = NeuronProbe::new(
-            without_bias,
-            hidden.clone().inner(),
-            pre_leaf,
-            hidden_leaf,
-        );
+        let probe = NeuronProbe::new(without_bias, hidden.clone().inner(), pre_leaf, hidden_leaf);
         let output = self.dropout.forward(self.outer.forward(hidden));
         (self.norm.forward(output + input), probe)
     }

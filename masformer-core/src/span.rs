@@ -66,6 +66,9 @@ mod tests {
     #[test]
     fn unknown_text_names_itself_and_the_choices() {
         let error = "diagonal".parse::<Span>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown span `diagonal`: expected `full`");
+        assert_eq!(
+            error.to_string(),
+            "unknown span `diagonal`: expected `full`"
+        );
     }
 }

@@ -1,1 +1,12 @@
-//! moebert-core
+//! BERT whose feed-forward layers may be split, by importance, into experts (`MoEBERT`, arXiv
+//! 2204.07675).
+//!
+//! Shapes use one legend throughout Kiln: `B` batch, `T` tokens, `N = B * T`, `D` hidden, `H` heads,
+//! `E` experts, `F` feed-forward width, `L` layers, `V` vocabulary, `C` classes. Boolean masks
+//! follow Burn: `true` is masked out.
+
+pub mod bert;
+pub mod dispatch;
+pub mod expert;
+pub mod heads;
+pub mod router;

@@ -1,0 +1,269 @@
+//! Expert layers: feed-forward layers of which each token passes one.
+
+use burn::{module::Module, prelude::*};
+use masformer_core::{FeedForward, Mlp, RouteTrace, Tokens, Trace};
+
+use crate::{dispatch::Assignment, router::Router};
+
+/// A feed-forward layer split into experts.
+///
+/// An expert is a narrower [`Mlp`], `LN_e(dropout(W2_e gelu(W1_e a + b1_e) + b2_e) + a)`: it carries
+/// residual connection and normalisation of its own (`MoEBERT`, section 3.3).
+#[derive(Module, Debug)]
+pub struct ExpertLayer {
+    /// `E` experts.
+    pub experts: Vec<Mlp>,
+    /// Chooses the expert of each token.
+    pub router: Router,
+}
+
+impl FeedForward for ExpertLayer {
+    fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3> {
+        let [batch, length, hidden] = input.dims();
+        let keeps_routes = trace.keep().routes;
+        let routing = self.router.route(&input, tokens, keeps_routes);
+        if keeps_routes {
+            trace.routes.push(RouteTrace {
+                load: load(
+                    &routing.experts,
+                    self.experts.len(),
+                    tokens.padding.as_ref(),
+                ),
+                balance_loss: routing.balance_loss,
+            });
+        }
+        let rows = input.reshape([batch * length, hidden]);
+        let assignment = Assignment::new(&routing.experts, self.experts.len(), &rows.device());
+        let output = assignment.apply(rows, |expert, rows| {
+            self.experts[expert].forward_tokens(rows)
+        });
+        let output = match routing.scale {
+            Some(scale) => output * scale,
+            None => output,
+        };
+        output.reshape([batch, length, hidden])
+    }
+}
+
+/// How many real tokens went to each expert.
+fn load(routed: &[usize], experts: usize, padding: Option<&Tensor<2, Bool>>) -> Vec<usize> {
+    let mut load = vec![0; experts];
+    match padding {
+        None => routed.iter().for_each(|&expert| load[expert] += 1),
+        Some(padding) => {
+            let padding = padding.to_data();
+            for (&expert, padded) in routed.iter().zip(padding.iter::<bool>()) {
+                load[expert] += usize::from(!padded);
+            }
+        }
+    }
+    load
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+    use masformer_core::{Keep, MlpConfig};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::router::{GateScale, HashRouter, RouterConfig, RouterKind, RouterShape};
+
+    const HIDDEN: usize = 6;
+
+    /// The definition that grouped dispatch must equal: every expert works on every token, and a mask
+    /// keeps the one that the token was routed to.
+    fn masked(layer: &ExpertLayer, input: Tensor<3>, tokens: &Tokens) -> Tensor<3> {
+        let [batch, length, hidden] = input.dims();
+        let routing = layer.router.route(&input, tokens, false);
+        let rows = input.reshape([batch * length, hidden]);
+        let mut output = rows.zeros_like();
+        for (index, expert) in layer.experts.iter().enumerate() {
+            let mask: Vec<f32> = routing
+                .experts
+                .iter()
+                .map(|&chosen| f32::from(chosen == index))
+                .collect();
+            let mask = Tensor::<1>::from_data(mask.as_slice(), &rows.device());
+            output = output + expert.forward_tokens(rows.clone()) * mask.unsqueeze_dim::<2>(1);
+        }
+        if let Some(scale) = routing.scale {
+            output = output * scale;
+        }
+        output.reshape([batch, length, hidden])
+    }
+
+    fn layer(router: Router, experts: usize, device: &Device) -> ExpertLayer {
+        let config = MlpConfig::new(HIDDEN, 5)
+            .with_dropout(0.0)
+            .with_initializer(burn::nn::Initializer::Normal {
+                mean: 0.0,
+                std: 0.5,
+            });
+        ExpertLayer {
+            experts: (0..experts).map(|_| config.init(device)).collect(),
+            router,
+        }
+    }
+
+    fn close(left: Tensor<3>, right: Tensor<3>) -> bool {
+        (left - right).abs().max().into_scalar::<f32>() < 1e-5
+    }
+
+    /// Gradients of the input and of every parameter of the layer, flattened, missing ones as zeros.
+    fn gradients(layer: &ExpertLayer, input: &Tensor<3>, output: Tensor<3>) -> Vec<f32> {
+        let weights = Tensor::<3>::random(
+            output.dims(),
+            Distribution::Normal(0.0, 1.0),
+            &output.device().inner(),
+        );
+        let gradients = (output * Tensor::from_inner(weights)).sum().backward();
+        let mut values: Vec<f32> = vec![];
+        let mut push = |gradient: Option<TensorData>, count: usize| match gradient {
+            Some(data) => values.extend(data.iter::<f32>()),
+            None => values.extend(std::iter::repeat_n(0.0, count)),
+        };
+        push(
+            input.grad(&gradients).map(Tensor::into_data),
+            input.shape().num_elements(),
+        );
+        for expert in &layer.experts {
+            for linear in [&expert.inner, &expert.outer] {
+                let weight = linear.weight.val();
+                push(
+                    weight.grad(&gradients).map(Tensor::into_data),
+                    weight.shape().num_elements(),
+                );
+                let bias = linear.bias.as_ref().unwrap().val();
+                push(
+                    bias.grad(&gradients).map(Tensor::into_data),
+                    bias.shape().num_elements(),
+                );
+            }
+            let gamma = expert.norm.gamma.val();
+            push(gamma.grad(&gradients).map(Tensor::into_data), HIDDEN);
+        }
+        if let Some(gate) = layer.router.gate() {
+            let weight = gate.weight.val();
+            push(
+                weight.grad(&gradients).map(Tensor::into_data),
+                weight.shape().num_elements(),
+            );
+        }
+        values
+    }
+
+    fn assert_grouped_equals_masked(layer: &ExpertLayer, input: Tensor<3>, tokens: &Tokens) {
+        let device = input.device();
+        let input = input.detach().require_grad();
+        let run = |output: Tensor<3>| {
+            device.clone().inner().seed(11);
+            (output.clone().inner(), gradients(layer, &input, output))
+        };
+        let (grouped, grouped_gradients) =
+            run(layer.forward(input.clone(), tokens, &mut Trace::nothing()));
+        let (masked, masked_gradients) = run(masked(layer, input.clone(), tokens));
+        assert!(close(grouped, masked));
+        assert_eq!(grouped_gradients.len(), masked_gradients.len());
+        for (grouped, masked) in grouped_gradients.iter().zip(&masked_gradients) {
+            let tolerance = 1e-5 * masked.abs().max(1.0);
+            assert!(
+                (grouped - masked).abs() < tolerance,
+                "{grouped} != {masked}"
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn grouped_dispatch_equals_the_masked_definition(
+            routing in prop::collection::vec(0_usize..4, 1..24),
+            seed in any::<u64>(),
+        ) {
+            // Four of six experts at most have tokens: empty experts are in every case.
+            let device = Device::default().autodiff();
+            device.seed(seed);
+            let tokens = Tokens {
+                ids: Tensor::<1, Int>::arange(0..routing.len() as i64, &device).unsqueeze(),
+                padding: None,
+            };
+            let router = Router::Hash(HashRouter::new(&routing, &device));
+            let layer = layer(router, 6, &device);
+            let shape = [1, routing.len(), HIDDEN];
+            let input = Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device);
+            assert_grouped_equals_masked(&layer, input, &tokens);
+        }
+    }
+
+    #[test]
+    fn gates_have_the_same_gradients_grouped_and_masked() {
+        let device = Device::default().autodiff();
+        device.seed(5);
+        for kind in [RouterKind::GateToken, RouterKind::GateSentence] {
+            for gate_scale in [GateScale::Unit, GateScale::Probability] {
+                let config = RouterConfig {
+                    kind,
+                    gate_scale,
+                    seed: 1,
+                };
+                let shape = RouterShape {
+                    experts: 3,
+                    hidden: HIDDEN,
+                    vocabulary: 4,
+                    layer: 0,
+                    token_counts: None,
+                };
+                let layer = layer(config.init(shape, &device).unwrap(), 3, &device);
+                let tokens = Tokens {
+                    ids: Tensor::zeros([3, 4], &device),
+                    padding: None,
+                };
+                let input = Tensor::random([3, 4, HIDDEN], Distribution::Normal(0.0, 1.0), &device);
+                assert_grouped_equals_masked(&layer, input, &tokens);
+            }
+        }
+    }
+
+    #[test]
+    fn output_does_not_depend_on_the_rest_of_the_batch() {
+        let device = Device::default();
+        let layer = layer(
+            Router::Hash(HashRouter::new(&[0, 1, 2, 1], &device)),
+            3,
+            &device,
+        );
+        let input = Tensor::random([3, 4, HIDDEN], Distribution::Normal(0.0, 1.0), &device);
+        let ids = Tensor::<2, Int>::from_data([[0, 1, 2, 3], [3, 3, 3, 3], [2, 0, 1, 0]], &device);
+        let forward = |input, ids| {
+            let tokens = Tokens { ids, padding: None };
+            layer.forward(input, &tokens, &mut Trace::nothing())
+        };
+        let together = forward(input.clone(), ids.clone());
+        for row in 0..3 {
+            let alone = forward(
+                input.clone().slice([row..=row]),
+                ids.clone().slice([row..=row]),
+            );
+            assert!(close(together.clone().slice([row..=row]), alone));
+        }
+    }
+
+    #[test]
+    fn load_counts_real_tokens() {
+        let device = Device::default();
+        let layer = layer(Router::Hash(HashRouter::new(&[1, 0], &device)), 3, &device);
+        let tokens = Tokens {
+            ids: Tensor::from_data([[0, 1, 1]], &device),
+            padding: Some(Tensor::from_data([[false, false, true]], &device)),
+        };
+        let mut trace = Trace::new(Keep {
+            routes: true,
+            ..Keep::default()
+        });
+        layer.forward(Tensor::ones([1, 3, HIDDEN], &device), &tokens, &mut trace);
+        assert_eq!(trace.routes[0].load, [1, 1, 0]);
+        assert!(trace.balance_loss().is_none());
+    }
+}

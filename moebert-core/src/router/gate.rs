@@ -1,0 +1,258 @@
+//! Learned gates: the expert with the highest probability, for a token or for a sequence.
+
+use burn::{
+    module::Module,
+    nn::{Initializer, Linear, LinearConfig},
+    prelude::*,
+    tensor::activation::softmax,
+};
+use masformer_core::Tokens;
+use serde::{Deserialize, Serialize};
+
+use super::{RouterShape, Routing};
+
+/// What a gate decides for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateLevel {
+    /// One expert for each token.
+    Token,
+    /// One expert for each sequence, from the mean of its tokens that are not padding.
+    Sentence,
+}
+
+/// How the probability `p` of the chosen expert acts on its output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateScale {
+    /// By its gradient alone: the factor is `p / p`, the divisor taken as a constant, so outputs are
+    /// those of the expert and the starting point is unchanged.
+    #[default]
+    Unit,
+    /// As published: the output, residual connection and normalisation included, is multiplied by
+    /// `p`, which scales the starting point by about `1 / E`.
+    Probability,
+}
+
+impl GateScale {
+    /// The text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Probability => "probability",
+        }
+    }
+}
+
+/// A linear gate without bias, `p = softmax(a Wg)` (`MoEBERT`, section 3.2).
+#[derive(Module, Debug)]
+pub struct GateRouter {
+    /// `Wg`, stored `[D, E]`.
+    pub linear: Linear,
+    #[module(skip)]
+    level: GateLevel,
+    #[module(skip)]
+    scale: GateScale,
+}
+
+impl GateRouter {
+    pub(super) fn new(
+        level: GateLevel,
+        scale: GateScale,
+        shape: RouterShape<'_>,
+        device: &Device,
+    ) -> Self {
+        let initializer = Initializer::Normal {
+            mean: 0.0,
+            std: 0.02,
+        };
+        Self {
+            linear: LinearConfig::new(shape.hidden, shape.experts)
+                .with_bias(false)
+                .with_initializer(initializer)
+                .init(device),
+            level,
+            scale,
+        }
+    }
+
+    pub(super) fn route(&self, input: &Tensor<3>, tokens: &Tokens, balance: bool) -> Routing {
+        let [batch, length, hidden] = input.dims();
+        let real = tokens.padding.as_ref().map(|padding| {
+            let real: Tensor<2> = padding.clone().bool_not().float();
+            real
+        });
+        let (units, weight) = match self.level {
+            GateLevel::Token => (
+                input.clone().reshape([batch * length, hidden]),
+                real.map(|real| real.reshape([batch * length, 1])),
+            ),
+            GateLevel::Sentence => (sentence_mean(input, real), None),
+        };
+        let probabilities = softmax(self.linear.forward(units), 1);
+        let chosen = probabilities.clone().argmax(1);
+        let probability = probabilities.clone().gather(1, chosen.clone());
+        let balance_loss = balance.then(|| balance_loss(probabilities, &chosen, weight));
+        let scale = match self.scale {
+            GateScale::Unit if !input.device().is_autodiff() => None,
+            GateScale::Unit => Some(probability.clone() / probability.detach()),
+            GateScale::Probability => Some(probability),
+        };
+        let experts: Vec<usize> = chosen
+            .into_data()
+            .iter::<i64>()
+            .map(|expert| expert as usize)
+            .collect();
+        match self.level {
+            GateLevel::Token => Routing {
+                experts,
+                scale,
+                balance_loss,
+            },
+            GateLevel::Sentence => Routing {
+                experts: experts
+                    .into_iter()
+                    .flat_map(|expert| std::iter::repeat_n(expert, length))
+                    .collect(),
+                scale: scale
+                    .map(|scale| scale.expand([batch, length]).reshape([batch * length, 1])),
+                balance_loss,
+            },
+        }
+    }
+}
+
+/// Mean of the tokens of each sequence that are not padding.
+///
+/// # Shapes
+///
+/// - input: `[B, T, D]`; real: `[B, T]`, 1 for a token and 0 for padding
+/// - output: `[B, D]`
+fn sentence_mean(input: &Tensor<3>, real: Option<Tensor<2>>) -> Tensor<2> {
+    match real {
+        None => input.clone().mean_dim(1).squeeze_dim(1),
+        Some(real) => {
+            let count = real.clone().sum_dim(1).clamp_min(1.0);
+            let sum = (input.clone() * real.unsqueeze_dim(2)).sum_dim(1);
+            sum.squeeze_dim::<2>(1) / count
+        }
+    }
+}
+
+/// `E * sum_e P_e f_e`: `P` the mean probability and `f` the share of units routed to expert `e`
+/// (Switch Transformers, arXiv 2101.03961, equation 4). It is 1 for a perfect balance.
+///
+/// # Shapes
+///
+/// - probabilities: `[N, E]`; chosen: `[N, 1]`
+/// - weight: `[N, 1]`, 0 for units that do not count
+fn balance_loss(
+    probabilities: Tensor<2>,
+    chosen: &Tensor<2, Int>,
+    weight: Option<Tensor<2>>,
+) -> Tensor<1> {
+    let [units, experts] = probabilities.dims();
+    let routed = chosen
+        .clone()
+        .squeeze_dim::<1>(1)
+        .one_hot::<2>(experts)
+        .float();
+    let weight = match weight {
+        Some(weight) => weight.clone() / weight.sum().clamp_min(1.0).unsqueeze(),
+        None => Tensor::ones([units, 1], &probabilities.device()) / units as f64,
+    };
+    let mean_probability = (probabilities * weight.clone()).sum_dim(0);
+    let share = (routed * weight).sum_dim(0);
+    (mean_probability * share).sum() * experts as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(level: GateLevel, scale: GateScale, device: &Device) -> GateRouter {
+        let shape = RouterShape {
+            experts: 3,
+            hidden: 4,
+            vocabulary: 10,
+            layer: 0,
+            token_counts: None,
+        };
+        GateRouter::new(level, scale, shape, device)
+    }
+
+    fn random_input(device: &Device) -> (Tensor<3>, Tokens) {
+        let distribution = burn::tensor::Distribution::Normal(0.0, 30.0);
+        let input = Tensor::random([2, 5, 4], distribution, device);
+        let tokens = Tokens {
+            ids: Tensor::zeros([2, 5], device),
+            padding: Some(Tensor::from_data(
+                [[false, false, true, true, true], [false; 5]],
+                device,
+            )),
+        };
+        (input, tokens)
+    }
+
+    #[test]
+    fn unit_scale_is_one_and_still_teaches_the_gate() {
+        let device = Device::default().autodiff();
+        let (input, tokens) = random_input(&device);
+        let gate = gate(GateLevel::Token, GateScale::Unit, &device);
+        let scale = gate.route(&input, &tokens, false).scale.unwrap();
+        let values = scale.clone().inner().into_data();
+        assert!(
+            values
+                .iter::<f32>()
+                .all(|factor| (factor - 1.0).abs() < 1e-6)
+        );
+        let weighted = scale * Tensor::<2>::from_data([[1.0], [-2.0]], &device).repeat_dim(0, 5);
+        let gradients = weighted.sum().backward();
+        let gradient = gate.linear.weight.val().grad(&gradients).unwrap();
+        assert!(gradient.abs().max().into_scalar::<f32>() > 0.0);
+    }
+
+    #[test]
+    fn probability_scale_is_the_highest_probability_at_every_batch_size() {
+        let device = Device::default();
+        let (input, tokens) = random_input(&device);
+        for level in [GateLevel::Token, GateLevel::Sentence] {
+            let gate = gate(level, GateScale::Probability, &device);
+            let both = gate.route(&input, &tokens, false).scale.unwrap();
+            let first = Tokens {
+                ids: tokens.ids.clone().slice([0..1]),
+                padding: tokens.padding.clone().map(|padding| padding.slice([0..1])),
+            };
+            let alone = gate.route(&input.clone().slice([0..1]), &first, false);
+            let alone = alone.scale.unwrap();
+            let difference = (both.slice([0..5]) - alone.clone()).abs().max();
+            assert!(difference.into_scalar::<f32>() < 1e-6);
+            assert!(alone.min().into_scalar::<f32>() > 1.0 / 3.0);
+        }
+    }
+
+    #[test]
+    fn a_sentence_goes_to_one_expert_whatever_its_padding_holds() {
+        let device = Device::default();
+        let (input, tokens) = random_input(&device);
+        let gate = gate(GateLevel::Sentence, GateScale::Unit, &device);
+        let experts = gate.route(&input, &tokens, false).experts;
+        assert!(experts[..5].iter().all(|expert| *expert == experts[0]));
+        let noise = Tensor::ones([1, 3, 4], &device) * 1e3;
+        let changed = input.slice_assign([0..1, 2..5, 0..4], noise);
+        assert_eq!(gate.route(&changed, &tokens, false).experts[0], experts[0]);
+    }
+
+    #[test]
+    fn balance_loss_is_one_when_balanced_and_counts_real_tokens_only() {
+        let device = Device::default();
+        let even = Tensor::<2>::from_data([[0.5, 0.5], [0.5, 0.5]], &device);
+        let chosen = Tensor::<2, Int>::from_data([[0], [1]], &device);
+        let loss = balance_loss(even.clone(), &chosen, None).into_scalar::<f32>();
+        assert!((loss - 1.0).abs() < 1e-6);
+        // With the second token out, P = (0.9, 0.1), f = (1, 0): 2 * 0.9.
+        let skewed = Tensor::<2>::from_data([[0.9, 0.1], [0.2, 0.8]], &device);
+        let weight = Tensor::<2>::from_data([[1.0], [0.0]], &device);
+        let loss = balance_loss(skewed, &chosen, Some(weight)).into_scalar::<f32>();
+        assert!((loss - 1.8).abs() < 1e-6);
+    }
+}
