@@ -32,9 +32,10 @@ pub struct AdaptArgs {
     #[arg(long, default_value = "hash-random")]
     router: RouterKind,
     /// A gate's factor on the output: unit (leaves the starting point as it is) or probability
-    #[arg(long, default_value = "unit")]
+    #[arg(long, default_value = "unit", value_parser = gate_scale)]
     gate_scale: GateScale,
-    /// Text whose tokens are counted for hash-balance: a folder with a GLUE task's files, with --task
+    /// Text whose tokens are counted for hash-balance: a folder with a GLUE task's files, with
+    /// --task
     #[arg(long, value_name = "DIR", requires = "task")]
     data: Option<PathBuf>,
     /// The task that --data holds
@@ -46,6 +47,14 @@ pub struct AdaptArgs {
     /// The folder of the expert model
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
+}
+
+fn gate_scale(text: &str) -> Result<GateScale, &'static str> {
+    let known = [GateScale::Unit, GateScale::Probability];
+    known
+        .into_iter()
+        .find(|scale| scale.name() == text)
+        .ok_or("expected unit or probability")
 }
 
 /// Adapts the model and saves it.

@@ -12,7 +12,8 @@ use crate::run::{RunOptions, Ui};
 
 /// Run a recipe: fine-tune, score neurons, cut into experts, distil, measure
 ///
-/// Every stage's result is kept in the run folder; give the same command again after a stop, and it goes on.
+/// Every stage's result is kept in the run folder; give the same command again after a stop, and it
+/// goes on.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// A recipe file, or the name of one that ships: quickstart, sst2, cola, mnli, squad
@@ -38,9 +39,14 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> Result<(), Error> {
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
     let options = RunOptions {
-        out: args.out.unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name)),
+        out: args
+            .out
+            .unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name)),
         device: backend::open(args.device.as_deref())?,
-        device_name: args.device.or(backend::default_name().map(str::to_owned)).unwrap_or_default(),
+        device_name: args
+            .device
+            .or(backend::default_name().map(str::to_owned))
+            .unwrap_or_default(),
         ui: args.ui,
         stop: Stop::on_signals()?,
     };

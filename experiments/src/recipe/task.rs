@@ -13,7 +13,8 @@ use crate::nearest::hint;
 pub enum Task {
     /// One of the nine GLUE tasks, by its name: `cola`, `sst2`, `mrpc`, ...
     Glue(GlueTask),
-    /// Span question answering: `squad` (1.1) or `squad2` (2.0, with questions that have no answer).
+    /// Span question answering: `squad` (1.1) or `squad2` (2.0, with questions that have no
+    /// answer).
     Squad(SquadVersion),
     /// The language-understanding task that kiln makes itself, `synthetic`.
     Synthetic,
@@ -58,13 +59,18 @@ impl FromStr for Task {
 
     fn from_str(name: &str) -> Result<Self, UnknownTask> {
         let found = TASKS.iter().find(|(known, _)| *known == name);
-        found.map(|(_, task)| *task).ok_or_else(|| UnknownTask { name: name.to_owned() })
+        found.map(|(_, task)| *task).ok_or_else(|| UnknownTask {
+            name: name.to_owned(),
+        })
     }
 }
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = TASKS.iter().find(|(_, task)| task == self).map_or("", |(name, _)| name);
+        let name = TASKS
+            .iter()
+            .find(|(_, task)| task == self)
+            .map_or("", |(name, _)| name);
         f.write_str(name)
     }
 }
@@ -78,7 +84,8 @@ impl Serialize for Task {
 impl<'de> Deserialize<'de> for Task {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        name.parse().map_err(|_| de::Error::unknown_variant(&name, &NAMES))
+        name.parse()
+            .map_err(|_| de::Error::unknown_variant(&name, &NAMES))
     }
 }
 
@@ -97,6 +104,9 @@ mod tests {
     #[test]
     fn an_unknown_task_names_the_nearest_one() {
         let error = "sst-2".parse::<Task>().expect_err("the name has no dash");
-        assert_eq!(error.to_string(), "unknown task `sst-2`; did you mean `sst2`?");
+        assert_eq!(
+            error.to_string(),
+            "unknown task `sst-2`; did you mean `sst2`?"
+        );
     }
 }
