@@ -2,12 +2,16 @@
 
 pub mod backend;
 pub mod cli;
-mod environment;
+pub mod data;
 pub mod error;
 pub mod interrupt;
-mod nearest;
+pub mod learner;
+pub mod metric;
 pub mod panics;
 pub mod recipe;
 pub mod record;
 pub mod run;
 pub mod table;
+
+mod environment;
+mod nearest;

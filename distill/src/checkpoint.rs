@@ -1,0 +1,326 @@
+//! Checkpoints that are either whole or not there.
+//!
+//! A checkpoint is a folder `epoch-N` with the model, the optimiser's state and the callbacks' states.
+//! It is written under a temporary name and renamed when everything is on disk, so a full disk or a
+//! kill leaves the one before it untouched. The learning rate follows from the epoch and teachers
+//! belong to callbacks; neither is saved.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use burn::{
+    lr_scheduler::LrSchedulerRecord,
+    optim::OptimizerRecord,
+    store::ModuleRecord,
+    train::{
+        Learner, LearnerModel, LearningCheckpointer,
+        checkpoint::{
+            AsyncCheckpointer, Checkpoint as Record, Checkpointer, CheckpointerError,
+            KeepLastNCheckpoints,
+        },
+        metric::store::EventStoreClient,
+    },
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::outcome::write_json;
+
+const MODEL: &str = "model.bpk";
+const OPTIMIZER: &str = "optimizer.bpk";
+const STATE: &str = "state.json";
+const PREFIX: &str = "epoch-";
+const PARTIAL: &str = ".partial";
+
+/// A checkpoint that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("checkpoint {}: {message}", path.display())]
+pub struct CheckpointError {
+    path: PathBuf,
+    message: String,
+}
+
+impl CheckpointError {
+    pub(crate) fn new(path: &Path, error: impl ToString) -> Self {
+        Self {
+            path: path.to_owned(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// The checkpoints of one stage.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    directory: PathBuf,
+    keep: usize,
+}
+
+/// What a checkpoint knows besides the parameters and the optimiser's state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    /// Optimiser steps taken.
+    pub step: usize,
+    /// The callbacks' states by name.
+    pub callbacks: BTreeMap<String, Value>,
+}
+
+impl Checkpoints {
+    /// The checkpoints in a directory, of which the last `keep` stay.
+    pub fn new(directory: impl Into<PathBuf>, keep: usize) -> Self {
+        Self {
+            directory: directory.into(),
+            keep,
+        }
+    }
+
+    /// The newest epoch with a whole checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// If the directory is there but cannot be read.
+    pub fn latest(&self) -> Result<Option<usize>, CheckpointError> {
+        Ok(self
+            .epochs()?
+            .into_iter()
+            .filter(|epoch| self.is_whole(*epoch))
+            .max())
+    }
+
+    /// The folder of an epoch's checkpoint.
+    pub fn path(&self, epoch: usize) -> PathBuf {
+        self.directory.join(format!("{PREFIX}{epoch}"))
+    }
+
+    fn is_whole(&self, epoch: usize) -> bool {
+        let folder = self.path(epoch);
+        [MODEL, OPTIMIZER, STATE]
+            .iter()
+            .all(|part| folder.join(part).is_file())
+    }
+
+    fn epochs(&self) -> Result<Vec<usize>, CheckpointError> {
+        let at = |error| CheckpointError::new(&self.directory, error);
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(at(error)),
+        };
+        let mut epochs = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(at)?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+            epochs.extend(number.and_then(|number| number.parse::<usize>().ok()));
+        }
+        Ok(epochs)
+    }
+
+    /// Writes an epoch's checkpoint, then deletes those that are no longer kept.
+    pub(crate) fn save<M: LearnerModel>(
+        &self,
+        epoch: usize,
+        learner: &Learner<M>,
+        store: &EventStoreClient,
+        state: &State,
+    ) -> Result<(), CheckpointError> {
+        let folder = self.path(epoch);
+        let partial = self.directory.join(format!("{PREFIX}{epoch}{PARTIAL}"));
+        let written = write_parts(&partial, epoch, learner, store, state).and_then(|()| {
+            // A checkpoint of this epoch can only be a broken one: whole ones are resumed from.
+            remove(&folder)?;
+            fs::rename(&partial, &folder).map_err(|error| CheckpointError::new(&folder, error))
+        });
+        if let Err(error) = written {
+            // What was written so far only takes up the space that may have run out.
+            if let Err(left) = remove(&partial) {
+                log::warn!("{left}");
+            }
+            return Err(error);
+        }
+        self.prune(epoch)
+    }
+
+    fn prune(&self, newest: usize) -> Result<(), CheckpointError> {
+        for epoch in self.epochs()? {
+            if epoch + self.keep <= newest {
+                remove(&self.path(epoch))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the state of an epoch's checkpoint.
+    pub(crate) fn load_state(&self, epoch: usize) -> Result<State, CheckpointError> {
+        let path = self.path(epoch).join(STATE);
+        let text = fs::read(&path).map_err(|error| CheckpointError::new(&path, error))?;
+        serde_json::from_slice(&text).map_err(|error| CheckpointError::new(&path, error))
+    }
+
+    /// Reads the parameters of an epoch's checkpoint into a model of the same structure.
+    pub(crate) fn load_model<M: LearnerModel>(
+        &self,
+        epoch: usize,
+        model: M,
+    ) -> Result<M, CheckpointError> {
+        let path = self.path(epoch).join(MODEL);
+        ModuleRecord::load(&path)
+            .and_then(|record| model.try_load_record(record))
+            .map_err(|error| CheckpointError::new(&path, error))
+    }
+
+    /// Reads the optimiser's state of an epoch's checkpoint.
+    pub(crate) fn load_optimizer(&self, epoch: usize) -> Result<OptimizerRecord, CheckpointError> {
+        let path = self.path(epoch).join(OPTIMIZER);
+        OptimizerRecord::load(&path).map_err(|error| CheckpointError::new(&path, error))
+    }
+}
+
+fn remove(folder: &Path) -> Result<(), CheckpointError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(CheckpointError::new(folder, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_parts<M: LearnerModel>(
+    folder: &Path,
+    epoch: usize,
+    learner: &Learner<M>,
+    store: &EventStoreClient,
+    state: &State,
+) -> Result<(), CheckpointError> {
+    remove(folder)?;
+    fs::create_dir_all(folder).map_err(|error| CheckpointError::new(folder, error))?;
+    let failure = Failure::default();
+    // Only burn-train's checkpointer can reach the learner's optimiser. It writes in threads and
+    // panics on errors, so the parts report theirs apart; dropping it waits for the threads.
+    let mut checkpointer = LearningCheckpointer::new(
+        AsyncCheckpointer::new(Part::new(folder.join(MODEL), &failure)),
+        AsyncCheckpointer::new(Part::new(folder.join(OPTIMIZER), &failure)),
+        AsyncCheckpointer::new(NotSaved),
+        Box::new(KeepLastNCheckpoints::new(usize::MAX)),
+    );
+    checkpointer.checkpoint(learner, epoch, store);
+    drop(checkpointer);
+    if let Some(error) = failure
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+    {
+        return Err(error);
+    }
+    let path = folder.join(STATE);
+    write_json(&path, state).map_err(|error| CheckpointError::new(&path, error))
+}
+
+type Failure = Arc<Mutex<Option<CheckpointError>>>;
+
+/// Writes one part of a checkpoint and keeps its error.
+struct Part {
+    path: PathBuf,
+    failure: Failure,
+}
+
+impl Part {
+    fn new(path: PathBuf, failure: &Failure) -> Self {
+        Self {
+            path,
+            failure: failure.clone(),
+        }
+    }
+}
+
+impl<R: Record> Checkpointer<R> for Part {
+    fn save(&self, _: usize, record: R) -> Result<(), CheckpointerError> {
+        if let Err(error) = record.save(self.path.clone()) {
+            let error = CheckpointError::new(&self.path, error);
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+        Ok(())
+    }
+
+    fn delete(&self, _: usize) -> Result<(), CheckpointerError> {
+        Ok(())
+    }
+
+    fn restore(&self, _: usize) -> Result<R, CheckpointerError> {
+        R::load(self.path.clone())
+    }
+}
+
+/// The learning rate scheduler has no state.
+struct NotSaved;
+
+impl Checkpointer<LrSchedulerRecord> for NotSaved {
+    fn save(&self, _: usize, _: LrSchedulerRecord) -> Result<(), CheckpointerError> {
+        Ok(())
+    }
+
+    fn delete(&self, _: usize) -> Result<(), CheckpointerError> {
+        Ok(())
+    }
+
+    fn restore(&self, _: usize) -> Result<LrSchedulerRecord, CheckpointerError> {
+        Ok(LrSchedulerRecord::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(checkpoints: &Checkpoints, epoch: usize, parts: &[&str]) {
+        let folder = checkpoints.path(epoch);
+        fs::create_dir_all(&folder).unwrap();
+        for part in parts {
+            fs::write(folder.join(part), "").unwrap();
+        }
+    }
+
+    #[test]
+    fn the_latest_is_the_newest_whole_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(directory.path().join("checkpoints"), 1);
+        assert_eq!(checkpoints.latest().unwrap(), None);
+        touch(&checkpoints, 9, &[MODEL, OPTIMIZER, STATE]);
+        touch(&checkpoints, 10, &[MODEL, OPTIMIZER, STATE]);
+        touch(&checkpoints, 11, &[MODEL, STATE]);
+        let partial = directory.path().join("checkpoints/epoch-12.partial");
+        fs::create_dir_all(&partial).unwrap();
+        for part in [MODEL, OPTIMIZER, STATE] {
+            fs::write(partial.join(part), "").unwrap();
+        }
+        assert_eq!(checkpoints.latest().unwrap(), Some(10));
+    }
+
+    #[test]
+    fn the_last_ones_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(directory.path(), 2);
+        for epoch in 1..=4 {
+            touch(&checkpoints, epoch, &[MODEL, OPTIMIZER, STATE]);
+        }
+        checkpoints.prune(4).unwrap();
+        let mut epochs = checkpoints.epochs().unwrap();
+        epochs.sort_unstable();
+        assert_eq!(epochs, [3, 4]);
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_written_reports_its_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("missing").join(OPTIMIZER);
+        let failure = Failure::default();
+        let part = Part::new(path.clone(), &failure);
+        part.save(1, OptimizerRecord::default()).unwrap();
+        let error = failure.lock().unwrap().take().unwrap().to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Why a stage ends without a model.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use burn::{store::RecordError, train::TrainingError};
+
+use crate::{CallbackError, CheckpointError};
+
+/// Why a stage ended without a model.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// A setting that cannot work.
+    #[error("{key} is {value}; it must be {rule}")]
+    Config {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        rule: &'static str,
+    },
+    /// Two callbacks of one name.
+    #[error("two callbacks are named `{0}`; names must differ, saved state goes by them")]
+    DuplicateCallback(String),
+    /// A callback failed.
+    #[error("callback `{name}`: {source}")]
+    Callback {
+        /// The callback.
+        name: String,
+        /// Its error.
+        source: CallbackError,
+    },
+    /// A callback replaced the model by one that does not fit the learner.
+    #[error("the model that replaced another during training has a different structure: {0}")]
+    Replacement(#[source] RecordError),
+    /// The loss depends on no parameter.
+    #[error("the loss depends on no trainable parameter, so there is nothing to train")]
+    Untrainable,
+    /// A number became infinite or undefined. The checkpoints before it stay.
+    #[error("{what} is not finite in epoch {epoch}, step {step}; first not finite: {place}")]
+    NotFinite {
+        /// The loss, the gradient or the parameters.
+        what: &'static str,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The optimiser step in the whole training, from 1.
+        step: usize,
+        /// The first layer or parameter whose values are not finite.
+        place: String,
+    },
+    /// A checkpoint cannot be written or read. The checkpoints before it stay.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The training was stopped from outside; the checkpoints stay and `fit` goes on from them.
+    #[error("interrupted in epoch {epoch}{}", reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default())]
+    Interrupted {
+        /// The epoch that was not finished.
+        epoch: usize,
+        /// The reason that was given.
+        reason: Option<String>,
+    },
+    /// burn-train stopped with an error: data that cannot be read, a metric that cannot be computed.
+    #[error("training stopped: {0}")]
+    Training(Arc<TrainingError>),
+    /// A file of the stage cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+impl From<TrainingError> for StageError {
+    fn from(error: TrainingError) -> Self {
+        Self::Training(Arc::new(error))
+    }
+}

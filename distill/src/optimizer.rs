@@ -1,0 +1,99 @@
+//! The optimiser of a stage.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
+    optim::{AdamWConfig, ModuleOptimizer},
+    prelude::*,
+};
+use serde::{Deserialize, Serialize};
+
+/// Adam with decoupled weight decay (arXiv 1711.05101).
+///
+/// As in the training of BERT, biases and normalisation weights, which are the parameters with one
+/// dimension, do not decay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Adam {
+    /// Decay of the running mean of gradients.
+    pub beta_1: f32,
+    /// Decay of the running mean of squared gradients.
+    pub beta_2: f32,
+    /// Added to the root of the squared gradients.
+    pub epsilon: f32,
+    /// Weight decay, in units of the learning rate.
+    pub weight_decay: f32,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self {
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl Adam {
+    /// The optimiser for a model; it goes by parameter ids, so load the model's parameters first.
+    pub(crate) fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
+        let config = AdamWConfig::new()
+            .with_beta_1(self.beta_1)
+            .with_beta_2(self.beta_2)
+            .with_epsilon(self.epsilon);
+        let mut vectors = Vectors(Vec::new());
+        model.visit(&mut vectors);
+        config
+            .clone()
+            .with_weight_decay(self.weight_decay)
+            .init()
+            .with_group(
+                ParamGroup::from_ids(vectors.0),
+                config.with_weight_decay(0.0).build(),
+                None,
+            )
+    }
+}
+
+/// The ids of the parameters with one dimension.
+struct Vectors(Vec<ParamId>);
+
+impl ModuleVisitor for Vectors {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if D == 1 {
+            self.0.push(param.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{nn::LinearConfig, optim::GradientsParams};
+
+    use super::*;
+
+    #[test]
+    fn only_matrices_decay() {
+        let device = Device::flex().autodiff();
+        let model = LinearConfig::new(2, 2).init(&device);
+        let inner = device.inner();
+        let mut gradients = GradientsParams::new();
+        gradients.register(model.weight.id, Tensor::<2>::zeros([2, 2], &inner));
+        let bias = model.bias.as_ref().unwrap();
+        gradients.register(bias.id, Tensor::<1>::zeros([2], &inner));
+
+        let adam = Adam {
+            weight_decay: 0.5,
+            ..Adam::default()
+        };
+        let after = adam.init(&model).step(0.1, model.clone(), gradients);
+
+        let expected = model.weight.val().mul_scalar(1.0 - 0.1 * 0.5);
+        let tolerance = burn::tensor::Tolerance::<f32>::absolute(1e-7);
+        let weight = after.weight.val().into_data();
+        weight.assert_approx_eq(&expected.into_data(), tolerance);
+        let same = bias.val().into_data();
+        after.bias.unwrap().val().into_data().assert_eq(&same, true);
+    }
+}

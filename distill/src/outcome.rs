@@ -1,0 +1,87 @@
+//! How a stage ended, on disk: what tells a finished stage from an interrupted one.
+
+use std::{fs, io, io::Write, path::Path};
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use crate::StageError;
+
+const FILE: &str = "outcome.json";
+
+/// How a stage came to its end; a stage without an outcome was interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All epochs were run.
+    Finished,
+    /// The metric that early stopping watches no longer improved.
+    EarlyStopped,
+}
+
+/// The outcome of a stage and its last epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ending {
+    pub outcome: Outcome,
+    pub epoch: usize,
+}
+
+impl Ending {
+    /// Reads the ending in a stage's directory, if it ended.
+    pub fn read(directory: &Path) -> Result<Option<Self>, StageError> {
+        let path = directory.join(FILE);
+        let at = |source| StageError::File {
+            path: path.clone(),
+            source,
+        };
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|error| at(error.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at(error)),
+        }
+    }
+
+    /// Writes the ending into a stage's directory.
+    pub fn write(self, directory: &Path) -> Result<(), StageError> {
+        let path = directory.join(FILE);
+        write_json(&path, &self).map_err(|source| StageError::File { path, source })
+    }
+
+    /// Whether a training of so many epochs has nothing left to do.
+    pub fn covers(self, epochs: usize) -> bool {
+        self.outcome == Outcome::EarlyStopped || self.epoch >= epochs
+    }
+}
+
+/// Writes a value as JSON under a temporary name in the same folder, then renames it.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(directory)?;
+    serde_json::to_writer_pretty(&mut file, value)?;
+    file.write_all(b"\n")?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_is_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Ending::read(directory.path()).unwrap(), None);
+        let ending = Ending {
+            outcome: Outcome::EarlyStopped,
+            epoch: 3,
+        };
+        ending.write(directory.path()).unwrap();
+        assert_eq!(Ending::read(directory.path()).unwrap(), Some(ending));
+        fs::write(directory.path().join(FILE), "{").unwrap();
+        let error = Ending::read(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("outcome.json"), "{error}");
+    }
+}

@@ -1,0 +1,337 @@
+use std::{
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use burn::train::{
+    StoppingCondition,
+    metric::{
+        AccuracyMetric, LossMetric,
+        store::{Aggregate, Direction, Split},
+    },
+};
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    CallbackError, Context,
+    callbacks::ExpertPartition,
+    toy::{Toy, ToyBatch, ToyLoader, serial},
+};
+
+/// Stops the training in the given epoch and batch: asks for it, or dies.
+struct StopAt {
+    epoch: usize,
+    iteration: usize,
+    abort: bool,
+}
+
+impl Callback<Toy> for StopAt {
+    fn name(&self) -> &'static str {
+        "stop-at"
+    }
+
+    fn before_forward(
+        &mut self,
+        context: &Context,
+        _: &Toy,
+        _: &mut ToyBatch,
+    ) -> Result<(), CallbackError> {
+        if (context.epoch, context.iteration) == (self.epoch, self.iteration) {
+            if self.abort {
+                std::process::abort();
+            }
+            context.interrupter.stop(Some("test"));
+        }
+        Ok(())
+    }
+}
+
+/// Counts batches across stops.
+#[derive(Default)]
+struct Count(Arc<AtomicUsize>);
+
+impl Callback<Toy> for Count {
+    fn name(&self) -> &'static str {
+        "count"
+    }
+
+    fn before_forward(
+        &mut self,
+        _: &Context,
+        _: &Toy,
+        _: &mut ToyBatch,
+    ) -> Result<(), CallbackError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn state(&self) -> Value {
+        self.0.load(Ordering::Relaxed).into()
+    }
+
+    fn load_state(&mut self, state: Value) -> Result<(), CallbackError> {
+        self.0
+            .store(serde_json::from_value(state)?, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn config(directory: &Path, epochs: usize) -> StageConfig {
+    StageConfig {
+        ui: Ui::None,
+        log_every: 2,
+        ..StageConfig::new(directory, epochs, 0.01)
+    }
+}
+
+/// Dropout, a shuffled loader, an incomplete last group and everything else that could differ.
+fn stage(config: StageConfig) -> Stage<Toy> {
+    let epoch = Epoch::default();
+    let config = StageConfig {
+        accumulation: 2,
+        adam: Adam {
+            weight_decay: 0.01,
+            ..Adam::default()
+        },
+        ..config
+    };
+    let train = ToyLoader::new(20, 4).shuffled(&epoch).shared();
+    Stage::new(config, train, ToyLoader::new(8, 4).shared())
+        .epoch(epoch)
+        .metrics((LossMetric::new(), AccuracyMetric::new()))
+}
+
+fn toy() -> Toy {
+    Toy::new(2, 6, 0.3)
+}
+
+fn metrics(directory: &Path) -> String {
+    fs::read_to_string(directory.join("metrics.jsonl")).unwrap()
+}
+
+/// The parameters and metrics of four epochs without a stop.
+fn whole() -> (Vec<Vec<u32>>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let fitted = stage(config(directory.path(), 4)).fit(toy()).unwrap();
+    assert_eq!((fitted.outcome, fitted.epoch), (Outcome::Finished, 4));
+    (fitted.model.bits(), metrics(directory.path()))
+}
+
+#[test]
+fn a_stop_changes_no_bit() {
+    let _turn = serial();
+    let directory = tempfile::tempdir().unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let stopped = stage(config(directory.path(), 4))
+        .callback(Count(seen.clone()))
+        .callback(StopAt {
+            epoch: 3,
+            iteration: 3,
+            abort: false,
+        })
+        .fit(toy());
+    let error = stopped.unwrap_err();
+    assert_eq!(error.to_string(), "interrupted in epoch 3: test");
+    assert_eq!(seen.load(Ordering::Relaxed), 13);
+
+    let fitted = stage(config(directory.path(), 4))
+        .callback(Count(seen.clone()))
+        .fit(toy())
+        .unwrap();
+    assert_eq!(fitted.resumed_from, Some(2));
+    assert_eq!(seen.load(Ordering::Relaxed), 20);
+    let (bits, lines) = whole();
+    assert!(fitted.model.bits() == bits);
+    assert_eq!(metrics(directory.path()), lines);
+}
+
+#[test]
+#[ignore = "the child of `a_kill_and_a_half_written_checkpoint_change_no_bit`"]
+fn child_that_dies_in_epoch_3() {
+    let directory = std::env::var_os("STAGE_DIRECTORY").unwrap();
+    let stage = stage(config(Path::new(&directory), 4)).callback(StopAt {
+        epoch: 3,
+        iteration: 4,
+        abort: true,
+    });
+    let _ = stage.fit(toy());
+}
+
+#[test]
+fn a_kill_and_a_half_written_checkpoint_change_no_bit() {
+    let _turn = serial();
+    let directory = tempfile::tempdir().unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            "stage::tests::child_that_dies_in_epoch_3",
+        ])
+        .env("STAGE_DIRECTORY", directory.path())
+        .output()
+        .unwrap();
+    assert!(!child.status.success());
+    let checkpoints = directory.path().join("checkpoints");
+    for (folder, part) in [
+        ("epoch-3.partial", "model.bpk"),
+        ("epoch-3", "optimizer.bpk"),
+    ] {
+        fs::create_dir_all(checkpoints.join(folder)).unwrap();
+        fs::write(checkpoints.join(folder).join(part), "half").unwrap();
+    }
+    let log = directory.path().join("metrics.jsonl");
+    let half = metrics(directory.path()) + "{\"epoch\":3,\"st";
+    fs::write(&log, half).unwrap();
+
+    let fitted = stage(config(directory.path(), 4)).fit(toy()).unwrap();
+    assert_eq!(fitted.resumed_from, Some(2));
+    let (bits, lines) = whole();
+    assert!(fitted.model.bits() == bits);
+    assert_eq!(metrics(directory.path()), lines);
+    assert!(!checkpoints.join("epoch-3.partial").exists());
+}
+
+#[test]
+fn a_finished_stage_returns_its_model_and_more_epochs_go_on() {
+    let _turn = serial();
+    let directory = tempfile::tempdir().unwrap();
+    let constant = |directory: &Path, epochs| StageConfig {
+        schedule: Schedule::Constant,
+        ..config(directory, epochs)
+    };
+    let first = stage(constant(directory.path(), 2)).fit(toy()).unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let again = stage(constant(directory.path(), 2))
+        .callback(Count(seen.clone()))
+        .fit(toy())
+        .unwrap();
+    assert_eq!(seen.load(Ordering::Relaxed), 0);
+    assert!(again.model.bits() == first.model.bits());
+    assert_eq!((again.outcome, again.epoch), (Outcome::Finished, 2));
+
+    let more = stage(constant(directory.path(), 4)).fit(toy()).unwrap();
+    assert_eq!(more.resumed_from, Some(2));
+    let fresh = tempfile::tempdir().unwrap();
+    let unbroken = stage(constant(fresh.path(), 4)).fit(toy()).unwrap();
+    assert!(more.model.bits() == unbroken.model.bits());
+}
+
+#[test]
+fn early_stopping_sees_the_epochs_before_a_stop() {
+    let _turn = serial();
+    let directory = tempfile::tempdir().unwrap();
+    // A rate too small to change a parameter: the loss is best in epoch 1 and never better.
+    let still = || {
+        let config = StageConfig {
+            learning_rate: 1e-30,
+            ..config(directory.path(), 10)
+        };
+        stage(config).early_stopping(MetricEarlyStoppingStrategy::new(
+            &LossMetric::new(),
+            Aggregate::Mean,
+            Direction::Lowest,
+            Split::Valid,
+            StoppingCondition::NoImprovementSince { n_epochs: 3 },
+        ))
+    };
+    let stop = StopAt {
+        epoch: 3,
+        iteration: 1,
+        abort: false,
+    };
+    assert!(still().callback(stop).fit(toy()).is_err());
+    let fitted = still().fit(toy()).unwrap();
+    assert_eq!((fitted.outcome, fitted.epoch), (Outcome::EarlyStopped, 4));
+    let again = still().fit(toy()).unwrap();
+    assert_eq!((again.outcome, again.epoch), (Outcome::EarlyStopped, 4));
+    assert_eq!(again.resumed_from, Some(4));
+}
+
+#[test]
+fn a_partition_is_planned_once() {
+    let _turn = serial();
+    let directory = tempfile::tempdir().unwrap();
+    let plans = Arc::new(AtomicUsize::new(0));
+    let partition = || {
+        let plans = plans.clone();
+        ExpertPartition::<Toy>::new(move |layers, width| {
+            plans.fetch_add(1, Ordering::Relaxed);
+            Ok(vec![(0..width).step_by(2).collect(); layers])
+        })
+    };
+    let stop = StopAt {
+        epoch: 2,
+        iteration: 1,
+        abort: false,
+    };
+    let stopped = stage(config(directory.path(), 2))
+        .callback(partition())
+        .callback(stop);
+    assert!(stopped.fit(toy()).is_err());
+    let fitted = stage(config(directory.path(), 2))
+        .callback(partition())
+        .fit(toy())
+        .unwrap();
+    assert_eq!(plans.load(Ordering::Relaxed), 1);
+    assert_eq!(fitted.model.layers[1].inner.weight.dims(), [4, 3]);
+}
+
+#[test]
+fn a_checkpoint_of_another_structure_is_an_error() {
+    let _turn = serial();
+    let directory = tempfile::tempdir().unwrap();
+    stage(config(directory.path(), 1)).fit(toy()).unwrap();
+    let other = stage(config(directory.path(), 2)).fit(Toy::new(2, 5, 0.0));
+    let error = other.unwrap_err().to_string();
+    assert!(
+        error.contains("epoch-1") && error.contains("model.bpk"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
+    let _turn = serial();
+    let directory = tempfile::tempdir().unwrap();
+    let checkpoints = directory.path().join("checkpoints");
+    fs::create_dir_all(&checkpoints).unwrap();
+    fs::write(checkpoints.join("epoch-2.partial"), "in the way").unwrap();
+    let error = stage(config(directory.path(), 3)).fit(toy()).unwrap_err();
+    assert!(matches!(error, StageError::Checkpoint(_)), "{error}");
+    let left = Checkpoints::new(&checkpoints, 1);
+    assert_eq!(left.latest().unwrap(), Some(1));
+
+    fs::remove_file(checkpoints.join("epoch-2.partial")).unwrap();
+    let fitted = stage(config(directory.path(), 3)).fit(toy()).unwrap();
+    assert_eq!(fitted.resumed_from, Some(1));
+    assert_eq!(left.latest().unwrap(), Some(3));
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = |change: fn(&mut StageConfig), key: &str| {
+        let mut config = config(directory.path(), 1);
+        change(&mut config);
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.starts_with(key), "{error}");
+    };
+    refused(|config| config.epochs = 0, "epochs is 0");
+    refused(|config| config.accumulation = 0, "accumulation is 0");
+    refused(
+        |config| config.learning_rate = f64::NAN,
+        "learning_rate is NaN",
+    );
+    refused(|config| config.clip_norm = Some(0.0), "clip_norm is 0");
+    refused(
+        |config| config.schedule = Schedule::Linear { warmup: 1.0 },
+        "warmup is 1",
+    );
+    refused(|config| config.adam.beta_2 = 1.0, "beta_2 is 1");
+    assert!(config(directory.path(), 1).validate().is_ok());
+}

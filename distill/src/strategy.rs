@@ -1,0 +1,468 @@
+//! The burn-train strategy that fires the callbacks.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use burn::{
+    optim::{GradientsAccumulator, GradientsParams},
+    prelude::*,
+    tensor::FloatDType,
+    train::{
+        EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
+        SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
+        TrainingComponents, TrainingError, TrainingItem, ValidLoader,
+        metric::store::{Aggregate, EventStoreClient, Split},
+    },
+};
+use masformer_core::Keep;
+
+use crate::{
+    Batch, CallbackModel, Checkpoints, Context, Epoch, Gauge, Outcome, Output, StageError,
+    callbacks::Callbacks, checkpoint::State, finite, gradients, metric_log::LogFailure,
+    outcome::Ending, schedule::Done,
+};
+
+/// What a stage settles before the training starts.
+pub(crate) struct Settings {
+    pub device: Device,
+    pub seed: u64,
+    pub accumulation: usize,
+    pub clip_norm: Option<f64>,
+    pub epoch: Epoch,
+    pub done: Done,
+    pub checkpoints: Checkpoints,
+    pub gradient_norm: Gauge,
+    pub log_failure: LogFailure,
+    pub metrics_path: PathBuf,
+}
+
+/// Trains on one device and fires the callbacks.
+pub(crate) struct CallbackStrategy<M: CallbackModel> {
+    settings: Settings,
+    run: Mutex<Run<M>>,
+}
+
+/// What the training changes.
+pub(crate) struct Run<M: CallbackModel> {
+    /// The callbacks with their state.
+    pub callbacks: Callbacks<M>,
+    /// Optimiser steps taken.
+    pub step: usize,
+    /// How the training ended; interrupted until it ends otherwise.
+    pub ending: Result<Ending, StageError>,
+}
+
+impl<M: CallbackModel> CallbackStrategy<M> {
+    /// A strategy that goes on after `step` optimiser steps.
+    pub fn new(settings: Settings, callbacks: Callbacks<M>, step: usize) -> Self {
+        let run = Run::new(callbacks, step);
+        Self {
+            settings,
+            run: Mutex::new(run),
+        }
+    }
+
+    /// Hands out what the training left behind.
+    pub fn take(&self) -> Run<M> {
+        std::mem::replace(&mut self.lock(), Run::new(Callbacks::default(), 0))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Run<M>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M: CallbackModel> Run<M> {
+    fn new(callbacks: Callbacks<M>, step: usize) -> Self {
+        let ending = Err(StageError::Interrupted {
+            epoch: 0,
+            reason: None,
+        });
+        Self {
+            callbacks,
+            step,
+            ending,
+        }
+    }
+}
+
+impl<M: CallbackModel> SupervisedLearningStrategy<M> for CallbackStrategy<M> {
+    fn fit(
+        &self,
+        components: TrainingComponents<M>,
+        mut learner: Learner<M>,
+        train: TrainLoader<M>,
+        valid: ValidLoader<M>,
+        starting_epoch: usize,
+    ) -> (M, SupervisedTrainingEventProcessor<M>) {
+        let device = &self.settings.device;
+        learner.fork(device);
+        let mut run = self.lock();
+        let mut early_stopping = components.early_stopping;
+        let mut session = Session {
+            settings: &self.settings,
+            keep: run.callbacks.keep(),
+            run: &mut run,
+            learner,
+            processor: components.event_processor,
+            interrupter: &components.interrupter,
+            store: &components.event_store,
+            epochs: components.num_epochs,
+            epoch: starting_epoch,
+            iteration: 0,
+        };
+        let ending = session.fit(
+            &train.to_device(device),
+            &valid.to_device(&device.clone().inner()),
+            |epoch, store| match &mut early_stopping {
+                Some(strategy) => strategy.should_stop(epoch, store),
+                None => false,
+            },
+        );
+        let (learner, processor) = (session.learner, session.processor);
+        run.ending = ending;
+        (learner.model(), processor)
+    }
+}
+
+/// One call of `fit`.
+struct Session<'a, M: CallbackModel> {
+    settings: &'a Settings,
+    run: &'a mut Run<M>,
+    keep: Keep,
+    learner: Learner<M>,
+    processor: SupervisedTrainingEventProcessor<M>,
+    interrupter: &'a Interrupter,
+    store: &'a EventStoreClient,
+    epochs: usize,
+    epoch: usize,
+    iteration: usize,
+}
+
+/// The batches whose gradients make up one optimiser step.
+struct Group<M: CallbackModel> {
+    batches: Vec<Batch<M>>,
+    gradients: GradientsAccumulator<M>,
+    /// The sum of the batches' losses `[1]`, float32, without autodiff.
+    loss: Option<Tensor<1>>,
+}
+
+impl<M: CallbackModel> Default for Group<M> {
+    fn default() -> Self {
+        Self {
+            batches: Vec::new(),
+            gradients: GradientsAccumulator::new(),
+            loss: None,
+        }
+    }
+}
+
+/// Calls every callback with the context, which cannot be borrowed together with the callbacks.
+macro_rules! fire {
+    ($session:ident, |$callback:ident, $context:ident| $call:expr) => {{
+        let $context = &Context {
+            epoch: $session.epoch,
+            epochs: $session.epochs,
+            iteration: $session.iteration,
+            step: $session.run.step,
+            learning_rate: $session.learning_rate(),
+            interrupter: $session.interrupter,
+            store: $session.store,
+        };
+        $session.run.callbacks.each(|$callback| $call)
+    }};
+}
+
+impl<M: CallbackModel> Session<'_, M> {
+    fn fit(
+        &mut self,
+        train: &TrainLoader<M>,
+        valid: &ValidLoader<M>,
+        mut should_stop: impl FnMut(usize, &EventStoreClient) -> bool,
+    ) -> Result<Ending, StageError> {
+        let first = self.epoch;
+        // Early stopping has no saved state: it sees the metrics of the earlier epochs again.
+        for epoch in 1..first {
+            if should_stop(epoch, self.store) {
+                return Ok(Ending {
+                    outcome: Outcome::EarlyStopped,
+                    epoch,
+                });
+            }
+        }
+        self.check_interrupt()?;
+        for epoch in first..=self.epochs {
+            self.epoch = epoch;
+            self.train(train)?;
+            self.validate(valid)?;
+            self.save()?;
+            if should_stop(epoch, self.store) {
+                return Ok(Ending {
+                    outcome: Outcome::EarlyStopped,
+                    epoch,
+                });
+            }
+        }
+        Ok(Ending {
+            outcome: Outcome::Finished,
+            epoch: self.epochs.max(first - 1),
+        })
+    }
+
+    fn train(&mut self, loader: &TrainLoader<M>) -> Result<(), StageError> {
+        let Settings {
+            device,
+            epoch,
+            seed,
+            accumulation,
+            ..
+        } = self.settings;
+        epoch.set(self.epoch);
+        // Whatever was drawn before, an epoch draws the same numbers each time it is run.
+        device.seed(epoch.seed(*seed));
+        self.iteration = 0;
+        self.set_done(0, 1);
+        let model = self.learner.model();
+        fire!(self, |callback, context| callback
+            .on_epoch_start(context, &model))?;
+        drop(model);
+        let items = loader.num_items();
+        self.train_event(LearnerEvent::StartSplit {
+            epoch_number: self.epoch,
+            total_items: items,
+        })?;
+
+        let mut batches = loader.iter();
+        let mut group = Group::default();
+        while let Some(batch) = batches.next() {
+            let batch = batch.map_err(TrainingError::from)?;
+            let progress = batches.progress();
+            self.iteration += 1;
+            let output = self.forward_backward(batch, &mut group)?;
+            if group.batches.len() == *accumulation {
+                self.optimize(std::mem::take(&mut group))?;
+                self.set_done(progress.items_processed, items);
+            }
+            self.train_event(LearnerEvent::ProcessedItem(TrainingItem::new(
+                output,
+                progress,
+                Some(self.iteration),
+                Some(self.learner.lr_current()),
+            )))?;
+            self.check_interrupt()?;
+        }
+        if !group.batches.is_empty() {
+            self.optimize(group)?;
+        }
+        self.train_event(LearnerEvent::EndSplit(self.epoch))?;
+        let model = self.learner.model();
+        fire!(self, |callback, context| callback
+            .on_epoch_end(context, &model))?;
+        self.check_interrupt()
+    }
+
+    fn forward_backward(
+        &mut self,
+        mut batch: Batch<M>,
+        group: &mut Group<M>,
+    ) -> Result<Output<M>, StageError> {
+        let model = self.learner.model();
+        fire!(self, |callback, context| callback
+            .before_forward(context, &model, &mut batch))?;
+        let mut step = model.forward_step(batch.clone(), self.keep);
+        fire!(self, |callback, context| callback
+            .after_forward(context, &model, &batch, &mut step))?;
+        if !step.loss.is_tracked() {
+            return Err(StageError::Untrainable);
+        }
+        let loss = step.loss.clone().without_autodiff().cast(FloatDType::F32);
+        group.loss = Some(match group.loss.take() {
+            Some(sum) => sum + loss,
+            None => loss,
+        });
+        let mut gradients = step.loss.backward();
+        fire!(self, |callback, context| callback.after_backward(
+            context,
+            &model,
+            &mut gradients
+        ))?;
+        let gradients = GradientsParams::from_grads(gradients, &model);
+        group.gradients.accumulate(&model, gradients);
+        group.batches.push(batch);
+        Ok(step.output)
+    }
+
+    fn optimize(&mut self, mut group: Group<M>) -> Result<(), StageError> {
+        self.learner.lr_step();
+        let model = self.learner.model();
+        let mut gradients = group.gradients.grads();
+        if group.batches.len() > 1 {
+            gradients::scale(&model, &mut gradients, 1.0 / group.batches.len() as f64);
+        }
+        fire!(self, |callback, context| callback.before_optimizer(
+            context,
+            &model,
+            &mut gradients
+        ))?;
+        let norm = self.check_finite(&model, &group, &gradients)?;
+        let max_norm = self.settings.clip_norm;
+        if let Some(factor) = max_norm.and_then(|max| gradients::clip_factor(norm, max)) {
+            gradients::scale(&model, &mut gradients, factor);
+        }
+        // The optimiser works in place on parameters that nothing else holds.
+        drop(model);
+        drop(group);
+        self.learner.optimizer_step(gradients);
+        self.run.step += 1;
+        self.replace_model()
+    }
+
+    /// Reads the loss and the gradients' norm, the one time a step waits for the device.
+    fn check_finite(
+        &self,
+        model: &M,
+        group: &Group<M>,
+        gradients: &GradientsParams,
+    ) -> Result<f64, StageError> {
+        let norm = gradients::squared_norm(model, gradients).map(Tensor::sqrt);
+        let Some((loss, norm)) = group.loss.clone().zip(norm) else {
+            return Err(StageError::Untrainable);
+        };
+        let values = Tensor::cat(vec![loss, norm], 0).into_data();
+        let [loss, norm] = [0, 1].map(|index| values.iter::<f64>().nth(index).unwrap_or(f64::NAN));
+        if loss.is_finite() && norm.is_finite() {
+            self.settings.gradient_norm.set(norm);
+            return Ok(norm);
+        }
+        Err(StageError::NotFinite {
+            what: if loss.is_finite() {
+                "the gradient"
+            } else {
+                "the loss"
+            },
+            epoch: self.epoch,
+            step: self.run.step + 1,
+            place: finite::locate(model, &group.batches, gradients, loss.is_finite()),
+        })
+    }
+
+    fn replace_model(&mut self) -> Result<(), StageError> {
+        let learner = &mut self.learner;
+        let mut mismatch = None;
+        let context = Context {
+            epoch: self.epoch,
+            epochs: self.epochs,
+            iteration: self.iteration,
+            step: self.run.step,
+            learning_rate: learner.lr_current().base(),
+            interrupter: self.interrupter,
+            store: self.store,
+        };
+        self.run.callbacks.each(|callback| {
+            let model = learner.model();
+            if let Some(replacement) = callback.after_optimizer(&context, &model)? {
+                let record = replacement.into_record();
+                // The learner panics on a record that does not fit, so it is tried out first.
+                match model.try_load_record(record.clone()) {
+                    Ok(_) => learner.load_model(record),
+                    Err(error) => mismatch = Some(error),
+                }
+            }
+            Ok(())
+        })?;
+        mismatch.map_or(Ok(()), |error| Err(StageError::Replacement(error)))
+    }
+
+    fn validate(&mut self, loader: &ValidLoader<M>) -> Result<(), StageError> {
+        let model = self.learner.model().valid();
+        self.valid_event(LearnerEvent::StartSplit {
+            epoch_number: self.epoch,
+            total_items: loader.num_items(),
+        })?;
+        let mut batches = loader.iter();
+        let mut iteration = 0;
+        while let Some(batch) = batches.next() {
+            let batch = batch.map_err(TrainingError::from)?;
+            let progress = batches.progress();
+            iteration += 1;
+            let output = InferenceStep::step(&model, batch);
+            let item = TrainingItem::new(output, progress, Some(iteration), None);
+            self.valid_event(LearnerEvent::ProcessedItem(item))?;
+            self.check_interrupt()?;
+        }
+        self.valid_event(LearnerEvent::EndSplit(self.epoch))?;
+        self.train_event(LearnerEvent::EndEpoch(self.epoch))?;
+        self.processor.flush().map_err(TrainingError::from)?;
+        fire!(self, |callback, context| callback
+            .on_validation_end(context, &model))?;
+        self.check_interrupt()
+    }
+
+    fn save(&mut self) -> Result<(), StageError> {
+        if let Some(path) = finite::broken_parameter(&self.learner.model()) {
+            return Err(StageError::NotFinite {
+                what: "the model",
+                epoch: self.epoch,
+                step: self.run.step,
+                place: format!("the parameter `{path}`"),
+            });
+        }
+        // The store answers in turn, so its log has written this epoch's metrics by now.
+        self.store
+            .find_metric("", self.epoch, Aggregate::Mean, &Split::Valid);
+        if let Some(source) = self.settings.log_failure.take() {
+            let path = self.settings.metrics_path.clone();
+            return Err(StageError::File { path, source });
+        }
+        let state = State {
+            step: self.run.step,
+            callbacks: self.run.callbacks.states(),
+        };
+        let checkpoints = &self.settings.checkpoints;
+        Ok(checkpoints.save(self.epoch, &self.learner, self.store, &state)?)
+    }
+
+    fn set_done(&self, items: usize, of: usize) {
+        let epochs = (self.epoch - 1) as f64 + items as f64 / of.max(1) as f64;
+        self.settings.done.set(epochs / self.epochs as f64);
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.learner.lr_current().base()
+    }
+
+    fn train_event(&mut self, event: LearnerEvent<Output<M>>) -> Result<(), StageError> {
+        Ok(self
+            .processor
+            .process_train(event)
+            .map_err(TrainingError::from)?)
+    }
+
+    fn valid_event(
+        &mut self,
+        event: LearnerEvent<<M as InferenceStep>::Output>,
+    ) -> Result<(), StageError> {
+        Ok(self
+            .processor
+            .process_valid(event)
+            .map_err(TrainingError::from)?)
+    }
+
+    fn check_interrupt(&self) -> Result<(), StageError> {
+        if !self.interrupter.should_stop() {
+            return Ok(());
+        }
+        Err(match self.interrupter.error() {
+            Some(error) => StageError::Training(error),
+            None => StageError::Interrupted {
+                epoch: self.epoch,
+                reason: self.interrupter.get_message(),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
