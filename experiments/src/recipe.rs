@@ -19,7 +19,6 @@ pub use schema::{
     TeacherRecipe, TrainOverrides, TrainRecipe,
 };
 pub use shipped::SHIPPED;
-pub use standins::NeuronOrder;
 pub use task::{Task, UnknownTask};
 
 use crate::nearest::nearest;

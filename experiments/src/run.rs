@@ -3,21 +3,11 @@
 use std::path::PathBuf;
 
 use burn::tensor::Device;
+use distill::Ui;
 
 use crate::error::Error;
 use crate::interrupt::Stop;
 use crate::recipe::Recipe;
-
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Ui {
-    /// Burn's dashboard.
-    Tui,
-    /// Lines of text.
-    Plain,
-    /// The table at the end, nothing else.
-    None,
-}
 
 /// How a recipe is run; nothing here changes its results.
 #[derive(Clone, Debug)]

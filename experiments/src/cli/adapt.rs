@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use moebert_core::partition::NeuronOrder;
 use moebert_core::router::{GateScale, RouterKind};
 
 use crate::error::Error;
-use crate::recipe::NeuronOrder;
+use crate::recipe::Task;
 
 /// Cut the feed-forward layers of a model into experts
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ pub struct AdaptArgs {
     data: Option<PathBuf>,
     /// The task that --data holds
     #[arg(long, requires = "data")]
-    task: Option<crate::recipe::Task>,
+    task: Option<Task>,
     /// Decides random orders, tables and gates
     #[arg(long, default_value_t = 1)]
     seed: u64,

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use distill::Ui;
 
 use crate::backend;
 use crate::error::Error;
 use crate::interrupt::Stop;
 use crate::recipe::Recipe;
-use crate::run::{RunOptions, Ui};
+use crate::run::RunOptions;
 
 /// Run a recipe: fine-tune, score neurons, cut into experts, distil, measure
 ///
@@ -27,9 +28,18 @@ pub struct RunArgs {
     /// The device to compute on; `kiln devices` lists them
     #[arg(long)]
     device: Option<String>,
-    /// How to show progress
-    #[arg(long, value_enum, default_value_t = Ui::Plain)]
+    /// How to show progress: tui (Burn's dashboard), plain (lines) or none
+    #[arg(long, default_value = "plain", value_parser = ui)]
     ui: Ui,
+}
+
+fn ui(name: &str) -> Result<Ui, &'static str> {
+    match name {
+        "tui" => Ok(Ui::Tui),
+        "plain" => Ok(Ui::Plain),
+        "none" => Ok(Ui::None),
+        _ => Err("expected tui, plain or none"),
+    }
 }
 
 /// Runs the recipe.

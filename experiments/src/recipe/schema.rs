@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use distill::LayerMap;
+use moebert_core::partition::NeuronOrder;
 use moebert_core::router::{GateScale, RouterKind};
 use serde::{Deserialize, Serialize};
 
-use super::standins::{LayerMap, NeuronOrder};
 use super::task::Task;
 
 /// What a run does: fine-tune a teacher, score its neurons, cut it into students, train and measure

@@ -257,7 +257,7 @@ name = "only"
             ),
             (
                 "data.task=sst-2",
-                "override `data.task=sst-2`: `data.task` cannot be `sst-2`; did you mean `sst2`?",
+                "override `data.task=sst-2`: `data.task`: unknown task `sst-2`; did you mean `sst2`?",
             ),
             (
                 "distill.logits=kld",
