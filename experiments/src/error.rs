@@ -52,7 +52,8 @@ impl Error {
         }
     }
 
-    /// Whether the reader of standard output went away, as in `kiln devices | head -1`. That is no failure.
+    /// Whether the reader of standard output went away, as in `kiln devices | head -1`. That is no
+    /// failure.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
@@ -70,7 +71,10 @@ mod tests {
     #[test]
     fn causes_are_joined_on_one_line() {
         let error = Error::Output(io::Error::other("the disk\n  is full"));
-        assert_eq!(error.line(), "cannot write to standard output: the disk is full");
+        assert_eq!(
+            error.line(),
+            "cannot write to standard output: the disk is full"
+        );
         assert_eq!(error.exit_code(), 2);
         assert!(!error.is_closed_pipe());
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use burn::tensor::Device;
+use distill::Ui;
 
 use crate::{
     environment::Environment,
@@ -24,17 +25,6 @@ pub use progress::Progress;
 
 /// The dense model's name in the table.
 const TEACHER: &str = "teacher";
-
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Ui {
-    /// Burn's dashboard.
-    Tui,
-    /// Lines of text.
-    Plain,
-    /// The table at the end, nothing else.
-    None,
-}
 
 /// How a recipe is run; nothing here changes its results.
 #[derive(Clone, Debug)]
