@@ -5,8 +5,17 @@
 //! `E` experts, `F` feed-forward width, `L` layers, `V` vocabulary, `C` classes. Boolean masks
 //! follow Burn: `true` is masked out.
 
+pub mod adapt;
 pub mod bert;
+pub mod cost;
 pub mod dispatch;
 pub mod expert;
+pub mod expert_files;
+pub mod file;
 pub mod heads;
+pub mod importance;
+pub mod partition;
+pub mod pretrained;
 pub mod router;
+
+mod tensor_file;

@@ -1,0 +1,136 @@
+//! The command line: one file a command.
+
+pub mod adapt;
+pub mod devices;
+pub mod eval;
+pub mod forward;
+pub mod importance;
+pub mod run;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, one_line};
+
+/// Makes transformers cheaper and shows what each saving costs.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Importance(importance::ImportanceArgs),
+    Adapt(adapt::AdaptArgs),
+    Eval(eval::EvalArgs),
+    Forward(forward::ForwardArgs),
+    Devices(devices::DevicesArgs),
+}
+
+/// Runs the command that `arguments` name; the first one is the program's own name.
+///
+/// # Errors
+/// The arguments make no sense, or the command fails.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Importance(args) => importance::run(args),
+        Command::Adapt(args) => adapt::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Forward(args) => forward::run(args),
+        Command::Devices(args) => devices::run(&args),
+    }
+}
+
+/// Writes `text` to standard output.
+///
+/// # Errors
+/// It cannot be written, for one because its reader went away.
+pub fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Error::Output)
+}
+
+/// Help and version are answers; anything else is an error on one line, without clap's page of
+/// usage.
+fn explain(error: &clap::Error) -> Result<(), Error> {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&text),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Error::Usage(
+            "no command given; `kiln --help` lists them".to_owned(),
+        )),
+        _ => {
+            let told: Vec<String> = text
+                .split("\n\n")
+                .map(one_line)
+                .filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more"))
+                .collect();
+            let told = told.join("; ");
+            Err(Error::Usage(told.trim_start_matches("error: ").to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn refusal(arguments: &[&str]) -> String {
+        let arguments = ["kiln"].iter().chain(arguments).map(OsString::from);
+        main(arguments)
+            .expect_err("the command line is wrong")
+            .line()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn mistakes_are_told_on_one_line() {
+        assert_eq!(refusal(&[]), "no command given; `kiln --help` lists them");
+        let message = refusal(&["run", "quickstart", "--devic", "flex"]);
+        assert!(
+            message.starts_with("unexpected argument '--devic' found; ")
+                && message.contains("'--device'"),
+            "{message}"
+        );
+        assert!(
+            !message.contains("Usage") && !message.contains('\n'),
+            "{message}"
+        );
+        let message = refusal(&["run"]);
+        assert_eq!(
+            message,
+            "the following required arguments were not provided: <RECIPE>"
+        );
+        assert!(refusal(&["rnu"]).starts_with("unrecognized subcommand 'rnu'"));
+    }
+
+    #[test]
+    fn a_bad_recipe_and_a_bad_device_are_refused_before_any_work() {
+        assert!(
+            refusal(&["run", "quickstart", "train.epoch=3"]).contains("did you mean `epochs`?")
+        );
+        assert!(
+            refusal(&["run", "quickstart", "--device", "gpuu"])
+                .starts_with("unknown device `gpuu`")
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! `kiln run`: a whole recipe, from the dense model to the table.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use distill::Ui;
+
+use crate::backend;
+use crate::error::Error;
+use crate::interrupt::Stop;
+use crate::recipe::Recipe;
+use crate::run::RunOptions;
+
+/// Run a recipe: fine-tune, score neurons, cut into experts, distil, measure
+///
+/// Every stage's result is kept in the run folder; give the same command again after a stop, and it
+/// goes on.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A recipe file, or the name of one that ships: quickstart, sst2, cola, mnli, squad
+    recipe: String,
+    /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`
+    #[arg(value_name = "KEY.PATH=VALUE")]
+    overrides: Vec<String>,
+    /// The run folder [default: runs/<name of the recipe>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// The device to compute on; `kiln devices` lists them
+    #[arg(long)]
+    device: Option<String>,
+    /// How to show progress: tui (Burn's dashboard), plain (lines) or none
+    #[arg(long, default_value = "plain", value_parser = ui)]
+    ui: Ui,
+}
+
+fn ui(name: &str) -> Result<Ui, &'static str> {
+    match name {
+        "tui" => Ok(Ui::Tui),
+        "plain" => Ok(Ui::Plain),
+        "none" => Ok(Ui::None),
+        _ => Err("expected tui, plain or none"),
+    }
+}
+
+/// Runs the recipe.
+///
+/// # Errors
+/// The recipe or the device is wrong, or a stage fails.
+pub fn run(args: RunArgs) -> Result<(), Error> {
+    let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+    let options = RunOptions {
+        out: args
+            .out
+            .unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name)),
+        device: backend::open(args.device.as_deref())?,
+        device_name: args
+            .device
+            .or(backend::default_name().map(str::to_owned))
+            .unwrap_or_default(),
+        ui: args.ui,
+        stop: Stop::on_signals()?,
+    };
+    crate::run::run(&recipe, &options)
+}

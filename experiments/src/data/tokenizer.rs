@@ -1,0 +1,447 @@
+//! BERT's `WordPiece` tokenizer: loaded from a Hugging Face folder, or made from sentences.
+
+mod error;
+mod train;
+
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+    path::Path,
+};
+
+pub use error::TokenizerError;
+use serde_json::{Map, Value};
+use tempfile::NamedTempFile;
+use tokenizers::{
+    AddedToken, Encoding, PostProcessor, TruncationParams, TruncationStrategy,
+    decoders::wordpiece::WordPiece as WordPieceDecoder, models::wordpiece::WordPiece,
+    normalizers::BertNormalizer, pre_tokenizers::bert::BertPreTokenizer,
+    processors::bert::BertProcessing, truncate_encodings,
+};
+
+use super::{example::Example, loader::Feature};
+
+const TOKENIZER: &str = "tokenizer.json";
+const VOCABULARY: &str = "vocab.txt";
+const CONFIG: &str = "tokenizer_config.json";
+
+/// BERT's special tokens, in the order of a new vocabulary: padding has id 0.
+const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+/// A tokenizer with BERT's special tokens.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    config: Map<String, Value>,
+    pad_id: u32,
+}
+
+impl Tokenizer {
+    /// Loads `tokenizer.json` of a Hugging Face folder or, where there is none, builds BERT's
+    /// tokenizer from `vocab.txt` and the settings in `tokenizer_config.json` (lower case if it
+    /// says nothing).
+    ///
+    /// # Errors
+    ///
+    /// If the files are missing or malformed, or a special token is not in the vocabulary.
+    pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
+        let malformed = |file, reason: &dyn ToString| TokenizerError::Malformed {
+            path: dir.join(file),
+            reason: reason.to_string(),
+        };
+        let config = match read(&dir.join(CONFIG))? {
+            Some(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| malformed(CONFIG, &error))?
+            }
+            None => Map::new(),
+        };
+        if let Some(bytes) = read(&dir.join(TOKENIZER))? {
+            let inner = tokenizers::Tokenizer::from_bytes(bytes)
+                .map_err(|error| malformed(TOKENIZER, &error))?;
+            Self::new(inner, config)
+        } else if let Some(bytes) = read(&dir.join(VOCABULARY))? {
+            let text = String::from_utf8(bytes).map_err(|error| malformed(VOCABULARY, &error))?;
+            Self::from_vocabulary(&text, config)
+        } else {
+            Err(TokenizerError::Missing {
+                dir: dir.to_owned(),
+            })
+        }
+    }
+
+    /// BERT's tokenizer over a vocabulary of one token a line.
+    fn from_vocabulary(
+        vocabulary: &str,
+        config: Map<String, Value>,
+    ) -> Result<Self, TokenizerError> {
+        let flag = |name: &str| config.get(name).and_then(Value::as_bool);
+        let clean_text = true;
+        let normalizer = BertNormalizer::new(
+            clean_text,
+            flag("tokenize_chinese_chars").unwrap_or(true),
+            flag("strip_accents"),
+            flag("do_lower_case").unwrap_or(true),
+        );
+        let vocabulary =
+            WordPiece::read_bytes(vocabulary.as_bytes()).map_err(TokenizerError::Encode)?;
+        let model = WordPiece::builder()
+            .vocab(vocabulary)
+            .build()
+            .map_err(TokenizerError::Encode)?;
+        let mut inner = tokenizers::Tokenizer::new(model);
+        for token in SPECIAL_TOKENS {
+            special_id(&inner, token)?;
+        }
+        let special = |token| Ok((String::from(token), special_id(&inner, token)?));
+        let (separator, class) = (special("[SEP]")?, special("[CLS]")?);
+        inner
+            .with_normalizer(Some(normalizer))
+            .map_err(TokenizerError::Encode)?;
+        inner
+            .with_pre_tokenizer(Some(BertPreTokenizer))
+            .with_post_processor(Some(BertProcessing::new(separator, class)))
+            .with_decoder(Some(WordPieceDecoder::default()));
+        inner
+            .add_special_tokens(SPECIAL_TOKENS.map(|token| AddedToken::from(token, true)))
+            .map_err(TokenizerError::Encode)?;
+        Self::new(inner, config)
+    }
+
+    fn new(
+        mut inner: tokenizers::Tokenizer,
+        config: Map<String, Value>,
+    ) -> Result<Self, TokenizerError> {
+        // Files may carry the truncation and padding of whoever saved them; here the caller and the
+        // batch decide.
+        inner
+            .with_padding(None)
+            .with_truncation(None)
+            .map_err(TokenizerError::Encode)?;
+        let pad_id = special_id(&inner, "[PAD]")?;
+        Ok(Self {
+            inner,
+            config,
+            pad_id,
+        })
+    }
+
+    /// Writes `tokenizer.json`, `vocab.txt` and `tokenizer_config.json` to a folder, which is made
+    /// if missing. Hugging Face's tokenizers read them.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written; what was there before stays whole.
+    pub fn save(&self, dir: &Path) -> Result<(), TokenizerError> {
+        fs::create_dir_all(dir).map_err(|source| TokenizerError::Write {
+            path: dir.to_owned(),
+            source,
+        })?;
+        let tokenizer = self.inner.to_string(true).map_err(TokenizerError::Encode)?;
+        write(&dir.join(TOKENIZER), &tokenizer)?;
+        // An id without a token keeps its line, so that the line's number stays the id.
+        let token = |id| self.inner.id_to_token(id).unwrap_or_default() + "\n";
+        write(
+            &dir.join(VOCABULARY),
+            &(0..self.vocab_size() as u32).map(token).collect::<String>(),
+        )?;
+        write(
+            &dir.join(CONFIG),
+            &format!("{:#}\n", Value::Object(self.config.clone())),
+        )
+    }
+
+    /// Tokenizes examples, in order and on all cores: `[CLS] first [SEP]` or `[CLS] first [SEP]
+    /// second [SEP]`, at most `max_length` tokens. Of a pair that is too long, the longer sentence
+    /// loses its end first.
+    ///
+    /// # Errors
+    ///
+    /// If `max_length` leaves no room for two sentences.
+    pub fn features(
+        &self,
+        examples: &[Example],
+        max_length: usize,
+    ) -> Result<Vec<Feature>, TokenizerError> {
+        let special = |pair| {
+            let processor = self.inner.get_post_processor();
+            processor.map_or(0, |processor| processor.added_tokens(pair))
+        };
+        let least = special(true) + 2;
+        if max_length < least {
+            return Err(TokenizerError::MaxLength { max_length, least });
+        }
+        let firsts = self.encode(examples.iter().map(|example| Some(&example.first)))?;
+        let mut seconds = self
+            .encode(examples.iter().map(|example| example.second.as_ref()))?
+            .into_iter();
+        let feature = |(example, first): (&Example, Encoding)| {
+            let second = example.second.as_ref().and_then(|_| seconds.next());
+            // Truncating here and not within the tokenizer: tokenizers 0.23.2 stops reading a
+            // sentence once it has `max_length` tokens, and then no longer knows which is longer.
+            let truncation = TruncationParams {
+                max_length: max_length - special(second.is_some()),
+                strategy: TruncationStrategy::LongestFirst,
+                ..TruncationParams::default()
+            };
+            let (first, second) = truncate_encodings(first, second, &truncation)?;
+            let encoding = self.inner.post_process(first, second, true)?;
+            Ok(Feature {
+                input_ids: encoding.get_ids().to_vec(),
+                type_ids: encoding.get_type_ids().iter().map(|id| *id as u8).collect(),
+                target: example.label.map(Into::into),
+            })
+        };
+        let features = examples.iter().zip(firsts).map(feature);
+        features
+            .collect::<Result<_, _>>()
+            .map_err(TokenizerError::Encode)
+    }
+
+    /// The tokens of the sentences that are there, without special tokens.
+    fn encode<'a>(
+        &self,
+        sentences: impl Iterator<Item = Option<&'a String>>,
+    ) -> Result<Vec<Encoding>, TokenizerError> {
+        let sentences = sentences.flatten().map(String::as_str).collect();
+        self.inner
+            .encode_batch_fast(sentences, false)
+            .map_err(TokenizerError::Encode)
+    }
+
+    /// Checks that a model whose word embedding has `embedding` rows has one for every token.
+    ///
+    /// # Errors
+    ///
+    /// If it has not.
+    pub fn check_fits(&self, embedding: usize) -> Result<(), TokenizerError> {
+        let vocabulary = self.vocab_size();
+        if vocabulary > embedding {
+            Err(TokenizerError::Embedding {
+                vocabulary,
+                embedding,
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Number of ids: the highest id plus one.
+    pub fn vocab_size(&self) -> usize {
+        self.inner
+            .get_vocab(true)
+            .values()
+            .max()
+            .map_or(0, |id| *id as usize + 1)
+    }
+
+    /// The id of `[PAD]`.
+    pub fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
+    /// The tokenizer itself, without truncation or padding, for offsets and windows.
+    pub fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+}
+
+fn special_id(
+    tokenizer: &tokenizers::Tokenizer,
+    token: &'static str,
+) -> Result<u32, TokenizerError> {
+    tokenizer
+        .token_to_id(token)
+        .ok_or(TokenizerError::SpecialToken { token })
+}
+
+/// A file's bytes; `None` if there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(TokenizerError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Replaces a file at once, so that a stop in the middle leaves the old one whole.
+fn write(path: &Path, text: &str) -> Result<(), TokenizerError> {
+    let replace = || -> io::Result<()> {
+        let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    replace().map_err(|source| TokenizerError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SENTENCES: [&str; 4] = [
+        "The Red fox saw the red fox.",
+        "a fox",
+        "the café",
+        "saw a dog",
+    ];
+
+    fn trained() -> Tokenizer {
+        Tokenizer::train(SENTENCES, 64).unwrap()
+    }
+
+    fn example(first: &str, second: Option<&str>) -> Example {
+        Example {
+            first: first.to_owned(),
+            second: second.map(ToOwned::to_owned),
+            label: None,
+        }
+    }
+
+    fn tokens(tokenizer: &Tokenizer, example: Example, max_length: usize) -> (String, Vec<u8>) {
+        let feature = tokenizer
+            .features(&[example], max_length)
+            .unwrap()
+            .remove(0);
+        let tokens: Vec<_> = feature
+            .input_ids
+            .iter()
+            .map(|id| tokenizer.inner().id_to_token(*id).unwrap())
+            .collect();
+        (tokens.join(" "), feature.type_ids)
+    }
+
+    fn vocabulary(dir: &Path, tokens: &[&str]) {
+        fs::write(dir.join(VOCABULARY), tokens.join("\n") + "\n").unwrap();
+    }
+
+    #[test]
+    fn training_and_saving_are_deterministic() {
+        let files = || {
+            let folder = tempfile::tempdir().unwrap();
+            trained().save(folder.path()).unwrap();
+            [TOKENIZER, VOCABULARY, CONFIG]
+                .map(|name| fs::read_to_string(folder.path().join(name)).unwrap())
+        };
+        let first = files();
+        for _ in 0..4 {
+            assert_eq!(files(), first);
+        }
+    }
+
+    #[test]
+    fn unseen_words_fall_apart_into_characters_and_unseen_characters_are_unknown() {
+        let (text, _) = tokens(&trained(), example("Cafe fad Z", None), 32);
+        assert_eq!(text, "[CLS] cafe f ##a ##d [UNK] [SEP]");
+    }
+
+    #[test]
+    fn pairs_lose_the_end_of_the_longer_sentence_first() {
+        let pair = || example("the red fox saw the dog", Some("a fox"));
+        let (text, types) = tokens(&trained(), pair(), 8);
+        assert_eq!(text, "[CLS] the red fox [SEP] a fox [SEP]");
+        assert_eq!(types, [0, 0, 0, 0, 0, 1, 1, 1]);
+        let (text, _) = tokens(&trained(), pair(), 32);
+        assert_eq!(text, "[CLS] the red fox saw the dog [SEP] a fox [SEP]");
+        let (text, _) = tokens(&trained(), example("the red fox saw the dog", None), 5);
+        assert_eq!(text, "[CLS] the red fox [SEP]");
+    }
+
+    /// Transformers 5.23 gives the odd place to the sentence that is longer before truncation.
+    #[test]
+    fn of_two_long_sentences_the_longer_keeps_one_token_more() {
+        let (long, short) = ("a fox saw the café the red fox", "the dog saw a red fox a");
+        let (text, _) = tokens(&trained(), example(long, Some(short)), 8);
+        assert_eq!(text, "[CLS] a fox saw [SEP] the dog [SEP]");
+        let (text, _) = tokens(&trained(), example(short, Some(long)), 8);
+        assert_eq!(text, "[CLS] the dog [SEP] a fox saw [SEP]");
+    }
+
+    #[test]
+    fn saved_files_give_the_same_tokenizer_with_and_without_the_json_form() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = trained();
+        before.save(folder.path()).unwrap();
+        let from_json = Tokenizer::load(folder.path()).unwrap();
+        fs::remove_file(folder.path().join(TOKENIZER)).unwrap();
+        let from_vocabulary = Tokenizer::load(folder.path()).unwrap();
+
+        let examples = [example("The Café saw a [MASK] dog", Some("Z, fox."))];
+        let expected = before.features(&examples, 32).unwrap();
+        assert_eq!(from_json.features(&examples, 32).unwrap(), expected);
+        assert_eq!(from_vocabulary.features(&examples, 32).unwrap(), expected);
+        assert_eq!(from_vocabulary.vocab_size(), before.vocab_size());
+    }
+
+    #[test]
+    fn a_vocabulary_may_keep_capitals() {
+        let folder = tempfile::tempdir().unwrap();
+        vocabulary(
+            folder.path(),
+            &["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Fox", "fox"],
+        );
+        let (lower, _) = tokens(
+            &Tokenizer::load(folder.path()).unwrap(),
+            example("Fox", None),
+            8,
+        );
+        assert_eq!(lower, "[CLS] fox [SEP]");
+        fs::write(folder.path().join(CONFIG), r#"{"do_lower_case": false}"#).unwrap();
+        let (kept, _) = tokens(
+            &Tokenizer::load(folder.path()).unwrap(),
+            example("Fox", None),
+            8,
+        );
+        assert_eq!(kept, "[CLS] Fox [SEP]");
+    }
+
+    #[test]
+    fn truncation_and_padding_of_a_file_are_not_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        trained().save(folder.path()).unwrap();
+        let path = folder.path().join(TOKENIZER);
+        let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        json["truncation"] =
+            json!({"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"});
+        json["padding"] = json!({"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"});
+        fs::write(&path, json.to_string()).unwrap();
+        let (text, _) = tokens(
+            &Tokenizer::load(folder.path()).unwrap(),
+            example("the red fox", None),
+            32,
+        );
+        assert_eq!(text, "[CLS] the red fox [SEP]");
+    }
+
+    #[test]
+    fn bad_input_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = || Tokenizer::load(folder.path()).unwrap_err().to_string();
+        assert!(load().ends_with("has neither tokenizer.json nor vocab.txt"));
+        vocabulary(folder.path(), &["[PAD]", "[UNK]", "[CLS]", "fox"]);
+        assert_eq!(load(), "the vocabulary has no [SEP], which BERT needs");
+        fs::write(folder.path().join(TOKENIZER), "{").unwrap();
+        assert!(load().contains("tokenizer.json is malformed"));
+
+        let tokenizer = trained();
+        let size = tokenizer.vocab_size();
+        assert!(tokenizer.check_fits(size).is_ok());
+        assert!(matches!(
+            tokenizer.check_fits(size - 1),
+            Err(TokenizerError::Embedding { .. })
+        ));
+        assert!(matches!(
+            tokenizer.features(&[], 4),
+            Err(TokenizerError::MaxLength { least: 5, .. })
+        ));
+    }
+}

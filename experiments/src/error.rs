@@ -1,0 +1,86 @@
+//! What a command can fail with.
+
+use std::io;
+
+use crate::backend::DeviceError;
+use crate::recipe::RecipeError;
+use crate::record::RecordError;
+
+/// The failure of a command. The program prints [`Error::line`] and ends with [`Error::exit_code`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line does not say what to do.
+    #[error("{0}")]
+    Usage(String),
+    /// The recipe cannot be read, or asks for what cannot work.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The device is not there.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The run folder cannot be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Standard output could not be written.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    /// Interrupts cannot be watched for.
+    #[error("cannot watch for interrupts")]
+    Signals(#[from] ctrlc::Error),
+    /// The user interrupted the command, and it stopped where it can go on.
+    #[error("stopped; give the same command again to go on")]
+    Stopped,
+}
+
+impl Error {
+    /// The message and its causes, joined by `: `, on one line.
+    pub fn line(&self) -> String {
+        let mut parts = vec![self.to_string()];
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            parts.push(error.to_string());
+            cause = error.source();
+        }
+        one_line(&parts.join(": "))
+    }
+
+    /// The exit code of the program: 2, or 130 for an interrupt, as shells have it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Stopped => 130,
+            _ => 2,
+        }
+    }
+
+    /// Whether the reader of standard output went away, as in `kiln devices | head -1`. That is no
+    /// failure.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// `text` with every run of white space, line breaks included, as one space.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_joined_on_one_line() {
+        let error = Error::Output(io::Error::other("the disk\n  is full"));
+        assert_eq!(
+            error.line(),
+            "cannot write to standard output: the disk is full"
+        );
+        assert_eq!(error.exit_code(), 2);
+        assert!(!error.is_closed_pipe());
+    }
+
+    #[test]
+    fn a_closed_pipe_is_told_from_other_failures() {
+        assert!(Error::Output(io::ErrorKind::BrokenPipe.into()).is_closed_pipe());
+    }
+}

@@ -1,0 +1,66 @@
+//! Stopping on request: the first interrupt asks, the second one ends the program.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::Error;
+
+/// A shared flag that asks long work to stop at the next safe point.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// A flag that the first SIGINT or SIGTERM sets. The second one ends the program at once, with
+    /// exit code 130.
+    ///
+    /// # Errors
+    /// The process already handles these signals, or the system refuses.
+    pub fn on_signals() -> Result<Self, Error> {
+        let stop = Self::default();
+        let flag = stop.clone();
+        ctrlc::set_handler(move || {
+            if flag.request() {
+                std::process::exit(130);
+            }
+        })?;
+        Ok(stop)
+    }
+
+    /// Asks for a stop; true when one had been asked for before.
+    pub fn request(&self) -> bool {
+        self.0.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether a stop was asked for.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Leaves the work when a stop was asked for; call it where everything needed to go on is
+    /// saved.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] when a stop was asked for.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.requested() {
+            Err(Error::Stopped)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_clone_sees_the_request() {
+        let stop = Stop::default();
+        let other = stop.clone();
+        assert!(other.check().is_ok());
+        assert!(!stop.request());
+        assert!(stop.request(), "the second request is told from the first");
+        assert!(matches!(other.check(), Err(Error::Stopped)));
+    }
+}

@@ -1,0 +1,204 @@
+//! BERT as a learner: the loss of each task, and what callbacks and metrics see.
+
+use burn::{
+    module::Module,
+    nn::loss::{CrossEntropyLossConfig, MseLoss, Reduction},
+    prelude::*,
+    tensor::ExecutionError,
+    train::{
+        InferenceStep, ItemLazy, TrainOutput, TrainStep,
+        metric::{Adaptor, LossInput},
+    },
+};
+use distill::{
+    CallbackError, CallbackModel, Signals, Step, WithoutAutodiff,
+    callbacks::partition::PartitionIntoExperts,
+};
+use masformer_core::{Keep, Trace};
+use moebert_core::{
+    adapt::adapt,
+    bert::BertInput,
+    heads::{BertModel, Logits},
+    partition::ExpertLayout,
+    router::RouterConfig,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::loader::{Targets, TaskBatch};
+
+/// The score of a padded position in span question answering: its probability is zero in `f32`.
+const NEVER: f32 = -1e4;
+
+/// A model with the loss of its task.
+#[derive(Module, Debug)]
+pub struct TaskLearner {
+    /// The model.
+    pub model: BertModel,
+}
+
+/// What one batch gives to the metrics.
+#[derive(Clone, Debug)]
+pub struct TaskOutput {
+    /// The task's loss `[1]`.
+    pub loss: Tensor<1>,
+    /// `[B, C]`, or start and end scores `[B, T]`.
+    pub logits: Vec<Tensor<2>>,
+    /// The right answers.
+    pub targets: Targets,
+}
+
+impl TaskLearner {
+    /// Runs the model and shows what callbacks compare.
+    pub fn signals(&self, input: &BertInput, keep: Keep) -> Signals {
+        let mut trace = Trace::new(keep);
+        let output = self.model.forward(input, &mut trace);
+        let logits = match output.logits {
+            None => vec![],
+            Some(Logits::Sequence(logits)) => vec![logits],
+            Some(Logits::Span(logits)) => {
+                let scores = |side: usize| {
+                    let scores = logits.clone().slice_dim(2, side..=side).squeeze_dim::<2>(2);
+                    match &input.padding {
+                        Some(padding) => scores.mask_fill(padding.clone(), NEVER),
+                        None => scores,
+                    }
+                };
+                vec![scores(0), scores(1)]
+            }
+        };
+        Signals {
+            trace,
+            logits,
+            padding: input.padding.clone(),
+            samples: input.input_ids.dims()[0],
+        }
+    }
+}
+
+/// The mean loss over the samples: cross entropy; squared error for regression; the mean of start and
+/// end for span question answering.
+fn loss(logits: &[Tensor<2>], targets: &Targets) -> Tensor<1> {
+    let cross_entropy = |logits: &Tensor<2>, classes: &Tensor<1, Int>| {
+        CrossEntropyLossConfig::new()
+            .init(&logits.device())
+            .forward(logits.clone(), classes.clone())
+    };
+    match targets {
+        Targets::Classes(classes) => cross_entropy(&logits[0], classes),
+        Targets::Scores(scores) => {
+            let prediction = logits[0].clone().squeeze_dim::<1>(1);
+            MseLoss::new().forward(prediction, scores.clone(), Reduction::Mean)
+        }
+        Targets::Spans { start, end } => {
+            (cross_entropy(&logits[0], start) + cross_entropy(&logits[1], end)) / 2.0
+        }
+    }
+}
+
+impl CallbackModel for TaskLearner {
+    fn forward_step(&self, batch: TaskBatch, keep: Keep) -> Step<TaskOutput> {
+        let signals = self.signals(&batch.input, keep);
+        // A run refuses splits without labels before it trains or validates on them.
+        let targets = batch.targets.expect("training and validation data have labels");
+        let loss = loss(&signals.logits, &targets);
+        Step {
+            output: TaskOutput {
+                loss: loss.clone(),
+                logits: signals.logits.clone(),
+                targets,
+            },
+            loss,
+            signals,
+        }
+    }
+}
+
+impl TrainStep for TaskLearner {
+    type Input = TaskBatch;
+    type Output = TaskOutput;
+
+    fn step(&self, batch: TaskBatch) -> TrainOutput<TaskOutput> {
+        let step = self.forward_step(batch, Keep::default());
+        TrainOutput::new(self, step.loss.backward(), step.output)
+    }
+}
+
+impl InferenceStep for TaskLearner {
+    type Input = TaskBatch;
+    type Output = TaskOutput;
+
+    fn step(&self, batch: TaskBatch) -> TaskOutput {
+        self.forward_step(batch, Keep::default()).output
+    }
+}
+
+impl ItemLazy for TaskOutput {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        self.loss.device().flush()?;
+        Ok(Self {
+            loss: self.loss.without_autodiff(),
+            logits: self.logits.into_iter().map(Tensor::without_autodiff).collect(),
+            targets: self.targets.without_autodiff(),
+        })
+    }
+}
+
+impl Adaptor<LossInput> for TaskOutput {
+    fn adapt(&self) -> LossInput {
+        LossInput::new(self.loss.clone())
+    }
+}
+
+impl WithoutAutodiff for Targets {
+    fn without_autodiff(&self) -> Self {
+        match self.clone() {
+            Self::Classes(classes) => Self::Classes(classes.without_autodiff()),
+            Self::Scores(scores) => Self::Scores(scores.without_autodiff()),
+            Self::Spans { start, end } => Self::Spans {
+                start: start.without_autodiff(),
+                end: end.without_autodiff(),
+            },
+        }
+    }
+}
+
+impl WithoutAutodiff for TaskBatch {
+    fn without_autodiff(&self) -> Self {
+        let input = self.input.clone();
+        Self {
+            input: BertInput {
+                input_ids: input.input_ids.without_autodiff(),
+                token_type_ids: input.token_type_ids.without_autodiff(),
+                padding: input.padding.map(Tensor::without_autodiff),
+            },
+            targets: self.targets.as_ref().map(WithoutAutodiff::without_autodiff),
+            indices: self.indices.clone(),
+        }
+    }
+}
+
+/// How a model is split into experts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExpertPlan {
+    /// Which neurons each expert owns.
+    pub layout: ExpertLayout,
+    /// The routers.
+    pub router: RouterConfig,
+    /// Token counts of the training set, `V` entries; for `hash-balance` alone.
+    pub token_counts: Option<Vec<u64>>,
+}
+
+impl PartitionIntoExperts for TaskLearner {
+    type Layout = ExpertPlan;
+
+    fn neurons(&self) -> (usize, usize) {
+        self.model.bert.neurons()
+    }
+
+    fn partition(self, plan: &ExpertPlan) -> Result<Self, CallbackError> {
+        let counts = plan.token_counts.as_deref();
+        let model = adapt(self.model, &plan.layout, &plan.router, counts)?;
+        Ok(Self { model })
+    }
+}

@@ -1,0 +1,10 @@
+//! The recipes that ship inside the program.
+
+/// Name and text of every recipe that `kiln run NAME` knows without a file.
+pub const SHIPPED: &[(&str, &str)] = &[
+    ("quickstart", include_str!("../../recipes/quickstart.toml")),
+    ("sst2", include_str!("../../recipes/sst2.toml")),
+    ("cola", include_str!("../../recipes/cola.toml")),
+    ("mnli", include_str!("../../recipes/mnli.toml")),
+    ("squad", include_str!("../../recipes/squad.toml")),
+];

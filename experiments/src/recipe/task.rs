@@ -1,0 +1,105 @@
+//! The tasks a recipe can name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::standins::SquadVersion;
+use crate::data::glue::GlueTask;
+use crate::nearest::hint;
+
+/// What a model is trained and judged on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Task {
+    /// One of the nine GLUE tasks, by its name: `cola`, `sst2`, `mrpc`, ...
+    Glue(GlueTask),
+    /// Span question answering: `squad` (1.1) or `squad2` (2.0, with questions that have no answer).
+    Squad(SquadVersion),
+    /// The language-understanding task that kiln makes itself, `synthetic`.
+    Synthetic,
+}
+
+/// No task has this name.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown task `{name}`; {}", hint(name, &Task::all().map(Task::name).collect::<Vec<_>>()))]
+pub struct UnknownTask {
+    name: String,
+}
+
+impl Task {
+    /// Every task.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let others = [
+            Self::Squad(SquadVersion::V1),
+            Self::Squad(SquadVersion::V2),
+            Self::Synthetic,
+        ];
+        GlueTask::ALL.into_iter().map(Self::Glue).chain(others)
+    }
+
+    /// The text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Glue(task) => task.name(),
+            Self::Squad(SquadVersion::V1) => "squad",
+            Self::Squad(SquadVersion::V2) => "squad2",
+            Self::Synthetic => "synthetic",
+        }
+    }
+}
+
+impl FromStr for Task {
+    type Err = UnknownTask;
+
+    fn from_str(name: &str) -> Result<Self, UnknownTask> {
+        Self::all()
+            .find(|task| task.name() == name)
+            .ok_or_else(|| UnknownTask {
+                name: name.to_owned(),
+            })
+    }
+}
+
+impl TryFrom<String> for Task {
+    type Error = UnknownTask;
+
+    fn try_from(name: String) -> Result<Self, UnknownTask> {
+        name.parse()
+    }
+}
+
+impl From<Task> for String {
+    fn from(task: Task) -> Self {
+        task.name().to_owned()
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_back() {
+        assert_eq!(Task::all().count(), 12);
+        for task in Task::all() {
+            assert_eq!(task.name().parse::<Task>().expect("a known name"), task);
+        }
+    }
+
+    #[test]
+    fn an_unknown_task_names_the_nearest_one() {
+        let error = "sst-2".parse::<Task>().expect_err("the name has no dash");
+        assert_eq!(
+            error.to_string(),
+            "unknown task `sst-2`; did you mean `sst2`?"
+        );
+    }
+}

@@ -1,0 +1,497 @@
+//! Values that cannot work, found before any work starts.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::{
+    DataRecipe, ExpertsRecipe, ModelRecipe, RandomModel, Recipe, SquadData, Task, TrainOverrides,
+    TrainRecipe,
+};
+
+/// `[CLS] a [SEP] b [SEP]`, the shortest input with two texts.
+const SHORTEST_INPUT: usize = 5;
+
+/// Everything in `recipe` that cannot work, as pairs of a dotted key and a reason that continues
+/// its sentence.
+pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
+    let mut found = Problems::default();
+    found.name("name", &recipe.name);
+    found.require(
+        "seeds",
+        !recipe.seeds.is_empty(),
+        "must hold at least one seed",
+    );
+    let distinct: BTreeSet<u64> = recipe.seeds.iter().copied().collect();
+    found.require(
+        "seeds",
+        distinct.len() == recipe.seeds.len(),
+        "must not repeat a seed",
+    );
+
+    model(&mut found, &recipe.model);
+    data(&mut found, &recipe.data);
+    train(&mut found, "train", &recipe.train);
+    // A key that `[train]` already answers for is not named a second time.
+    if found.is_empty() {
+        overrides(&mut found, "teacher.train", &recipe.teacher.train);
+        overrides(&mut found, "distill.train", &recipe.distill.train);
+    }
+    if recipe.teacher.fine_tuned && recipe.model.random.is_some() {
+        found.add("teacher.fine_tuned", "cannot be true for a random model");
+    }
+    found.at_least("importance.batch_size", recipe.importance.batch_size, 1);
+    if let Some(samples) = recipe.importance.samples {
+        found.at_least("importance.samples", samples, 1);
+    }
+    found.within("distill.lambda", recipe.distill.lambda, 0.0..f64::INFINITY);
+    found.within(
+        "distill.balance",
+        recipe.distill.balance,
+        0.0..f64::INFINITY,
+    );
+    found.positive("distill.temperature", recipe.distill.temperature);
+    found.at_least("latency.batch", recipe.latency.batch, 1);
+    found.at_least("latency.length", recipe.latency.length, 1);
+    found.at_least("latency.repeats", recipe.latency.repeats, 1);
+    if let Some(random) = &recipe.model.random {
+        found.at_most(
+            "data.max_length",
+            recipe.data.max_length,
+            random.positions,
+            "`model.random.positions`",
+        );
+        found.at_most(
+            "latency.length",
+            recipe.latency.length,
+            random.positions,
+            "`model.random.positions`",
+        );
+    }
+    students(&mut found, recipe);
+    found.0
+}
+
+fn model(found: &mut Problems, model: &ModelRecipe) {
+    let given = [
+        ("model.path", model.path.is_some()),
+        ("model.hub", model.hub.is_some()),
+        ("model.random", model.random.is_some()),
+    ];
+    let given: Vec<&str> = given
+        .into_iter()
+        .filter(|(_, is)| *is)
+        .map(|(key, _)| key)
+        .collect();
+    match given.as_slice() {
+        [] => found.add(
+            "model",
+            "is missing: add model.path=FOLDER, a Hugging Face folder, or [model.random]",
+        ),
+        [_] => {}
+        [first, .., last] => found.add(
+            last,
+            &format!("cannot go with `{first}`: give exactly one of them"),
+        ),
+    }
+    hub(found, "model.hub", model.hub.as_deref());
+    if let Some(random) = &model.random {
+        random_model(found, random);
+    }
+}
+
+fn random_model(found: &mut Problems, random: &RandomModel) {
+    let key = |name: &str| format!("model.random.{name}");
+    found.at_least(&key("layers"), random.layers, 1);
+    found.at_least(&key("heads"), random.heads, 1);
+    found.at_least(&key("width"), random.width, 1);
+    // The special tokens and the letters must fit.
+    found.at_least(&key("vocabulary"), random.vocabulary, 100);
+    found.at_least(&key("positions"), random.positions, SHORTEST_INPUT);
+    found.within(&key("dropout"), random.dropout, 0.0..1.0);
+    found.at_least(&key("hidden"), random.hidden, 1);
+    if random.heads > 0 && !random.hidden.is_multiple_of(random.heads) {
+        found.add(
+            &key("hidden"),
+            &format!(
+                "must be a multiple of the {} heads, not {}",
+                random.heads, random.hidden
+            ),
+        );
+    }
+}
+
+fn data(found: &mut Problems, data: &DataRecipe) {
+    let folders = usize::from(data.path.is_some()) + usize::from(data.hub.is_some());
+    match (data.task, folders) {
+        (Task::Synthetic, 0) | (Task::Glue(_) | Task::Squad(_), 1) => {}
+        (Task::Synthetic, _) => {
+            found.add(
+                "data.task",
+                "`synthetic` is made by kiln: leave out `data.path` and `data.hub`",
+            );
+        }
+        (task, 0) => found.add(
+            "data",
+            &format!("has no folder: add data.path=FOLDER with the files of {task}"),
+        ),
+        _ => found.add("data.hub", "cannot go with `data.path`: give one of them"),
+    }
+    hub(found, "data.hub", data.hub.as_deref());
+    found.at_least("data.max_length", data.max_length, SHORTEST_INPUT);
+    match (&data.squad, data.task) {
+        (Some(squad), Task::Squad(_)) => windows(found, squad, data.max_length),
+        (Some(_), _) => found.add("data.squad", "is for the tasks squad and squad2 only"),
+        (None, _) => {}
+    }
+    match (&data.synthetic, data.task) {
+        (Some(synthetic), Task::Synthetic) => {
+            found.at_least("data.synthetic.train", synthetic.train, 1);
+            found.at_least("data.synthetic.dev", synthetic.dev, 1);
+        }
+        (Some(_), _) => found.add("data.synthetic", "is for the task synthetic only"),
+        (None, _) => {}
+    }
+}
+
+fn windows(found: &mut Problems, squad: &SquadData, max_length: usize) {
+    found.at_least("data.squad.max_query_length", squad.max_query_length, 1);
+    found.at_least("data.squad.max_answer_length", squad.max_answer_length, 1);
+    // [CLS] question [SEP] passage [SEP]: each window must hold more of the passage than it shares
+    // with the next one.
+    let taken = squad
+        .max_query_length
+        .saturating_add(squad.doc_stride)
+        .saturating_add(3);
+    let reason = format!(
+        "must be less: {} shared tokens, {} of the question and 3 special ones leave no room in {}",
+        squad.doc_stride, squad.max_query_length, max_length
+    );
+    found.require("data.squad.doc_stride", taken < max_length, &reason);
+}
+
+fn hub(found: &mut Problems, key: &str, name: Option<&str>) {
+    if name.is_some() && !cfg!(feature = "hub") {
+        found.add(
+            key,
+            "needs a kiln built with --features hub; or give a local folder as path",
+        );
+    }
+}
+
+fn train(found: &mut Problems, table: &str, train: &TrainRecipe) {
+    let key = |name: &str| format!("{table}.{name}");
+    found.at_least(&key("epochs"), train.epochs, 1);
+    found.at_least(&key("batch_size"), train.batch_size, 1);
+    found.positive(&key("learning_rate"), train.learning_rate);
+    found.within(&key("weight_decay"), train.weight_decay, 0.0..f64::INFINITY);
+    found.within(&key("warmup"), train.warmup, 0.0..1.0);
+    found.within(&key("clip_norm"), train.clip_norm, 0.0..f64::INFINITY);
+    found.at_least(&key("accumulate"), train.accumulate, 1);
+    if let Some(patience) = train.early_stopping {
+        found.at_least(&key("early_stopping"), patience, 1);
+    }
+}
+
+/// Overrides on top of valid defaults: whatever is wrong is theirs.
+fn overrides(found: &mut Problems, table: &str, overrides: &TrainOverrides) {
+    train(found, table, &TrainRecipe::default().with(overrides));
+}
+
+fn students(found: &mut Problems, recipe: &Recipe) {
+    found.require(
+        "students",
+        !recipe.students.is_empty(),
+        "must hold at least one student",
+    );
+    experts(
+        found,
+        "experts",
+        &recipe.experts,
+        recipe.model.random.as_ref(),
+    );
+    let defaults_are_fine = !found.0.iter().any(|(key, _)| key.starts_with("experts"));
+    let mut names = BTreeSet::from(["teacher"]);
+    for (index, student) in recipe.students.iter().enumerate() {
+        let table = format!("students.{index}");
+        found.name(&format!("{table}.name"), &student.name);
+        if !names.insert(&student.name) {
+            found.add(
+                &format!("{table}.name"),
+                &format!("`{}` is taken; every row needs its own", student.name),
+            );
+        }
+        if defaults_are_fine {
+            experts(
+                found,
+                &table,
+                &recipe.student_experts(student),
+                recipe.model.random.as_ref(),
+            );
+        }
+    }
+}
+
+/// Sizes of experts; those that depend on the width F of the model are checked where it is known
+/// here.
+fn experts(
+    found: &mut Problems,
+    table: &str,
+    experts: &ExpertsRecipe,
+    model: Option<&RandomModel>,
+) {
+    let key = |name: &str| format!("{table}.{name}");
+    let ExpertsRecipe {
+        count,
+        width,
+        shared,
+        ..
+    } = *experts;
+    let before = found.0.len();
+    found.at_least(&key("count"), count, 1);
+    found.at_least(&key("width"), width, 1);
+    found.at_most(&key("shared"), shared, width, "`width`");
+    let Some(full) = model
+        .map(|model| model.width)
+        .filter(|_| found.0.len() == before)
+    else {
+        return;
+    };
+    found.at_most(&key("width"), width, full, "`model.random.width`");
+    found.at_most(&key("shared"), shared, full, "`model.random.width`");
+    if found.0.len() > before {
+        return;
+    }
+    let rest = full - shared;
+    if !rest.is_multiple_of(count) {
+        let reason = format!(
+            "must leave a multiple of the {count} experts: {full} - {shared} neurons cannot be dealt out"
+        );
+        found.add(&key("shared"), &reason);
+    } else if width > shared + rest / count {
+        let reason = format!(
+            "must be at most {}: {shared} shared neurons and {rest} dealt out to {count} experts",
+            shared + rest / count
+        );
+        found.add(&key("width"), &reason);
+    }
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Problems(Vec<(String, String)>);
+
+impl Problems {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn add(&mut self, key: &str, reason: &str) {
+        self.0.push((key.to_owned(), reason.to_owned()));
+    }
+
+    fn require(&mut self, key: &str, holds: bool, reason: &str) {
+        if !holds {
+            self.add(key, reason);
+        }
+    }
+
+    fn at_least(&mut self, key: &str, value: usize, least: usize) {
+        self.require(
+            key,
+            value >= least,
+            &format!("must be at least {least}, not {value}"),
+        );
+    }
+
+    fn at_most(&mut self, key: &str, value: usize, most: usize, what: &str) {
+        self.require(
+            key,
+            value <= most,
+            &format!("must be at most {most} ({what}), not {value}"),
+        );
+    }
+
+    fn positive(&mut self, key: &str, value: f64) {
+        self.require(
+            key,
+            value > 0.0 && value.is_finite(),
+            &format!("must be above 0, not {value}"),
+        );
+    }
+
+    fn within(&mut self, key: &str, value: f64, range: Range<f64>) {
+        let reason = if range.end.is_finite() {
+            format!(
+                "must be from {} to below {}, not {value}",
+                range.start, range.end
+            )
+        } else {
+            format!("must be {} or more, not {value}", range.start)
+        };
+        self.require(key, range.contains(&value), &reason);
+    }
+
+    /// A name that is also the name of a folder.
+    fn name(&mut self, key: &str, name: &str) {
+        let plain = name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        let reason =
+            "must be a plain name of letters, digits, `-`, `_` and `.`, as it also names a folder";
+        self.require(
+            key,
+            !name.is_empty() && plain && !name.starts_with('.'),
+            reason,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source;
+
+    /// A recipe on which every check passes.
+    const VALID: &str = r#"
+name = "mine"
+[model.random]
+layers = 2
+hidden = 64
+heads = 4
+width = 256
+vocabulary = 1000
+positions = 128
+[data]
+task = "synthetic"
+max_length = 32
+[experts]
+width = 64
+shared = 32
+[latency]
+length = 32
+[[students]]
+name = "importance"
+[[students]]
+name = "random"
+order = "random"
+"#;
+
+    fn refusal(overrides: &[&str]) -> String {
+        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+        let error =
+            source::parse("mine.toml", VALID, &overrides).expect_err("the value cannot work");
+        error.to_string()
+    }
+
+    #[test]
+    fn the_recipe_of_these_tests_is_valid() {
+        source::parse("mine.toml", VALID, &[]).expect("valid");
+    }
+
+    #[test]
+    fn impossible_values_are_refused_with_their_reason() {
+        let cases = [
+            ("train.epochs=0", "`train.epochs` must be at least 1, not 0"),
+            (
+                "train.learning_rate=-1e-5",
+                "`train.learning_rate` must be above 0",
+            ),
+            (
+                "train.learning_rate=nan",
+                "`train.learning_rate` must be above 0",
+            ),
+            (
+                "train.warmup=1.0",
+                "`train.warmup` must be from 0 to below 1, not 1",
+            ),
+            (
+                "teacher.train.batch_size=0",
+                "`teacher.train.batch_size` must be at least 1",
+            ),
+            (
+                "model.random.dropout=1.0",
+                "`model.random.dropout` must be from 0 to below 1",
+            ),
+            (
+                "model.random.heads=5",
+                "`model.random.hidden` must be a multiple of the 5 heads, not 64",
+            ),
+            (
+                "model.path=bert",
+                "`model.random` cannot go with `model.path`",
+            ),
+            (
+                "data.max_length=256",
+                "`data.max_length` must be at most 128 (`model.random.positions`)",
+            ),
+            ("data.path=glue", "`data.task` `synthetic` is made by kiln"),
+            (
+                "data.squad.doc_stride=3",
+                "`data.squad` is for the tasks squad and squad2 only",
+            ),
+            (
+                "experts.shared=65",
+                "`experts.shared` must be at most 64 (`width`), not 65",
+            ),
+            (
+                "experts.width=512",
+                "`experts.width` must be at most 256 (`model.random.width`)",
+            ),
+            (
+                "experts.shared=30",
+                "`experts.shared` must leave a multiple of the 4 experts",
+            ),
+            ("experts.width=89", "`experts.width` must be at most 88"),
+            (
+                "distill.temperature=0",
+                "`distill.temperature` must be above 0",
+            ),
+            ("seeds=[]", "`seeds` must hold at least one seed"),
+            ("seeds=[1, 1]", "`seeds` must not repeat a seed"),
+            ("students=[]", "`students` must hold at least one student"),
+            (
+                "students=[{name='a'}, {name='a'}]",
+                "`students.1.name` `a` is taken",
+            ),
+            (
+                "students=[{name='a/b'}]",
+                "`students.0.name` must be a plain name",
+            ),
+            (
+                "students=[{name='a', shared=65}]",
+                "`students.0.shared` must be at most 64",
+            ),
+            ("name=../up", "`name` must be a plain name"),
+        ];
+        for (given, expected) in cases {
+            let message = refusal(&[given]);
+            assert!(message.contains(expected), "{given}: {message}");
+            assert_eq!(
+                message.matches("mine.toml").count() + message.matches("override").count(),
+                1,
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_problem_is_placed_where_its_value_was_given() {
+        assert!(refusal(&["train.epochs=0"]).starts_with("override `train.epochs=0`: "));
+        let message = source::parse("mine.toml", &VALID.replace("heads = 4", "heads = 3"), &[])
+            .expect_err("64 / 3");
+        assert!(
+            message
+                .to_string()
+                .starts_with("mine.toml, line 5: `model.random.hidden`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let message = refusal(&["train.epochs=0", "latency.repeats=0"]);
+        assert!(
+            message.contains("train.epochs") && message.contains("latency.repeats"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,442 @@
+//! The run folder: everything a run leaves behind, and what lets it go on after a stop.
+//!
+//! ```text
+//! recipe.toml        the recipe as resolved, written once
+//! environment.json   program, machine and command line of every start
+//! metrics.jsonl      one JSON object a line, appended while the run goes
+//! artifacts/STAGE/   what a stage makes; `done.json` holds its result once it is finished
+//! results.json       the table for programs
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
+
+use crate::environment::Environment;
+use crate::recipe::Recipe;
+use crate::table::Row;
+
+/// Why a run folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// A file or folder cannot be read, made or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// `read`, `write`, ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process is running in the folder.
+    #[error("another run is using {}; wait for it or choose another --out", path.display())]
+    Busy {
+        /// The run folder.
+        path: PathBuf,
+    },
+    /// The folder holds a run of another recipe.
+    #[error(
+        "{} holds a run of another recipe, which differs in {}; choose another --out",
+        path.display(),
+        differences.join(", ")
+    )]
+    OtherRecipe {
+        /// The run folder.
+        path: PathBuf,
+        /// One text a key: its value there and here.
+        differences: Vec<String>,
+    },
+    /// A file of the run does not hold what kiln wrote.
+    #[error("{} is damaged; delete it to do that part again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// An open run folder. No other process can open it while this value lives; a process that dies
+/// lets go of it.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    metrics: File,
+    /// Held for its lock alone.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes the folder `path` for a run of `recipe`, or opens it to go on with that run.
+    ///
+    /// # Errors
+    /// The folder is in use, holds a run of another recipe, is damaged, or cannot be written.
+    pub fn open(
+        path: &Path,
+        recipe: &Recipe,
+        environment: Environment,
+    ) -> Result<Self, RecordError> {
+        fs::create_dir_all(path).map_err(io_error("make the folder", path))?;
+        let lock = lock(path)?;
+        keep_recipe(path, recipe)?;
+        add_environment(&path.join("environment.json"), environment)?;
+        let metrics = open_metrics(&path.join("metrics.jsonl"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            metrics,
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder for what `stage` makes, `artifacts/<stage>`; made if it is missing. A stage is
+    /// named by a relative path, such as `seed-1/teacher`.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn stage_dir(&self, stage: &str) -> Result<PathBuf, RecordError> {
+        let path = self.path.join("artifacts").join(stage);
+        fs::create_dir_all(&path).map_err(io_error("make the folder", &path))?;
+        Ok(path)
+    }
+
+    /// The result of `stage`, if it was finished.
+    ///
+    /// # Errors
+    /// The result cannot be read, or is not what [`RunFolder::finish`] wrote.
+    pub fn done<T: DeserializeOwned>(&self, stage: &str) -> Result<Option<T>, RecordError> {
+        let path = self.path.join("artifacts").join(stage).join("done.json");
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(damaged(&path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("read", &path)(error)),
+        }
+    }
+
+    /// Marks `stage` as finished with `result`. Call it last: everything else of the stage must be
+    /// on disk.
+    ///
+    /// # Errors
+    /// The result cannot be written.
+    pub fn finish<T: Serialize>(&self, stage: &str, result: &T) -> Result<(), RecordError> {
+        write_json(&self.stage_dir(stage)?.join("done.json"), result)
+    }
+
+    /// Appends `entry` to `metrics.jsonl` as one line.
+    ///
+    /// # Errors
+    /// The line cannot be written.
+    pub fn append_metrics<T: Serialize>(&self, entry: &T) -> Result<(), RecordError> {
+        let path = self.path.join("metrics.jsonl");
+        let mut line =
+            serde_json::to_vec(entry).map_err(|error| io_error("write", &path)(error.into()))?;
+        line.push(b'\n');
+        // One write a line: lines of several threads do not mix.
+        (&self.metrics)
+            .write_all(&line)
+            .map_err(io_error("write", &path))
+    }
+
+    /// Writes `results.json`, the table for programs.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_results(&self, rows: &[Row]) -> Result<(), RecordError> {
+        write_json(
+            &self.path.join("results.json"),
+            &BTreeMap::from([("rows", rows)]),
+        )
+    }
+
+    /// Writes the text file `name` into the folder.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_text(&self, name: &str, text: &str) -> Result<(), RecordError> {
+        write_atomic(&self.path.join(name), text.as_bytes())
+    }
+}
+
+/// Writes `bytes` to `path` through a temporary file in the same folder: what was there stays whole
+/// until all is written.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    let write = || -> io::Result<()> {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let mut file = NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(io_error("write", path))
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|error| io_error("write", path)(error.into()))?;
+    text.push(b'\n');
+    write_atomic(path, &text)
+}
+
+fn lock(folder: &Path) -> Result<File, RecordError> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).map_err(io_error("write", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
+            path: folder.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+    }
+}
+
+/// Writes `recipe.toml`, or makes sure that the one that is there says the same.
+fn keep_recipe(folder: &Path, recipe: &Recipe) -> Result<(), RecordError> {
+    let path = folder.join("recipe.toml");
+    let here = recipe
+        .to_toml()
+        .map_err(|error| io_error("write", &path)(io::Error::other(error)))?;
+    let there = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return write_atomic(&path, here.as_bytes());
+        }
+        Err(error) => return Err(io_error("read", &path)(error)),
+    };
+    let differences = differences(
+        &keys(&there).map_err(damaged(&path))?,
+        &keys(&here).map_err(damaged(&path))?,
+    );
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(RecordError::OtherRecipe {
+            path: folder.to_owned(),
+            differences,
+        })
+    }
+}
+
+/// Every value of a TOML text by its dotted key.
+fn keys(text: &str) -> Result<BTreeMap<String, toml::Value>, toml::de::Error> {
+    fn flatten(path: &str, value: toml::Value, into: &mut BTreeMap<String, toml::Value>) {
+        let join = |key: &str| {
+            if path.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{path}.{key}")
+            }
+        };
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    flatten(&join(&key), value, into);
+                }
+            }
+            toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
+                for (index, value) in list.into_iter().enumerate() {
+                    flatten(&join(&index.to_string()), value, into);
+                }
+            }
+            value => drop(into.insert(path.to_owned(), value)),
+        }
+    }
+    let mut keys = BTreeMap::new();
+    flatten("", toml::Value::Table(toml::from_str(text)?), &mut keys);
+    Ok(keys)
+}
+
+fn differences(
+    there: &BTreeMap<String, toml::Value>,
+    here: &BTreeMap<String, toml::Value>,
+) -> Vec<String> {
+    let show = |value: Option<&toml::Value>| {
+        value.map_or_else(|| "absent".to_owned(), ToString::to_string)
+    };
+    let mut all: Vec<&String> = there.keys().chain(here.keys()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter()
+        .filter(|key| there.get(*key) != here.get(*key))
+        .map(|key| {
+            format!(
+                "`{key}` ({} there, {} here)",
+                show(there.get(key)),
+                show(here.get(key))
+            )
+        })
+        .collect()
+}
+
+fn add_environment(path: &Path, environment: Environment) -> Result<(), RecordError> {
+    let mut starts: Vec<Environment> = match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(damaged(path))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(io_error("read", path)(error)),
+    };
+    starts.push(environment);
+    write_json(path, &starts)
+}
+
+/// Opens `metrics.jsonl` to append. A process that was killed in the middle of a line leaves a part
+/// of it: cut it off.
+fn open_metrics(path: &Path) -> Result<File, RecordError> {
+    let open = || -> io::Result<File> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |last| last + 1);
+        if whole < bytes.len() {
+            file.set_len(whole as u64)?;
+        }
+        Ok(file)
+    };
+    open().map_err(io_error("open", path))
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecordError {
+    let path = path.to_owned();
+    move |source| RecordError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+fn damaged<E: std::error::Error + Send + Sync + 'static>(
+    path: &Path,
+) -> impl FnOnce(E) -> RecordError {
+    let path = path.to_owned();
+    move |source| RecordError::Damaged {
+        path,
+        source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(overrides: &[&str]) -> Recipe {
+        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+        Recipe::load("quickstart", &overrides).expect("quickstart is valid")
+    }
+
+    fn open(path: &Path, recipe: &Recipe) -> Result<RunFolder, RecordError> {
+        RunFolder::open(path, recipe, Environment::capture("flex", &recipe.seeds))
+    }
+
+    #[test]
+    fn a_finished_stage_is_found_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = open(folder.path(), &recipe(&[])).expect("new");
+        assert_eq!(run.done::<f64>("seed-1/teacher").expect("readable"), None);
+        run.finish("seed-1/teacher", &0.25).expect("written");
+        drop(run);
+        let run = open(folder.path(), &recipe(&[])).expect("the same recipe");
+        assert_eq!(
+            run.done::<f64>("seed-1/teacher").expect("readable"),
+            Some(0.25)
+        );
+        let starts: Vec<Environment> = serde_json::from_slice(
+            &fs::read(folder.path().join("environment.json")).expect("read"),
+        )
+        .expect("JSON");
+        assert_eq!(starts.len(), 2);
+    }
+
+    #[test]
+    fn a_damaged_result_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = open(folder.path(), &recipe(&[])).expect("new");
+        let path = run.stage_dir("teacher").expect("made").join("done.json");
+        fs::write(&path, "{").expect("written");
+        let message = run.done::<f64>("teacher").expect_err("no JSON").to_string();
+        assert!(message.contains("done.json is damaged"), "{message}");
+    }
+
+    #[test]
+    fn another_recipe_is_refused_with_the_keys_that_differ() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(open(folder.path(), &recipe(&["train.epochs=2"])).expect("new"));
+        let other = recipe(&["train.epochs=3", "importance.samples=9"]);
+        let message = open(folder.path(), &other)
+            .expect_err("another recipe")
+            .to_string();
+        assert!(
+            message.contains("`train.epochs` (2 there, 3 here)"),
+            "{message}"
+        );
+        assert!(
+            message.contains("`importance.samples` (absent there, 9 here)"),
+            "{message}"
+        );
+        assert!(message.contains("choose another --out"), "{message}");
+    }
+
+    #[test]
+    fn two_runs_do_not_share_a_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = open(folder.path(), &recipe(&[])).expect("new");
+        assert!(matches!(
+            open(folder.path(), &recipe(&[])),
+            Err(RecordError::Busy { .. })
+        ));
+        drop(first);
+        assert!(open(folder.path(), &recipe(&[])).is_ok());
+    }
+
+    #[test]
+    fn a_torn_line_of_metrics_is_cut_off() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.jsonl");
+        fs::write(&path, "{\"step\":1}\n{\"st").expect("written");
+        let run = open(folder.path(), &recipe(&[])).expect("opened");
+        run.append_metrics(&BTreeMap::from([("step", 2)]))
+            .expect("written");
+        assert_eq!(
+            fs::read_to_string(&path).expect("read"),
+            "{\"step\":1}\n{\"step\":2}\n"
+        );
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_file_whole_and_no_other_behind() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("kept");
+        write_atomic(&path, b"old").expect("written");
+        write_atomic(&path, b"new").expect("written");
+        assert_eq!(fs::read(&path).expect("read"), b"new");
+        // A folder stands in the way of the rename.
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).expect("made");
+        assert!(write_atomic(&taken, b"new").is_err());
+        assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 2);
+    }
+}

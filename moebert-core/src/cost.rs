@@ -1,0 +1,99 @@
+//! What a model costs: parameters, and multiply-adds a token.
+
+use burn::module::Module;
+
+use crate::{bert::BertFeedForward, heads::BertModel};
+
+/// The size of a model and the work it does for one token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// All parameters. Routing tables are no parameters.
+    pub parameters: usize,
+    /// The parameters that one token passes: of an expert layer, the router and one expert.
+    pub active_parameters: usize,
+    /// Multiply-adds of the encoder's matrix products for one token of a full sequence.
+    pub multiply_adds_per_token: usize,
+}
+
+impl Cost {
+    /// Counts a model on sequences of `length` tokens.
+    ///
+    /// A layer takes `4 D^2` multiply-adds for its projections, `2 T D` for scores and weighted sums,
+    /// and `2 D F` for its feed-forward half (`2 D d_e`, and `D E` for a gate, in an expert layer).
+    pub fn of(model: &BertModel, length: usize) -> Self {
+        let parameters = model.num_params();
+        let [_, hidden] = model.bert.embeddings.word.weight.dims();
+        let mut idle = 0;
+        let mut multiply_adds = 0;
+        for block in &model.bert.layers {
+            multiply_adds += 4 * hidden * hidden + 2 * length * hidden;
+            multiply_adds += match &block.feed_forward {
+                BertFeedForward::Dense(mlp) => 2 * hidden * mlp.inner.weight.dims()[1],
+                BertFeedForward::Experts(layer) => {
+                    let sizes = layer.experts.iter().map(Module::num_params);
+                    idle += sizes.clone().sum::<usize>() - sizes.max().unwrap_or(0);
+                    let widths = layer.experts.iter().map(|expert| expert.inner.weight.dims()[1]);
+                    let gate = layer.router.gate().map_or(0, Module::num_params);
+                    2 * hidden * widths.max().unwrap_or(0) + gate
+                }
+            };
+        }
+        Self {
+            parameters,
+            active_parameters: parameters - idle,
+            multiply_adds_per_token: multiply_adds,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::prelude::*;
+
+    use super::*;
+    use crate::{
+        adapt::adapt,
+        bert::BertConfig,
+        heads::{BertModelConfig, Task},
+        partition::ExpertLayout,
+        router::{RouterConfig, RouterKind},
+    };
+
+    #[test]
+    fn counts_dense_and_expert_models() {
+        let bert = BertConfig::new()
+            .with_vocab_size(10)
+            .with_hidden_size(4)
+            .with_num_hidden_layers(1)
+            .with_num_attention_heads(2)
+            .with_intermediate_size(8)
+            .with_max_position_embeddings(6);
+        let model = BertModelConfig::new(bert, Task::Encoder).init(&Device::default());
+        let embeddings = 10 * 4 + 6 * 4 + 2 * 4 + 8;
+        let attention = 4 * (4 * 4 + 4) + 8;
+        let pooler = 4 * 4 + 4;
+        let dense = (4 * 8 + 8) + (8 * 4 + 4) + 8;
+        let cost = Cost::of(&model, 5);
+        assert_eq!(cost.parameters, embeddings + attention + pooler + dense);
+        assert_eq!(cost.active_parameters, cost.parameters);
+        assert_eq!(cost.multiply_adds_per_token, 4 * 16 + 2 * 5 * 4 + 2 * 4 * 8);
+
+        let layout = ExpertLayout {
+            neurons: vec![vec![vec![0, 1], vec![2, 3], vec![4, 5]]],
+        };
+        let gates = RouterConfig {
+            kind: RouterKind::GateToken,
+            ..RouterConfig::default()
+        };
+        let expert = (4 * 2 + 2) + (2 * 4 + 4) + 8;
+        let gate = 4 * 3;
+        let split = Cost::of(&adapt(model, &layout, &gates, None).unwrap(), 5);
+        let rest = embeddings + attention + pooler + gate;
+        assert_eq!(split.parameters, rest + 3 * expert);
+        assert_eq!(split.active_parameters, rest + expert);
+        assert_eq!(
+            split.multiply_adds_per_token,
+            4 * 16 + 2 * 5 * 4 + 2 * 4 * 2 + gate
+        );
+    }
+}

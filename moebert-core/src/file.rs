@@ -1,0 +1,145 @@
+//! Files that appear whole or not at all, and what can be wrong with one.
+
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt;
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use safetensors::SafeTensorError;
+
+/// A file that cannot be read, written or understood.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file cannot be opened or read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is truncated or is no safetensors file.
+    #[error("{} is not a whole safetensors file: {source}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SafeTensorError,
+    },
+    /// The file is no JSON of the right form.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A tensor or key is missing, has the wrong form or holds a wrong value.
+    #[error("{}: `{name}` {problem}", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// The tensor or key.
+        name: String,
+        /// What is wrong with it and what would be right.
+        problem: String,
+    },
+}
+
+impl FileError {
+    pub(crate) fn entry(path: &Path, name: impl Into<String>, problem: impl fmt::Display) -> Self {
+        Self::Entry {
+            path: path.to_owned(),
+            name: name.into(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+/// The content of a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(|source| FileError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes a file under a temporary name in the same folder, then renames it, so that a crash or a
+/// full disk leaves the previous content as it was.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_whole(path, bytes).map_err(|source| FileError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are for their owner alone; this one is to be read like any other.
+    #[cfg(unix)]
+    builder.permissions(PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_the_content_and_leaves_nothing_else_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("layout.json");
+        write(&path, b"first").unwrap();
+        write(&path, b"second").unwrap();
+        assert_eq!(read(&path).unwrap(), b"second");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn others_may_read_it_as_they_may_any_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| {
+            let metadata = fs::metadata(folder.path().join(name)).unwrap();
+            metadata.permissions().mode()
+        };
+        write(&folder.path().join("ours"), b"text").unwrap();
+        fs::write(folder.path().join("any"), b"text").unwrap();
+        assert_eq!(mode("ours"), mode("any"));
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("absent/layout.json");
+        let error = write(&path, b"text").unwrap_err().to_string();
+        assert!(
+            error.starts_with("cannot write") && error.contains("absent"),
+            "{error}"
+        );
+        let error = read(&path).unwrap_err().to_string();
+        assert!(
+            error.starts_with("cannot read") && error.contains("absent"),
+            "{error}"
+        );
+    }
+}

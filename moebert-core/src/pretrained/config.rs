@@ -1,0 +1,452 @@
+//! `config.json`: what it says of the model, and every other key it has.
+
+use std::{fmt::Display, path::Path};
+
+use burn::tensor::DType;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    bert::BertConfig,
+    expert_files::SETTINGS_FILE,
+    file::{self, FileError},
+    heads::Task,
+};
+
+/// The key of an expert model; its value names the file with the experts' settings.
+const KILN: &str = "kiln";
+
+/// Keys with one supported value, which but for `model_type` is also what their absence means.
+fn fixed() -> [(&'static str, Value); 5] {
+    [
+        ("model_type", "bert".into()),
+        ("hidden_act", "gelu".into()),
+        ("position_embedding_type", "absolute".into()),
+        ("is_decoder", false.into()),
+        ("add_cross_attention", false.into()),
+    ]
+}
+
+/// A model's configuration with the keys of `config.json` that we do not know, kept in their order.
+#[derive(Clone, Debug)]
+pub struct PretrainedConfig {
+    /// The encoder. Whether it has a pooler is not in `config.json` but in the weights.
+    pub bert: BertConfig,
+    /// What the head predicts.
+    task: Task,
+    json: Map<String, Value>,
+}
+
+impl PretrainedConfig {
+    /// The configuration of a model that was made here.
+    pub fn new(bert: BertConfig, task: Task) -> Self {
+        Self {
+            bert,
+            task,
+            json: Map::new(),
+        }
+    }
+
+    /// What the head predicts.
+    pub fn task(&self) -> Task {
+        self.task
+    }
+
+    /// Whether the model was saved with expert layers.
+    pub fn has_experts(&self) -> bool {
+        self.json.contains_key(KILN)
+    }
+
+    /// Every key as it was read, in order.
+    pub fn json(&self) -> &Map<String, Value> {
+        &self.json
+    }
+
+    /// Reads `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is no JSON object, or holds a value that is wrong or not
+    /// supported; the error names the key.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let json =
+            serde_json::from_slice(&file::read(path)?).map_err(|source| FileError::Json {
+                path: path.to_owned(),
+                source,
+            })?;
+        let keys = Keys { path, json: &json };
+        keys.check_fixed()?;
+        Ok(Self {
+            bert: keys.bert()?,
+            task: keys.task()?,
+            json,
+        })
+    }
+
+    /// The keys to write for a model with the head of `task`. Keys that we do not know stay.
+    pub(super) fn to_json(
+        &self,
+        task: Task,
+        has_experts: bool,
+        dtype: DType,
+    ) -> Map<String, Value> {
+        let mut json = self.json.clone();
+        let bert = &self.bert;
+        let mut set = |key: &str, value: Value| json.insert(key.to_owned(), value);
+        set("model_type", "bert".into());
+        set("vocab_size", bert.vocab_size.into());
+        set("hidden_size", bert.hidden_size.into());
+        set("num_hidden_layers", bert.num_hidden_layers.into());
+        set("num_attention_heads", bert.num_attention_heads.into());
+        set("intermediate_size", bert.intermediate_size.into());
+        set(
+            "max_position_embeddings",
+            bert.max_position_embeddings.into(),
+        );
+        set("type_vocab_size", bert.type_vocab_size.into());
+        set("hidden_act", "gelu".into());
+        set("hidden_dropout_prob", bert.hidden_dropout_prob.into());
+        set(
+            "attention_probs_dropout_prob",
+            bert.attention_probs_dropout_prob.into(),
+        );
+        set("layer_norm_eps", bert.layer_norm_eps.into());
+        set("initializer_range", bert.initializer_range.into());
+        let architecture = match task {
+            Task::Encoder => "BertModel",
+            Task::Classification { .. } | Task::Regression => "BertForSequenceClassification",
+            Task::SpanQa => "BertForQuestionAnswering",
+        };
+        set("architectures", json!([architecture]));
+        if self.json.is_empty() || task != self.task {
+            set_labels(&mut json, task);
+        }
+        // Transformers loads in the type named here, so it has to be the one that is written.
+        for key in ["dtype", "torch_dtype"] {
+            if let Some(value) = json.get_mut(key) {
+                *value = dtype_name(dtype).into();
+            }
+        }
+        if has_experts {
+            json.insert(KILN.to_owned(), json!({ "experts": SETTINGS_FILE }));
+        } else {
+            json.shift_remove(KILN);
+        }
+        json
+    }
+}
+
+/// Writes the labels of a task, which so far have no names, in the place of another task's.
+fn set_labels(json: &mut Map<String, Value>, task: Task) {
+    for key in ["num_labels", "id2label", "label2id", "problem_type"] {
+        json.shift_remove(key);
+    }
+    if let Task::Classification { .. } | Task::Regression = task {
+        let labels = 0..task.outputs().unwrap_or(0);
+        let name = |label| format!("LABEL_{label}");
+        let id2label: Map<_, _> = labels
+            .clone()
+            .map(|id| (id.to_string(), name(id).into()))
+            .collect();
+        let label2id: Map<_, _> = labels.map(|id| (name(id), id.into())).collect();
+        json.insert("id2label".to_owned(), id2label.into());
+        json.insert("label2id".to_owned(), label2id.into());
+        let problem = match task {
+            Task::Regression => "regression",
+            _ => "single_label_classification",
+        };
+        json.insert("problem_type".to_owned(), problem.into());
+    }
+}
+
+fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "float16",
+        DType::BF16 => "bfloat16",
+        DType::F64 => "float64",
+        _ => "float32",
+    }
+}
+
+/// The keys of one file, read with their names in every error.
+struct Keys<'a> {
+    path: &'a Path,
+    json: &'a Map<String, Value>,
+}
+
+impl Keys<'_> {
+    fn check_fixed(&self) -> Result<(), FileError> {
+        for (key, supported) in fixed() {
+            let fits = match self.json.get(key) {
+                None | Some(Value::Null) => key != "model_type",
+                Some(value) => *value == supported,
+            };
+            if !fits {
+                return Err(self.wrong(key, format!("{supported}, which alone is supported")));
+            }
+        }
+        Ok(())
+    }
+
+    fn bert(&self) -> Result<BertConfig, FileError> {
+        let default = BertConfig::new();
+        let bert = BertConfig {
+            vocab_size: self.size("vocab_size", default.vocab_size)?,
+            hidden_size: self.size("hidden_size", default.hidden_size)?,
+            num_hidden_layers: self.size("num_hidden_layers", default.num_hidden_layers)?,
+            num_attention_heads: self.size("num_attention_heads", default.num_attention_heads)?,
+            intermediate_size: self.size("intermediate_size", default.intermediate_size)?,
+            max_position_embeddings: self
+                .size("max_position_embeddings", default.max_position_embeddings)?,
+            type_vocab_size: self.size("type_vocab_size", default.type_vocab_size)?,
+            hidden_dropout_prob: self
+                .probability("hidden_dropout_prob", default.hidden_dropout_prob)?,
+            attention_probs_dropout_prob: self.probability(
+                "attention_probs_dropout_prob",
+                default.attention_probs_dropout_prob,
+            )?,
+            layer_norm_eps: self.positive("layer_norm_eps", default.layer_norm_eps)?,
+            initializer_range: self.positive("initializer_range", default.initializer_range)?,
+            pooler: default.pooler,
+        };
+        if bert.hidden_size.is_multiple_of(bert.num_attention_heads) {
+            Ok(bert)
+        } else {
+            let expected = format!("a divisor of `hidden_size`, {}", bert.hidden_size);
+            Err(self.wrong("num_attention_heads", expected))
+        }
+    }
+
+    fn task(&self) -> Result<Task, FileError> {
+        let architectures = self.get("architectures", Vec::<String>::new(), "a list of names")?;
+        match architectures.first().map(String::as_str) {
+            Some("BertForSequenceClassification") => self.sequence_task(),
+            Some("BertForQuestionAnswering") => Ok(Task::SpanQa),
+            _ => Ok(Task::Encoder),
+        }
+    }
+
+    fn sequence_task(&self) -> Result<Task, FileError> {
+        let names = self.get("id2label", Map::new(), "an object of label names")?;
+        // Two is what Transformers takes where nothing is written.
+        let named = if names.is_empty() { 2 } else { names.len() };
+        let labels = self.size("num_labels", named)?;
+        let problem = self.get("problem_type", String::new(), "a string")?;
+        match (problem.as_str(), labels) {
+            ("" | "regression", 1) => Ok(Task::Regression),
+            ("" | "single_label_classification", classes) => Ok(Task::Classification { classes }),
+            ("regression", _) => Err(self.wrong(
+                "problem_type",
+                format!("a classification for {labels} labels, or one label"),
+            )),
+            _ => Err(self.wrong(
+                "problem_type",
+                "\"single_label_classification\" or \"regression\"",
+            )),
+        }
+    }
+
+    fn size(&self, key: &str, default: usize) -> Result<usize, FileError> {
+        let expected = "a whole number above 0";
+        match self.get(key, default, expected)? {
+            0 => Err(self.wrong(key, expected)),
+            size => Ok(size),
+        }
+    }
+
+    fn probability(&self, key: &str, default: f64) -> Result<f64, FileError> {
+        let expected = "a probability from 0 up to, not including, 1";
+        let value = self.get(key, default, expected)?;
+        if (0.0..1.0).contains(&value) {
+            Ok(value)
+        } else {
+            Err(self.wrong(key, expected))
+        }
+    }
+
+    fn positive(&self, key: &str, default: f64) -> Result<f64, FileError> {
+        let expected = "a number above 0";
+        let value = self.get(key, default, expected)?;
+        if value > 0.0 {
+            Ok(value)
+        } else {
+            Err(self.wrong(key, expected))
+        }
+    }
+
+    fn get<T: DeserializeOwned>(
+        &self,
+        key: &str,
+        default: T,
+        expected: &str,
+    ) -> Result<T, FileError> {
+        match self.json.get(key) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => {
+                serde_json::from_value(value.clone()).map_err(|_| self.wrong(key, expected))
+            }
+        }
+    }
+
+    fn wrong(&self, key: &str, expected: impl Display) -> FileError {
+        let found = self
+            .json
+            .get(key)
+            .map_or("absent".to_owned(), Value::to_string);
+        FileError::entry(self.path, key, format!("is {found}; expected {expected}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const SMALL: &str = r#"{
+        "zeta": [1, {"kept": null}],
+        "model_type": "bert",
+        "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 16,
+        "layer_norm_eps": 1e-12,
+        "alpha": "kept"
+    }"#;
+
+    fn read(json: &str) -> Result<PretrainedConfig, FileError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        fs::write(&path, json).unwrap();
+        PretrainedConfig::read(&path)
+    }
+
+    /// The small configuration with more keys before its own.
+    fn with(keys: &str) -> Result<PretrainedConfig, FileError> {
+        read(&SMALL.replacen('{', &format!("{{{keys},"), 1))
+    }
+
+    #[track_caller]
+    fn assert_message(result: Result<PretrainedConfig, FileError>, expected: &str) {
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains("config.json"), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
+
+    #[test]
+    fn absent_keys_have_the_defaults_of_transformers() {
+        let config = read(SMALL).unwrap();
+        assert_eq!(config.bert.hidden_size, 8);
+        assert_eq!(config.bert.vocab_size, 30522);
+        assert_eq!(config.task(), Task::Encoder);
+    }
+
+    #[test]
+    fn unknown_keys_keep_value_and_place() {
+        let config = read(SMALL).unwrap();
+        let json = config.to_json(Task::Encoder, false, DType::F32);
+        assert_eq!(json["architectures"], json!(["BertModel"]));
+        assert_eq!(json["zeta"], json!([1, {"kept": null}]));
+        let keys: Vec<_> = json.keys().map(String::as_str).collect();
+        assert_eq!(keys[..2], ["zeta", "model_type"]);
+        assert_eq!(keys[6..8], ["layer_norm_eps", "alpha"]);
+    }
+
+    #[test]
+    fn tasks_are_those_of_transformers() {
+        let sequence = r#""architectures": ["BertForSequenceClassification"]"#;
+        let task = |keys: &str| with(&format!("{sequence}{keys}")).unwrap().task();
+        let three = r#", "id2label": {"0": "no", "1": "maybe", "2": "yes"}"#;
+        assert_eq!(task(""), Task::Classification { classes: 2 });
+        assert_eq!(task(three), Task::Classification { classes: 3 });
+        assert_eq!(task(r#", "id2label": {"0": "LABEL_0"}"#), Task::Regression);
+        assert_eq!(
+            task(r#", "num_labels": 1, "problem_type": "single_label_classification""#),
+            Task::Classification { classes: 1 }
+        );
+        let qa = with(r#""architectures": ["BertForQuestionAnswering"]"#).unwrap();
+        assert_eq!(qa.task(), Task::SpanQa);
+        assert_message(
+            with(&format!(
+                r#"{sequence}, "problem_type": "multi_label_classification""#
+            )),
+            "`problem_type` is \"multi_label_classification\"; expected",
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        let bert = read(SMALL).unwrap().bert;
+        for task in [
+            Task::Encoder,
+            Task::Classification { classes: 1 },
+            Task::Classification { classes: 5 },
+            Task::Regression,
+            Task::SpanQa,
+        ] {
+            // Once made here, and once changed from another task.
+            for config in [
+                PretrainedConfig::new(bert.clone(), task),
+                read(SMALL).unwrap(),
+            ] {
+                let json = config.to_json(task, false, DType::F32);
+                let again = read(&Value::from(json).to_string()).unwrap();
+                assert_eq!((again.task(), &again.bert), (task, &bert));
+            }
+        }
+    }
+
+    #[test]
+    fn the_written_type_is_named() {
+        let config = with(r#""torch_dtype": "float16""#).unwrap();
+        let json = config.to_json(Task::Encoder, false, DType::F32);
+        assert_eq!(json["torch_dtype"], "float32");
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named_with_what_is() {
+        for (keys, expected) in [
+            (
+                r#""hidden_act": "relu""#,
+                r#"`hidden_act` is "relu"; expected "gelu""#,
+            ),
+            (
+                r#""position_embedding_type": "relative_key""#,
+                r#"`position_embedding_type` is "relative_key"; expected "absolute""#,
+            ),
+            (
+                r#""is_decoder": true"#,
+                "`is_decoder` is true; expected false",
+            ),
+            (
+                r#""vocab_size": 0"#,
+                "`vocab_size` is 0; expected a whole number above 0",
+            ),
+            (
+                r#""vocab_size": "many""#,
+                r#"`vocab_size` is "many"; expected a whole number"#,
+            ),
+            (
+                r#""hidden_dropout_prob": 1.5"#,
+                "`hidden_dropout_prob` is 1.5; expected a prob",
+            ),
+            (
+                r#""initializer_range": -1"#,
+                "`initializer_range` is -1; expected a number above 0",
+            ),
+        ] {
+            assert_message(with(keys), expected);
+        }
+        assert_message(
+            read(r#"{"model_type": "roberta"}"#),
+            r#"`model_type` is "roberta"; expected "bert""#,
+        );
+        assert_message(
+            read(r#"{"hidden_size": 8}"#),
+            "`model_type` is absent; expected \"bert\"",
+        );
+        assert_message(
+            read(&SMALL.replace(r#""num_attention_heads": 2"#, r#""num_attention_heads": 3"#)),
+            "`num_attention_heads` is 3; expected a divisor of `hidden_size`, 8",
+        );
+        assert_message(read("[]"), "config.json");
+        assert_message(read("{\"model_type\": "), "EOF");
+    }
+}

@@ -1,0 +1,378 @@
+//! Folders written, changed and read again.
+
+use burn::tensor::Distribution;
+use safetensors::{
+    SafeTensors,
+    tensor::{Dtype, TensorView},
+};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    bert::{BertConfig, BertInput},
+    expert_files::{ExpertSettings, FORMAT_VERSION},
+    partition::{ExpertLayout, NeuronOrder},
+};
+use masformer_core::Trace;
+
+const CLASSES: Task = Task::Classification { classes: 3 };
+
+fn small() -> BertConfig {
+    BertConfig::new()
+        .with_vocab_size(11)
+        .with_hidden_size(8)
+        .with_num_hidden_layers(2)
+        .with_num_attention_heads(2)
+        .with_intermediate_size(12)
+        .with_max_position_embeddings(6)
+}
+
+/// A saved model with a head for three classes.
+fn saved() -> (TempDir, BertModel) {
+    let dir = tempfile::tempdir().unwrap();
+    let model = BertModelConfig::new(small(), CLASSES).init(&Device::default());
+    let config = PretrainedConfig::new(small(), CLASSES);
+    save(dir.path(), &model, &config, SaveOptions::default()).unwrap();
+    (dir, model)
+}
+
+fn load(dir: &TempDir, task: Option<Task>) -> Result<(BertModel, LoadReport), PretrainedError> {
+    Pretrained::open(dir)?.load(task, &Device::default())
+}
+
+#[track_caller]
+fn assert_message<T>(result: Result<T, PretrainedError>, expected: &[&str]) {
+    let message = result.err().expect("an error").to_string();
+    for part in expected {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+}
+
+fn pooled(model: &BertModel) -> TensorData {
+    let device = Device::default();
+    let input_ids = Tensor::<2, Int>::from_data([[1, 2, 3], [4, 5, 10]], &device);
+    let input = BertInput {
+        token_type_ids: input_ids.zeros_like(),
+        input_ids,
+        padding: None,
+    };
+    let output = model.forward(&input, &mut Trace::nothing());
+    output.pooled.unwrap().into_data()
+}
+
+type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
+
+/// Rewrites the weights of a folder.
+fn rewrite(dir: &TempDir, change: impl FnOnce(&mut Tensors)) {
+    let path = dir.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let mut tensors: Tensors = SafeTensors::deserialize(&bytes)
+        .unwrap()
+        .iter()
+        .map(|(name, view)| {
+            let (shape, data) = (view.shape().to_vec(), view.data().to_vec());
+            (name.to_owned(), view.dtype(), shape, data)
+        })
+        .collect();
+    change(&mut tensors);
+    let views = tensors.iter().map(|(name, dtype, shape, data)| {
+        (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn a_model_comes_back_as_it_was() {
+    let (dir, model) = saved();
+    let (again, report) = load(&dir, None).unwrap();
+    assert!(report.is_exact(), "{report}");
+    assert_eq!(again.task(), CLASSES);
+    pooled(&again).assert_eq(&pooled(&model), true);
+}
+
+#[test]
+fn older_names_and_constants_are_read() {
+    let (dir, model) = saved();
+    rewrite(&dir, |tensors| {
+        for (name, ..) in tensors.iter_mut() {
+            *name = name
+                .replace("LayerNorm.weight", "LayerNorm.gamma")
+                .replace("LayerNorm.bias", "LayerNorm.beta")
+                .replace("bert.", "");
+        }
+        let positions = vec![0; 6 * 8];
+        let name = "bert.embeddings.position_ids".to_owned();
+        tensors.push((name, Dtype::I64, vec![1, 6], positions));
+    });
+    let (again, report) = load(&dir, None).unwrap();
+    assert!(report.is_exact(), "{report}");
+    pooled(&again).assert_eq(&pooled(&model), true);
+}
+
+#[test]
+fn half_precision_weights_become_the_float_of_the_device() {
+    let (dir, _) = saved();
+    rewrite(&dir, |tensors| {
+        let one = [0x00, 0x3c];
+        for (_, dtype, shape, data) in tensors.iter_mut() {
+            *dtype = Dtype::F16;
+            *data = one.repeat(shape.iter().product());
+        }
+    });
+    let (model, _) = load(&dir, None).unwrap();
+    let weight = model.head.unwrap().weight.val().into_data();
+    assert_eq!(weight, TensorData::from([[1.0_f32; 3]; 8]));
+}
+
+#[test]
+fn a_head_for_another_task_starts_anew_and_is_reported() {
+    let (dir, model) = saved();
+    let (two, report) = load(&dir, Some(Task::Classification { classes: 2 })).unwrap();
+    let names: Vec<_> = report
+        .mismatched
+        .iter()
+        .map(|it| it.name.as_str())
+        .collect();
+    assert_eq!(names, ["classifier.weight", "classifier.bias"]);
+    assert_eq!(report.mismatched[0].found, [3, 8]);
+    assert_eq!(report.mismatched[0].expected, [2, 8]);
+    assert_eq!(two.head.unwrap().weight.dims(), [8, 2]);
+
+    let (span, report) = load(&dir, Some(Task::SpanQa)).unwrap();
+    assert_eq!(report.missing, ["qa_outputs.bias", "qa_outputs.weight"]);
+    assert_eq!(report.unexpected, ["classifier.bias", "classifier.weight"]);
+    pooled(&span).assert_eq(&pooled(&model), true);
+}
+
+#[test]
+fn a_pooler_that_lacks_is_made_for_a_task_that_needs_it() {
+    let (dir, _) = saved();
+    rewrite(&dir, |tensors| {
+        tensors.retain(|(name, ..)| !name.contains("pooler"));
+    });
+    let (encoder, _) = load(&dir, Some(Task::Encoder)).unwrap();
+    assert!(encoder.bert.pooler.is_none());
+    let (_, report) = load(&dir, None).unwrap();
+    assert_eq!(
+        report.missing,
+        ["bert.pooler.dense.bias", "bert.pooler.dense.weight"]
+    );
+}
+
+#[test]
+fn parts_of_a_checkpoint_are_read_together() {
+    let (dir, model) = saved();
+    let whole = dir.path().join("model.safetensors");
+    let (first, second) = (
+        dir.path().join("1.safetensors"),
+        dir.path().join("2.safetensors"),
+    );
+    let is_first = |name: &str| name.contains("layer.0");
+    fs::copy(&whole, &second).unwrap();
+    rewrite(&dir, |tensors| tensors.retain(|(name, ..)| is_first(name)));
+    fs::rename(&whole, &first).unwrap();
+    fs::rename(&second, &whole).unwrap();
+    let mut map = serde_json::Map::new();
+    rewrite(&dir, |tensors| {
+        for (name, ..) in tensors.iter() {
+            let part = if is_first(name) { "1" } else { "2" };
+            map.insert(name.clone(), format!("{part}.safetensors").into());
+        }
+        tensors.retain(|(name, ..)| !is_first(name));
+    });
+    fs::rename(&whole, &second).unwrap();
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map });
+    fs::write(
+        dir.path().join("model.safetensors.index.json"),
+        index.to_string(),
+    )
+    .unwrap();
+    let (again, report) = load(&dir, None).unwrap();
+    assert!(report.is_exact(), "{report}");
+    pooled(&again).assert_eq(&pooled(&model), true);
+
+    fs::remove_file(first).unwrap();
+    assert_message(load(&dir, None), &["cannot read", "1.safetensors"]);
+}
+
+#[test]
+fn damage_is_named() {
+    let (dir, _) = saved();
+    rewrite(&dir, |tensors| {
+        let query = tensors
+            .iter_mut()
+            .find(|(name, ..)| name.ends_with("layer.0.attention.self.query.weight"));
+        query.unwrap().2 = vec![4, 16];
+    });
+    assert_message(
+        load(&dir, None),
+        &[
+            "model.safetensors: `bert.encoder.layer.0.attention.self.query.weight`",
+            "[4, 16]",
+            "[8, 8]",
+        ],
+    );
+
+    let (dir, _) = saved();
+    rewrite(&dir, |tensors| {
+        tensors.retain(|(name, ..)| !name.contains("layer.1.output"));
+    });
+    assert_message(
+        load(&dir, None),
+        &[
+            "lacks weights of the encoder: bert.encoder.layer.1.output.",
+            "LayerNorm.weight",
+        ],
+    );
+
+    let (dir, _) = saved();
+    rewrite(&dir, |tensors| tensors[0].1 = Dtype::I32);
+    assert_message(
+        load(&dir, None),
+        &["model.safetensors: `", "it holds I32, not floats"],
+    );
+
+    // The head of the folder's own task has to be what the configuration says.
+    let (dir, _) = saved();
+    rewrite(&dir, |tensors| {
+        let head = tensors
+            .iter_mut()
+            .find(|(name, ..)| name == "classifier.bias")
+            .unwrap();
+        (head.2, head.3) = (vec![2], vec![0; 8]);
+    });
+    assert_message(
+        load(&dir, None),
+        &["`classifier.bias` has shape [2]", "asks for [3]"],
+    );
+
+    fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    assert_message(
+        load(&dir, None),
+        &["holds no weights: expected model.safetensors"],
+    );
+}
+
+#[test]
+fn tokenizer_files_are_carried_over_as_far_as_they_are_there() {
+    let (from, model) = saved();
+    fs::write(from.path().join("vocab.txt"), "[PAD]").unwrap();
+    let to = tempfile::tempdir().unwrap();
+    let options = SaveOptions {
+        tokenizer: Some(from.path()),
+        ..SaveOptions::default()
+    };
+    let config = PretrainedConfig::new(small(), CLASSES);
+    save(to.path(), &model, &config, options).unwrap();
+    let mut names: Vec<_> = fs::read_dir(to.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["config.json", "model.safetensors", "vocab.txt"]);
+}
+
+/// Expert files of a model whose second layer has two experts.
+fn expert_files(router: &str, gate_scale: Option<&str>) -> ExpertFiles {
+    ExpertFiles {
+        settings: ExpertSettings {
+            format_version: FORMAT_VERSION,
+            experts: 2,
+            expert_width: 6,
+            shared: 0,
+            dense_width: 12,
+            order: NeuronOrder::Contiguous,
+            router: router.to_owned(),
+            gate_scale: gate_scale.map(str::to_owned),
+            layers: vec![1],
+        },
+        layout: ExpertLayout {
+            neurons: vec![vec![(0..6).collect(), (6..12).collect()]],
+        },
+        tables: gate_scale
+            .is_none()
+            .then(|| vec![vec![0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1]]),
+        importance: None,
+    }
+}
+
+#[test]
+fn an_expert_model_comes_back_with_its_routers() {
+    let device = Device::default();
+    for (router, gate_scale) in [
+        ("hash-random", None),
+        ("gate-token", Some("probability")),
+        ("gate-sentence", Some("unit")),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let files = expert_files(router, gate_scale);
+        let mut model = BertModelConfig::new(small(), CLASSES).init(&device);
+        let experts = SavedExperts {
+            dir: dir.path(),
+            config: &small(),
+            files: &files,
+        };
+        experts.install(&mut model, &device).unwrap();
+        // Experts that start equal in scale but far apart in value.
+        let BertFeedForward::Experts(layer) = &mut model.bert.layers[1].feed_forward else {
+            panic!("layer 1 has experts");
+        };
+        for expert in &mut layer.experts {
+            let noise = Tensor::random([6, 8], Distribution::Normal(0.0, 1.0), &device);
+            expert.outer.weight = burn::module::Param::from_tensor(noise);
+        }
+        let config = PretrainedConfig::new(small(), CLASSES);
+        assert_message(
+            save(dir.path(), &model, &config, SaveOptions::default()),
+            &["is saved with its expert files"],
+        );
+        let options = SaveOptions {
+            experts: Some(&files),
+            ..SaveOptions::default()
+        };
+        save(dir.path(), &model, &config, options).unwrap();
+
+        let folder = Pretrained::open(&dir).unwrap();
+        assert_eq!(folder.experts(), Some(&files));
+        let (again, report) = folder.load(None, &device).unwrap();
+        assert!(report.is_exact(), "{report}");
+        pooled(&again).assert_eq(&pooled(&model), true);
+    }
+}
+
+#[test]
+fn expert_files_that_do_not_fit_the_model_are_refused() {
+    let refused = |change: fn(&mut ExpertFiles), expected: &str| {
+        let mut files = expert_files("hash-balance", None);
+        change(&mut files);
+        let experts = SavedExperts {
+            dir: Path::new("model"),
+            config: &small(),
+            files: &files,
+        };
+        let mut model = BertModelConfig::new(small(), CLASSES).init(&Device::default());
+        let error = experts.install(&mut model, &Device::default()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    refused(
+        |files| files.settings.dense_width = 13,
+        "experts.json: `dense_width` is 13; config.json says 12",
+    );
+    refused(
+        |files| files.settings.layers = vec![2],
+        "`layers` names layer 2 of 2",
+    );
+    refused(
+        |files| files.settings.router = "hush".to_owned(),
+        "unknown router `hush`",
+    );
+    refused(
+        |files| files.tables = Some(vec![vec![0; 7]]),
+        "experts.safetensors: `layer.1.table` has 7 tokens; the vocabulary has 11",
+    );
+    refused(|files| files.tables = None, "has 0 tokens");
+    refused(
+        |files| files.settings.gate_scale = Some("half".to_owned()),
+        "`gate_scale` is wrong",
+    );
+}
