@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::{data::dataloader::DataLoader, tensor::Gradients};
 use masformer_core::Keep;
+use moebert_core::importance::Importance;
 use serde_json::Value;
 
 use crate::{Batch, Callback, CallbackError, CallbackModel, Signals};
@@ -16,6 +17,12 @@ pub trait NeuronImportance: Send {
     ///
     /// If the batch does not fit the scores.
     fn add(&mut self, signals: &Signals, gradients: &Gradients) -> Result<(), CallbackError>;
+}
+
+impl NeuronImportance for Importance {
+    fn add(&mut self, signals: &Signals, gradients: &Gradients) -> Result<(), CallbackError> {
+        Ok(self.add_batch(&signals.trace, gradients)?)
+    }
 }
 
 /// Scores a model over all batches of a loader: dropout off, one backward pass a batch.
@@ -135,28 +142,6 @@ mod tests {
         toy::{Toy, ToyLoader, serial},
     };
 
-    /// Scores by the sums over tokens that the probes allow.
-    #[derive(Default)]
-    struct Sums(Vec<Vec<f64>>);
-
-    impl NeuronImportance for Sums {
-        fn add(&mut self, signals: &Signals, gradients: &Gradients) -> Result<(), CallbackError> {
-            for (layer, probe) in signals.trace.probes.iter().enumerate() {
-                let pre = probe.pre_grad(gradients).ok_or("no gradient")? * probe.pre.clone();
-                let hidden = probe.hidden_grad(gradients).ok_or("no gradient")?;
-                let tokens = (pre + hidden * probe.hidden.clone()).sum_dim(1);
-                let scores = tokens.abs().sum_dim(0).into_data();
-                self.0.resize_with(layer + 1, Vec::new);
-                let row = &mut self.0[layer];
-                row.resize(scores.shape()[2], 0.0);
-                for (sum, score) in row.iter_mut().zip(scores.iter::<f64>()) {
-                    *sum += score;
-                }
-            }
-            Ok(())
-        }
-    }
-
     /// The definition: a backward pass for each sample, through the weights themselves.
     fn by_definition(model: &Toy, loader: &ToyLoader, samples: usize) -> Vec<Vec<f64>> {
         let mut scores = vec![Vec::new(); model.layers.len()];
@@ -184,19 +169,20 @@ mod tests {
     fn scores_follow_the_definition_with_dropout_off() {
         let _turn = serial();
         let loader = ToyLoader::new(5, 2);
-        let mut sums = Sums::default();
+        let mut scores = Importance::new(2, 6);
         let mut seen = Vec::new();
         let progress = |done, all| seen.push((done, all));
-        score(&Toy::new(2, 6, 0.5), &loader, &mut sums, progress).unwrap();
+        score(&Toy::new(2, 6, 0.5), &loader, &mut scores, progress).unwrap();
         assert_eq!(seen, [(2, 5), (4, 5), (5, 5)]);
         let expected = by_definition(&Toy::new(2, 6, 0.0), &loader, 5);
-        for (found, expected) in sums.0.iter().flatten().zip(expected.iter().flatten()) {
+        let found = (0..2).flat_map(|layer| scores.scores(layer));
+        for (found, expected) in found.map(f64::from).zip(expected.iter().flatten()) {
             assert!(
                 (found - expected).abs() < 1e-5 * (1.0 + expected),
                 "{found} {expected}"
             );
         }
-        assert_eq!(sums.0.len(), expected.len());
+        assert_eq!(scores.samples(), 5);
     }
 
     #[test]
@@ -209,14 +195,14 @@ mod tests {
                 ..StageConfig::new(directory.path(), epochs, 0.01)
             };
             let loader = || ToyLoader::new(4, 2).shared();
-            let importance = ImportanceScores::new(loader(), Sums::default());
+            let importance = ImportanceScores::new(loader(), Importance::new(2, 3));
             let scores = importance.scores();
             let stage = Stage::new(config, loader(), loader()).callback(importance);
             stage.fit(Toy::new(2, 3, 0.1)).unwrap();
-            let layers = scores.lock().0.len();
-            layers
+            let samples = scores.lock().samples();
+            samples
         };
-        assert_eq!(scored(1), 2);
+        assert_eq!(scored(1), 4);
         assert_eq!(scored(2), 0);
     }
 }

@@ -20,8 +20,8 @@ pub struct LayerwiseConfig {
     pub layers: LayerMap,
     /// How hidden states are compared.
     pub hidden: HiddenLoss,
-    /// How predictions are compared.
-    pub logits: LogitsLoss,
+    /// How predictions are compared; `None` leaves them out.
+    pub logits: Option<LogitsLoss>,
 }
 
 impl Default for LayerwiseConfig {
@@ -30,7 +30,7 @@ impl Default for LayerwiseConfig {
             weight: 1.0,
             layers: LayerMap::default(),
             hidden: HiddenLoss::default(),
-            logits: LogitsLoss::default(),
+            logits: Some(LogitsLoss::default()),
         }
     }
 }
@@ -93,7 +93,18 @@ impl LayerwiseConfig {
             hidden = Some(sum(hidden, term));
         }
 
-        let (outputs, targets) = (&student.logits, &teacher.logits);
+        let logits = match self.logits {
+            Some(loss) => Self::logits_term(loss, &student.logits, &teacher.logits)?,
+            None => None,
+        };
+        Ok(Terms { hidden, logits })
+    }
+
+    fn logits_term(
+        loss: LogitsLoss,
+        outputs: &[Tensor<2>],
+        targets: &[Tensor<2>],
+    ) -> Result<Option<Tensor<1>>, CallbackError> {
         let shapes = |logits: &[Tensor<2>]| logits.iter().map(Tensor::dims).collect::<Vec<_>>();
         if shapes(outputs) != shapes(targets) {
             return Err(format!(
@@ -103,13 +114,12 @@ impl LayerwiseConfig {
             )
             .into());
         }
-        let logits = outputs
+        let sum = outputs
             .iter()
             .zip(targets)
-            .map(|(output, target)| self.logits.forward(output.clone(), target.clone()))
-            .reduce(|sum, term| sum + term)
-            .map(|sum| sum.div_scalar(outputs.len() as f64));
-        Ok(Terms { hidden, logits })
+            .map(|(output, target)| loss.forward(output.clone(), target.clone()))
+            .reduce(|sum, term| sum + term);
+        Ok(sum.map(|sum| sum.div_scalar(outputs.len() as f64)))
     }
 }
 
@@ -194,7 +204,7 @@ mod tests {
     #[test]
     fn terms_are_summed_over_layers_and_averaged_over_start_and_end() {
         let config = LayerwiseConfig {
-            logits: LogitsLoss::MeanSquaredError,
+            logits: Some(LogitsLoss::MeanSquaredError),
             ..LayerwiseConfig::default()
         };
         let student = signals(&[1.0, 2.0, 3.0], &[[1.0, 1.0], [0.0, 2.0]]);
@@ -205,9 +215,10 @@ mod tests {
 
         let last = LayerwiseConfig {
             layers: LayerMap::Last,
+            logits: None,
             ..config
         };
-        let shallow = signals(&[5.0, 7.0], &[]);
+        let shallow = signals(&[5.0, 7.0], &[[1.0, 0.0]]);
         let terms = last
             .terms(&signals(&[0.0, 0.0, 1.0], &[]), &shallow)
             .unwrap();
