@@ -199,8 +199,7 @@ mod tests {
             let scores = importance.scores();
             let stage = Stage::new(config, loader(), loader()).callback(importance);
             stage.fit(Toy::new(2, 3, 0.1)).unwrap();
-            let samples = scores.lock().samples();
-            samples
+            scores.lock().samples()
         };
         assert_eq!(scored(1), 4);
         assert_eq!(scored(2), 0);

@@ -211,7 +211,7 @@ mod tests {
         let teacher = signals(&[0.0, 0.0, 1.0], &[[0.0, 1.0], [0.0, 0.0]]);
         let terms = config.terms(&student, &teacher).unwrap();
         assert!((value(terms.hidden) - (1.0 + 4.0 + 4.0)).abs() < 1e-6);
-        assert!((value(terms.logits) - (0.5 + 2.0) / 2.0).abs() < 1e-6);
+        assert!((value(terms.logits) - 1.25).abs() < 1e-6);
 
         let last = LayerwiseConfig {
             layers: LayerMap::Last,

@@ -167,7 +167,7 @@ mod tests {
         let logits = tensor(&student).autodiff().require_grad();
         let loss = symmetric_kl(logits.clone(), tensor(&teacher), 1.0);
         let gradient = logits.grad(&loss.backward()).unwrap();
-        let symmetric = |p: &[f64]| (divergence(p, &teacher) + divergence(&teacher, p)) / 2.0;
+        let symmetric = |p: &[f64]| f64::midpoint(divergence(p, &teacher), divergence(&teacher, p));
         for (index, found) in gradient.into_data().iter::<f64>().enumerate() {
             let shifted = |by: f64| {
                 let mut moved = student;
@@ -199,7 +199,7 @@ mod tests {
 
         #[test]
         fn divergences_follow_their_definition((p, q) in logits()) {
-            let symmetric = (divergence(&p, &q) + divergence(&q, &p)) / 2.0;
+            let symmetric = f64::midpoint(divergence(&p, &q), divergence(&q, &p));
             let found = value(symmetric_kl(tensor(&p), tensor(&q), 1.0));
             prop_assert!((found - symmetric).abs() < 1e-3 * (1.0 + symmetric));
             prop_assert!(found >= -1e-6);

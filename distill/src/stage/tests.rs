@@ -153,7 +153,9 @@ fn a_stop_changes_no_bit() {
 #[test]
 #[ignore = "the child of `a_kill_and_a_half_written_checkpoint_change_no_bit`"]
 fn child_that_dies_in_epoch_3() {
-    let directory = std::env::var_os("STAGE_DIRECTORY").unwrap();
+    let Some(directory) = std::env::var_os("STAGE_DIRECTORY") else {
+        return;
+    };
     let stage = stage(config(Path::new(&directory), 4)).callback(StopAt {
         epoch: 3,
         iteration: 4,
