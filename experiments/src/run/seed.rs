@@ -298,9 +298,7 @@ impl Seed<'_> {
             let logits = match (recipe.logits, self.run.head) {
                 (LogitsRecipe::None, _) => None,
                 (LogitsRecipe::Mse, _) | (_, Head::Regression) => Some(LogitsLoss::MeanSquaredError),
-                (LogitsRecipe::SymmetricKl, _) => Some(LogitsLoss::SymmetricKl {
-                    temperature: recipe.temperature,
-                }),
+                (LogitsRecipe::SymmetricKl, _) => Some(LogitsLoss::SymmetricKl),
                 (LogitsRecipe::Kl, _) => Some(LogitsLoss::Kl {
                     temperature: recipe.temperature,
                 }),
