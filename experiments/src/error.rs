@@ -4,7 +4,7 @@ use std::io;
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::TensorReadError;
+use burn::tensor::ExecutionError;
 use distill::{CallbackError, StageError};
 use moebert_core::{
     adapt::AdaptError, importance::ImportanceError, partition::PartitionError,
@@ -58,7 +58,7 @@ pub enum Error {
     Training(#[from] StageError),
     /// A result cannot be read from its device.
     #[error("cannot read a result from the device")]
-    Read(#[from] TensorReadError),
+    Read(#[from] ExecutionError),
     /// A file cannot be read or written.
     #[error("{}", path.display())]
     File {

@@ -1,5 +1,7 @@
 //! The metrics of GLUE, as scikit-learn and `SciPy` define them.
 
+pub mod squad;
+
 use std::collections::BTreeMap;
 
 use crate::data::{

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use burn::{data::dataloader::DataLoader, prelude::*, tensor::TensorReadError};
+use burn::{data::dataloader::DataLoader, prelude::*, tensor::ExecutionError};
 use masformer_core::Keep;
 
 use crate::{
     data::{
-        loader::{Feature, GroupedLoader, LoaderError, TaskBatch},
+        DataError,
+        loader::{Feature, GroupedLoader, TaskBatch},
         squad::spans::SpanLogits,
     },
     error::Error,
@@ -30,12 +31,13 @@ pub fn predict(
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Vec<Prediction>, Error> {
     let device = learner.devices().into_iter().next().unwrap_or_default();
-    let loader = GroupedLoader::sorted(features.clone(), batch_size, pad_id, &device)?;
+    let loader = GroupedLoader::sorted(features.clone(), batch_size, pad_id, &device)
+        .map_err(DataError::from)?;
     let mut predictions = vec![Prediction::Scores(vec![]); features.len()];
     let mut batches = loader.iter();
     while let Some(batch) = batches.next() {
         stop.check()?;
-        let batch = batch.map_err(LoaderError::from)?;
+        let batch = batch.map_err(DataError::from)?;
         let indices = batch.indices.clone();
         for (index, prediction) in indices.into_iter().zip(rows(learner, &batch)?) {
             predictions[index] = prediction;
@@ -46,7 +48,7 @@ pub fn predict(
 }
 
 /// The predictions of one batch.
-fn rows(learner: &TaskLearner, batch: &TaskBatch) -> Result<Vec<Prediction>, TensorReadError> {
+fn rows(learner: &TaskLearner, batch: &TaskBatch) -> Result<Vec<Prediction>, ExecutionError> {
     let logits = learner.signals(&batch.input, Keep::default()).logits;
     let sides = logits
         .into_iter()
@@ -55,7 +57,7 @@ fn rows(learner: &TaskLearner, batch: &TaskBatch) -> Result<Vec<Prediction>, Ten
             let values: Vec<f32> = scores.try_into_data()?.iter::<f32>().collect();
             Ok(values.chunks(width).map(<[f32]>::to_vec).collect())
         })
-        .collect::<Result<Vec<Vec<Vec<f32>>>, TensorReadError>>()?;
+        .collect::<Result<Vec<Vec<Vec<f32>>>, ExecutionError>>()?;
     let mut sides = sides.into_iter();
     Ok(match (sides.next(), sides.next()) {
         (Some(starts), Some(ends)) => starts

@@ -135,7 +135,7 @@ impl<'a> Source<'a> {
                 } = self.squad();
                 let config = WindowConfig {
                     max_length: self.data.max_length,
-                    stride: doc_stride,
+                    doc_stride,
                     max_query_length,
                 };
                 let windows = windows::features(&examples, tokenizer.inner(), &config)?;
@@ -269,9 +269,9 @@ impl Sequences {
                     .iter()
                     .map(|span| (span.id.clone(), span.text(*version, 0.0).to_owned()))
                     .collect();
-                let mut scores = squad_metric::evaluate(*version, examples, &texts)?;
+                let mut scores = squad_metric::evaluate(*version, examples, &texts);
                 if *version == SquadVersion::V2 {
-                    scores.extend(squad_metric::best_thresholds(examples, &spans)?);
+                    scores.extend(squad_metric::best_thresholds(examples, &spans));
                 }
                 Ok(scores)
             }
@@ -304,9 +304,13 @@ pub fn answer(scores: &[f32], like: Label) -> Label {
     match like {
         Label::Score(_) => Label::Score(scores.first().copied().unwrap_or_default()),
         Label::Class(_) => {
-            let best = scores.iter().enumerate().fold(0, |best, (class, score)| {
-                if *score > scores[best] { class } else { best }
-            });
+            let best =
+                scores.iter().enumerate().fold(
+                    0,
+                    |best, (class, score)| {
+                        if *score > scores[best] { class } else { best }
+                    },
+                );
             Label::Class(best)
         }
     }

@@ -1,10 +1,6 @@
 //! A dense model becomes an expert model.
 
-use burn::{
-    module::Param,
-    nn::{LayerNorm, Linear},
-    prelude::*,
-};
+use burn::{module::Param, nn::Linear, prelude::*};
 use masformer_core::Mlp;
 
 use crate::{
@@ -67,7 +63,13 @@ pub fn adapt(
         });
     }
     let [vocabulary, hidden] = model.bert.embeddings.word.weight.dims();
-    for (layer, (block, experts)) in model.bert.layers.iter_mut().zip(&layout.neurons).enumerate() {
+    for (layer, (block, experts)) in model
+        .bert
+        .layers
+        .iter_mut()
+        .zip(&layout.neurons)
+        .enumerate()
+    {
         let BertFeedForward::Dense(dense) = &block.feed_forward else {
             return Err(AdaptError::NotDense(layer));
         };
@@ -88,7 +90,10 @@ pub fn adapt(
         };
         let device = dense.inner.weight.val().device();
         block.feed_forward = BertFeedForward::Experts(ExpertLayer {
-            experts: experts.iter().map(|neurons| expert(dense, neurons)).collect(),
+            experts: experts
+                .iter()
+                .map(|neurons| expert(dense, neurons))
+                .collect(),
             router: router.init(shape, &device)?,
         });
     }
@@ -100,6 +105,9 @@ fn expert(dense: &Mlp, neurons: &[usize]) -> Mlp {
     let device = dense.inner.weight.val().device();
     let neurons: Vec<i64> = neurons.iter().map(|&neuron| neuron as i64).collect();
     let neurons = Tensor::<1, Int>::from_data(neurons.as_slice(), &device);
+    let mut norm = dense.norm.clone();
+    norm.gamma = fresh(norm.gamma.val());
+    norm.beta = norm.beta.map(|beta| fresh(beta.val()));
     Mlp {
         inner: Linear {
             weight: fresh(dense.inner.weight.val().select(1, neurons.clone())),
@@ -113,11 +121,7 @@ fn expert(dense: &Mlp, neurons: &[usize]) -> Mlp {
             weight: fresh(dense.outer.weight.val().select(0, neurons)),
             bias: dense.outer.bias.as_ref().map(|bias| fresh(bias.val())),
         },
-        norm: LayerNorm {
-            gamma: fresh(dense.norm.gamma.val()),
-            beta: dense.norm.beta.as_ref().map(|beta| fresh(beta.val())),
-            ..dense.norm.clone()
-        },
+        norm,
         dropout: dense.dropout.clone(),
     }
 }
@@ -227,7 +231,8 @@ mod tests {
             panic!("every layer is split");
         };
         let second = &split.experts[1];
-        let column = |tensor: Tensor<2>, index: usize| tensor.slice_dim(1, index..=index).into_data();
+        let column =
+            |tensor: Tensor<2>, index: usize| tensor.slice_dim(1, index..=index).into_data();
         let row = |tensor: Tensor<2>, index: usize| tensor.slice_dim(0, index..=index).into_data();
         column(second.inner.weight.val(), 1).assert_eq(&column(mlp.inner.weight.val(), 7), true);
         row(second.outer.weight.val(), 0).assert_eq(&row(mlp.outer.weight.val(), 3), true);
@@ -239,7 +244,9 @@ mod tests {
         let device = Device::default();
         let hash = router(RouterKind::HashRandom, GateScale::Unit);
         let refused = |layout: &ExpertLayout| {
-            adapt(dense(&device), layout, &hash, None).unwrap_err().to_string()
+            adapt(dense(&device), layout, &hash, None)
+                .unwrap_err()
+                .to_string()
         };
         assert!(refused(&whole(3)).contains("3 layers, the model 2"));
         let layout = ExpertLayout {

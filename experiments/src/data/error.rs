@@ -1,5 +1,7 @@
 //! Why data cannot be used.
 
+use burn::data::dataset::DatasetError;
+
 use super::{
     glue::GlueError,
     loader::LoaderError,
@@ -29,6 +31,9 @@ pub enum DataError {
     /// The batches.
     #[error(transparent)]
     Loader(#[from] LoaderError),
+    /// A batch.
+    #[error(transparent)]
+    Batch(#[from] DatasetError),
     /// The scores.
     #[error(transparent)]
     Metric(#[from] MetricError),

@@ -32,8 +32,7 @@ struct Stoppable {
 impl NeuronImportance for Stoppable {
     fn add(&mut self, signals: &Signals, gradients: &Gradients) -> Result<(), CallbackError> {
         self.stop.check()?;
-        let padding = signals.padding.as_ref();
-        Ok(self.importance.add_batch(&signals.trace, gradients, padding)?)
+        Ok(self.importance.add_batch(&signals.trace, gradients)?)
     }
 }
 
