@@ -3,5 +3,6 @@
 pub mod example;
 pub mod glue;
 pub mod loader;
+pub mod squad;
 pub mod tokenizer;
 pub mod tsv;

@@ -7,6 +7,8 @@ use crate::data::{
     glue::{GlueTask, Split},
 };
 
+pub mod squad;
+
 /// Metrics by their name. Shares and correlations are fractions, not percent.
 pub type Scores = BTreeMap<String, f64>;
 
