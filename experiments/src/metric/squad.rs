@@ -64,11 +64,11 @@ pub fn evaluate(
 pub fn best_thresholds(examples: &[SquadExample], predictions: &[SpanPrediction]) -> Scores {
     let by_id: HashMap<&str, &SpanPrediction> =
         predictions.iter().map(|p| (p.id.as_str(), p)).collect();
-    let mut answered: Vec<(f64, Score)> = examples
+    let mut answered: Vec<(f32, Score)> = examples
         .iter()
         .filter_map(|example| {
             let prediction = by_id.get(example.id.as_str())?;
-            Some((f64::from(prediction.null_margin), gain(example, prediction)))
+            Some((prediction.null_margin, gain(example, prediction)))
         })
         .collect();
     answered.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -82,7 +82,7 @@ pub fn best_thresholds(examples: &[SquadExample], predictions: &[SpanPrediction]
         ("f1", best_threshold(unanswerable as f64, f1)),
     ] {
         best.insert(format!("best_{name}"), percent(score, examples.len()));
-        best.insert(format!("best_{name}_thresh"), threshold);
+        best.insert(format!("best_{name}_thresh"), f64::from(threshold));
     }
     best
 }
@@ -105,9 +105,9 @@ fn gain(example: &SquadExample, prediction: &SpanPrediction) -> Score {
 }
 
 /// The highest sum on the way through `gains`, sorted by margin, and the margin where it is reached.
-fn best_threshold(unanswered: f64, gains: impl Iterator<Item = (f64, f64)> + Clone) -> (f64, f64) {
+fn best_threshold(unanswered: f64, gains: impl Iterator<Item = (f32, f64)> + Clone) -> (f64, f32) {
     let lowest = gains.clone().next().map_or(0.0, |(margin, _)| margin);
-    let mut best = (unanswered, f64::min(0.0, lowest.next_down()));
+    let mut best = (unanswered, f32::min(0.0, lowest.next_down()));
     let mut sum = unanswered;
     let mut gains = gains.peekable();
     while let Some((margin, gain)) = gains.next() {
@@ -230,6 +230,8 @@ pub fn normalize_answer(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::data::squad::Answer;
 
@@ -421,5 +423,41 @@ mod tests {
             &predictions,
             [100.0, threshold, 100.0, threshold],
         );
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_thresholds_score_what_they_promise(
+            questions in prop::collection::vec(
+                (any::<bool>(), prop::sample::select(vec!["x", "x y", "z", ""]), -3_i8..4),
+                1..12,
+            ),
+        ) {
+            let numbered = || questions.iter().enumerate();
+            let examples: Vec<_> = numbered()
+                .map(|(i, (has, ..))| example(&i.to_string(), if *has { &["x"] } else { &[] }))
+                .collect();
+            let predictions: Vec<_> = numbered()
+                .map(|(i, (_, text, margin))| {
+                    prediction(&i.to_string(), text, f32::from(*margin) / 3.0)
+                })
+                .collect();
+            let at = |threshold: f64| {
+                let text = |found: &SpanPrediction| {
+                    found.text(SquadVersion::V2, threshold as f32).to_owned()
+                };
+                let texts = predictions.iter().map(|found| (found.id.clone(), text(found)));
+                evaluate(SquadVersion::V2, &examples, &texts.collect())
+            };
+            let best = best_thresholds(&examples, &predictions);
+            for name in ["exact", "f1"] {
+                let promised = best[&format!("best_{name}")];
+                let kept = at(best[&format!("best_{name}_thresh")])[name];
+                prop_assert!((promised - kept).abs() < 1e-9, "{}: {} for {}", name, kept, promised);
+                for margin in -10..12 {
+                    prop_assert!(at(f64::from(margin) / 6.0)[name] <= promised + 1e-9);
+                }
+            }
+        }
     }
 }
