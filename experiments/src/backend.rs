@@ -1,7 +1,7 @@
 //! Devices: the one file of this crate that names a backend.
 //!
-//! Each Burn backend is a cargo feature of the same name. What was compiled in is chosen among at run time, by
-//! `--device`: `flex`, `wgpu`, `cuda:1`, `remote:gpu-host:3000`.
+//! Each Burn backend is a cargo feature of the same name. What was compiled in is chosen among at
+//! run time, by `--device`: `flex`, `wgpu`, `cuda:1`, `remote:gpu-host:3000`.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::nearest::hint;
 use crate::panics::quietly;
 
 /// How long a device may take to answer: starting a GPU compiles its first kernel.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why there is no device to compute on.
 #[derive(Debug, thiserror::Error)]
@@ -77,16 +77,25 @@ struct Backend {
 }
 
 /// Every backend that kiln can be built with.
-const NAMES: [&str; 9] = ["flex", "ndarray", "wgpu", "vulkan", "metal", "cuda", "rocm", "cpu", "remote"];
+const NAMES: [&str; 9] = [
+    "flex", "ndarray", "wgpu", "vulkan", "metal", "cuda", "rocm", "cpu", "remote",
+];
 
 /// The local backends that were compiled in; the first one is the default.
 const BACKENDS: &[Backend] = &[
     #[cfg(feature = "flex")]
-    Backend { name: "flex", default: Device::flex, numbered: None },
+    Backend {
+        name: "flex",
+        default: Device::flex,
+        numbered: None,
+    },
     #[cfg(feature = "ndarray")]
     Backend {
         name: "ndarray",
-        #[expect(deprecated, reason = "Burn still ships it, and it checks the other backends")]
+        #[expect(
+            deprecated,
+            reason = "Burn still ships it, and it checks the other backends"
+        )]
         default: Device::ndarray,
         numbered: None,
     },
@@ -121,7 +130,11 @@ const BACKENDS: &[Backend] = &[
         numbered: Some(|| Device::enumerate(DeviceType::Rocm).into_vec()),
     },
     #[cfg(feature = "cpu")]
-    Backend { name: "cpu", default: Device::cpu, numbered: None },
+    Backend {
+        name: "cpu",
+        default: Device::cpu,
+        numbered: None,
+    },
 ];
 
 /// The name of the device that is used when none is given.
@@ -142,13 +155,19 @@ pub fn open(name: Option<&str>) -> Result<Device, DeviceError> {
         None => (name, None),
     };
     let Some(feature) = NAMES.into_iter().find(|known| *known == backend) else {
-        return Err(DeviceError::Unknown { name: name.to_owned(), hint: hint(backend, &NAMES) });
+        return Err(DeviceError::Unknown {
+            name: name.to_owned(),
+            hint: hint(backend, &NAMES),
+        });
     };
     if feature == "remote" {
         return remote(name, selector);
     }
     let Some(backend) = BACKENDS.iter().find(|compiled| compiled.name == feature) else {
-        return Err(DeviceError::NotCompiled { name: name.to_owned(), feature });
+        return Err(DeviceError::NotCompiled {
+            name: name.to_owned(),
+            feature,
+        });
     };
     match selector {
         None => answering(name, backend.default),
@@ -158,19 +177,31 @@ pub fn open(name: Option<&str>) -> Result<Device, DeviceError> {
 
 /// Opens `BACKEND:INDEX`.
 fn numbered(name: &str, backend: &Backend, selector: &str) -> Result<Device, DeviceError> {
-    let selector_error = |reason: String| DeviceError::Selector { name: name.to_owned(), reason };
+    let selector_error = |reason: String| DeviceError::Selector {
+        name: name.to_owned(),
+        reason,
+    };
     let Some(list) = backend.numbered else {
-        return Err(selector_error(format!("there is one `{0}`; write it without a number", backend.name)));
+        return Err(selector_error(format!(
+            "there is one `{0}`; write it without a number",
+            backend.name
+        )));
     };
     let index: usize = selector.parse().map_err(|_| {
-        selector_error(format!("`{selector}` is no device number; write `{}:0`", backend.name))
+        selector_error(format!(
+            "`{selector}` is no device number; write `{}:0`",
+            backend.name
+        ))
     })?;
     let mut devices = no_panic(name, list)?;
     let count = devices.len();
     if index >= count {
         return Err(selector_error(match count {
             0 => format!("no {} device was found", backend.name),
-            _ => format!("out of range; {} has {count}, numbered from 0", backend.name),
+            _ => format!(
+                "out of range; {} has {count}, numbered from 0",
+                backend.name
+            ),
         }));
     }
     let device = devices.swap_remove(index);
@@ -184,10 +215,19 @@ fn remote(name: &str, address: Option<&str>) -> Result<Device, DeviceError> {
 
     let Some(address) = address.filter(|address| !address.is_empty()) else {
         let reason = "give the server's address, as in `remote:gpu-host:3000`".to_owned();
-        return Err(DeviceError::Selector { name: name.to_owned(), reason });
+        return Err(DeviceError::Selector {
+            name: name.to_owned(),
+            reason,
+        });
     };
-    let url = if address.contains("://") { address.to_owned() } else { format!("ws://{address}") };
-    let connected = no_panic(name, move || Device::remote_options(&RemoteHost::websocket(&url)).init())?;
+    let url = if address.contains("://") {
+        address.to_owned()
+    } else {
+        format!("ws://{address}")
+    };
+    let connected = no_panic(name, move || {
+        Device::remote_options(&RemoteHost::websocket(&url)).init()
+    })?;
     let device = connected.map_err(|error| DeviceError::NoAnswer {
         name: name.to_owned(),
         reason: error.to_string(),
@@ -198,27 +238,44 @@ fn remote(name: &str, address: Option<&str>) -> Result<Device, DeviceError> {
 /// Opens `remote:ADDRESS`.
 #[cfg(not(feature = "remote"))]
 fn remote(name: &str, _address: Option<&str>) -> Result<Device, DeviceError> {
-    Err(DeviceError::NotCompiled { name: name.to_owned(), feature: "remote" })
+    Err(DeviceError::NotCompiled {
+        name: name.to_owned(),
+        feature: "remote",
+    })
 }
 
 /// The device that `open` gives, once it has computed something.
-fn answering(name: &str, open: impl FnOnce() -> Device + Send + 'static) -> Result<Device, DeviceError> {
+fn answering(
+    name: &str,
+    open: impl FnOnce() -> Device + Send + 'static,
+) -> Result<Device, DeviceError> {
     let (device, sum) = no_panic(name, || {
         let device = open();
-        let sum = (Tensor::<1>::from_floats([1.0, 2.0], &device) + 1.0).sum().into_data();
+        let sum = (Tensor::<1>::from_floats([1.0, 2.0], &device) + 1.0)
+            .sum()
+            .into_data();
         (device, sum)
     })?;
     if sum.iter::<f32>().eq([5.0]) {
         Ok(device)
     } else {
         let reason = format!("it takes the sum of 2 and 3 for {sum}");
-        Err(DeviceError::NoAnswer { name: name.to_owned(), reason })
+        Err(DeviceError::NoAnswer {
+            name: name.to_owned(),
+            reason,
+        })
     }
 }
 
 /// What `work` gives; Burn panics where a driver or a GPU is missing.
-fn no_panic<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T, DeviceError> {
-    quietly(PATIENCE, work).map_err(|reason| DeviceError::NoAnswer { name: name.to_owned(), reason })
+fn no_panic<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, DeviceError> {
+    quietly(PATIENCE, work).map_err(|reason| DeviceError::NoAnswer {
+        name: name.to_owned(),
+        reason,
+    })
 }
 
 fn compiled() -> String {
@@ -226,7 +283,11 @@ fn compiled() -> String {
     if cfg!(feature = "remote") {
         names.push("remote:ADDRESS");
     }
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// One line of `kiln devices`.
@@ -253,9 +314,14 @@ pub fn survey() -> Vec<Answer> {
             name,
             default,
         };
-        answers.push(ask(backend.name.to_owned(), default_name() == Some(backend.name)));
+        answers.push(ask(
+            backend.name.to_owned(),
+            default_name() == Some(backend.name),
+        ));
         // A backend that cannot even list its devices has said why by its name alone.
-        let count = backend.numbered.map_or(0, |list| quietly(PATIENCE, list).map_or(0, |devices| devices.len()));
+        let count = backend.numbered.map_or(0, |list| {
+            quietly(PATIENCE, list).map_or(0, |devices| devices.len())
+        });
         answers.extend((0..count).map(|index| ask(format!("{}:{index}", backend.name), false)));
     }
     answers
@@ -266,7 +332,9 @@ mod tests {
     use super::*;
 
     fn refusal(name: &str) -> String {
-        open(Some(name)).expect_err("the device must be refused").to_string()
+        open(Some(name))
+            .expect_err("the device must be refused")
+            .to_string()
     }
 
     #[test]
@@ -275,38 +343,66 @@ mod tests {
         assert_eq!(default_name(), Some("flex"));
         assert!(open(None).is_ok());
         let answers = survey();
-        assert!(answers.iter().any(|answer| answer.name == "flex" && answer.default && answer.answer.is_ok()));
+        assert!(
+            answers
+                .iter()
+                .any(|answer| answer.name == "flex" && answer.default && answer.answer.is_ok())
+        );
     }
 
     #[test]
     fn an_unknown_device_names_the_nearest_one() {
-        assert_eq!(refusal("cudda:0"), "unknown device `cudda:0`; did you mean `cuda`?");
+        assert_eq!(
+            refusal("cudda:0"),
+            "unknown device `cudda:0`; did you mean `cuda`?"
+        );
     }
 
     #[test]
     #[cfg(not(feature = "cuda"))]
     fn a_device_that_is_not_compiled_in_names_its_feature() {
         let message = refusal("cuda:0");
-        assert!(message.contains("`cuda:0` is not compiled in") && message.contains("--features cuda"), "{message}");
+        assert!(
+            message.contains("`cuda:0` is not compiled in") && message.contains("--features cuda"),
+            "{message}"
+        );
     }
 
     #[test]
     #[cfg(feature = "flex")]
     fn a_single_device_has_no_number() {
-        assert_eq!(refusal("flex:1"), "device `flex:1`: there is one `flex`; write it without a number");
+        assert_eq!(
+            refusal("flex:1"),
+            "device `flex:1`: there is one `flex`; write it without a number"
+        );
     }
 
     #[test]
     fn a_panicking_driver_does_not_answer() {
-        let error = answering("gpu", || panic!("Unable to acquire wgpu device")).expect_err("it panics");
-        assert_eq!(error.to_string(), "device `gpu` does not answer: Unable to acquire wgpu device");
+        let error =
+            answering("gpu", || panic!("Unable to acquire wgpu device")).expect_err("it panics");
+        assert_eq!(
+            error.to_string(),
+            "device `gpu` does not answer: Unable to acquire wgpu device"
+        );
     }
 
     #[test]
     fn a_number_is_checked_against_what_is_there() {
-        let backend = Backend { name: "gpu", default: || unreachable!(), numbered: Some(Vec::new) };
-        let refusal = |selector| numbered(&format!("gpu:{selector}"), &backend, selector).expect_err("none").to_string();
+        let backend = Backend {
+            name: "gpu",
+            default: || unreachable!(),
+            numbered: Some(Vec::new),
+        };
+        let refusal = |selector| {
+            numbered(&format!("gpu:{selector}"), &backend, selector)
+                .expect_err("none")
+                .to_string()
+        };
         assert_eq!(refusal("0"), "device `gpu:0`: no gpu device was found");
-        assert_eq!(refusal("x"), "device `gpu:x`: `x` is no device number; write `gpu:0`");
+        assert_eq!(
+            refusal("x"),
+            "device `gpu:x`: `x` is no device number; write `gpu:0`"
+        );
     }
 }

@@ -58,21 +58,28 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
 /// It cannot be written, for one because its reader went away.
 pub fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Error::Output)
 }
 
-/// Help and version are answers; anything else is an error on one line, without clap's page of usage.
+/// Help and version are answers; anything else is an error on one line, without clap's page of
+/// usage.
 fn explain(error: &clap::Error) -> Result<(), Error> {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&text),
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(Error::Usage("no command given; `kiln --help` lists them".to_owned()))
-        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Error::Usage(
+            "no command given; `kiln --help` lists them".to_owned(),
+        )),
         _ => {
-            let told = text.split("\nUsage:").next().unwrap_or(&text).split("\nFor more information").next();
-            let told = one_line(told.unwrap_or(&text));
-            Err(Error::Usage(told.strip_prefix("error: ").unwrap_or(&told).to_owned()))
+            let told: Vec<String> = text
+                .split("\n\n")
+                .map(one_line)
+                .filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more"))
+                .collect();
+            let told = told.join("; ");
+            Err(Error::Usage(told.trim_start_matches("error: ").to_owned()))
         }
     }
 }
@@ -85,7 +92,9 @@ mod tests {
 
     fn refusal(arguments: &[&str]) -> String {
         let arguments = ["kiln"].iter().chain(arguments).map(OsString::from);
-        main(arguments).expect_err("the command line is wrong").line()
+        main(arguments)
+            .expect_err("the command line is wrong")
+            .line()
     }
 
     #[test]
@@ -96,17 +105,32 @@ mod tests {
     #[test]
     fn mistakes_are_told_on_one_line() {
         assert_eq!(refusal(&[]), "no command given; `kiln --help` lists them");
-        let message = refusal(&["run", "quickstart", "--uo", "tui"]);
-        assert!(message.starts_with("unexpected argument '--uo' found") && message.contains("'--ui'"), "{message}");
-        assert!(!message.contains("Usage") && !message.contains('\n'), "{message}");
+        let message = refusal(&["run", "quickstart", "--devic", "flex"]);
+        assert!(
+            message.starts_with("unexpected argument '--devic' found; ")
+                && message.contains("'--device'"),
+            "{message}"
+        );
+        assert!(
+            !message.contains("Usage") && !message.contains('\n'),
+            "{message}"
+        );
         let message = refusal(&["run"]);
-        assert_eq!(message, "the following required arguments were not provided: <RECIPE>");
+        assert_eq!(
+            message,
+            "the following required arguments were not provided: <RECIPE>"
+        );
         assert!(refusal(&["rnu"]).starts_with("unrecognized subcommand 'rnu'"));
     }
 
     #[test]
     fn a_bad_recipe_and_a_bad_device_are_refused_before_any_work() {
-        assert!(refusal(&["run", "quickstart", "train.epoch=3"]).contains("did you mean `epochs`?"));
-        assert!(refusal(&["run", "quickstart", "--device", "gpuu"]).starts_with("unknown device `gpuu`"));
+        assert!(
+            refusal(&["run", "quickstart", "train.epoch=3"]).contains("did you mean `epochs`?")
+        );
+        assert!(
+            refusal(&["run", "quickstart", "--device", "gpuu"])
+                .starts_with("unknown device `gpuu`")
+        );
     }
 }

@@ -41,9 +41,13 @@ impl Environment {
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             device: device.to_owned(),
             cpus: thread::available_parallelism().map_or(1, usize::from),
-            command: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            command: std::env::args_os()
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
             seeds: seeds.to_vec(),
-            started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            started_unix_s: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
         }
     }
 }
@@ -54,7 +58,8 @@ mod tests {
 
     #[test]
     fn the_version_of_burn_is_the_pinned_one() {
-        let manifest: toml::Table = toml::from_str(include_str!("../../Cargo.toml")).expect("a manifest");
+        let manifest: toml::Table =
+            toml::from_str(include_str!("../../Cargo.toml")).expect("a manifest");
         let pinned = &manifest["workspace"]["dependencies"]["burn"]["version"];
         assert_eq!(pinned.as_str(), Some(format!("={BURN}").as_str()));
     }

@@ -10,7 +10,8 @@ use crate::error::Error;
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// A flag that the first SIGINT or SIGTERM sets. The second one ends the program at once, with exit code 130.
+    /// A flag that the first SIGINT or SIGTERM sets. The second one ends the program at once, with
+    /// exit code 130.
     ///
     /// # Errors
     /// The process already handles these signals, or the system refuses.
@@ -35,12 +36,17 @@ impl Stop {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Leaves the work when a stop was asked for; call it where everything needed to go on is saved.
+    /// Leaves the work when a stop was asked for; call it where everything needed to go on is
+    /// saved.
     ///
     /// # Errors
     /// [`Error::Stopped`] when a stop was asked for.
     pub fn check(&self) -> Result<(), Error> {
-        if self.requested() { Err(Error::Stopped) } else { Ok(()) }
+        if self.requested() {
+            Err(Error::Stopped)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use experiments::{cli, panics};
 
-// Training allocates and frees large tensors all the time; under glibc's allocator that time goes into page faults.
+// Training allocates and frees large tensors all the time; under glibc's allocator that time goes
+// into page faults.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

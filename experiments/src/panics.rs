@@ -24,11 +24,17 @@ pub fn report_as_errors() {
     panic::set_hook(Box::new(move |info| {
         let reason = format!("{}{}", message(info.payload()), place(info));
         if QUIET.load(Ordering::SeqCst) > 0 {
-            FIRST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+            FIRST
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(reason);
             return;
         }
         if !REPORTED.swap(true, Ordering::SeqCst) {
-            let _ = writeln!(std::io::stderr(), "kiln: error: internal error: {reason} (please report)");
+            let _ = writeln!(
+                std::io::stderr(),
+                "kiln: error: internal error: {reason} (please report)"
+            );
         }
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
             default(info);
@@ -36,10 +42,12 @@ pub fn report_as_errors() {
     }));
 }
 
-/// Runs `work` on a thread of its own and keeps its panics, and those of the threads it starts, off the terminal.
+/// Runs `work` on a thread of its own and keeps its panics, and those of the threads it starts, off
+/// the terminal.
 ///
 /// # Errors
-/// The message of the first panic, or that nothing came back within `limit`; the thread is then left behind.
+/// The message of the first panic, or that nothing came back within `limit`; the thread is then
+/// left behind.
 pub fn quietly<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -74,7 +82,8 @@ fn message(payload: &(dyn Any + Send)) -> String {
 }
 
 fn place(info: &PanicHookInfo) -> String {
-    info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()))
+    info.location()
+        .map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()))
 }
 
 #[cfg(test)]

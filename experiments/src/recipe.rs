@@ -1,20 +1,21 @@
 //! Recipes: what a run does, as a typed TOML file.
 //!
-//! A recipe is a file, or the name of one that ships with the program. Keys can be overridden on the command line
-//! (`train.epochs=3`). Everything is checked before any work starts; a mistake is answered with its file, line and key.
+//! A recipe is a file, or the name of one that ships with the program. Keys can be overridden on
+//! the command line (`train.epochs=3`). Everything is checked before any work starts; a mistake is
+//! answered with its file, line and key.
 
 mod schema;
 mod shipped;
 mod source;
-mod standins;
 mod task;
 mod validate;
 
 use std::path::{Path, PathBuf};
 
 pub use schema::{
-    DataRecipe, DistillRecipe, ExpertsRecipe, ImportanceRecipe, ImportanceSplit, LatencyRecipe, LogitsLoss, ModelRecipe, Padding,
-    RandomModel, Recipe, SquadData, StudentRecipe, SyntheticData, TeacherRecipe, TrainOverrides, TrainRecipe,
+    DataRecipe, DistillRecipe, ExpertsRecipe, ImportanceRecipe, ImportanceSplit, LatencyRecipe,
+    LogitsLoss, ModelRecipe, Padding, RandomModel, Recipe, SquadData, StudentRecipe, SyntheticData,
+    TeacherRecipe, TrainOverrides, TrainRecipe,
 };
 pub use shipped::SHIPPED;
 pub use task::{Task, UnknownTask};
@@ -60,8 +61,9 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// Reads a recipe: the shipped one called `source`, or the file of that path, with `overrides` of the form
-    /// `key.path=value` on top. A value is written as in TOML; what is no TOML value is taken as a string.
+    /// Reads a recipe: the shipped one called `source`, or the file of that path, with `overrides`
+    /// of the form `key.path=value` on top. A value is written as in TOML; what is no TOML value is
+    /// taken as a string.
     ///
     /// # Errors
     /// There is no such recipe, it is not valid TOML, a key is unknown, or a value cannot work.
@@ -77,17 +79,26 @@ impl Recipe {
                     Some(name) => format!("kiln ships `{name}`"),
                     None => format!("kiln ships {}", names.join(", ")),
                 };
-                RecipeError::NotFound { name: source.to_owned(), hint }
+                RecipeError::NotFound {
+                    name: source.to_owned(),
+                    hint,
+                }
             }
-            _ => RecipeError::Read { path: path.to_owned(), source: error },
+            _ => RecipeError::Read {
+                path: path.to_owned(),
+                source: error,
+            },
         })?;
         source::parse(source, &text, overrides)
     }
 
     /// The recipe as TOML, with every default spelled out. Reading it back gives the same recipe.
-    pub fn to_toml(&self) -> String {
-        // Numbers, UTF-8 text, lists and tables with text keys: TOML can say all of it.
-        toml::to_string(self).expect("a recipe is always valid TOML")
+    ///
+    /// # Errors
+    /// TOML cannot say it: a path that is not UTF-8, a seed above 2^63 - 1. No recipe that was read
+    /// has these.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
     }
 }
 
@@ -104,24 +115,40 @@ mod tests {
     #[test]
     fn every_shipped_recipe_is_valid_and_survives_its_record() {
         for (name, _) in SHIPPED {
-            let folders = if *name == "quickstart" { Vec::new() } else { overrides(&FOLDERS) };
-            let recipe = Recipe::load(name, &folders).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let folders = if *name == "quickstart" {
+                Vec::new()
+            } else {
+                overrides(&FOLDERS)
+            };
+            let recipe =
+                Recipe::load(name, &folders).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(recipe.name, *name);
-            let again = source::parse("recipe.toml", &recipe.to_toml(), &[]).expect("the record reads back");
+            let again = source::parse("recipe.toml", &recipe.to_toml().expect("TOML"), &[])
+                .expect("the record reads back");
             assert_eq!(again, recipe);
         }
     }
 
     #[test]
     fn a_shipped_recipe_says_which_overrides_it_wants() {
-        let message = Recipe::load("sst2", &[]).expect_err("no model, no data").to_string();
-        assert!(message.contains("model.path=FOLDER") && message.contains("data.path=FOLDER"), "{message}");
+        let message = Recipe::load("sst2", &[])
+            .expect_err("no model, no data")
+            .to_string();
+        assert!(
+            message.contains("model.path=FOLDER") && message.contains("data.path=FOLDER"),
+            "{message}"
+        );
     }
 
     #[test]
     fn a_misspelt_recipe_names_the_nearest_one() {
-        let message = Recipe::load("quikstart", &[]).expect_err("misspelt").to_string();
-        assert_eq!(message, "no recipe `quikstart`: there is no such file, and kiln ships `quickstart`");
+        let message = Recipe::load("quikstart", &[])
+            .expect_err("misspelt")
+            .to_string();
+        assert_eq!(
+            message,
+            "no recipe `quikstart`: there is no such file, and kiln ships `quickstart`"
+        );
     }
 
     #[test]
@@ -129,7 +156,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("mine.toml");
         std::fs::write(&path, "name = \"mine\"\n[train]\nepoch = 3\n").expect("written");
-        let message = Recipe::load(&path.display().to_string(), &[]).expect_err("epoch").to_string();
-        assert!(message.contains("mine.toml, line 3: unknown key `train.epoch`; did you mean `epochs`?"), "{message}");
+        let message = Recipe::load(&path.display().to_string(), &[])
+            .expect_err("epoch")
+            .to_string();
+        assert!(
+            message
+                .contains("mine.toml, line 3: unknown key `train.epoch`; did you mean `epochs`?"),
+            "{message}"
+        );
     }
 }

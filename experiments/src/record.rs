@@ -62,7 +62,8 @@ pub enum RecordError {
     },
 }
 
-/// An open run folder. No other process can open it while this value lives; a process that dies lets go of it.
+/// An open run folder. No other process can open it while this value lives; a process that dies
+/// lets go of it.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -76,13 +77,21 @@ impl RunFolder {
     ///
     /// # Errors
     /// The folder is in use, holds a run of another recipe, is damaged, or cannot be written.
-    pub fn open(path: &Path, recipe: &Recipe, environment: Environment) -> Result<Self, RecordError> {
+    pub fn open(
+        path: &Path,
+        recipe: &Recipe,
+        environment: Environment,
+    ) -> Result<Self, RecordError> {
         fs::create_dir_all(path).map_err(io_error("make the folder", path))?;
         let lock = lock(path)?;
         keep_recipe(path, recipe)?;
         add_environment(&path.join("environment.json"), environment)?;
         let metrics = open_metrics(&path.join("metrics.jsonl"))?;
-        Ok(Self { path: path.to_owned(), metrics, _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            metrics,
+            _lock: lock,
+        })
     }
 
     /// The folder.
@@ -90,8 +99,8 @@ impl RunFolder {
         &self.path
     }
 
-    /// The folder for what `stage` makes, `artifacts/<stage>`; made if it is missing. A stage is named by a relative
-    /// path, such as `seed-1/teacher`.
+    /// The folder for what `stage` makes, `artifacts/<stage>`; made if it is missing. A stage is
+    /// named by a relative path, such as `seed-1/teacher`.
     ///
     /// # Errors
     /// The folder cannot be made.
@@ -108,13 +117,16 @@ impl RunFolder {
     pub fn done<T: DeserializeOwned>(&self, stage: &str) -> Result<Option<T>, RecordError> {
         let path = self.path.join("artifacts").join(stage).join("done.json");
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(damaged(&path)),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(damaged(&path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error("read", &path)(error)),
         }
     }
 
-    /// Marks `stage` as finished with `result`. Call it last: everything else of the stage must be on disk.
+    /// Marks `stage` as finished with `result`. Call it last: everything else of the stage must be
+    /// on disk.
     ///
     /// # Errors
     /// The result cannot be written.
@@ -128,10 +140,13 @@ impl RunFolder {
     /// The line cannot be written.
     pub fn append_metrics<T: Serialize>(&self, entry: &T) -> Result<(), RecordError> {
         let path = self.path.join("metrics.jsonl");
-        let mut line = serde_json::to_vec(entry).map_err(|error| io_error("write", &path)(error.into()))?;
+        let mut line =
+            serde_json::to_vec(entry).map_err(|error| io_error("write", &path)(error.into()))?;
         line.push(b'\n');
         // One write a line: lines of several threads do not mix.
-        (&self.metrics).write_all(&line).map_err(io_error("write", &path))
+        (&self.metrics)
+            .write_all(&line)
+            .map_err(io_error("write", &path))
     }
 
     /// Writes `results.json`, the table for programs.
@@ -139,7 +154,10 @@ impl RunFolder {
     /// # Errors
     /// The file cannot be written.
     pub fn write_results(&self, rows: &[Row]) -> Result<(), RecordError> {
-        write_json(&self.path.join("results.json"), &BTreeMap::from([("rows", rows)]))
+        write_json(
+            &self.path.join("results.json"),
+            &BTreeMap::from([("rows", rows)]),
+        )
     }
 
     /// Writes the text file `name` into the folder.
@@ -151,14 +169,17 @@ impl RunFolder {
     }
 }
 
-/// Writes `bytes` to `path` through a temporary file in the same folder: what was there stays whole until all is
-/// written.
+/// Writes `bytes` to `path` through a temporary file in the same folder: what was there stays whole
+/// until all is written.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     let write = || -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let mut file = NamedTempFile::new_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
@@ -169,7 +190,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|error| io_error("write", path)(error.into()))?;
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|error| io_error("write", path)(error.into()))?;
     text.push(b'\n');
     write_atomic(path, &text)
 }
@@ -179,7 +201,9 @@ fn lock(folder: &Path) -> Result<File, RecordError> {
     let file = File::create(&path).map_err(io_error("write", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RecordError::Busy { path: folder.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
+            path: folder.to_owned(),
+        }),
         Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
     }
 }
@@ -187,24 +211,40 @@ fn lock(folder: &Path) -> Result<File, RecordError> {
 /// Writes `recipe.toml`, or makes sure that the one that is there says the same.
 fn keep_recipe(folder: &Path, recipe: &Recipe) -> Result<(), RecordError> {
     let path = folder.join("recipe.toml");
-    let here = recipe.to_toml();
+    let here = recipe
+        .to_toml()
+        .map_err(|error| io_error("write", &path)(io::Error::other(error)))?;
     let there = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return write_atomic(&path, here.as_bytes()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return write_atomic(&path, here.as_bytes());
+        }
         Err(error) => return Err(io_error("read", &path)(error)),
     };
-    let differences = differences(&keys(&there).map_err(damaged(&path))?, &keys(&here).map_err(damaged(&path))?);
+    let differences = differences(
+        &keys(&there).map_err(damaged(&path))?,
+        &keys(&here).map_err(damaged(&path))?,
+    );
     if differences.is_empty() {
         Ok(())
     } else {
-        Err(RecordError::OtherRecipe { path: folder.to_owned(), differences })
+        Err(RecordError::OtherRecipe {
+            path: folder.to_owned(),
+            differences,
+        })
     }
 }
 
 /// Every value of a TOML text by its dotted key.
 fn keys(text: &str) -> Result<BTreeMap<String, toml::Value>, toml::de::Error> {
     fn flatten(path: &str, value: toml::Value, into: &mut BTreeMap<String, toml::Value>) {
-        let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        let join = |key: &str| {
+            if path.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{path}.{key}")
+            }
+        };
         match value {
             toml::Value::Table(table) => {
                 for (key, value) in table {
@@ -224,14 +264,25 @@ fn keys(text: &str) -> Result<BTreeMap<String, toml::Value>, toml::de::Error> {
     Ok(keys)
 }
 
-fn differences(there: &BTreeMap<String, toml::Value>, here: &BTreeMap<String, toml::Value>) -> Vec<String> {
-    let show = |value: Option<&toml::Value>| value.map_or_else(|| "absent".to_owned(), ToString::to_string);
+fn differences(
+    there: &BTreeMap<String, toml::Value>,
+    here: &BTreeMap<String, toml::Value>,
+) -> Vec<String> {
+    let show = |value: Option<&toml::Value>| {
+        value.map_or_else(|| "absent".to_owned(), ToString::to_string)
+    };
     let mut all: Vec<&String> = there.keys().chain(here.keys()).collect();
     all.sort_unstable();
     all.dedup();
     all.into_iter()
         .filter(|key| there.get(*key) != here.get(*key))
-        .map(|key| format!("`{key}` ({} there, {} here)", show(there.get(key)), show(here.get(key))))
+        .map(|key| {
+            format!(
+                "`{key}` ({} there, {} here)",
+                show(there.get(key)),
+                show(here.get(key))
+            )
+        })
         .collect()
 }
 
@@ -245,14 +296,22 @@ fn add_environment(path: &Path, environment: Environment) -> Result<(), RecordEr
     write_json(path, &starts)
 }
 
-/// Opens `metrics.jsonl` to append. A process that was killed in the middle of a line leaves a part of it: cut it off.
+/// Opens `metrics.jsonl` to append. A process that was killed in the middle of a line leaves a part
+/// of it: cut it off.
 fn open_metrics(path: &Path) -> Result<File, RecordError> {
     let open = || -> io::Result<File> {
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(0))?;
         file.read_to_end(&mut bytes)?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |last| last + 1);
         if whole < bytes.len() {
             file.set_len(whole as u64)?;
         }
@@ -263,12 +322,21 @@ fn open_metrics(path: &Path) -> Result<File, RecordError> {
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecordError {
     let path = path.to_owned();
-    move |source| RecordError::Io { action, path, source }
+    move |source| RecordError::Io {
+        action,
+        path,
+        source,
+    }
 }
 
-fn damaged<E: std::error::Error + Send + Sync + 'static>(path: &Path) -> impl FnOnce(E) -> RecordError {
+fn damaged<E: std::error::Error + Send + Sync + 'static>(
+    path: &Path,
+) -> impl FnOnce(E) -> RecordError {
     let path = path.to_owned();
-    move |source| RecordError::Damaged { path, source: Box::new(source) }
+    move |source| RecordError::Damaged {
+        path,
+        source: Box::new(source),
+    }
 }
 
 #[cfg(test)]
@@ -292,9 +360,14 @@ mod tests {
         run.finish("seed-1/teacher", &0.25).expect("written");
         drop(run);
         let run = open(folder.path(), &recipe(&[])).expect("the same recipe");
-        assert_eq!(run.done::<f64>("seed-1/teacher").expect("readable"), Some(0.25));
-        let starts: Vec<Environment> =
-            serde_json::from_slice(&fs::read(folder.path().join("environment.json")).expect("read")).expect("JSON");
+        assert_eq!(
+            run.done::<f64>("seed-1/teacher").expect("readable"),
+            Some(0.25)
+        );
+        let starts: Vec<Environment> = serde_json::from_slice(
+            &fs::read(folder.path().join("environment.json")).expect("read"),
+        )
+        .expect("JSON");
         assert_eq!(starts.len(), 2);
     }
 
@@ -313,9 +386,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         drop(open(folder.path(), &recipe(&["train.epochs=2"])).expect("new"));
         let other = recipe(&["train.epochs=3", "importance.samples=9"]);
-        let message = open(folder.path(), &other).expect_err("another recipe").to_string();
-        assert!(message.contains("`train.epochs` (2 there, 3 here)"), "{message}");
-        assert!(message.contains("`importance.samples` (absent there, 9 here)"), "{message}");
+        let message = open(folder.path(), &other)
+            .expect_err("another recipe")
+            .to_string();
+        assert!(
+            message.contains("`train.epochs` (2 there, 3 here)"),
+            "{message}"
+        );
+        assert!(
+            message.contains("`importance.samples` (absent there, 9 here)"),
+            "{message}"
+        );
         assert!(message.contains("choose another --out"), "{message}");
     }
 
@@ -323,7 +404,10 @@ mod tests {
     fn two_runs_do_not_share_a_folder() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = open(folder.path(), &recipe(&[])).expect("new");
-        assert!(matches!(open(folder.path(), &recipe(&[])), Err(RecordError::Busy { .. })));
+        assert!(matches!(
+            open(folder.path(), &recipe(&[])),
+            Err(RecordError::Busy { .. })
+        ));
         drop(first);
         assert!(open(folder.path(), &recipe(&[])).is_ok());
     }
@@ -334,8 +418,12 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         fs::write(&path, "{\"step\":1}\n{\"st").expect("written");
         let run = open(folder.path(), &recipe(&[])).expect("opened");
-        run.append_metrics(&BTreeMap::from([("step", 2)])).expect("written");
-        assert_eq!(fs::read_to_string(&path).expect("read"), "{\"step\":1}\n{\"step\":2}\n");
+        run.append_metrics(&BTreeMap::from([("step", 2)]))
+            .expect("written");
+        assert_eq!(
+            fs::read_to_string(&path).expect("read"),
+            "{\"step\":1}\n{\"step\":2}\n"
+        );
     }
 
     #[test]

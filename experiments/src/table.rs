@@ -23,7 +23,8 @@ pub struct Row {
     pub latency_ms: f64,
 }
 
-/// The rows of a run, ready to be shown: one line a model, mean and standard deviation over the seeds.
+/// The rows of a run, ready to be shown: one line a model, mean and standard deviation over the
+/// seeds.
 #[derive(Clone, Debug)]
 pub struct Table {
     cells: Vec<Vec<String>>,
@@ -31,8 +32,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table of `rows`, in their order, with the metric `primary` before the others and latencies compared with
-    /// the model called `teacher`.
+    /// A table of `rows`, in their order, with the metric `primary` before the others and latencies
+    /// compared with the model called `teacher`.
     pub fn new(rows: &[Row], primary: &str, teacher: &str) -> Self {
         let mut groups: Vec<(&str, Vec<&Row>)> = Vec::new();
         for row in rows {
@@ -41,17 +42,27 @@ impl Table {
                 None => groups.push((&row.name, vec![row])),
             }
         }
-        let mut metrics: Vec<&str> = rows.iter().flat_map(|row| row.metrics.keys().map(String::as_str)).collect();
+        let mut metrics: Vec<&str> = rows
+            .iter()
+            .flat_map(|row| row.metrics.keys().map(String::as_str))
+            .collect();
         metrics.sort_unstable_by_key(|metric| (*metric != primary, *metric));
         metrics.dedup();
-        let latency = |group: &[&Row]| mean(&group.iter().map(|row| row.latency_ms).collect::<Vec<_>>());
-        let baseline = groups.iter().find(|(name, _)| *name == teacher).map(|(_, group)| latency(group));
+        let latency =
+            |group: &[&Row]| mean(&group.iter().map(|row| row.latency_ms).collect::<Vec<_>>());
+        let baseline = groups
+            .iter()
+            .find(|(name, _)| *name == teacher)
+            .map(|(_, group)| latency(group));
 
         let mut cells = vec![header(&metrics, teacher)];
         for (name, group) in &groups {
             let mut line = vec![(*name).to_owned()];
             for metric in &metrics {
-                let scores: Vec<f64> = group.iter().filter_map(|row| row.metrics.get(*metric).copied()).collect();
+                let scores: Vec<f64> = group
+                    .iter()
+                    .filter_map(|row| row.metrics.get(*metric).copied())
+                    .collect();
                 line.push(score(&scores));
             }
             // Sizes follow from the architecture: they are the same for all seeds.
@@ -59,10 +70,17 @@ impl Table {
             line.push(count(group[0].active_parameters));
             line.push(count(group[0].multiply_adds_per_token));
             line.push(format!("{:.2}", latency(group)));
-            line.push(baseline.map_or_else(|| "-".to_owned(), |baseline| format!("{:.2}x", latency(group) / baseline)));
+            line.push(baseline.map_or_else(
+                || "-".to_owned(),
+                |baseline| format!("{:.2}x", latency(group) / baseline),
+            ));
             cells.push(line);
         }
-        let seeds = groups.iter().map(|(_, group)| group.len()).max().unwrap_or(0);
+        let seeds = groups
+            .iter()
+            .map(|(_, group)| group.len())
+            .max()
+            .unwrap_or(0);
         Self { cells, seeds }
     }
 
@@ -77,13 +95,17 @@ impl Table {
     pub fn to_markdown(&self) -> String {
         let mut text = String::new();
         for (index, line) in self.cells.iter().enumerate() {
-            text.push_str(&format!("| {} |\n", line.join(" | ")));
+            text.extend(["| ", &line.join(" | "), " |\n"]);
             if index == 0 {
-                text.push_str(&format!("|---{}|\n", "|---:".repeat(line.len() - 1)));
+                text.extend(["|---", &"|---:".repeat(line.len() - 1), "|\n"]);
             }
         }
         let note = self.note();
-        if note.is_empty() { text } else { format!("{text}\n{note}") }
+        if note.is_empty() {
+            text
+        } else {
+            format!("{text}\n{note}")
+        }
     }
 
     fn note(&self) -> String {
@@ -105,8 +127,16 @@ fn header(metrics: &[&str], teacher: &str) -> Vec<String> {
 /// `cells` in columns of equal width: the first to the left, numbers to the right.
 pub(crate) fn aligned(cells: &[Vec<String>]) -> String {
     let columns = cells.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| cells.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let width = |column: usize| {
+        cells
+            .iter()
+            .filter_map(|line| line.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     let mut text = String::new();
     for line in cells {
         let padded: Vec<String> = line
@@ -162,7 +192,10 @@ mod tests {
         Row {
             name: name.to_owned(),
             seed,
-            metrics: BTreeMap::from([("accuracy".to_owned(), accuracy), ("a_second".to_owned(), 80.5)]),
+            metrics: BTreeMap::from([
+                ("accuracy".to_owned(), accuracy),
+                ("a_second".to_owned(), 80.5),
+            ]),
             parameters: 109_500_000,
             active_parameters: 66_400,
             multiply_adds_per_token: 850,
@@ -192,7 +225,10 @@ mod tests {
             lines[1],
             "teacher     0.9100 ± 0.0141  80.50 ± 0.00      109.5M   66.4k                  850       11.00       1.00x"
         );
-        assert!(lines[2].starts_with("importance  0.8000 ± 0.0000") && lines[2].ends_with("0.50x"), "{text}");
+        assert!(
+            lines[2].starts_with("importance  0.8000 ± 0.0000") && lines[2].ends_with("0.50x"),
+            "{text}"
+        );
         assert_eq!(lines[3], "mean ± standard deviation over 2 seeds");
     }
 
@@ -214,15 +250,30 @@ mod tests {
     #[test]
     fn without_a_teacher_there_is_no_ratio() {
         let text = Table::new(&[row("alone", 1, 0.9, 10.0)], "accuracy", "teacher").to_text();
-        assert!(text.lines().nth(1).is_some_and(|line| line.ends_with(" -")), "{text}");
+        assert!(
+            text.lines().nth(1).is_some_and(|line| line.ends_with(" -")),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_row_has_the_documented_form() {
         let json = serde_json::to_value(row("teacher", 1, 0.9, 10.0)).expect("JSON");
-        let keys: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
-        let expected =
-            ["name", "seed", "metrics", "parameters", "active_parameters", "multiply_adds_per_token", "latency_ms"];
+        let keys: Vec<&str> = json
+            .as_object()
+            .expect("an object")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let expected = [
+            "name",
+            "seed",
+            "metrics",
+            "parameters",
+            "active_parameters",
+            "multiply_adds_per_token",
+            "latency_ms",
+        ];
         assert_eq!(keys, expected);
     }
 }

@@ -1,5 +1,7 @@
 //! Files that appear whole or not at all, and what can be wrong with one.
 
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt;
 use std::{
     fmt, fs,
     io::{self, Write},
@@ -7,7 +9,6 @@ use std::{
 };
 
 use safetensors::SafeTensorError;
-use tempfile::NamedTempFile;
 
 /// A file that cannot be read, written or understood.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +89,11 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut file = NamedTempFile::new_in(folder)?;
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are for their owner alone; this one is to be read like any other.
+    #[cfg(unix)]
+    builder.permissions(PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
@@ -107,6 +112,19 @@ mod tests {
         write(&path, b"second").unwrap();
         assert_eq!(read(&path).unwrap(), b"second");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn others_may_read_it_as_they_may_any_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| {
+            let metadata = fs::metadata(folder.path().join(name)).unwrap();
+            metadata.permissions().mode()
+        };
+        write(&folder.path().join("ours"), b"text").unwrap();
+        fs::write(folder.path().join("any"), b"text").unwrap();
+        assert_eq!(mode("ours"), mode("any"));
     }
 
     #[test]

@@ -146,8 +146,9 @@ impl Importance {
     /// The sum over a neuron's weights equals a sum over the tokens `t` of the sample,
     /// `sum_t (W1 a)_tj dL/dpre_tj + sum_t H_tj dL/dH_tj`, so no weight gradient is needed and the
     /// samples of a batch stay apart. `gradients` must be those of the losses' *sum* over the
-    /// batch, of a forward pass in evaluation mode that kept probes. Padded tokens `[B, T]` (true)
-    /// are left out. If this fails, nothing was added.
+    /// batch, of a forward pass in evaluation mode that kept probes. A loss that reads no padded
+    /// position gives padded tokens no gradient, and so no part in the scores. If this fails,
+    /// nothing was added.
     ///
     /// # Errors
     ///
@@ -156,7 +157,6 @@ impl Importance {
         &mut self,
         trace: &Trace,
         gradients: &Gradients,
-        padding: Option<&Tensor<2, Bool>>,
     ) -> Result<(), ImportanceError> {
         if trace.probes.len() != self.layers() {
             return Err(ImportanceError::LayerCount {
@@ -182,7 +182,7 @@ impl Importance {
                         found,
                     });
                 }
-                batch_scores(probe, gradients, padding).ok_or(ImportanceError::NoGradient { layer })
+                batch_scores(probe, gradients).ok_or(ImportanceError::NoGradient { layer })
             })
             .collect::<Result<Vec<_>, _>>()?;
         // One read for all layers: each read waits for the device.
@@ -312,18 +312,10 @@ const SCORES: &str = "importance";
 const SAMPLES: &str = "samples";
 
 /// A layer's scores `[F]` of one batch, or `None` if no gradient reached it.
-fn batch_scores(
-    probe: &NeuronProbe,
-    gradients: &Gradients,
-    padding: Option<&Tensor<2, Bool>>,
-) -> Option<Tensor<1>> {
+fn batch_scores(probe: &NeuronProbe, gradients: &Gradients) -> Option<Tensor<1>> {
     let inner = probe.pre.clone() * probe.pre_grad(gradients)?;
     let outer = probe.hidden.clone() * probe.hidden_grad(gradients)?;
-    let mut tokens = inner + outer;
-    if let Some(padding) = padding {
-        tokens = tokens.mask_fill(padding.clone().unsqueeze_dim::<3>(2), 0.0);
-    }
-    let samples = tokens.sum_dim(1).squeeze_dim::<2>(1);
+    let samples = (inner + outer).sum_dim(1).squeeze_dim::<2>(1);
     Some(samples.abs().sum_dim(0).squeeze_dim::<1>(0))
 }
 
@@ -371,14 +363,14 @@ mod tests {
         (0..LAYERS).map(layer).collect()
     }
 
-    /// The loss of each sample `[B]`: a weighted sum over the first token, as a classifier reads it.
+    /// The loss of each sample `[B]`: it reads the first token alone, as a classifier does.
     fn losses(
         encoder: &[TransformerBlock<Mlp>],
         input: Tensor<3>,
         padding: Option<Tensor<2, Bool>>,
         trace: &mut Trace,
     ) -> Tensor<1> {
-        let [samples, tokens, hidden] = input.dims();
+        let [samples, tokens, _] = input.dims();
         let device = input.device();
         let tokens = Tokens {
             ids: Tensor::zeros([samples, tokens], &device),
@@ -387,8 +379,8 @@ mod tests {
         let output = encoder
             .iter()
             .fold(input, |input, layer| layer.forward(input, &tokens, trace));
-        let weights = Tensor::<1, Int>::arange(1..hidden as i64 + 1, &device).float();
-        let first = output.slice([0..samples, 0..1, 0..hidden]);
+        let weights = Tensor::<1, Int>::arange(1..HIDDEN as i64 + 1, &device).float();
+        let first = output.slice_dim(1, 0..1);
         let logits = (first * weights.unsqueeze()).sum_dim(2).flatten(0, 2);
         (logits.clone() * logits) / 10.0
     }
@@ -421,9 +413,7 @@ mod tests {
         let gradients = losses(encoder, input, padding.clone(), &mut trace)
             .sum()
             .backward();
-        importance
-            .add_batch(&trace, &gradients, padding.as_ref())
-            .unwrap();
+        importance.add_batch(&trace, &gradients).unwrap();
         importance
     }
 
@@ -458,14 +448,12 @@ mod tests {
 
     #[test]
     fn one_backward_of_a_padded_batch_equals_the_definition_sample_by_sample() {
-        let device = Device::flex().autodiff();
+        let device = Device::default().autodiff();
         device.seed(7);
         let trained = encoder(&device);
-        let frozen: Vec<_> = trained.iter().cloned().map(Module::freeze).collect();
         let (input, padding) = batch(&device);
-        let importance = score(&frozen, input.clone(), Some(padding));
 
-        let undropped: Vec<_> = trained.into_iter().map(without_dropout).collect();
+        let undropped: Vec<_> = trained.iter().cloned().map(without_dropout).collect();
         let mut reference = Importance::new(LAYERS, WIDTH);
         for (sample, length) in LENGTHS.into_iter().enumerate() {
             let alone = input.clone().slice([sample..sample + 1, 0..length]);
@@ -473,6 +461,9 @@ mod tests {
                 .merge(&score_by_weights(&undropped, alone))
                 .unwrap();
         }
+
+        let frozen: Vec<_> = trained.into_iter().map(Module::freeze).collect();
+        let importance = score(&frozen, input, Some(padding));
         assert_eq!(importance.samples(), reference.samples());
         let worst = difference(&importance, &reference);
         assert!(worst < 1e-5, "worst difference {worst:e}");
@@ -489,7 +480,7 @@ mod tests {
 
     #[test]
     fn freezing_switches_dropout_off_and_keeps_the_scores() {
-        let device = Device::flex().autodiff();
+        let device = Device::default().autodiff();
         device.seed(3);
         let trained = encoder(&device);
         let (input, _) = batch(&device);
@@ -505,39 +496,14 @@ mod tests {
     }
 
     #[test]
-    fn what_padded_positions_hold_does_not_matter() {
-        let device = Device::flex().autodiff();
-        device.seed(5);
-        let frozen: Vec<_> = encoder(&device).into_iter().map(Module::freeze).collect();
-        let (input, padding) = batch(&device);
-        let mask = padding.clone().unsqueeze_dim::<3>(2).expand(input.dims());
-        let other = input.clone().mask_fill(mask, 9.0);
-        // This loss reads padded positions, too.
-        let read_all = |input| {
-            let mut trace = probes();
-            let first = losses(&frozen, input, Some(padding.clone()), &mut trace).sum();
-            let hidden = trace.probes[LAYERS - 1].hidden.clone();
-            assert_eq!(hidden.dims()[2], WIDTH);
-            let mut importance = Importance::new(LAYERS, WIDTH);
-            importance
-                .add_batch(&trace, &first.backward(), Some(&padding))
-                .unwrap();
-            importance
-        };
-        assert!(difference(&read_all(input), &read_all(other)) < 1e-6);
-    }
-
-    #[test]
     fn a_loss_that_is_not_a_number_is_an_error_and_adds_nothing() {
-        let device = Device::flex().autodiff();
+        let device = Device::default().autodiff();
         let frozen: Vec<_> = encoder(&device).into_iter().map(Module::freeze).collect();
         let (input, _) = batch(&device);
         let mut trace = probes();
         let loss = losses(&frozen, input, None, &mut trace).sum() * f32::NAN;
         let mut importance = Importance::new(LAYERS, WIDTH);
-        let error = importance
-            .add_batch(&trace, &loss.backward(), None)
-            .unwrap_err();
+        let error = importance.add_batch(&trace, &loss.backward()).unwrap_err();
         assert!(
             matches!(error, ImportanceError::NotFinite { layer: 0, .. }),
             "{error}"
@@ -547,7 +513,7 @@ mod tests {
 
     #[test]
     fn a_trace_that_does_not_fit_is_an_error() {
-        let device = Device::flex().autodiff();
+        let device = Device::default().autodiff();
         let encoder = encoder(&device);
         let (input, _) = batch(&device);
         let mut trace = probes();
@@ -556,7 +522,7 @@ mod tests {
             .backward();
         let add = |layers, width, trace: &Trace| {
             let mut importance = Importance::new(layers, width);
-            importance.add_batch(trace, &gradients, None).unwrap_err()
+            importance.add_batch(trace, &gradients).unwrap_err()
         };
         let error = add(LAYERS, WIDTH, &Trace::nothing());
         assert!(

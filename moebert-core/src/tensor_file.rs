@@ -7,7 +7,7 @@ use std::{
 };
 
 use safetensors::{
-    Dtype, SafeTensorError, SafeTensors,
+    Dtype, SafeTensors,
     tensor::{Metadata, TensorView, serialize},
 };
 

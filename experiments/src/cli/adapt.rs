@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use moebert_core::partition::NeuronOrder;
 use moebert_core::router::{GateScale, RouterKind};
 
 use crate::error::Error;
-use crate::recipe::NeuronOrder;
+use crate::recipe::Task;
 
 /// Cut the feed-forward layers of a model into experts
 #[derive(Debug, Args)]
@@ -32,20 +33,29 @@ pub struct AdaptArgs {
     #[arg(long, default_value = "hash-random")]
     router: RouterKind,
     /// A gate's factor on the output: unit (leaves the starting point as it is) or probability
-    #[arg(long, default_value = "unit")]
+    #[arg(long, default_value = "unit", value_parser = gate_scale)]
     gate_scale: GateScale,
-    /// Text whose tokens are counted for hash-balance: a folder with a GLUE task's files, with --task
+    /// Text whose tokens are counted for hash-balance: a folder with a GLUE task's files, with
+    /// --task
     #[arg(long, value_name = "DIR", requires = "task")]
     data: Option<PathBuf>,
     /// The task that --data holds
     #[arg(long, requires = "data")]
-    task: Option<crate::recipe::Task>,
+    task: Option<Task>,
     /// Decides random orders, tables and gates
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The folder of the expert model
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
+}
+
+fn gate_scale(text: &str) -> Result<GateScale, &'static str> {
+    let known = [GateScale::Unit, GateScale::Probability];
+    known
+        .into_iter()
+        .find(|scale| scale.name() == text)
+        .ok_or("expected unit or probability")
 }
 
 /// Adapts the model and saves it.

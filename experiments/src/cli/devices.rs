@@ -23,7 +23,11 @@ pub fn run(_args: &DevicesArgs) -> Result<(), Error> {
             Err(reason) => ("no", reason),
         };
         let note = if device.default { "default" } else { "" };
-        let note = [note, &why].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+        let note = [note, &why]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ");
         cells.push(vec![device.name, answers.to_owned(), note]);
     }
     cli::print(&aligned(&cells))

@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use distill::Ui;
 
 use crate::backend;
 use crate::error::Error;
 use crate::interrupt::Stop;
 use crate::recipe::Recipe;
-use crate::run::{RunOptions, Ui};
+use crate::run::RunOptions;
 
 /// Run a recipe: fine-tune, score neurons, cut into experts, distil, measure
 ///
-/// Every stage's result is kept in the run folder; give the same command again after a stop, and it goes on.
+/// Every stage's result is kept in the run folder; give the same command again after a stop, and it
+/// goes on.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// A recipe file, or the name of one that ships: quickstart, sst2, cola, mnli, squad
@@ -26,9 +28,18 @@ pub struct RunArgs {
     /// The device to compute on; `kiln devices` lists them
     #[arg(long)]
     device: Option<String>,
-    /// How to show progress
-    #[arg(long, value_enum, default_value_t = Ui::Plain)]
+    /// How to show progress: tui (Burn's dashboard), plain (lines) or none
+    #[arg(long, default_value = "plain", value_parser = ui)]
     ui: Ui,
+}
+
+fn ui(name: &str) -> Result<Ui, &'static str> {
+    match name {
+        "tui" => Ok(Ui::Tui),
+        "plain" => Ok(Ui::Plain),
+        "none" => Ok(Ui::None),
+        _ => Err("expected tui, plain or none"),
+    }
 }
 
 /// Runs the recipe.
@@ -38,9 +49,14 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> Result<(), Error> {
     let recipe = Recipe::load(&args.recipe, &args.overrides)?;
     let options = RunOptions {
-        out: args.out.unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name)),
+        out: args
+            .out
+            .unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name)),
         device: backend::open(args.device.as_deref())?,
-        device_name: args.device.or(backend::default_name().map(str::to_owned)).unwrap_or_default(),
+        device_name: args
+            .device
+            .or(backend::default_name().map(str::to_owned))
+            .unwrap_or_default(),
         ui: args.ui,
         stop: Stop::on_signals()?,
     };

@@ -2,16 +2,20 @@
 
 use std::path::PathBuf;
 
+use distill::LayerMap;
+use moebert_core::partition::{NeuronOrder, PartitionConfig};
+use moebert_core::router::{GateScale, RouterKind};
 use serde::{Deserialize, Serialize};
 
-use super::standins::{GateScale, LayerMap, NeuronOrder, RouterKind};
 use super::task::Task;
 
-/// What a run does: fine-tune a teacher, score its neurons, cut it into students, train and measure them.
+/// What a run does: fine-tune a teacher, score its neurons, cut it into students, train and measure
+/// them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The run's name: letters, digits, `-`, `_` and `.`. The run folder is `runs/<name>` unless `--out` says otherwise.
+    /// The run's name: letters, digits, `-`, `_` and `.`. The run folder is `runs/<name>` unless
+    /// `--out` says otherwise.
     pub name: String,
     /// One whole run of the pipeline a seed; the table shows their mean and spread. Default `[1]`.
     #[serde(default = "one_seed")]
@@ -118,13 +122,15 @@ fn bert_dropout() -> f64 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecipe {
-    /// `cola`, `sst2`, `mrpc`, `qqp`, `stsb`, `mnli`, `qnli`, `rte`, `wnli`, `squad`, `squad2` or `synthetic`.
+    /// `cola`, `sst2`, `mrpc`, `qqp`, `stsb`, `mnli`, `qnli`, `rte`, `wnli`, `squad`, `squad2` or
+    /// `synthetic`.
     pub task: Task,
-    /// The folder with the task's files, as GLUE and SQuAD publish them. Not for `synthetic`.
+    /// The folder with the task's files, as GLUE and `SQuAD` publish them. Not for `synthetic`.
     pub path: Option<PathBuf>,
     /// A data set of the Hugging Face hub, `org/name`. Needs a kiln built with the feature `hub`.
     pub hub: Option<String>,
-    /// Longest input in tokens; longer ones are cut (SQuAD: covered by sliding windows). Default 128.
+    /// Longest input in tokens; longer ones are cut (`SQuAD`: covered by sliding windows). Default
+    /// 128.
     #[serde(default = "glue_length")]
     pub max_length: usize,
     /// How passages are read and answers are found; for `squad` and `squad2` only.
@@ -151,7 +157,11 @@ pub struct SquadData {
 
 impl Default for SquadData {
     fn default() -> Self {
-        Self { doc_stride: 128, max_query_length: 64, max_answer_length: 30 }
+        Self {
+            doc_stride: 128,
+            max_query_length: 64,
+            max_answer_length: 30,
+        }
     }
 }
 
@@ -169,7 +179,11 @@ pub struct SyntheticData {
 
 impl Default for SyntheticData {
     fn default() -> Self {
-        Self { seed: 1, train: 4000, dev: 1000 }
+        Self {
+            seed: 1,
+            train: 4000,
+            dev: 1000,
+        }
     }
 }
 
@@ -185,7 +199,8 @@ pub struct TrainRecipe {
     pub learning_rate: f64,
     /// Weight decay. Default 0.
     pub weight_decay: f64,
-    /// Share of all steps in which the learning rate rises linearly from zero, 0 to below 1. Default 0.
+    /// Share of all steps in which the learning rate rises linearly from zero, 0 to below 1.
+    /// Default 0.
     pub warmup: f64,
     /// Largest global norm of the gradients; 0 leaves them as they are. Default 1.
     pub clip_norm: f64,
@@ -271,7 +286,7 @@ pub struct ImportanceRecipe {
 }
 
 /// A split that neurons can be scored on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImportanceSplit {
     /// The training data.
@@ -282,11 +297,16 @@ pub enum ImportanceSplit {
 
 impl Default for ImportanceRecipe {
     fn default() -> Self {
-        Self { split: ImportanceSplit::Train, batch_size: 32, samples: None }
+        Self {
+            split: ImportanceSplit::Train,
+            batch_size: 32,
+            samples: None,
+        }
     }
 }
 
-/// `[experts]`: how each feed-forward layer of width F becomes experts. Defaults are the published ones for BERT-base.
+/// `[experts]`: how each feed-forward layer of width F becomes experts. Defaults are the published
+/// ones for BERT-base.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExpertsRecipe {
@@ -296,13 +316,28 @@ pub struct ExpertsRecipe {
     pub width: usize,
     /// Most important neurons that every expert gets. Default 512.
     pub shared: usize,
-    /// Which neurons count as important: `importance` (default), `random`, `inverse` or `contiguous`.
+    /// Which neurons count as important: `importance` (default), `random`, `inverse` or
+    /// `contiguous`.
     pub order: NeuronOrder,
-    /// Which tokens an expert sees: `hash-random` (default), `hash-balance`, `gate-token` or `gate-sentence`.
+    /// Which tokens an expert sees: `hash-random` (default), `hash-balance`, `gate-token` or
+    /// `gate-sentence`.
     pub router: RouterKind,
-    /// A gate's factor on the output: `unit` (default; leaves the starting point as it is) or `probability` (as
-    /// published).
+    /// A gate's factor on the output: `unit` (default; leaves the starting point as it is) or
+    /// `probability` (as published).
     pub gate_scale: GateScale,
+}
+
+impl ExpertsRecipe {
+    /// How neurons are dealt to the experts; `seed` decides random orders.
+    pub fn partition(&self, seed: u64) -> PartitionConfig {
+        PartitionConfig {
+            experts: self.count,
+            expert_width: self.width,
+            shared: self.shared,
+            order: self.order,
+            seed,
+        }
+    }
 }
 
 impl Default for ExpertsRecipe {
@@ -326,9 +361,11 @@ pub struct DistillRecipe {
     pub lambda: f64,
     /// Weight of the balance loss of gate routers, the paper's `lambda_balance`. Default 0.
     pub balance: f64,
-    /// Which hidden states are matched: `all` (default), `last`, `every:K`, or pairs student-teacher as `0-0,2-4`.
+    /// Which hidden states are matched: `all` (default), `last`, `every:K`, or pairs
+    /// student-teacher as `0-0,2-4`.
     pub layers: LayerMap,
-    /// Whether padded tokens count in the hidden-state error: `exclude` (default) or `include` (the paper's form).
+    /// Whether padded tokens count in the hidden-state error: `exclude` (default) or `include` (the
+    /// paper's form).
     pub padding: Padding,
     /// How the teacher's logits are matched. Default `symmetric-kl`.
     pub logits: LogitsLoss,
@@ -363,7 +400,8 @@ pub enum Padding {
     Include,
 }
 
-/// How a student matches the teacher's logits. Regression takes the squared error whenever this is not `none`.
+/// How a student matches the teacher's logits. Regression takes the squared error whenever this is
+/// not `none`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogitsLoss {
@@ -419,6 +457,10 @@ pub struct LatencyRecipe {
 
 impl Default for LatencyRecipe {
     fn default() -> Self {
-        Self { batch: 1, length: 128, repeats: 20 }
+        Self {
+            batch: 1,
+            length: 128,
+            repeats: 20,
+        }
     }
 }

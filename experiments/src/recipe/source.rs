@@ -10,17 +10,28 @@ use super::{DataRecipe, Recipe, RecipeError, Task, validate};
 use crate::error::one_line;
 use crate::nearest::hint;
 
-/// Reads `text`, a recipe called `origin` in messages, lays `overrides` over it and checks the result.
+/// Reads `text`, a recipe called `origin` in messages, lays `overrides` over it and checks the
+/// result.
 pub(super) fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Recipe, RecipeError> {
     let source = Source::new(origin, text, overrides)?;
     let table = source.table()?;
-    let mut recipe = Recipe::deserialize(Deserializer::from(table.clone())).map_err(|error| source.error(&error))?;
+    let mut recipe = Recipe::deserialize(Deserializer::from(table.clone()))
+        .map_err(|error| source.error(&error))?;
     complete(&mut recipe.data);
     let problems: Vec<String> = validate::problems(&recipe)
         .into_iter()
-        .map(|(key, reason)| format!("{}: `{key}` {reason}", source.place(locate(table.get_ref(), &key))))
+        .map(|(key, reason)| {
+            format!(
+                "{}: `{key}` {reason}",
+                source.place(locate(table.get_ref(), &key))
+            )
+        })
         .collect();
-    if problems.is_empty() { Ok(recipe) } else { Err(RecipeError::Invalid { problems }) }
+    if problems.is_empty() {
+        Ok(recipe)
+    } else {
+        Err(RecipeError::Invalid { problems })
+    }
 }
 
 /// Spells out the defaults of the task's own tables, for the record.
@@ -32,8 +43,9 @@ fn complete(data: &mut DataRecipe) {
     }
 }
 
-/// The recipe's text and its overrides, as if they were written one after the other: each override is padded with
-/// spaces up to where the text before it ends. So a span of the merged table tells where it came from.
+/// The recipe's text and its overrides, as if they were written one after the other: each override
+/// is padded with spaces up to where the text before it ends. So a span of the merged table tells
+/// where it came from.
 struct Source<'a> {
     origin: &'a str,
     text: &'a str,
@@ -52,13 +64,22 @@ impl<'a> Source<'a> {
         let mut start = text.len() + 1;
         let mut overrides = Vec::with_capacity(arguments.len());
         for argument in arguments {
-            let toml = assignment(argument).ok_or_else(|| RecipeError::NoOverride(argument.clone()))?;
+            let toml =
+                assignment(argument).ok_or_else(|| RecipeError::NoOverride(argument.clone()))?;
             let toml = format!("{}{toml}", " ".repeat(start));
             let end = toml.len() + 1;
-            overrides.push(Override { argument, start, toml });
+            overrides.push(Override {
+                argument,
+                start,
+                toml,
+            });
             start = end;
         }
-        Ok(Self { origin, text, overrides })
+        Ok(Self {
+            origin,
+            text,
+            overrides,
+        })
     }
 
     fn table(&self) -> Result<Spanned<DeTable<'_>>, RecipeError> {
@@ -75,17 +96,21 @@ impl<'a> Source<'a> {
         let Some(Range { start, .. }) = span else {
             return self.origin.to_owned();
         };
-        match self.overrides.iter().rev().find(|layer| layer.start <= start) {
-            Some(layer) => format!("override `{}`", layer.argument),
-            None => {
-                let before = &self.text.as_bytes()[..start.min(self.text.len())];
-                format!("{}, line {}", self.origin, 1 + before.iter().filter(|byte| **byte == b'\n').count())
-            }
+        if let Some(layer) = self
+            .overrides
+            .iter()
+            .rev()
+            .find(|layer| layer.start <= start)
+        {
+            return format!("override `{}`", layer.argument);
         }
+        let before = &self.text[..self.text.floor_char_boundary(start)];
+        format!("{}, line {}", self.origin, 1 + before.matches('\n').count())
     }
 
-    /// The error of the TOML reader in our words. Serde hands unknown names on as text only: ``unknown field `a`,
-    /// expected one of `b`, `c` ``, and the reader adds a line ``in `table` ``.
+    /// The error of the TOML reader in our words. Serde hands unknown names on as text only:
+    /// ``unknown field `a`, expected one of `b`, `c` ``, and the reader adds a line ``in `table`
+    /// ``.
     fn error(&self, error: &toml::de::Error) -> RecipeError {
         let shown = error.to_string();
         let (message, table) = match shown.trim_end().rsplit_once("\nin `") {
@@ -93,7 +118,13 @@ impl<'a> Source<'a> {
             None => (error.message(), ""),
         };
         let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-        let path = |key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+        let path = |key: &str| {
+            if table.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{table}.{key}")
+            }
+        };
         let reason = match names.as_slice() {
             [key, known @ ..] if message.starts_with("unknown field") => {
                 format!("unknown key `{}`; {}", path(key), hint(key, known))
@@ -101,11 +132,16 @@ impl<'a> Source<'a> {
             [value, known @ ..] if message.starts_with("unknown variant") => {
                 format!("`{table}` cannot be `{value}`; {}", hint(value, known))
             }
-            [key] if message.starts_with("missing field") => format!("the key `{}` is missing", path(key)),
+            [key] if message.starts_with("missing field") => {
+                format!("the key `{}` is missing", path(key))
+            }
             _ if table.is_empty() => one_line(message),
             _ => format!("`{table}`: {}", one_line(message)),
         };
-        RecipeError::Schema { place: self.place(error.span()), reason }
+        RecipeError::Schema {
+            place: self.place(error.span()),
+            reason,
+        }
     }
 }
 
@@ -127,16 +163,14 @@ fn assignment(argument: &str) -> Option<String> {
 /// Lays `over` upon `table`: tables key by key, anything else as a whole.
 fn merge<'i>(table: &mut DeTable<'i>, over: DeTable<'i>) {
     for (key, value) in over {
-        match (table.get_mut(key.get_ref()).map(Spanned::get_mut), value) {
-            (Some(DeValue::Table(below)), value) if value.get_ref().is_table() => {
-                if let DeValue::Table(above) = value.into_inner() {
-                    merge(below, above);
-                }
-            }
+        let span = value.span();
+        let below = table.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut);
+        match (below, value.into_inner()) {
+            (Some(DeValue::Table(below)), DeValue::Table(above)) => merge(below, above),
             (_, value) => {
                 // Taken out first: inserting over a key would keep the old key's place.
-                table.remove(key.get_ref());
-                table.insert(key, value);
+                table.remove(key.get_ref().as_ref());
+                table.insert(key, Spanned::new(span, value));
             }
         }
     }
@@ -184,7 +218,15 @@ name = "only"
 
     #[test]
     fn later_overrides_win_and_the_rest_stays() {
-        let recipe = read(TEXT, &["train.epochs=2", "train.epochs=3", "seeds=[4, 5]", "experts.order=random"]);
+        let recipe = read(
+            TEXT,
+            &[
+                "train.epochs=2",
+                "train.epochs=3",
+                "seeds=[4, 5]",
+                "experts.order=random",
+            ],
+        );
         let recipe = recipe.expect("valid");
         assert_eq!(recipe.train.epochs, 3);
         assert_eq!(recipe.train.batch_size, 32);
@@ -195,16 +237,28 @@ name = "only"
     #[test]
     fn bare_words_are_strings() {
         let recipe = read(TEXT, &["model.path=/models/bert base#1", "name=x"]).expect("valid");
-        assert_eq!(recipe.model.path.as_deref(), Some(std::path::Path::new("/models/bert base#1")));
+        assert_eq!(
+            recipe.model.path.as_deref(),
+            Some(std::path::Path::new("/models/bert base#1"))
+        );
         assert_eq!(recipe.name, "x");
     }
 
     #[test]
     fn unknown_keys_and_values_name_the_nearest_right_one() {
         let cases = [
-            ("train.epoch=3", "override `train.epoch=3`: unknown key `train.epoch`; did you mean `epochs`?"),
-            ("trian.epochs=3", "override `trian.epochs=3`: unknown key `trian`; did you mean `train`?"),
-            ("data.task=sst-2", "override `data.task=sst-2`: `data.task` cannot be `sst-2`; did you mean `sst2`?"),
+            (
+                "train.epoch=3",
+                "override `train.epoch=3`: unknown key `train.epoch`; did you mean `epochs`?",
+            ),
+            (
+                "trian.epochs=3",
+                "override `trian.epochs=3`: unknown key `trian`; did you mean `train`?",
+            ),
+            (
+                "data.task=sst-2",
+                "override `data.task=sst-2`: `data.task`: unknown task `sst-2`; did you mean `sst2`?",
+            ),
             (
                 "distill.logits=kld",
                 "override `distill.logits=kld`: `distill.logits` cannot be `kld`; did you mean `kl`?",
@@ -214,23 +268,39 @@ name = "only"
             assert_eq!(read(TEXT, &[given]).expect_err("unknown"), expected);
         }
         let message = read(&TEXT.replace("epochs", "epohcs"), &[]).expect_err("misspelt");
-        assert_eq!(message, "mine.toml, line 8: unknown key `train.epohcs`; did you mean `epochs`?");
+        assert_eq!(
+            message,
+            "mine.toml, line 8: unknown key `train.epohcs`; did you mean `epochs`?"
+        );
     }
 
     #[test]
     fn wrong_types_are_placed() {
-        let message = read(&TEXT.replace("epochs = 5", "epochs = \"five\""), &[]).expect_err("text");
-        assert!(message.starts_with("mine.toml, line 8: `train.epochs`: invalid type: string"), "{message}");
+        let message =
+            read(&TEXT.replace("epochs = 5", "epochs = \"five\""), &[]).expect_err("text");
+        assert!(
+            message.starts_with("mine.toml, line 8: `train.epochs`: invalid type: string"),
+            "{message}"
+        );
         let message = read(TEXT, &["train=3"]).expect_err("no table");
-        assert!(message.starts_with("override `train=3`: `train`: invalid type: integer"), "{message}");
+        assert!(
+            message.starts_with("override `train=3`: `train`: invalid type: integer"),
+            "{message}"
+        );
         let message = read(TEXT, &["train.epochs=-1"]).expect_err("negative");
-        assert!(message.contains("override `train.epochs=-1`: `train.epochs`: invalid value"), "{message}");
+        assert!(
+            message.contains("override `train.epochs=-1`: `train.epochs`: invalid value"),
+            "{message}"
+        );
     }
 
     #[test]
     fn missing_keys_and_broken_toml_are_placed() {
         let message = read(&TEXT.replace("name = \"mine\"\n", ""), &[]).expect_err("no name");
-        assert!(message.contains("mine.toml") && message.contains("the key `name` is missing"), "{message}");
+        assert!(
+            message.contains("mine.toml") && message.contains("the key `name` is missing"),
+            "{message}"
+        );
         let message = read(&TEXT.replace("[train]", "[train"), &[]).expect_err("no bracket");
         assert!(message.starts_with("mine.toml, line 7: "), "{message}");
     }
@@ -238,7 +308,11 @@ name = "only"
     #[test]
     fn an_argument_without_a_key_is_no_override() {
         for argument in ["quick", "=3"] {
-            assert!(read(TEXT, &[argument]).expect_err("no override").contains("is no override"));
+            assert!(
+                read(TEXT, &[argument])
+                    .expect_err("no override")
+                    .contains("is no override")
+            );
         }
     }
 

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
-use super::standins::{GlueTask, SquadVersion};
+use crate::data::squad::SquadVersion;
+use crate::data::glue::GlueTask;
 use crate::nearest::hint;
 
 /// What a model is trained and judged on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Task {
     /// One of the nine GLUE tasks, by its name: `cola`, `sst2`, `mrpc`, ...
     Glue(GlueTask),
@@ -19,66 +21,64 @@ pub enum Task {
     Synthetic,
 }
 
-/// Every task with its name.
-const TASKS: [(&str, Task); 12] = [
-    ("cola", Task::Glue(GlueTask::Cola)),
-    ("sst2", Task::Glue(GlueTask::Sst2)),
-    ("mrpc", Task::Glue(GlueTask::Mrpc)),
-    ("qqp", Task::Glue(GlueTask::Qqp)),
-    ("stsb", Task::Glue(GlueTask::Stsb)),
-    ("mnli", Task::Glue(GlueTask::Mnli)),
-    ("qnli", Task::Glue(GlueTask::Qnli)),
-    ("rte", Task::Glue(GlueTask::Rte)),
-    ("wnli", Task::Glue(GlueTask::Wnli)),
-    ("squad", Task::Squad(SquadVersion::V1)),
-    ("squad2", Task::Squad(SquadVersion::V2)),
-    ("synthetic", Task::Synthetic),
-];
-
-/// The names of [`TASKS`], in the form that serde's errors want.
-const NAMES: [&str; TASKS.len()] = {
-    let mut names = [""; TASKS.len()];
-    let mut index = 0;
-    while index < names.len() {
-        names[index] = TASKS[index].0;
-        index += 1;
-    }
-    names
-};
-
 /// No task has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown task `{name}`; {}", hint(name, &NAMES))]
+#[error("unknown task `{name}`; {}", hint(name, &Task::all().map(Task::name).collect::<Vec<_>>()))]
 pub struct UnknownTask {
     name: String,
+}
+
+impl Task {
+    /// Every task.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let others = [
+            Self::Squad(SquadVersion::V1),
+            Self::Squad(SquadVersion::V2),
+            Self::Synthetic,
+        ];
+        GlueTask::ALL.into_iter().map(Self::Glue).chain(others)
+    }
+
+    /// The text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Glue(task) => task.name(),
+            Self::Squad(SquadVersion::V1) => "squad",
+            Self::Squad(SquadVersion::V2) => "squad2",
+            Self::Synthetic => "synthetic",
+        }
+    }
 }
 
 impl FromStr for Task {
     type Err = UnknownTask;
 
     fn from_str(name: &str) -> Result<Self, UnknownTask> {
-        let found = TASKS.iter().find(|(known, _)| *known == name);
-        found.map(|(_, task)| *task).ok_or_else(|| UnknownTask { name: name.to_owned() })
+        Self::all()
+            .find(|task| task.name() == name)
+            .ok_or_else(|| UnknownTask {
+                name: name.to_owned(),
+            })
+    }
+}
+
+impl TryFrom<String> for Task {
+    type Error = UnknownTask;
+
+    fn try_from(name: String) -> Result<Self, UnknownTask> {
+        name.parse()
+    }
+}
+
+impl From<Task> for String {
+    fn from(task: Task) -> Self {
+        task.name().to_owned()
     }
 }
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = TASKS.iter().find(|(_, task)| task == self).map_or("", |(name, _)| name);
-        f.write_str(name)
-    }
-}
-
-impl Serialize for Task {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Task {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        name.parse().map_err(|_| de::Error::unknown_variant(&name, &NAMES))
+        f.write_str(self.name())
     }
 }
 
@@ -88,15 +88,18 @@ mod tests {
 
     #[test]
     fn every_name_is_read_back() {
-        for (name, task) in TASKS {
-            assert_eq!(task.to_string(), name);
-            assert_eq!(name.parse::<Task>().expect("a known name"), task);
+        assert_eq!(Task::all().count(), 12);
+        for task in Task::all() {
+            assert_eq!(task.name().parse::<Task>().expect("a known name"), task);
         }
     }
 
     #[test]
     fn an_unknown_task_names_the_nearest_one() {
         let error = "sst-2".parse::<Task>().expect_err("the name has no dash");
-        assert_eq!(error.to_string(), "unknown task `sst-2`; did you mean `sst2`?");
+        assert_eq!(
+            error.to_string(),
+            "unknown task `sst-2`; did you mean `sst2`?"
+        );
     }
 }

@@ -3,18 +3,30 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::{DataRecipe, ExpertsRecipe, ModelRecipe, RandomModel, Recipe, Task, TrainOverrides, TrainRecipe};
+use super::{
+    DataRecipe, ExpertsRecipe, ModelRecipe, RandomModel, Recipe, SquadData, Task, TrainOverrides,
+    TrainRecipe,
+};
 
 /// `[CLS] a [SEP] b [SEP]`, the shortest input with two texts.
 const SHORTEST_INPUT: usize = 5;
 
-/// Everything in `recipe` that cannot work, as pairs of a dotted key and a reason that continues its sentence.
+/// Everything in `recipe` that cannot work, as pairs of a dotted key and a reason that continues
+/// its sentence.
 pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
     let mut found = Problems::default();
     found.name("name", &recipe.name);
-    found.require("seeds", !recipe.seeds.is_empty(), "must hold at least one seed");
+    found.require(
+        "seeds",
+        !recipe.seeds.is_empty(),
+        "must hold at least one seed",
+    );
     let distinct: BTreeSet<u64> = recipe.seeds.iter().copied().collect();
-    found.require("seeds", distinct.len() == recipe.seeds.len(), "must not repeat a seed");
+    found.require(
+        "seeds",
+        distinct.len() == recipe.seeds.len(),
+        "must not repeat a seed",
+    );
 
     model(&mut found, &recipe.model);
     data(&mut found, &recipe.data);
@@ -32,14 +44,28 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
         found.at_least("importance.samples", samples, 1);
     }
     found.within("distill.lambda", recipe.distill.lambda, 0.0..f64::INFINITY);
-    found.within("distill.balance", recipe.distill.balance, 0.0..f64::INFINITY);
+    found.within(
+        "distill.balance",
+        recipe.distill.balance,
+        0.0..f64::INFINITY,
+    );
     found.positive("distill.temperature", recipe.distill.temperature);
     found.at_least("latency.batch", recipe.latency.batch, 1);
     found.at_least("latency.length", recipe.latency.length, 1);
     found.at_least("latency.repeats", recipe.latency.repeats, 1);
     if let Some(random) = &recipe.model.random {
-        found.at_most("data.max_length", recipe.data.max_length, random.positions, "`model.random.positions`");
-        found.at_most("latency.length", recipe.latency.length, random.positions, "`model.random.positions`");
+        found.at_most(
+            "data.max_length",
+            recipe.data.max_length,
+            random.positions,
+            "`model.random.positions`",
+        );
+        found.at_most(
+            "latency.length",
+            recipe.latency.length,
+            random.positions,
+            "`model.random.positions`",
+        );
     }
     students(&mut found, recipe);
     found.0
@@ -51,11 +77,21 @@ fn model(found: &mut Problems, model: &ModelRecipe) {
         ("model.hub", model.hub.is_some()),
         ("model.random", model.random.is_some()),
     ];
-    let given: Vec<&str> = given.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect();
+    let given: Vec<&str> = given
+        .into_iter()
+        .filter(|(_, is)| *is)
+        .map(|(key, _)| key)
+        .collect();
     match given.as_slice() {
-        [] => found.add("model", "is missing: add model.path=FOLDER, a Hugging Face folder, or [model.random]"),
+        [] => found.add(
+            "model",
+            "is missing: add model.path=FOLDER, a Hugging Face folder, or [model.random]",
+        ),
         [_] => {}
-        [first, .., last] => found.add(last, &format!("cannot go with `{first}`: give exactly one of them")),
+        [first, .., last] => found.add(
+            last,
+            &format!("cannot go with `{first}`: give exactly one of them"),
+        ),
     }
     hub(found, "model.hub", model.hub.as_deref());
     if let Some(random) = &model.random {
@@ -74,7 +110,13 @@ fn random_model(found: &mut Problems, random: &RandomModel) {
     found.within(&key("dropout"), random.dropout, 0.0..1.0);
     found.at_least(&key("hidden"), random.hidden, 1);
     if random.heads > 0 && !random.hidden.is_multiple_of(random.heads) {
-        found.add(&key("hidden"), &format!("must be a multiple of the {} heads, not {}", random.heads, random.hidden));
+        found.add(
+            &key("hidden"),
+            &format!(
+                "must be a multiple of the {} heads, not {}",
+                random.heads, random.hidden
+            ),
+        );
     }
 }
 
@@ -83,38 +125,56 @@ fn data(found: &mut Problems, data: &DataRecipe) {
     match (data.task, folders) {
         (Task::Synthetic, 0) | (Task::Glue(_) | Task::Squad(_), 1) => {}
         (Task::Synthetic, _) => {
-            found.add("data.task", "`synthetic` is made by kiln: leave out `data.path` and `data.hub`");
+            found.add(
+                "data.task",
+                "`synthetic` is made by kiln: leave out `data.path` and `data.hub`",
+            );
         }
-        (task, 0) => found.add("data", &format!("has no folder: add data.path=FOLDER with the files of {task}")),
+        (task, 0) => found.add(
+            "data",
+            &format!("has no folder: add data.path=FOLDER with the files of {task}"),
+        ),
         _ => found.add("data.hub", "cannot go with `data.path`: give one of them"),
     }
     hub(found, "data.hub", data.hub.as_deref());
     found.at_least("data.max_length", data.max_length, SHORTEST_INPUT);
-    if let Some(squad) = &data.squad {
-        found.require("data.squad", matches!(data.task, Task::Squad(_)), "is for the tasks squad and squad2 only");
-        found.at_least("data.squad.max_query_length", squad.max_query_length, 1);
-        found.at_least("data.squad.max_answer_length", squad.max_answer_length, 1);
-        // [CLS] question [SEP] passage [SEP]: each window must hold more of the passage than it shares with the next.
-        let taken = squad.max_query_length.saturating_add(squad.doc_stride).saturating_add(3);
-        found.require(
-            "data.squad.doc_stride",
-            taken < data.max_length,
-            &format!(
-                "({}) + `max_query_length` ({}) + 3 special tokens must be below `data.max_length` ({})",
-                squad.doc_stride, squad.max_query_length, data.max_length
-            ),
-        );
+    match (&data.squad, data.task) {
+        (Some(squad), Task::Squad(_)) => windows(found, squad, data.max_length),
+        (Some(_), _) => found.add("data.squad", "is for the tasks squad and squad2 only"),
+        (None, _) => {}
     }
-    if let Some(synthetic) = &data.synthetic {
-        found.require("data.synthetic", data.task == Task::Synthetic, "is for the task synthetic only");
-        found.at_least("data.synthetic.train", synthetic.train, 1);
-        found.at_least("data.synthetic.dev", synthetic.dev, 1);
+    match (&data.synthetic, data.task) {
+        (Some(synthetic), Task::Synthetic) => {
+            found.at_least("data.synthetic.train", synthetic.train, 1);
+            found.at_least("data.synthetic.dev", synthetic.dev, 1);
+        }
+        (Some(_), _) => found.add("data.synthetic", "is for the task synthetic only"),
+        (None, _) => {}
     }
+}
+
+fn windows(found: &mut Problems, squad: &SquadData, max_length: usize) {
+    found.at_least("data.squad.max_query_length", squad.max_query_length, 1);
+    found.at_least("data.squad.max_answer_length", squad.max_answer_length, 1);
+    // [CLS] question [SEP] passage [SEP]: each window must hold more of the passage than it shares
+    // with the next one.
+    let taken = squad
+        .max_query_length
+        .saturating_add(squad.doc_stride)
+        .saturating_add(3);
+    let reason = format!(
+        "must be less: {} shared tokens, {} of the question and 3 special ones leave no room in {}",
+        squad.doc_stride, squad.max_query_length, max_length
+    );
+    found.require("data.squad.doc_stride", taken < max_length, &reason);
 }
 
 fn hub(found: &mut Problems, key: &str, name: Option<&str>) {
     if name.is_some() && !cfg!(feature = "hub") {
-        found.add(key, "needs a kiln built with --features hub; download the files and give their folder as path");
+        found.add(
+            key,
+            "needs a kiln built with --features hub; or give a local folder as path",
+        );
     }
 }
 
@@ -138,31 +198,62 @@ fn overrides(found: &mut Problems, table: &str, overrides: &TrainOverrides) {
 }
 
 fn students(found: &mut Problems, recipe: &Recipe) {
-    found.require("students", !recipe.students.is_empty(), "must hold at least one student");
-    experts(found, "experts", &recipe.experts, recipe.model.random.as_ref());
+    found.require(
+        "students",
+        !recipe.students.is_empty(),
+        "must hold at least one student",
+    );
+    experts(
+        found,
+        "experts",
+        &recipe.experts,
+        recipe.model.random.as_ref(),
+    );
     let defaults_are_fine = !found.0.iter().any(|(key, _)| key.starts_with("experts"));
     let mut names = BTreeSet::from(["teacher"]);
     for (index, student) in recipe.students.iter().enumerate() {
         let table = format!("students.{index}");
         found.name(&format!("{table}.name"), &student.name);
         if !names.insert(&student.name) {
-            found.add(&format!("{table}.name"), &format!("`{}` is taken; every row needs its own", student.name));
+            found.add(
+                &format!("{table}.name"),
+                &format!("`{}` is taken; every row needs its own", student.name),
+            );
         }
         if defaults_are_fine {
-            experts(found, &table, &recipe.student_experts(student), recipe.model.random.as_ref());
+            experts(
+                found,
+                &table,
+                &recipe.student_experts(student),
+                recipe.model.random.as_ref(),
+            );
         }
     }
 }
 
-/// Sizes of experts; those that depend on the width F of the model are checked where it is known here.
-fn experts(found: &mut Problems, table: &str, experts: &ExpertsRecipe, model: Option<&RandomModel>) {
+/// Sizes of experts; those that depend on the width F of the model are checked where it is known
+/// here.
+fn experts(
+    found: &mut Problems,
+    table: &str,
+    experts: &ExpertsRecipe,
+    model: Option<&RandomModel>,
+) {
     let key = |name: &str| format!("{table}.{name}");
-    let ExpertsRecipe { count, width, shared, .. } = *experts;
+    let ExpertsRecipe {
+        count,
+        width,
+        shared,
+        ..
+    } = *experts;
     let before = found.0.len();
     found.at_least(&key("count"), count, 1);
     found.at_least(&key("width"), width, 1);
     found.at_most(&key("shared"), shared, width, "`width`");
-    let Some(full) = model.map(|model| model.width).filter(|_| found.0.len() == before) else {
+    let Some(full) = model
+        .map(|model| model.width)
+        .filter(|_| found.0.len() == before)
+    else {
         return;
     };
     found.at_most(&key("width"), width, full, "`model.random.width`");
@@ -172,7 +263,9 @@ fn experts(found: &mut Problems, table: &str, experts: &ExpertsRecipe, model: Op
     }
     let rest = full - shared;
     if !rest.is_multiple_of(count) {
-        let reason = format!("must leave a multiple of the {count} experts: {full} - {shared} neurons cannot be dealt out");
+        let reason = format!(
+            "must leave a multiple of the {count} experts: {full} - {shared} neurons cannot be dealt out"
+        );
         found.add(&key("shared"), &reason);
     } else if width > shared + rest / count {
         let reason = format!(
@@ -203,20 +296,35 @@ impl Problems {
     }
 
     fn at_least(&mut self, key: &str, value: usize, least: usize) {
-        self.require(key, value >= least, &format!("must be at least {least}, not {value}"));
+        self.require(
+            key,
+            value >= least,
+            &format!("must be at least {least}, not {value}"),
+        );
     }
 
     fn at_most(&mut self, key: &str, value: usize, most: usize, what: &str) {
-        self.require(key, value <= most, &format!("must be at most {most} ({what}), not {value}"));
+        self.require(
+            key,
+            value <= most,
+            &format!("must be at most {most} ({what}), not {value}"),
+        );
     }
 
     fn positive(&mut self, key: &str, value: f64) {
-        self.require(key, value > 0.0 && value.is_finite(), &format!("must be above 0, not {value}"));
+        self.require(
+            key,
+            value > 0.0 && value.is_finite(),
+            &format!("must be above 0, not {value}"),
+        );
     }
 
     fn within(&mut self, key: &str, value: f64, range: Range<f64>) {
         let reason = if range.end.is_finite() {
-            format!("must be from {} to below {}, not {value}", range.start, range.end)
+            format!(
+                "must be from {} to below {}, not {value}",
+                range.start, range.end
+            )
         } else {
             format!("must be {} or more, not {value}", range.start)
         };
@@ -225,9 +333,16 @@ impl Problems {
 
     /// A name that is also the name of a folder.
     fn name(&mut self, key: &str, name: &str) {
-        let plain = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
-        let reason = "must be a plain name of letters, digits, `-`, `_` and `.`, as it also names a folder";
-        self.require(key, !name.is_empty() && plain && !name.starts_with('.'), reason);
+        let plain = name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        let reason =
+            "must be a plain name of letters, digits, `-`, `_` and `.`, as it also names a folder";
+        self.require(
+            key,
+            !name.is_empty() && plain && !name.starts_with('.'),
+            reason,
+        );
     }
 }
 
@@ -262,7 +377,8 @@ order = "random"
 
     fn refusal(overrides: &[&str]) -> String {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-        let error = source::parse("mine.toml", VALID, &overrides).expect_err("the value cannot work");
+        let error =
+            source::parse("mine.toml", VALID, &overrides).expect_err("the value cannot work");
         error.to_string()
     }
 
@@ -275,46 +391,107 @@ order = "random"
     fn impossible_values_are_refused_with_their_reason() {
         let cases = [
             ("train.epochs=0", "`train.epochs` must be at least 1, not 0"),
-            ("train.learning_rate=-1e-5", "`train.learning_rate` must be above 0"),
-            ("train.learning_rate=nan", "`train.learning_rate` must be above 0"),
-            ("train.warmup=1.0", "`train.warmup` must be from 0 to below 1, not 1"),
-            ("teacher.train.batch_size=0", "`teacher.train.batch_size` must be at least 1"),
-            ("model.random.dropout=1.0", "`model.random.dropout` must be from 0 to below 1"),
-            ("model.random.heads=5", "`model.random.hidden` must be a multiple of the 5 heads, not 64"),
-            ("model.path=bert", "`model.random` cannot go with `model.path`"),
-            ("data.max_length=256", "`data.max_length` must be at most 128 (`model.random.positions`)"),
+            (
+                "train.learning_rate=-1e-5",
+                "`train.learning_rate` must be above 0",
+            ),
+            (
+                "train.learning_rate=nan",
+                "`train.learning_rate` must be above 0",
+            ),
+            (
+                "train.warmup=1.0",
+                "`train.warmup` must be from 0 to below 1, not 1",
+            ),
+            (
+                "teacher.train.batch_size=0",
+                "`teacher.train.batch_size` must be at least 1",
+            ),
+            (
+                "model.random.dropout=1.0",
+                "`model.random.dropout` must be from 0 to below 1",
+            ),
+            (
+                "model.random.heads=5",
+                "`model.random.hidden` must be a multiple of the 5 heads, not 64",
+            ),
+            (
+                "model.path=bert",
+                "`model.random` cannot go with `model.path`",
+            ),
+            (
+                "data.max_length=256",
+                "`data.max_length` must be at most 128 (`model.random.positions`)",
+            ),
             ("data.path=glue", "`data.task` `synthetic` is made by kiln"),
-            ("data.squad.doc_stride=3", "`data.squad` is for the tasks squad and squad2 only"),
-            ("experts.shared=65", "`experts.shared` must be at most 64 (`width`), not 65"),
-            ("experts.width=512", "`experts.width` must be at most 256 (`model.random.width`)"),
-            ("experts.shared=30", "`experts.shared` must leave a multiple of the 4 experts"),
+            (
+                "data.squad.doc_stride=3",
+                "`data.squad` is for the tasks squad and squad2 only",
+            ),
+            (
+                "experts.shared=65",
+                "`experts.shared` must be at most 64 (`width`), not 65",
+            ),
+            (
+                "experts.width=512",
+                "`experts.width` must be at most 256 (`model.random.width`)",
+            ),
+            (
+                "experts.shared=30",
+                "`experts.shared` must leave a multiple of the 4 experts",
+            ),
             ("experts.width=89", "`experts.width` must be at most 88"),
-            ("distill.temperature=0", "`distill.temperature` must be above 0"),
+            (
+                "distill.temperature=0",
+                "`distill.temperature` must be above 0",
+            ),
             ("seeds=[]", "`seeds` must hold at least one seed"),
             ("seeds=[1, 1]", "`seeds` must not repeat a seed"),
             ("students=[]", "`students` must hold at least one student"),
-            ("students=[{name='a'}, {name='a'}]", "`students.1.name` `a` is taken"),
-            ("students=[{name='a/b'}]", "`students.0.name` must be a plain name"),
-            ("students=[{name='a', shared=65}]", "`students.0.shared` must be at most 64"),
+            (
+                "students=[{name='a'}, {name='a'}]",
+                "`students.1.name` `a` is taken",
+            ),
+            (
+                "students=[{name='a/b'}]",
+                "`students.0.name` must be a plain name",
+            ),
+            (
+                "students=[{name='a', shared=65}]",
+                "`students.0.shared` must be at most 64",
+            ),
             ("name=../up", "`name` must be a plain name"),
         ];
         for (given, expected) in cases {
             let message = refusal(&[given]);
             assert!(message.contains(expected), "{given}: {message}");
-            assert_eq!(message.matches("mine.toml").count() + message.matches("override").count(), 1, "{message}");
+            assert_eq!(
+                message.matches("mine.toml").count() + message.matches("override").count(),
+                1,
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn a_problem_is_placed_where_its_value_was_given() {
         assert!(refusal(&["train.epochs=0"]).starts_with("override `train.epochs=0`: "));
-        let message = source::parse("mine.toml", &VALID.replace("heads = 4", "heads = 3"), &[]).expect_err("64 / 3");
-        assert!(message.to_string().starts_with("mine.toml, line 5: `model.random.hidden`"), "{message}");
+        let message = source::parse("mine.toml", &VALID.replace("heads = 4", "heads = 3"), &[])
+            .expect_err("64 / 3");
+        assert!(
+            message
+                .to_string()
+                .starts_with("mine.toml, line 5: `model.random.hidden`"),
+            "{message}"
+        );
     }
 
     #[test]
     fn all_problems_are_told_at_once() {
         let message = refusal(&["train.epochs=0", "latency.repeats=0"]);
-        assert!(message.contains("train.epochs") && message.contains("latency.repeats"), "{message}");
+        assert!(
+            message.contains("train.epochs") && message.contains("latency.repeats"),
+            "{message}"
+        );
     }
 }
