@@ -9,8 +9,6 @@ use crate::data::{
     glue::{GlueTask, Split},
 };
 
-pub mod squad;
-
 /// Metrics by their name. Shares and correlations are fractions, not percent.
 pub type Scores = BTreeMap<String, f64>;
 
