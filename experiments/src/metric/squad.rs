@@ -1,6 +1,7 @@
 //! Exact match and F1 of answers to `SQuAD`, counted as the official `evaluate-v1.1.py` and
-//! `evaluate-v2.0.py` count them. All scores
-//! here are percentages, as those scripts print them, unlike the other metrics.
+//! `evaluate-v2.0.py` count them.
+//!
+//! All scores here are percentages, as those scripts print them, unlike the other metrics.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,8 +11,8 @@ use crate::data::squad::{SquadExample, SquadVersion};
 
 /// Scores by the names of the official 2.0 script, in percent.
 ///
-/// "exact" and "f1" are means over all examples, "total" their number. Version 2.0 adds the same with
-/// the prefix "`HasAns_`" over the questions that have an answer and "`NoAns_`" over the others, unless
+/// `exact` and `f1` are means over all examples, `total` their number. Version 2.0 adds the same with
+/// the prefix `HasAns_` over the questions that have an answer and `NoAns_` over the others, unless
 /// there are none. `predictions` maps a question's identifier to its answer, which is empty for "no
 /// answer"; a question without a prediction scores 0 and is warned about. (The official 2.0 script
 /// leaves it out of the means instead, which would reward silence.)
@@ -53,7 +54,7 @@ pub fn evaluate(
 }
 
 /// The thresholds for "no answer" that would score best on `SQuAD` 2.0, and what they would score:
-/// "`best_exact`", "`best_exact_thresh`", "`best_f1`", "`best_f1_thresh`". Scores in percent; thresholds as
+/// `best_exact`, `best_exact_thresh`, `best_f1`, `best_f1_thresh`. Scores in percent; thresholds as
 /// [`SpanPrediction::text`] takes them.
 ///
 /// The search is the official one: it starts with every question unanswered and admits the answers by
@@ -63,11 +64,11 @@ pub fn evaluate(
 pub fn best_thresholds(examples: &[SquadExample], predictions: &[SpanPrediction]) -> Scores {
     let by_id: HashMap<&str, &SpanPrediction> =
         predictions.iter().map(|p| (p.id.as_str(), p)).collect();
-    let mut answered: Vec<(f64, Score)> = examples
+    let mut answered: Vec<(f32, Score)> = examples
         .iter()
         .filter_map(|example| {
             let prediction = by_id.get(example.id.as_str())?;
-            Some((f64::from(prediction.null_margin), gain(example, prediction)))
+            Some((prediction.null_margin, gain(example, prediction)))
         })
         .collect();
     answered.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -81,7 +82,7 @@ pub fn best_thresholds(examples: &[SquadExample], predictions: &[SpanPrediction]
         ("f1", best_threshold(unanswerable as f64, f1)),
     ] {
         best.insert(format!("best_{name}"), percent(score, examples.len()));
-        best.insert(format!("best_{name}_thresh"), threshold);
+        best.insert(format!("best_{name}_thresh"), f64::from(threshold));
     }
     best
 }
@@ -104,9 +105,9 @@ fn gain(example: &SquadExample, prediction: &SpanPrediction) -> Score {
 }
 
 /// The highest sum on the way through `gains`, sorted by margin, and the margin where it is reached.
-fn best_threshold(unanswered: f64, gains: impl Iterator<Item = (f64, f64)> + Clone) -> (f64, f64) {
+fn best_threshold(unanswered: f64, gains: impl Iterator<Item = (f32, f64)> + Clone) -> (f64, f32) {
     let lowest = gains.clone().next().map_or(0.0, |(margin, _)| margin);
-    let mut best = (unanswered, f64::min(0.0, lowest.next_down()));
+    let mut best = (unanswered, f32::min(0.0, lowest.next_down()));
     let mut sum = unanswered;
     let mut gains = gains.peekable();
     while let Some((margin, gain)) = gains.next() {
@@ -229,6 +230,8 @@ pub fn normalize_answer(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::data::squad::Answer;
 
@@ -420,5 +423,41 @@ mod tests {
             &predictions,
             [100.0, threshold, 100.0, threshold],
         );
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_thresholds_score_what_they_promise(
+            questions in prop::collection::vec(
+                (any::<bool>(), prop::sample::select(vec!["x", "x y", "z", ""]), -3_i8..4),
+                1..12,
+            ),
+        ) {
+            let numbered = || questions.iter().enumerate();
+            let examples: Vec<_> = numbered()
+                .map(|(i, (has, ..))| example(&i.to_string(), if *has { &["x"] } else { &[] }))
+                .collect();
+            let predictions: Vec<_> = numbered()
+                .map(|(i, (_, text, margin))| {
+                    prediction(&i.to_string(), text, f32::from(*margin) / 3.0)
+                })
+                .collect();
+            let at = |threshold: f64| {
+                let text = |found: &SpanPrediction| {
+                    found.text(SquadVersion::V2, threshold as f32).to_owned()
+                };
+                let texts = predictions.iter().map(|found| (found.id.clone(), text(found)));
+                evaluate(SquadVersion::V2, &examples, &texts.collect())
+            };
+            let best = best_thresholds(&examples, &predictions);
+            for name in ["exact", "f1"] {
+                let promised = best[&format!("best_{name}")];
+                let kept = at(best[&format!("best_{name}_thresh")])[name];
+                prop_assert!((promised - kept).abs() < 1e-9, "{}: {} for {}", name, kept, promised);
+                for margin in -10..12 {
+                    prop_assert!(at(f64::from(margin) / 6.0)[name] <= promised + 1e-9);
+                }
+            }
+        }
     }
 }
