@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{
-    DataRecipe, ExpertsRecipe, ModelRecipe, RandomModel, Recipe, SquadData, Task, TrainOverrides,
-    TrainRecipe,
+    DataRecipe, ExpertsRecipe, LogitsLoss, ModelRecipe, RandomModel, Recipe, SquadData, Task,
+    TrainOverrides, TrainRecipe,
 };
 
 /// `[CLS] a [SEP] b [SEP]`, the shortest input with two texts.
@@ -49,7 +49,16 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
         recipe.distill.balance,
         0.0..f64::INFINITY,
     );
-    found.positive("distill.temperature", recipe.distill.temperature);
+    if recipe.distill.logits == LogitsLoss::Kl {
+        found.positive("distill.temperature", recipe.distill.temperature);
+    } else {
+        let unused = (recipe.distill.temperature - 1.0).abs() > 0.0;
+        found.require(
+            "distill.temperature",
+            !unused,
+            "is for `distill.logits = \"kl\"` only",
+        );
+    }
     found.at_least("latency.batch", recipe.latency.batch, 1);
     found.at_least("latency.length", recipe.latency.length, 1);
     found.at_least("latency.repeats", recipe.latency.repeats, 1);
@@ -442,8 +451,12 @@ order = "random"
             ),
             ("experts.width=89", "`experts.width` must be at most 88"),
             (
-                "distill.temperature=0",
+                "distill={logits='kl', temperature=0}",
                 "`distill.temperature` must be above 0",
+            ),
+            (
+                "distill.temperature=2",
+                "`distill.temperature` is for `distill.logits",
             ),
             ("seeds=[]", "`seeds` must hold at least one seed"),
             ("seeds=[1, 1]", "`seeds` must not repeat a seed"),
