@@ -11,19 +11,22 @@ use burn::{
     },
 };
 
-/// A training metric that shows what was [`set`](Self::set): the mean of the values since it was
-/// shown last, and their mean over the epoch. Clones share the values.
+/// A training metric that shows what was [`set`](Self::set): the mean of a batch's values, and of the
+/// epoch's. Clones share the values.
 #[derive(Clone)]
 pub struct Gauge {
     name: MetricName,
-    pending: Arc<Mutex<Mean>>,
+    pending: Arc<Mutex<Pending>>,
     state: NumericMetricState,
 }
 
+/// Values that were not shown yet.
 #[derive(Default)]
-struct Mean {
-    sum: f64,
-    count: usize,
+struct Pending {
+    /// The batch that values belong to now.
+    iteration: usize,
+    /// The batches of the values, with sum and count.
+    sums: Vec<(usize, f64, usize)>,
 }
 
 impl Gauge {
@@ -39,17 +42,38 @@ impl Gauge {
     /// Adds a value.
     pub fn set(&self, value: f64) {
         let mut pending = self.pending();
-        pending.sum += value;
-        pending.count += 1;
+        let now = pending.iteration;
+        match pending.sums.last_mut() {
+            Some((iteration, sum, count)) if *iteration == now => {
+                *sum += value;
+                *count += 1;
+            }
+            _ => pending.sums.push((now, value, 1)),
+        }
     }
 
-    fn pending(&self) -> MutexGuard<'_, Mean> {
-        // A sum and a count stay valid whatever panicked while they were locked.
+    /// Says which batch of the epoch the next values belong to. Metrics are shown by another thread,
+    /// some batches later; without this, values would be counted by when it gets there.
+    pub(crate) fn begin(&self, iteration: usize) {
+        self.pending().iteration = iteration;
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        // Sums and counts stay valid whatever panicked while they were locked.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&mut self) {
-        let Mean { sum, count } = std::mem::take(&mut *self.pending());
+    /// Counts the values up to this batch.
+    fn take(&mut self, iteration: usize) {
+        let mut total = (0.0, 0);
+        self.pending().sums.retain(|(batch, sum, count)| {
+            let later = *batch > iteration;
+            if !later {
+                total = (total.0 + sum, total.1 + count);
+            }
+            later
+        });
+        let (sum, count) = total;
         let mean = if count == 0 {
             f64::NAN
         } else {
@@ -78,8 +102,12 @@ impl Metric for Gauge {
         .into()
     }
 
-    fn update(&mut self, _: &(), _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
-        self.take();
+    fn update(
+        &mut self,
+        (): &(),
+        metadata: &MetricMetadata,
+    ) -> Result<SerializedEntry, TensorReadError> {
+        self.take(metadata.iteration.unwrap_or(usize::MAX));
         Ok(match self.value() {
             Some(_) => self.state.compute_update(self.format()),
             None => SerializedEntry::not_available(None),
@@ -87,7 +115,7 @@ impl Metric for Gauge {
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        self.take();
+        self.take(usize::MAX);
         Ok(self.state.compute_final(self.format()))
     }
 
@@ -118,10 +146,10 @@ mod tests {
 
     use super::*;
 
-    fn shown(gauge: &mut Gauge) -> Option<f64> {
+    fn shown(gauge: &mut Gauge, iteration: usize) -> Option<f64> {
         let metadata = MetricMetadata {
-            progress: Progress::new(1, 1, None),
-            iteration: None,
+            progress: Progress::new(iteration, 9, None),
+            iteration: Some(iteration),
             lr: None,
         };
         gauge.update(&(), &metadata).unwrap();
@@ -129,16 +157,19 @@ mod tests {
     }
 
     #[test]
-    fn averages_since_the_last_display_and_over_the_epoch() {
+    fn averages_over_each_batch_and_the_epoch() {
         let gauge = Gauge::new("load");
         let mut metric = gauge.clone();
-        assert_eq!(shown(&mut metric), None);
+        assert_eq!(shown(&mut metric, 1), None);
+        gauge.begin(2);
         gauge.set(1.0);
         gauge.set(2.0);
-        assert_eq!(shown(&mut metric), Some(1.5));
-        assert_eq!(shown(&mut metric), None);
+        // The training is ahead of the dashboard.
+        gauge.begin(3);
         gauge.set(6.0);
-        assert_eq!(shown(&mut metric), Some(6.0));
+        assert_eq!(shown(&mut metric, 2), Some(1.5));
+        assert_eq!(shown(&mut metric, 3), Some(6.0));
+        assert_eq!(shown(&mut metric, 4), None);
         gauge.set(7.0);
         metric.compute().unwrap();
         assert!((metric.final_value().current() - 4.0).abs() < 1e-12);

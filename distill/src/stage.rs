@@ -147,6 +147,7 @@ pub struct Stage<M: CallbackModel> {
     epoch: Epoch,
     interrupter: Interrupter,
     callbacks: Vec<Box<dyn Callback<M>>>,
+    gauges: Vec<Gauge>,
 }
 
 /// A model at the end of its stage.
@@ -175,6 +176,7 @@ impl<M: CallbackModel> Stage<M> {
             epoch: Epoch::default(),
             interrupter: Interrupter::new(),
             callbacks: Vec::new(),
+            gauges: Vec::new(),
         }
     }
 
@@ -204,7 +206,8 @@ impl<M: CallbackModel> Stage<M> {
 
     /// A number that callbacks show during the training.
     pub fn gauge(mut self, gauge: Gauge) -> Self {
-        self.training = self.training.metric_train_numeric(gauge);
+        self.training = self.training.metric_train_numeric(gauge.clone());
+        self.gauges.push(gauge);
         self
     }
 
@@ -235,6 +238,7 @@ impl<M: CallbackModel> Stage<M> {
             epoch,
             interrupter,
             callbacks,
+            gauges,
         } = self;
         config.validate()?;
         let directory = config.directory.as_path();
@@ -266,7 +270,8 @@ impl<M: CallbackModel> Stage<M> {
             return finish(callbacks, model.valid(), ending, resumed_from);
         }
 
-        let model = model.train();
+        // Surgery may leave parameters that are results of operations; optimisers need leaves.
+        let model = model.valid().train();
         let mut optimizer = config.adam.init(&model);
         if let Some(epoch) = resumed_from {
             optimizer = optimizer.load_record(checkpoints.load_optimizer(epoch)?);
@@ -296,6 +301,7 @@ impl<M: CallbackModel> Stage<M> {
             done,
             checkpoints,
             gradient_norm: gradient_norm.clone(),
+            gauges,
             log_failure,
             metrics_path,
         };

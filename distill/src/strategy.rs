@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     pub done: Done,
     pub checkpoints: Checkpoints,
     pub gradient_norm: Gauge,
+    pub gauges: Vec<Gauge>,
     pub log_failure: LogFailure,
     pub metrics_path: PathBuf,
 }
@@ -239,7 +240,7 @@ impl<M: CallbackModel> Session<'_, M> {
         while let Some(batch) = batches.next() {
             let batch = batch.map_err(TrainingError::from)?;
             let progress = batches.progress();
-            self.iteration += 1;
+            self.begin_batch();
             let output = self.forward_backward(batch, &mut group)?;
             if group.batches.len() == *accumulation {
                 self.optimize(std::mem::take(&mut group))?;
@@ -256,10 +257,10 @@ impl<M: CallbackModel> Session<'_, M> {
         if !group.batches.is_empty() {
             self.optimize(group)?;
         }
-        self.train_event(LearnerEvent::EndSplit(self.epoch))?;
         let model = self.learner.model();
         fire!(self, |callback, context| callback
             .on_epoch_end(context, &model))?;
+        self.train_event(LearnerEvent::EndSplit(self.epoch))?;
         self.check_interrupt()
     }
 
@@ -422,6 +423,18 @@ impl<M: CallbackModel> Session<'_, M> {
         };
         let checkpoints = &self.settings.checkpoints;
         Ok(checkpoints.save(self.epoch, &self.learner, self.store, &state)?)
+    }
+
+    fn begin_batch(&mut self) {
+        self.iteration += 1;
+        let Settings {
+            gradient_norm,
+            gauges,
+            ..
+        } = self.settings;
+        for gauge in gauges.iter().chain([gradient_norm]) {
+            gauge.begin(self.iteration);
+        }
     }
 
     fn set_done(&self, items: usize, of: usize) {

@@ -182,7 +182,7 @@ impl PartitionIntoExperts for Toy {
             let count = neurons.len();
             let index = Tensor::<1, Int>::from_data(TensorData::new(neurons, [count]), &device);
             let pick = |weight: &Param<Tensor<2>>, dim| {
-                Param::from_tensor(weight.val().detach().select(dim, index.clone()))
+                Param::from_tensor(weight.val().select(dim, index.clone()).detach())
             };
             layer.inner.weight = pick(&layer.inner.weight, 1);
             layer.outer.weight = pick(&layer.outer.weight, 0);
@@ -190,7 +190,7 @@ impl PartitionIntoExperts for Toy {
                 .inner
                 .bias
                 .take()
-                .map(|bias| Param::from_tensor(bias.val().detach().select(0, index)));
+                .map(|bias| Param::from_tensor(bias.val().select(0, index).detach()));
         }
         Ok(self)
     }

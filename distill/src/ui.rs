@@ -87,13 +87,11 @@ impl<W: Write + Send + Sync> PlainRenderer<W> {
         let Some(name) = self.names.get(&entry.metric_id) else {
             return;
         };
-        let index = match self.means.iter().position(|mean| mean.0 == *name) {
-            Some(index) => index,
-            None => {
-                self.means.push((name.clone(), 0.0, 0));
-                self.means.len() - 1
-            }
-        };
+        let known = self.means.iter().position(|mean| mean.0 == *name);
+        let index = known.unwrap_or_else(|| {
+            self.means.push((name.clone(), 0.0, 0));
+            self.means.len() - 1
+        });
         let mean = &mut self.means[index];
         match value {
             // The value of the epoch takes the place of what was not printed yet.
@@ -158,7 +156,7 @@ impl<W: Write + Send + Sync> TrainingProgressLogger for PlainRenderer<W> {
     ) {
         self.epochs = total_epochs;
         self.epoch = starting_epoch;
-        self.label = label.unwrap_or_default().to_owned();
+        label.unwrap_or_default().clone_into(&mut self.label);
     }
 
     fn update_epoch(&mut self, epoch: usize) {
@@ -166,7 +164,7 @@ impl<W: Write + Send + Sync> TrainingProgressLogger for PlainRenderer<W> {
     }
 
     fn start_split(&mut self, split: &str, total_items: usize) {
-        self.split = split.to_owned();
+        split.clone_into(&mut self.split);
         self.items = total_items;
         self.printed = 0;
         self.means.clear();

@@ -1,7 +1,12 @@
 //! Data sets: from their files to padded batches.
 
+pub mod error;
 pub mod example;
 pub mod glue;
 pub mod loader;
+pub mod squad;
+pub mod synthetic;
 pub mod tokenizer;
 pub mod tsv;
+
+pub use error::DataError;

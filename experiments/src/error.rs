@@ -2,7 +2,18 @@
 
 use std::io;
 
+use std::path::{Path, PathBuf};
+
+use burn::tensor::ExecutionError;
+use distill::{CallbackError, StageError};
+use moebert_core::{
+    adapt::AdaptError, importance::ImportanceError, partition::PartitionError,
+    pretrained::PretrainedError,
+};
+
 use crate::backend::DeviceError;
+use crate::data::DataError;
+use crate::hub::HubError;
 use crate::recipe::RecipeError;
 use crate::record::RecordError;
 
@@ -21,6 +32,41 @@ pub enum Error {
     /// The run folder cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The data cannot be read, batched or scored.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Something of the hub cannot be had.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A model folder cannot be read or written.
+    #[error(transparent)]
+    Pretrained(#[from] PretrainedError),
+    /// Neurons cannot be dealt to experts.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// A model cannot be split.
+    #[error(transparent)]
+    Adapt(#[from] AdaptError),
+    /// Importance scores cannot be read or written.
+    #[error(transparent)]
+    Scores(#[from] ImportanceError),
+    /// Neurons cannot be scored.
+    #[error("cannot score the neurons")]
+    Importance(#[source] CallbackError),
+    /// A training failed.
+    #[error(transparent)]
+    Training(#[from] StageError),
+    /// A result cannot be read from its device.
+    #[error("cannot read a result from the device")]
+    Read(#[from] ExecutionError),
+    /// A file cannot be read or written.
+    #[error("{}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Standard output could not be written.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -33,6 +79,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// A file that cannot be read or written.
+    pub fn file(path: &Path, source: io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     /// The message and its causes, joined by `: `, on one line.
     pub fn line(&self) -> String {
         let mut parts = vec![self.to_string()];

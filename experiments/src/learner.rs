@@ -11,18 +11,19 @@ use burn::{
     },
 };
 use distill::{
-    CallbackModel, Signals, Step,
-    callbacks::{importance::NeuronImportance, partition::PartitionIntoExperts},
-    teacher::WithoutAutodiff,
+    CallbackError, CallbackModel, Signals, Step, WithoutAutodiff,
+    callbacks::partition::PartitionIntoExperts,
 };
 use masformer_core::{Keep, Trace};
 use moebert_core::{
-    adapt::{AdaptError, adapt},
+    adapt::adapt,
     bert::BertInput,
     heads::{BertModel, Logits},
     partition::ExpertLayout,
     router::RouterConfig,
 };
+
+use serde::{Deserialize, Serialize};
 
 use crate::data::loader::{Targets, TaskBatch};
 
@@ -98,12 +99,14 @@ fn loss(logits: &[Tensor<2>], targets: &Targets) -> Tensor<1> {
 impl CallbackModel for TaskLearner {
     fn forward_step(&self, batch: TaskBatch, keep: Keep) -> Step<TaskOutput> {
         let signals = self.signals(&batch.input, keep);
-        let loss = loss(&signals.logits, &batch.targets);
+        // A run refuses splits without labels before it trains or validates on them.
+        let targets = batch.targets.expect("training and validation data have labels");
+        let loss = loss(&signals.logits, &targets);
         Step {
             output: TaskOutput {
                 loss: loss.clone(),
                 logits: signals.logits.clone(),
-                targets: batch.targets,
+                targets,
             },
             loss,
             signals,
@@ -169,30 +172,33 @@ impl WithoutAutodiff for TaskBatch {
                 token_type_ids: input.token_type_ids.without_autodiff(),
                 padding: input.padding.map(Tensor::without_autodiff),
             },
-            targets: self.targets.without_autodiff(),
+            targets: self.targets.as_ref().map(WithoutAutodiff::without_autodiff),
             indices: self.indices.clone(),
         }
     }
 }
 
-/// How [`TaskLearner`] turns into experts.
-#[derive(Clone, Debug)]
-pub struct Split {
+/// How a model is split into experts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExpertPlan {
     /// Which neurons each expert owns.
     pub layout: ExpertLayout,
     /// The routers.
     pub router: RouterConfig,
-    /// Token counts of the training set, for `hash-balance`.
-    pub token_counts: Vec<u64>,
+    /// Token counts of the training set, `V` entries; for `hash-balance` alone.
+    pub token_counts: Option<Vec<u64>>,
 }
 
-impl Split {
-    /// The model with its feed-forward layers split.
-    ///
-    /// # Errors
-    ///
-    /// If the layout or the router does not fit the model.
-    pub fn apply(&self, model: BertModel) -> Result<BertModel, AdaptError> {
-        adapt(model, &self.layout, &self.router, Some(&self.token_counts))
+impl PartitionIntoExperts for TaskLearner {
+    type Layout = ExpertPlan;
+
+    fn neurons(&self) -> (usize, usize) {
+        self.model.bert.neurons()
+    }
+
+    fn partition(self, plan: &ExpertPlan) -> Result<Self, CallbackError> {
+        let counts = plan.token_counts.as_deref();
+        let model = adapt(self.model, &plan.layout, &plan.router, counts)?;
+        Ok(Self { model })
     }
 }

@@ -1,5 +1,7 @@
 //! The metrics of GLUE, as scikit-learn and `SciPy` define them.
 
+pub mod squad;
+
 use std::collections::BTreeMap;
 
 use crate::data::{
@@ -77,7 +79,8 @@ impl Metric {
     ///
     /// # Errors
     ///
-    /// If the lists are empty, differ in length, or hold another kind of label than the metric compares.
+    /// If the lists are empty, differ in length, or hold another kind of label than the metric
+    /// compares.
     pub fn score(self, predictions: &[Label], references: &[Label]) -> Result<f64, MetricError> {
         if predictions.len() != references.len() {
             return Err(MetricError::Lengths {
@@ -128,8 +131,8 @@ impl Metric {
 }
 
 impl GlueTask {
-    /// What GLUE reports for this task. The first is the one to choose a model by: the one that BERT's table
-    /// (Devlin et al. 2018, arXiv 1810.04805) shows.
+    /// What GLUE reports for this task. The first is the one to choose a model by: the one that
+    /// BERT's table (Devlin et al. 2018, arXiv 1810.04805) shows.
     pub fn metrics(self) -> &'static [Metric] {
         match self {
             Self::Cola => &[Metric::Matthews],
@@ -145,7 +148,8 @@ impl GlueTask {
     }
 }
 
-/// The metrics that GLUE reports for a task; names carry [`Split::metric_suffix`], as in `accuracy_mismatched`.
+/// The metrics that GLUE reports for a task; names carry [`Split::metric_suffix`], as in
+/// `accuracy_mismatched`.
 ///
 /// # Errors
 ///
@@ -182,7 +186,8 @@ fn f1(predictions: &[usize], references: &[usize]) -> f64 {
     ratio(2.0 * right, 2.0 * right + wrong)
 }
 
-/// `(TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN))`; 0 if one side is constant, as in scikit-learn.
+/// `(TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN))`; 0 if one side is constant, as in
+/// scikit-learn.
 fn matthews(predictions: &[usize], references: &[usize]) -> f64 {
     let cell = |p, r| {
         count(predictions, references, |a, b| {
@@ -201,7 +206,8 @@ fn matthews(predictions: &[usize], references: &[usize]) -> f64 {
     )
 }
 
-/// Pearson's correlation; 0 if one side is constant, where `SciPy` returns NaN, which JSON cannot hold.
+/// Pearson's correlation; 0 if one side is constant, where `SciPy` returns NaN, which JSON cannot
+/// hold.
 fn pearson(x: &[f64], y: &[f64]) -> f64 {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (mean_x, mean_y) = (mean(x), mean(y));
@@ -352,10 +358,13 @@ mod tests {
     }
 
     proptest! {
-        /// Ranks ignore a rising transformation; correlations stay in their range and do not depend on the side.
+        /// Ranks ignore a rising transformation; correlations stay in their range and do not depend
+        /// on the side.
         #[test]
         #[expect(clippy::float_cmp, reason = "the same operations on the same numbers")]
-        fn correlations_keep_their_rules(pairs in prop::collection::vec((-8_i8..8, -8_i8..8), 1..40)) {
+        fn correlations_keep_their_rules(
+            pairs in prop::collection::vec((-8_i8..8, -8_i8..8), 1..40),
+        ) {
             let x: Vec<f64> = pairs.iter().map(|pair| f64::from(pair.0)).collect();
             let y: Vec<f64> = pairs.iter().map(|pair| f64::from(pair.1)).collect();
             let cubes: Vec<f64> = x.iter().map(|x| x.powi(3)).collect();

@@ -7,7 +7,6 @@
 mod schema;
 mod shipped;
 mod source;
-mod standins;
 mod task;
 mod validate;
 

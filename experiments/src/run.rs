@@ -1,13 +1,30 @@
-//! The pipeline behind `kiln run`.
+//! The pipeline behind `kiln run`: fine-tune, importance, partition, distil, evaluate.
 
 use std::path::PathBuf;
 
 use burn::tensor::Device;
 use distill::Ui;
 
-use crate::error::Error;
-use crate::interrupt::Stop;
-use crate::recipe::Recipe;
+use crate::{
+    environment::Environment,
+    error::Error,
+    interrupt::Stop,
+    recipe::Recipe,
+    record::RunFolder,
+    table::{Row, Table},
+};
+
+mod experts;
+mod fit;
+mod prepare;
+mod progress;
+mod seed;
+
+pub use experts::{expert_files, expert_plan, score_neurons};
+pub use progress::Progress;
+
+/// The dense model's name in the table.
+const TEACHER: &str = "teacher";
 
 /// How a recipe is run; nothing here changes its results.
 #[derive(Clone, Debug)]
@@ -24,10 +41,28 @@ pub struct RunOptions {
     pub stop: Stop,
 }
 
-/// Runs every stage of `recipe` that has no result yet.
+/// Runs every stage of `recipe` that has no result yet, and prints the table.
 ///
 /// # Errors
+///
 /// Whatever the stages fail with.
-pub fn run(_recipe: &Recipe, _options: &RunOptions) -> Result<(), Error> {
-    Err(Error::Usage("the pipeline is not here yet".to_owned()))
+pub fn run(recipe: &Recipe, options: &RunOptions) -> Result<(), Error> {
+    let environment = Environment::capture(&options.device_name, &recipe.seeds);
+    let folder = RunFolder::open(&options.out, recipe, environment)?;
+    let prepared = prepare::prepare(recipe, options, &folder)?;
+    let mut rows: Vec<Row> = vec![];
+    for &seed in &recipe.seeds {
+        rows.extend(seed::run(&prepared, seed)?);
+    }
+    rows.sort_by_key(|row| place(recipe, &row.name));
+    folder.write_results(&rows)?;
+    let table = Table::new(&rows, recipe.data.task.primary_metric(), TEACHER);
+    folder.write_text("results.md", &table.to_markdown())?;
+    crate::cli::print(&table.to_text())
+}
+
+/// Where a model stands in the table: the teacher first, then the students as the recipe has them.
+fn place(recipe: &Recipe, name: &str) -> usize {
+    let student = recipe.students.iter().position(|student| student.name == name);
+    student.map_or(0, |index| index + 1)
 }

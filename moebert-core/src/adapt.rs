@@ -2,7 +2,7 @@
 
 use burn::{
     module::Param,
-    nn::{LayerNorm, Linear},
+    nn::Linear,
     prelude::*,
 };
 use masformer_core::Mlp;
@@ -100,6 +100,9 @@ fn expert(dense: &Mlp, neurons: &[usize]) -> Mlp {
     let device = dense.inner.weight.val().device();
     let neurons: Vec<i64> = neurons.iter().map(|&neuron| neuron as i64).collect();
     let neurons = Tensor::<1, Int>::from_data(neurons.as_slice(), &device);
+    let mut norm = dense.norm.clone();
+    norm.gamma = fresh(norm.gamma.val());
+    norm.beta = norm.beta.map(|beta| fresh(beta.val()));
     Mlp {
         inner: Linear {
             weight: fresh(dense.inner.weight.val().select(1, neurons.clone())),
@@ -113,11 +116,7 @@ fn expert(dense: &Mlp, neurons: &[usize]) -> Mlp {
             weight: fresh(dense.outer.weight.val().select(0, neurons)),
             bias: dense.outer.bias.as_ref().map(|bias| fresh(bias.val())),
         },
-        norm: LayerNorm {
-            gamma: fresh(dense.norm.gamma.val()),
-            beta: dense.norm.beta.as_ref().map(|beta| fresh(beta.val())),
-            ..dense.norm.clone()
-        },
+        norm,
         dropout: dense.dropout.clone(),
     }
 }

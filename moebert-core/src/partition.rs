@@ -174,7 +174,7 @@ pub struct PartitionConfig {
 }
 
 /// The neurons of every expert: `neurons[layer][expert]` lists `d_e` indices into the dense layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpertLayout {
     /// `L x E x d_e` neuron indices; the shared ones come first.
     pub neurons: Vec<Vec<Vec<usize>>>,

@@ -71,3 +71,76 @@ impl<M: CallbackModel> Callback<M> for RouterBalance {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Stage, StageConfig, Ui,
+        toy::{Toy, ToyBatch, ToyLoader, serial},
+    };
+
+    #[test]
+    fn the_share_of_the_busiest_expert_is_averaged_over_layers() {
+        let route = |load: &[usize]| RouteTrace {
+            load: load.to_vec(),
+            balance_loss: None,
+        };
+        let share = busiest_share(&[route(&[3, 1]), route(&[2, 2]), route(&[0, 0])]);
+        assert!((share.unwrap() - 0.625).abs() < 1e-12);
+        assert_eq!(busiest_share(&[]), None);
+    }
+
+    /// Checks, after the balance loss was added, by how much the loss grew.
+    struct Check;
+
+    impl Callback<Toy> for Check {
+        fn name(&self) -> &'static str {
+            "check"
+        }
+
+        fn order(&self) -> i32 {
+            1
+        }
+
+        fn after_forward(
+            &mut self,
+            _: &Context,
+            _: &Toy,
+            _: &ToyBatch,
+            step: &mut Step<Output<Toy>>,
+        ) -> Result<(), CallbackError> {
+            let balance = step.signals.trace.balance_loss().ok_or("no balance loss")?;
+            let added = step.loss.clone() - step.output.loss.clone();
+            let difference = (added - balance.mul_scalar(0.3)).into_scalar::<f32>();
+            if difference.abs() > 1e-6 {
+                return Err(format!("off by {difference}").into());
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_weighted_balance_loss_joins_the_loss() {
+        let _turn = serial();
+        let directory = tempfile::tempdir().unwrap();
+        let config = StageConfig {
+            ui: Ui::None,
+            ..StageConfig::new(directory.path(), 1, 0.01)
+        };
+        let balance = RouterBalance::new(0.3);
+        let loader = || ToyLoader::new(4, 4).shared();
+        Stage::new(config, loader(), loader())
+            .gauge(balance.gauge())
+            .callback(balance)
+            .callback(Check)
+            .fit(Toy::new(1, 3, 0.0).with_gate(2))
+            .unwrap();
+        let metrics = std::fs::read_to_string(directory.path().join("metrics.jsonl")).unwrap();
+        let line = metrics
+            .lines()
+            .find(|line| line.contains("Busiest expert"))
+            .unwrap();
+        assert!(line.contains("\"value\":0.75"), "{line}");
+    }
+}

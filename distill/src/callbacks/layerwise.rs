@@ -20,8 +20,8 @@ pub struct LayerwiseConfig {
     pub layers: LayerMap,
     /// How hidden states are compared.
     pub hidden: HiddenLoss,
-    /// How predictions are compared.
-    pub logits: LogitsLoss,
+    /// How predictions are compared; `None` leaves them out.
+    pub logits: Option<LogitsLoss>,
 }
 
 impl Default for LayerwiseConfig {
@@ -30,7 +30,7 @@ impl Default for LayerwiseConfig {
             weight: 1.0,
             layers: LayerMap::default(),
             hidden: HiddenLoss::default(),
-            logits: LogitsLoss::default(),
+            logits: Some(LogitsLoss::default()),
         }
     }
 }
@@ -93,7 +93,18 @@ impl LayerwiseConfig {
             hidden = Some(sum(hidden, term));
         }
 
-        let (outputs, targets) = (&student.logits, &teacher.logits);
+        let logits = match self.logits {
+            Some(loss) => Self::logits_term(loss, &student.logits, &teacher.logits)?,
+            None => None,
+        };
+        Ok(Terms { hidden, logits })
+    }
+
+    fn logits_term(
+        loss: LogitsLoss,
+        outputs: &[Tensor<2>],
+        targets: &[Tensor<2>],
+    ) -> Result<Option<Tensor<1>>, CallbackError> {
         let shapes = |logits: &[Tensor<2>]| logits.iter().map(Tensor::dims).collect::<Vec<_>>();
         if shapes(outputs) != shapes(targets) {
             return Err(format!(
@@ -103,13 +114,12 @@ impl LayerwiseConfig {
             )
             .into());
         }
-        let logits = outputs
+        let sum = outputs
             .iter()
             .zip(targets)
-            .map(|(output, target)| self.logits.forward(output.clone(), target.clone()))
-            .reduce(|sum, term| sum + term)
-            .map(|sum| sum.div_scalar(outputs.len() as f64));
-        Ok(Terms { hidden, logits })
+            .map(|(output, target)| loss.forward(output.clone(), target.clone()))
+            .reduce(|sum, term| sum + term);
+        Ok(sum.map(|sum| sum.div_scalar(outputs.len() as f64)))
     }
 }
 
@@ -153,5 +163,145 @@ impl<M: CallbackModel> Callback<M> for LayerwiseDistillation<Batch<M>> {
             step.loss = step.loss.clone() + total.mul_scalar(self.config.weight);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use masformer_core::Trace;
+
+    use super::*;
+    use crate::{
+        Stage, StageConfig, Teacher, Ui,
+        toy::{Toy, ToyBatch, ToyLoader, serial},
+    };
+
+    fn signals(states: &[f64], logits: &[[f64; 2]]) -> Signals {
+        let device = Device::flex();
+        let mut trace = Trace::new(Keep {
+            hidden_states: true,
+            ..Keep::default()
+        });
+        for value in states {
+            trace.push_hidden_state(&Tensor::full([1, 2, 1], *value, &device));
+        }
+        let logits = logits
+            .iter()
+            .map(|row| Tensor::from_data([[row[0] as f32, row[1] as f32]], &device))
+            .collect();
+        Signals {
+            trace,
+            logits,
+            padding: None,
+            samples: 1,
+        }
+    }
+
+    fn value(term: Option<Tensor<1>>) -> f64 {
+        f64::from(term.unwrap().into_scalar::<f32>())
+    }
+
+    #[test]
+    fn terms_are_summed_over_layers_and_averaged_over_start_and_end() {
+        let config = LayerwiseConfig {
+            logits: Some(LogitsLoss::MeanSquaredError),
+            ..LayerwiseConfig::default()
+        };
+        let student = signals(&[1.0, 2.0, 3.0], &[[1.0, 1.0], [0.0, 2.0]]);
+        let teacher = signals(&[0.0, 0.0, 1.0], &[[0.0, 1.0], [0.0, 0.0]]);
+        let terms = config.terms(&student, &teacher).unwrap();
+        assert!((value(terms.hidden) - (1.0 + 4.0 + 4.0)).abs() < 1e-6);
+        assert!((value(terms.logits) - (0.5 + 2.0) / 2.0).abs() < 1e-6);
+
+        let last = LayerwiseConfig {
+            layers: LayerMap::Last,
+            logits: None,
+            ..config
+        };
+        let shallow = signals(&[5.0, 7.0], &[[1.0, 0.0]]);
+        let terms = last
+            .terms(&signals(&[0.0, 0.0, 1.0], &[]), &shallow)
+            .unwrap();
+        assert!((value(terms.hidden) - 36.0).abs() < 1e-5);
+        assert!(terms.logits.is_none());
+    }
+
+    #[test]
+    fn models_that_do_not_match_are_errors() {
+        let config = LayerwiseConfig::default();
+        let student = signals(&[1.0, 2.0], &[[0.0, 0.0]]);
+        let message = |teacher| config.terms(&student, &teacher).err().unwrap().to_string();
+        assert!(message(signals(&[1.0; 3], &[[0.0; 2]])).contains("`all`"));
+        assert!(message(signals(&[1.0; 2], &[])).contains("logits"));
+        assert!(message(signals(&[], &[[0.0; 2]])).contains("no hidden states"));
+    }
+
+    #[test]
+    fn a_teacher_is_in_evaluation_mode_and_off_autodiff() {
+        let _turn = serial();
+        let loader = ToyLoader::new(4, 4);
+        let batch = loader.batch(&[0, 1, 2, 3]);
+        let tracked = ToyBatch {
+            inputs: batch.inputs.autodiff(),
+            ..batch
+        };
+        let teacher = Teacher::new(&Toy::new(2, 6, 0.5));
+        let keep = Keep {
+            hidden_states: true,
+            ..Keep::default()
+        };
+        let (first, second) = (
+            teacher.signals(&tracked, keep),
+            teacher.signals(&tracked, keep),
+        );
+        let last = first.trace.hidden_states[2].clone();
+        assert!(!last.is_autodiff());
+        let again = second.trace.hidden_states[2].clone().into_data();
+        last.into_data().assert_eq(&again, true);
+    }
+
+    #[test]
+    fn a_student_comes_to_its_teacher() {
+        let _turn = serial();
+        let teacher = Toy::new(2, 6, 0.0);
+        let mut student = teacher.clone();
+        let outer = &mut student.layers[0].outer.weight;
+        *outer = outer.clone().map(|weight| weight.mul_scalar(-0.5));
+        let keep = Keep {
+            hidden_states: true,
+            ..Keep::default()
+        };
+        let batch = ToyLoader::new(8, 8).batch(&[0, 1, 2, 3, 4, 5, 6, 7]);
+        let distance = |student: &Toy| {
+            let source = |model: &Toy| Teacher::new(model).signals(&batch, keep);
+            let terms = LayerwiseConfig::default().terms(&source(student), &source(&teacher));
+            value(terms.unwrap().hidden)
+        };
+        let fit = |weight| {
+            let directory = tempfile::tempdir().unwrap();
+            let config = StageConfig {
+                ui: Ui::None,
+                ..StageConfig::new(directory.path(), 40, 0.02)
+            };
+            let config_of_term = LayerwiseConfig {
+                weight,
+                ..LayerwiseConfig::default()
+            };
+            let callback = LayerwiseDistillation::new(Teacher::new(&teacher), config_of_term);
+            let loader = || ToyLoader::new(8, 4).shared();
+            let [hidden, logits] = callback.gauges();
+            let stage = Stage::new(config, loader(), loader())
+                .gauge(hidden)
+                .gauge(logits)
+                .callback(callback);
+            stage.fit(student.clone()).unwrap().model
+        };
+        let (before, without, with) = (
+            distance(&student),
+            distance(&fit(0.0)),
+            distance(&fit(100.0)),
+        );
+        assert!(with < 0.1 * before, "{with} {before}");
+        assert!(with < 0.5 * without, "{with} {without}");
     }
 }

@@ -57,12 +57,11 @@ impl<M: CallbackModel + PartitionIntoExperts> Callback<M> for ExpertPartition<M>
     }
 
     fn before_fit(&mut self, model: M) -> Result<M, CallbackError> {
-        let layout = match self.layout.take() {
-            Some(layout) => layout,
-            None => {
-                let (layers, width) = model.neurons();
-                (self.plan)(layers, width)?
-            }
+        let layout = if let Some(layout) = self.layout.take() {
+            layout
+        } else {
+            let (layers, width) = model.neurons();
+            (self.plan)(layers, width)?
         };
         let model = model.partition(&layout)?;
         self.layout = Some(layout);

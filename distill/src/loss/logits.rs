@@ -7,52 +7,66 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 /// How the logits of student and teacher are compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
 pub enum LogitsLoss {
     /// [`symmetric_kl`], for classification and question answering.
-    #[default]
-    SymmetricKl,
-    /// [`kl`] at a temperature.
+    SymmetricKl {
+        /// What logits are divided by before the softmax; the paper has 1.
+        #[serde(default = "one")]
+        temperature: f64,
+    },
+    /// [`kl`], for classification and question answering.
     Kl {
         /// What logits are divided by before the softmax.
+        #[serde(default = "one")]
         temperature: f64,
     },
     /// [`mean_squared_error`], for regression.
     MeanSquaredError,
 }
 
+fn one() -> f64 {
+    1.0
+}
+
+impl Default for LogitsLoss {
+    fn default() -> Self {
+        Self::SymmetricKl { temperature: one() }
+    }
+}
+
 impl LogitsLoss {
     /// The loss `[1]` of the student's logits `[B, C]` against the teacher's `[B, C]`.
     pub fn forward(self, student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
         match self {
-            Self::SymmetricKl => symmetric_kl(student, teacher),
+            Self::SymmetricKl { temperature } => symmetric_kl(student, teacher, temperature),
             Self::Kl { temperature } => kl(student, teacher, temperature),
             Self::MeanSquaredError => mean_squared_error(student, teacher),
         }
     }
 }
 
-/// The log probabilities `[B, C]` of logits `[B, C]`, in float32: half precision has too few digits
-/// for their differences.
-fn log_probabilities(logits: Tensor<2>) -> Tensor<2> {
-    log_softmax(logits.cast(FloatDType::F32), 1)
+/// The log probabilities `[B, C]` of logits `[B, C]` at a temperature, in float32: half precision has
+/// too few digits for their differences.
+fn log_probabilities(logits: Tensor<2>, temperature: f64) -> Tensor<2> {
+    log_softmax(logits.cast(FloatDType::F32).div_scalar(temperature), 1)
 }
 
-/// `1/(2B) sum (p - q)(ln p - ln q)` `[1]`, the symmetric Kullback-Leibler divergence of `MoEBERT`
-/// (arXiv 2204.07675, equation 8).
+/// `T^2/(2B) sum (p - q)(ln p - ln q)` `[1]`, the symmetric Kullback-Leibler divergence of `MoEBERT`
+/// (arXiv 2204.07675, equation 8), which has `T = 1`.
 ///
 /// # Shapes
 ///
 /// - student, teacher: `[B, C]`, finite
-pub fn symmetric_kl(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
+pub fn symmetric_kl(student: Tensor<2>, teacher: Tensor<2>, temperature: f64) -> Tensor<1> {
     let [batch, _] = student.dims();
-    let student = log_probabilities(student);
-    let teacher = log_probabilities(teacher);
+    let student = log_probabilities(student, temperature);
+    let teacher = log_probabilities(teacher, temperature);
     let difference = student.clone().exp() - teacher.clone().exp();
     (difference * (student - teacher))
         .sum()
-        .div_scalar(2.0 * batch as f64)
+        .mul_scalar(temperature * temperature / (2.0 * batch as f64))
 }
 
 /// `T^2/B sum q (ln q - ln p)` `[1]`, the divergence of the student's `p` from the teacher's `q`, both
@@ -63,8 +77,8 @@ pub fn symmetric_kl(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
 /// - student, teacher: `[B, C]`, finite
 pub fn kl(student: Tensor<2>, teacher: Tensor<2>, temperature: f64) -> Tensor<1> {
     let [batch, _] = student.dims();
-    let student = log_probabilities(student.div_scalar(temperature));
-    let teacher = log_probabilities(teacher.div_scalar(temperature));
+    let student = log_probabilities(student, temperature);
+    let teacher = log_probabilities(teacher, temperature);
     (teacher.clone().exp() * (teacher - student))
         .sum()
         .mul_scalar(temperature * temperature / batch as f64)
@@ -118,7 +132,7 @@ mod tests {
         let (p, q) = ([0.5, 0.25, 0.25], 1.0_f64 / 3.0);
         let symmetric: f64 = p.iter().map(|p| (p - q) * (p / q).ln()).sum::<f64>() / 2.0;
         let forward: f64 = p.iter().map(|p| q * (q / p).ln()).sum();
-        assert!((value(symmetric_kl(student.clone(), even.clone())) - symmetric).abs() < 1e-6);
+        assert!((value(symmetric_kl(student.clone(), even.clone(), 1.0)) - symmetric).abs() < 1e-6);
         assert!((value(kl(student.clone(), even.clone(), 1.0)) - forward).abs() < 1e-6);
         let squares = 2.0_f64.ln().powi(2) / 3.0;
         assert!((value(mean_squared_error(student, even)) - squares).abs() < 1e-6);
@@ -151,7 +165,7 @@ mod tests {
     fn the_gradient_of_symmetric_kl_is_its_slope() {
         let (student, teacher) = ([0.3, -1.0, 2.0], [1.0, 0.0, 0.2]);
         let logits = tensor(&student).autodiff().require_grad();
-        let loss = symmetric_kl(logits.clone(), tensor(&teacher));
+        let loss = symmetric_kl(logits.clone(), tensor(&teacher), 1.0);
         let gradient = logits.grad(&loss.backward()).unwrap();
         let symmetric = |p: &[f64]| (divergence(p, &teacher) + divergence(&teacher, p)) / 2.0;
         for (index, found) in gradient.into_data().iter::<f64>().enumerate() {
@@ -169,7 +183,7 @@ mod tests {
     fn extreme_logits_stay_finite() {
         let student = tensor(&[1e4, -1e4, 0.0]);
         let teacher = tensor(&[-1e4, 1e4, 0.0]);
-        assert!(value(symmetric_kl(student.clone(), teacher.clone())).is_finite());
+        assert!(value(symmetric_kl(student.clone(), teacher.clone(), 1.0)).is_finite());
         assert!(value(kl(student, teacher, 1.0)).is_finite());
     }
 
@@ -186,11 +200,17 @@ mod tests {
         #[test]
         fn divergences_follow_their_definition((p, q) in logits()) {
             let symmetric = (divergence(&p, &q) + divergence(&q, &p)) / 2.0;
-            let found = value(symmetric_kl(tensor(&p), tensor(&q)));
+            let found = value(symmetric_kl(tensor(&p), tensor(&q), 1.0));
             prop_assert!((found - symmetric).abs() < 1e-3 * (1.0 + symmetric));
             prop_assert!(found >= -1e-6);
-            let swapped = value(symmetric_kl(tensor(&q), tensor(&p)));
+            let swapped = value(symmetric_kl(tensor(&q), tensor(&p), 1.0));
             prop_assert!((found - swapped).abs() <= 1e-5 * (1.0 + found));
+            // At temperature 2, halved logits and a factor of 4.
+            let halved = |v: &[f64]| v.iter().map(|value| value / 2.0).collect::<Vec<_>>();
+            let (p2, q2) = (halved(&p), halved(&q));
+            let softer = 2.0 * (divergence(&p2, &q2) + divergence(&q2, &p2));
+            let warm = value(symmetric_kl(tensor(&p), tensor(&q), 2.0));
+            prop_assert!((warm - softer).abs() < 1e-3 * (1.0 + softer));
             let forward = value(kl(tensor(&p), tensor(&q), 1.0));
             prop_assert!((forward - divergence(&p, &q)).abs() < 1e-3 * (1.0 + symmetric));
         }
@@ -199,7 +219,7 @@ mod tests {
         fn equal_logits_cost_nothing((p, _) in logits(), shift in -5.0..5.0) {
             // A softmax does not see a shift of all logits.
             let shifted: Vec<f64> = p.iter().map(|value| value + shift).collect();
-            prop_assert!(value(symmetric_kl(tensor(&p), tensor(&shifted))).abs() < 1e-5);
+            prop_assert!(value(symmetric_kl(tensor(&p), tensor(&shifted), 1.0)).abs() < 1e-5);
             prop_assert!(value(kl(tensor(&p), tensor(&shifted), 2.0)).abs() < 1e-5);
             prop_assert!(value(mean_squared_error(tensor(&p), tensor(&p))).abs() < 1e-12);
         }

@@ -3,6 +3,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use masformer_core::Mlp;
+
 use burn::{tensor::Gradients, train::metric::LossMetric};
 
 use crate::{
@@ -367,8 +369,10 @@ fn the_first_place_that_is_not_finite_is_named() {
         Some(1),
     );
     let mut overflowing = toy();
-    let outer = &mut overflowing.layers[1].outer.weight;
-    *outer = outer.clone().map(|weight| weight.mul_scalar(1e38));
+    let Mlp { inner, outer, .. } = &mut overflowing.layers[1];
+    for linear in [inner, outer] {
+        linear.weight = linear.weight.clone().map(|weight| weight.mul_scalar(1e30));
+    }
     broken(
         Meddle::default(),
         overflowing,

@@ -1,11 +1,9 @@
 //! The nine tasks of GLUE (Wang et al. 2018, arXiv 1804.07461) in their official files.
 
+mod msr;
 mod task;
 
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 pub use task::{GlueTask, Split, UnknownTask};
 
@@ -87,22 +85,23 @@ struct Columns {
 impl GlueTask {
     /// Reads one split from a folder with the task's official files (see [`Self::file`]).
     ///
-    /// Labels are `None` in a test file without a label column. MRPC is also read from the Microsoft corpus that
-    /// GLUE made it of: `msr_paraphrase_train.txt`, divided by `dev_ids.tsv`, and `msr_paraphrase_test.txt`.
-    /// A few questions of the official QQP contain a line break; the broken lines are left out and their number is
-    /// logged as a warning, as the readers of Hugging Face leave them out.
+    /// Labels are `None` in a test file without a label column. MRPC is also read from the
+    /// Microsoft corpus that GLUE made it of: `msr_paraphrase_train.txt`, divided by `dev_ids.tsv`,
+    /// and `msr_paraphrase_test.txt`. A few questions of the official QQP contain a line break; the
+    /// broken lines are left out and their number is logged as a warning, as the readers of Hugging
+    /// Face leave them out.
     ///
     /// # Errors
     ///
-    /// If the task has no such split, or its file is missing, malformed, has a label outside the task's or no
-    /// examples.
+    /// If the task has no such split, or its file is missing, malformed, has a label outside the
+    /// task's or no examples.
     pub fn load(self, dir: &Path, split: Split) -> Result<Vec<Example>, GlueError> {
         let file = self
             .file(split)
             .ok_or(GlueError::NoSplit { task: self, split })?;
         let path = dir.join(file);
-        if self == Self::Mrpc && !path.exists() && dir.join(MSR_TRAIN).exists() {
-            return load_msr(dir, split);
+        if self == Self::Mrpc && !path.exists() && msr::is_there(dir) {
+            return msr::load(dir, split);
         }
         self.read(&path, split, |_, _| true)
     }
@@ -215,34 +214,10 @@ impl GlueTask {
     }
 }
 
-const MSR_TRAIN: &str = "msr_paraphrase_train.txt";
-const MSR_TEST: &str = "msr_paraphrase_test.txt";
-const MSR_DEV_IDS: &str = "dev_ids.tsv";
-
-/// MRPC from the Microsoft corpus, whose training file holds GLUE's training and development pairs.
-fn load_msr(dir: &Path, split: Split) -> Result<Vec<Example>, GlueError> {
-    let task = GlueTask::Mrpc;
-    if split.is_test() {
-        return task.read(&dir.join(MSR_TEST), split, |_, _| true);
-    }
-    let ids = task.open(&dir.join(MSR_DEV_IDS))?;
-    let dev: HashSet<Vec<&str>> = ids.rows().map(|row| row.cells).collect();
-    task.read(&dir.join(MSR_TRAIN), split, |header, row| {
-        let pair = header
-            .cells
-            .iter()
-            .zip(&row.cells)
-            .filter(|(name, _)| matches!(**name, "#1 ID" | "#2 ID"));
-        let pair: Vec<&str> = pair.map(|(_, id)| *id).collect();
-        dev.contains(&pair) == (split == Split::Dev)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use moebert_core::heads::Task;
     use tempfile::TempDir;
 
     use super::*;
@@ -381,24 +356,6 @@ mod tests {
     }
 
     #[test]
-    fn mrpc_is_read_from_the_microsoft_corpus() {
-        let header = "\u{feff}Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n";
-        let folder = folder(&[
-            (
-                MSR_TRAIN,
-                &format!("{header}1\t1\t2\ttrain\tB\r\n0\t3\t4\tdev\tB\r\n"),
-            ),
-            (MSR_TEST, &format!("{header}1\t5\t6\ttest\tB\r\n")),
-            (MSR_DEV_IDS, "3\t4\n"),
-        ]);
-        for split in [Split::Train, Split::Dev, Split::Test] {
-            let examples = GlueTask::Mrpc.load(folder.path(), split).unwrap();
-            assert_eq!(examples.len(), 1);
-            assert_eq!(examples[0].first, split.to_string());
-        }
-    }
-
-    #[test]
     fn broken_lines_of_qqp_are_left_out() {
         let header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n";
         let text = format!("{header}1\t1\t2\tWhat\nis it?\tWhat?\t0\n2\t3\t4\tA\tB\t1\n");
@@ -487,36 +444,5 @@ mod tests {
             error(GlueTask::Rte, Split::DevMismatched, "dev.tsv", ""),
             "rte has no split `dev_mismatched`; it has train, dev, test"
         );
-    }
-
-    #[test]
-    fn validation_splits_follow_the_folder() {
-        let empty = folder(&[]);
-        let cola = folder(&[("out_of_domain_dev.tsv", "")]);
-        assert_eq!(GlueTask::Cola.validation_splits(empty.path()), [Split::Dev]);
-        assert_eq!(
-            GlueTask::Cola.validation_splits(cola.path()),
-            [Split::Dev, Split::DevOutOfDomain]
-        );
-        assert_eq!(
-            GlueTask::Mnli.validation_splits(empty.path()),
-            [Split::Dev, Split::DevMismatched]
-        );
-        assert_eq!(GlueTask::Rte.validation_splits(empty.path()), [Split::Dev]);
-    }
-
-    #[test]
-    fn text_forms_and_heads() {
-        for task in GlueTask::ALL {
-            assert_eq!(task.to_string().parse(), Ok(task));
-        }
-        let unknown = "sst-2".parse::<GlueTask>().unwrap_err();
-        assert!(
-            unknown
-                .to_string()
-                .starts_with("unknown GLUE task `sst-2`: expected one of cola, sst2,")
-        );
-        assert_eq!(GlueTask::Mnli.task(), Task::Classification { classes: 3 });
-        assert_eq!(GlueTask::Stsb.task(), Task::Regression);
     }
 }

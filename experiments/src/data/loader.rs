@@ -1,7 +1,10 @@
 //! Batches of sequences of about the same length, padded to their longest.
 
+mod batch;
+
 use std::{ops::Range, sync::Arc, vec};
 
+pub use batch::{Feature, Target, Targets, TaskBatch};
 use burn::{
     data::{
         dataloader::{DataLoader, DataLoaderIterator, Progress},
@@ -10,50 +13,11 @@ use burn::{
     prelude::*,
 };
 use distill::epoch::Epoch;
-use moebert_core::bert::BertInput;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-use super::example::Label;
-
-/// Sequences are sorted by length within this many batches of a shuffled epoch: enough to find partners of
-/// equal length, few enough that batches differ between epochs.
+/// Sequences are sorted by length within this many batches of a shuffled epoch: enough to find
+/// partners of equal length, few enough that batches differ between epochs.
 const CHUNK_BATCHES: usize = 64;
-
-/// What a model should answer for one sequence.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Target {
-    /// The class, `0..C`.
-    Class(usize),
-    /// The value of a regression task.
-    Score(f32),
-    /// The first and last token of an answer.
-    Span {
-        /// Position of the first token.
-        start: usize,
-        /// Position of the last token.
-        end: usize,
-    },
-}
-
-impl From<Label> for Target {
-    fn from(label: Label) -> Self {
-        match label {
-            Label::Class(class) => Self::Class(class),
-            Label::Score(score) => Self::Score(score),
-        }
-    }
-}
-
-/// One tokenised sequence.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Feature {
-    /// Token ids `[T]`, special tokens included.
-    pub input_ids: Vec<u32>,
-    /// Segment ids `[T]`: 0 for the first sentence, 1 for the second.
-    pub type_ids: Vec<u8>,
-    /// The right answer, where it is known.
-    pub target: Option<Target>,
-}
 
 /// Sequences that cannot be batched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,34 +77,6 @@ pub fn check_lengths(features: &[Feature], max_positions: usize) -> Result<(), L
     }
 }
 
-/// The right answers of a batch.
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one a batch")]
-pub enum Targets {
-    /// Classes `[B]`.
-    Classes(Tensor<1, Int>),
-    /// Values `[B]`.
-    Scores(Tensor<1>),
-    /// First and last token of the answers.
-    Spans {
-        /// First tokens `[B]`.
-        start: Tensor<1, Int>,
-        /// Last tokens `[B]`.
-        end: Tensor<1, Int>,
-    },
-}
-
-/// A batch of sequences.
-#[derive(Clone, Debug)]
-pub struct TaskBatch {
-    /// What the model reads.
-    pub input: BertInput,
-    /// What it should answer, where that is known.
-    pub targets: Option<Targets>,
-    /// The position of each row in the list that the loader was made of.
-    pub indices: Vec<usize>,
-}
-
 /// A data loader whose batches group sequences by length.
 #[derive(Clone, Debug)]
 pub struct GroupedLoader {
@@ -159,8 +95,8 @@ enum Order {
 }
 
 impl GroupedLoader {
-    /// Batches in an order that depends on the seed and the epoch alone, for training. Each epoch sees every
-    /// sequence once. `device` takes the tensors.
+    /// Batches in an order that depends on the seed and the epoch alone, for training. Each epoch
+    /// sees every sequence once. `device` takes the tensors.
     ///
     /// # Errors
     ///
@@ -246,9 +182,9 @@ impl GroupedLoader {
                 split(&items)
             }
             Order::Shuffled { seed, epoch } => {
-                let mut random = generator(*seed, epoch.get() as u64);
+                let mut random = StdRng::seed_from_u64(epoch.seed(*seed));
                 items.shuffle(&mut random);
-                for chunk in items.chunks_mut(self.batch_size * CHUNK_BATCHES) {
+                for chunk in items.chunks_mut(self.batch_size.saturating_mul(CHUNK_BATCHES)) {
                     chunk.sort_by_key(length);
                 }
                 let mut batches = split(&items);
@@ -257,78 +193,6 @@ impl GroupedLoader {
             }
         }
     }
-
-    fn batch(&self, indices: Vec<usize>) -> TaskBatch {
-        let rows: Vec<&Feature> = indices.iter().map(|&index| &self.features[index]).collect();
-        let shape = [
-            rows.len(),
-            rows.iter()
-                .map(|row| row.input_ids.len())
-                .max()
-                .unwrap_or(0),
-        ];
-        let mut ids = vec![i64::from(self.pad_id); shape[0] * shape[1]];
-        let mut types = vec![0_i64; ids.len()];
-        let mut padding = vec![true; ids.len()];
-        for (row, feature) in rows.iter().enumerate() {
-            for (column, (id, kind)) in feature.input_ids.iter().zip(&feature.type_ids).enumerate()
-            {
-                let cell = row * shape[1] + column;
-                ids[cell] = i64::from(*id);
-                types[cell] = i64::from(*kind);
-                padding[cell] = false;
-            }
-        }
-        let padded = padding.contains(&true);
-        let targets: Option<Vec<Target>> = rows.iter().map(|row| row.target).collect();
-        TaskBatch {
-            input: BertInput {
-                input_ids: Tensor::from_data(TensorData::new(ids, shape), &self.device),
-                token_type_ids: Tensor::from_data(TensorData::new(types, shape), &self.device),
-                padding: padded
-                    .then(|| Tensor::from_data(TensorData::new(padding, shape), &self.device)),
-            },
-            targets: targets.and_then(|targets| Targets::collect(&targets, &self.device)),
-            indices,
-        }
-    }
-}
-
-impl Targets {
-    /// Targets of one kind, which the loader has checked; `None` if there are none.
-    fn collect(targets: &[Target], device: &Device) -> Option<Self> {
-        let (mut first, mut last, mut scores) = (Vec::new(), Vec::new(), Vec::new());
-        for target in targets {
-            match *target {
-                Target::Class(class) => first.push(class as i64),
-                Target::Score(score) => scores.push(score),
-                Target::Span { start, end } => {
-                    first.push(start as i64);
-                    last.push(end as i64);
-                }
-            }
-        }
-        let shape = [targets.len()];
-        let integers = |values| Tensor::from_data(TensorData::new(values, shape), device);
-        Some(match targets.first()? {
-            Target::Class(_) => Self::Classes(integers(first)),
-            Target::Score(_) => {
-                Self::Scores(Tensor::from_data(TensorData::new(scores, shape), device))
-            }
-            Target::Span { .. } => Self::Spans {
-                start: integers(first),
-                end: integers(last),
-            },
-        })
-    }
-}
-
-/// Random numbers for one epoch: seed and epoch are both part of the generator's key, so no two pairs meet.
-fn generator(seed: u64, epoch: u64) -> StdRng {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&epoch.to_le_bytes());
-    StdRng::from_seed(key)
 }
 
 impl DataLoader<TaskBatch> for GroupedLoader {
@@ -372,7 +236,13 @@ impl Iterator for GroupedIterator<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let indices = self.batches.next()?;
         self.processed += indices.len();
-        Some(Ok(self.loader.batch(indices)))
+        let loader = self.loader;
+        Some(Ok(TaskBatch::collate(
+            &loader.features,
+            indices,
+            loader.pad_id,
+            &loader.device,
+        )))
     }
 }
 
@@ -423,6 +293,33 @@ mod tests {
         tensor.to_data().iter::<i64>().collect()
     }
 
+    /// Checks a batch of [`features`] cell by cell.
+    fn assert_padded(batch: &TaskBatch, lengths: &[usize]) {
+        let rows: Vec<usize> = batch.indices.iter().map(|index| lengths[*index]).collect();
+        let longest = rows.iter().copied().max().unwrap_or(0);
+        let cells = || {
+            rows.iter()
+                .flat_map(|length| (1..=longest).map(move |id| (id, id <= *length)))
+        };
+        assert_eq!(batch.input.input_ids.dims(), [rows.len(), longest]);
+        let ids: Vec<i64> = cells()
+            .map(|(id, real)| if real { id as i64 } else { 0 })
+            .collect();
+        assert_eq!(integers(&batch.input.input_ids), ids);
+        let types: Vec<i64> = cells().map(|(_, real)| i64::from(real)).collect();
+        assert_eq!(integers(&batch.input.token_type_ids), types);
+        let padding: Vec<bool> = cells().map(|(_, real)| !real).collect();
+        match &batch.input.padding {
+            Some(mask) => assert_eq!(mask.to_data().iter::<bool>().collect::<Vec<_>>(), padding),
+            None => assert!(!padding.contains(&true)),
+        }
+        let Some(Targets::Classes(classes)) = &batch.targets else {
+            panic!("no classes")
+        };
+        let expected: Vec<i64> = batch.indices.iter().map(|index| *index as i64).collect();
+        assert_eq!(integers(classes), expected);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -436,38 +333,22 @@ mod tests {
             let cut = cut.min(lengths.len());
             let training = shuffled(&features, batch_size, &Epoch::default());
             let loaders = [
-                (training.slice(0, lengths.len()), 0..lengths.len()),
-                (sorted(&features, batch_size).slice(cut, lengths.len()), cut..lengths.len()),
-                (training.slice(cut, lengths.len()), cut..lengths.len()),
+                (training.slice(0, lengths.len()), 0),
+                (training.slice(cut, lengths.len()), cut),
+                (sorted(&features, batch_size).slice(cut, lengths.len()), cut),
             ];
-            for (loader, expected) in loaders {
+            for (loader, start) in loaders {
+                let expected: Vec<usize> = (start..lengths.len()).collect();
                 prop_assert_eq!(loader.num_items(), expected.len());
                 let mut seen = Vec::new();
                 for batch in loader.iter() {
                     let batch = batch.unwrap();
-                    let longest = batch.indices.iter().map(|index| lengths[*index]).max().unwrap();
                     prop_assert!(batch.indices.len() <= batch_size);
-                    prop_assert_eq!(batch.input.input_ids.dims(), [batch.indices.len(), longest]);
-                    let ids: Vec<i64> = batch
-                        .indices
-                        .iter()
-                        .flat_map(|index| (1..=longest).map(|id| if id <= lengths[*index] { id as i64 } else { 0 }))
-                        .collect();
-                    prop_assert_eq!(integers(&batch.input.input_ids), ids.clone());
-                    let real: Vec<i64> = ids.iter().map(|id| id.signum()).collect();
-                    prop_assert_eq!(integers(&batch.input.token_type_ids), real.clone());
-                    let padding: Vec<bool> = real.iter().map(|real| *real == 0).collect();
-                    match batch.input.padding {
-                        Some(mask) => prop_assert_eq!(mask.to_data().iter::<bool>().collect::<Vec<_>>(), padding),
-                        None => prop_assert!(!padding.contains(&true)),
-                    }
-                    let Some(Targets::Classes(classes)) = batch.targets else { panic!("no classes") };
-                    let classes: Vec<usize> = integers(&classes).iter().map(|class| *class as usize).collect();
-                    prop_assert_eq!(&classes, &batch.indices);
+                    assert_padded(&batch, &lengths);
                     seen.extend(batch.indices);
                 }
                 seen.sort_unstable();
-                prop_assert_eq!(seen, expected.collect::<Vec<_>>());
+                prop_assert_eq!(seen, expected);
             }
         }
     }
@@ -520,31 +401,6 @@ mod tests {
             "{cells} cells for {tokens} tokens"
         );
         assert!(!batches.iter().map(longest).is_sorted());
-    }
-
-    #[test]
-    fn scores_and_spans_become_their_targets() {
-        let target = |target| {
-            let features: Arc<[Feature]> = Arc::new([feature(2, target), feature(3, target)]);
-            sorted(&features, 2)
-                .iter()
-                .next()
-                .unwrap()
-                .unwrap()
-                .targets
-                .unwrap()
-        };
-        let Targets::Scores(scores) = target(Target::Score(2.5)) else {
-            panic!("no scores")
-        };
-        assert_eq!(
-            scores.to_data().iter::<f32>().collect::<Vec<_>>(),
-            [2.5, 2.5]
-        );
-        let Targets::Spans { start, end } = target(Target::Span { start: 1, end: 2 }) else {
-            panic!("no spans")
-        };
-        assert_eq!((integers(&start), integers(&end)), (vec![1, 1], vec![2, 2]));
     }
 
     #[test]

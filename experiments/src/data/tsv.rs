@@ -89,7 +89,8 @@ impl Table {
         &self.path
     }
 
-    /// All lines, the header included. Lines end in LF or CRLF; blank lines at the end are left out.
+    /// All lines, the header included. Lines end in LF or CRLF; blank lines at the end are left
+    /// out.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         let text = self.text.strip_prefix('\u{feff}').unwrap_or(&self.text);
         let text = text.trim_end_matches(['\n', '\r']);

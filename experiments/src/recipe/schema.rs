@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use distill::LayerMap;
-use moebert_core::partition::NeuronOrder;
+use moebert_core::partition::{NeuronOrder, PartitionConfig};
 use moebert_core::router::{GateScale, RouterKind};
 use serde::{Deserialize, Serialize};
 
@@ -325,6 +325,19 @@ pub struct ExpertsRecipe {
     /// A gate's factor on the output: `unit` (default; leaves the starting point as it is) or
     /// `probability` (as published).
     pub gate_scale: GateScale,
+}
+
+impl ExpertsRecipe {
+    /// How neurons are dealt to the experts; `seed` decides random orders.
+    pub fn partition(&self, seed: u64) -> PartitionConfig {
+        PartitionConfig {
+            experts: self.count,
+            expert_width: self.width,
+            shared: self.shared,
+            order: self.order,
+            seed,
+        }
+    }
 }
 
 impl Default for ExpertsRecipe {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::standins::SquadVersion;
+use crate::data::squad::SquadVersion;
 use crate::data::glue::GlueTask;
 use crate::nearest::hint;
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::example::Label;
 
-/// A task of GLUE. Text forms: `cola`, `sst2`, `mrpc`, `qqp`, `stsb`, `mnli`, `qnli`, `rte`, `wnli`.
+/// A task of GLUE. Text forms: `cola`, `sst2`, `mrpc`, `qqp`, `stsb`, `mnli`, `qnli`, `rte`,
+/// `wnli`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum GlueTask {
@@ -113,7 +114,8 @@ impl GlueTask {
         }
     }
 
-    /// The names of the classes, in the order of Hugging Face's `glue` data set; none for regression.
+    /// The names of the classes, in the order of Hugging Face's `glue` data set; none for
+    /// regression.
     pub fn labels(self) -> &'static [&'static str] {
         match self {
             Self::Cola => &["unacceptable", "acceptable"],
@@ -145,20 +147,21 @@ impl GlueTask {
         }
     }
 
-    /// The splits of `dir` to validate on, [`Split::Dev`] first: MNLI has two, and so has `CoLA` where the folder
-    /// holds its out-of-domain file.
+    /// The splits of `dir` to validate on, [`Split::Dev`] first: MNLI has two, and so has `CoLA`
+    /// where the folder holds its out-of-domain file.
     pub fn validation_splits(self, dir: &Path) -> Vec<Split> {
-        let optional = |split| {
+        let there = |split| {
             split != Split::DevOutOfDomain
                 || self.file(split).is_some_and(|file| dir.join(file).exists())
         };
         self.splits()
             .into_iter()
-            .filter(|&split| split != Split::Train && !split.is_test() && optional(split))
+            .filter(|&split| split != Split::Train && !split.is_test() && there(split))
             .collect()
     }
 
-    /// The official file of a split, such as `dev_matched.tsv`; `None` if the task has no such split.
+    /// The official file of a split, such as `dev_matched.tsv`; `None` if the task has no such
+    /// split.
     pub fn file(self, split: Split) -> Option<String> {
         if !self.splits().contains(&split) {
             return None;
@@ -255,5 +258,42 @@ impl TryFrom<String> for GlueTask {
 impl From<GlueTask> for String {
     fn from(task: GlueTask) -> Self {
         task.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn validation_splits_follow_the_folder() {
+        let empty = tempfile::tempdir().unwrap();
+        let cola = tempfile::tempdir().unwrap();
+        std::fs::write(cola.path().join("out_of_domain_dev.tsv"), "").unwrap();
+        assert_eq!(GlueTask::Cola.validation_splits(empty.path()), [Split::Dev]);
+        assert_eq!(
+            GlueTask::Cola.validation_splits(cola.path()),
+            [Split::Dev, Split::DevOutOfDomain]
+        );
+        assert_eq!(
+            GlueTask::Mnli.validation_splits(empty.path()),
+            [Split::Dev, Split::DevMismatched]
+        );
+        assert_eq!(GlueTask::Rte.validation_splits(empty.path()), [Split::Dev]);
+    }
+
+    #[test]
+    fn text_forms_and_heads() {
+        for task in GlueTask::ALL {
+            assert_eq!(task.to_string().parse(), Ok(task));
+        }
+        let unknown = "sst-2".parse::<GlueTask>().unwrap_err();
+        assert!(
+            unknown
+                .to_string()
+                .starts_with("unknown GLUE task `sst-2`: expected one of cola, sst2,")
+        );
+        assert_eq!(GlueTask::Mnli.task(), Task::Classification { classes: 3 });
+        assert_eq!(GlueTask::Stsb.task(), Task::Regression);
     }
 }

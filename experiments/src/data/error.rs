@@ -1,0 +1,46 @@
+//! Why data cannot be used.
+
+use burn::data::dataset::DatasetError;
+
+use super::{
+    glue::GlueError,
+    loader::LoaderError,
+    squad::{SquadError, spans::SpanSearchError, windows::WindowError},
+    tokenizer::TokenizerError,
+};
+use crate::metric::MetricError;
+
+/// Data that cannot be read, batched or scored.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A GLUE file.
+    #[error(transparent)]
+    Glue(#[from] GlueError),
+    /// A `SQuAD` file.
+    #[error(transparent)]
+    Squad(#[from] SquadError),
+    /// The windows of passages.
+    #[error(transparent)]
+    Windows(#[from] WindowError),
+    /// The spans of answers.
+    #[error(transparent)]
+    Spans(#[from] SpanSearchError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The batches.
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
+    /// A batch.
+    #[error(transparent)]
+    Batch(#[from] DatasetError),
+    /// The scores.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// The split hides its labels, as GLUE's test files do.
+    #[error("this split has no labels to compare with; choose train or dev")]
+    NoLabels,
+    /// The model answers in another form than the task asks for.
+    #[error("the model's predictions are not of the kind that the task is judged by")]
+    Rule,
+}

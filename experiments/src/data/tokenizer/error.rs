@@ -1,0 +1,77 @@
+//! What can be wrong with a tokenizer.
+
+use std::{io, path::PathBuf};
+
+use super::{TOKENIZER, VOCABULARY};
+
+/// A tokenizer that cannot be loaded, used or saved.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// A folder has no tokenizer.
+    #[error("{} has neither {TOKENIZER} nor {VOCABULARY}", dir.display())]
+    Missing {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file or folder cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file's content is not what its name says.
+    #[error("{} is malformed: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A special token is not in the vocabulary.
+    #[error("the vocabulary has no {token}, which BERT needs")]
+    SpecialToken {
+        /// The token.
+        token: &'static str,
+    },
+    /// The model has no embedding for some tokens.
+    #[error(
+        "the tokenizer has {vocabulary} tokens, the model's embedding only {embedding}: they do not belong together"
+    )]
+    Embedding {
+        /// Number of tokens.
+        vocabulary: usize,
+        /// Rows of the embedding.
+        embedding: usize,
+    },
+    /// There is no room for text beside the special tokens.
+    #[error("a length of {max_length} has no room for two sentences; at least {least} is needed")]
+    MaxLength {
+        /// The length asked for.
+        max_length: usize,
+        /// The least length.
+        least: usize,
+    },
+    /// A new vocabulary cannot hold the special tokens and all characters.
+    #[error(
+        "a vocabulary of {vocab_size} tokens is too small: special tokens and characters are {needed}"
+    )]
+    VocabSize {
+        /// The size asked for.
+        vocab_size: usize,
+        /// The least size.
+        needed: usize,
+    },
+    /// The tokenizer refused its input.
+    #[error("cannot tokenize: {0}")]
+    Encode(tokenizers::Error),
+}

@@ -1,0 +1,63 @@
+//! How long a forward pass takes.
+
+use std::time::Instant;
+
+use burn::prelude::*;
+use masformer_core::Trace;
+use moebert_core::{bert::BertInput, heads::BertModel};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use crate::{error::Error, interrupt::Stop, recipe::LatencyRecipe};
+
+/// Passes of each model before the clock counts.
+const WARM_UP: usize = 3;
+
+/// The median time of a forward pass of each model in milliseconds, over the same random token ids.
+///
+/// The models take turns, so that a machine that slows down slows all of them.
+///
+/// # Errors
+///
+/// If a result cannot be read, or a stop is asked for.
+pub fn latencies(
+    models: &[BertModel],
+    recipe: &LatencyRecipe,
+    stop: &Stop,
+) -> Result<Vec<f64>, Error> {
+    let mut times = vec![Vec::with_capacity(recipe.repeats); models.len()];
+    for round in 0..WARM_UP + recipe.repeats {
+        stop.check()?;
+        for (model, times) in models.iter().zip(&mut times) {
+            let input = random_input(model, recipe);
+            let start = Instant::now();
+            let output = model.forward(&input, &mut Trace::nothing());
+            output.hidden.try_into_data()?;
+            if round >= WARM_UP {
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+    }
+    Ok(times.into_iter().map(median).collect())
+}
+
+fn random_input(model: &BertModel, recipe: &LatencyRecipe) -> BertInput {
+    let weight = &model.bert.embeddings.word.weight;
+    let [vocabulary, _] = weight.dims();
+    let [positions, _] = model.bert.embeddings.position.weight.dims();
+    let shape = [recipe.batch, recipe.length.min(positions)];
+    let mut rng = StdRng::seed_from_u64(0);
+    let ids: Vec<i64> = (0..shape[0] * shape[1])
+        .map(|_| rng.random_range(0..vocabulary as i64))
+        .collect();
+    let input_ids = Tensor::from_data(TensorData::new(ids, shape), &weight.device());
+    BertInput {
+        token_type_ids: Tensor::zeros_like(&input_ids),
+        input_ids,
+        padding: None,
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}

@@ -1,0 +1,313 @@
+//! A task with its data, ready to train and to judge: what the pipeline needs to know of any task.
+
+use std::{path::Path, sync::Arc};
+
+use moebert_core::heads::Task as Head;
+
+use crate::{
+    data::{
+        DataError,
+        example::{Example, Label},
+        glue::{GlueTask, Split},
+        loader::Feature,
+        squad::{
+            self, SquadExample, SquadVersion,
+            spans::{SpanLogits, SpanSearch},
+            windows::{self, SquadFeature, WindowConfig},
+        },
+        synthetic,
+        tokenizer::Tokenizer,
+    },
+    metric::{Metric, Scores, evaluate, squad as squad_metric},
+    recipe::{DataRecipe, SquadData, Task},
+};
+
+/// The texts of a task, before a tokenizer is known.
+#[derive(Clone, Debug)]
+pub enum Texts {
+    /// Sentences and pairs of sentences.
+    Sentences(Vec<Example>),
+    /// Questions on passages.
+    Questions(Vec<SquadExample>),
+}
+
+impl Texts {
+    /// Every text, for a tokenizer to be trained on.
+    pub fn lines(&self) -> Vec<&str> {
+        match self {
+            Self::Sentences(examples) => examples
+                .iter()
+                .flat_map(|example| [Some(&example.first), example.second.as_ref()])
+                .flatten()
+                .map(String::as_str)
+                .collect(),
+            Self::Questions(examples) => examples
+                .iter()
+                .flat_map(|example| [example.question.as_str(), example.context.as_str()])
+                .collect(),
+        }
+    }
+}
+
+/// Reads the splits of a task.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    data: &'a DataRecipe,
+    path: &'a Path,
+}
+
+impl<'a> Source<'a> {
+    /// The task of a recipe, with its files in a folder; `synthetic` has no files.
+    pub fn new(data: &'a DataRecipe, path: &'a Path) -> Self {
+        Self { data, path }
+    }
+
+    /// The texts to train on.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or malformed.
+    pub fn train(&self) -> Result<Texts, DataError> {
+        Ok(match self.data.task {
+            Task::Glue(task) => Texts::Sentences(task.load(self.path, Split::Train)?),
+            Task::Squad(version) => {
+                Texts::Questions(squad::read(&self.path.join(version.train_file()), version)?)
+            }
+            Task::Synthetic => Texts::Sentences(synthetic::train(&self.synthetic())),
+        })
+    }
+
+    /// The splits to judge on, the first of which a model is chosen by.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or malformed.
+    pub fn dev(&self) -> Result<Vec<(Texts, Rule)>, DataError> {
+        match self.data.task {
+            Task::Glue(task) => task
+                .validation_splits(self.path)
+                .into_iter()
+                .map(|split| {
+                    let examples = task.load(self.path, split)?;
+                    Ok((Texts::Sentences(examples), Rule::Glue(task, split)))
+                })
+                .collect(),
+            Task::Squad(version) => {
+                let examples = squad::read(&self.path.join(version.dev_file()), version)?;
+                Ok(vec![(Texts::Questions(examples), self.squad_rule(version))])
+            }
+            Task::Synthetic => Ok(vec![(
+                Texts::Sentences(synthetic::dev(&self.synthetic())),
+                Rule::Accuracy,
+            )]),
+        }
+    }
+
+    /// How the training split is judged, for those who ask for it.
+    pub fn train_rule(&self) -> Rule {
+        match self.data.task {
+            Task::Glue(task) => Rule::Glue(task, Split::Train),
+            Task::Squad(version) => self.squad_rule(version),
+            Task::Synthetic => Rule::Accuracy,
+        }
+    }
+
+    /// Turns texts into sequences.
+    ///
+    /// # Errors
+    ///
+    /// If the lengths leave no room for the texts.
+    pub fn features(&self, texts: Texts, tokenizer: &Tokenizer) -> Result<Sequences, DataError> {
+        Ok(match texts {
+            Texts::Sentences(examples) => {
+                let features = tokenizer.features(&examples, self.data.max_length)?;
+                let labels = examples.iter().map(|example| example.label).collect();
+                Sequences {
+                    features: features.into(),
+                    answers: Answers::Labels(labels),
+                }
+            }
+            Texts::Questions(examples) => {
+                let SquadData {
+                    doc_stride,
+                    max_query_length,
+                    ..
+                } = self.squad();
+                let config = WindowConfig {
+                    max_length: self.data.max_length,
+                    doc_stride,
+                    max_query_length,
+                };
+                let windows = windows::features(&examples, tokenizer.inner(), &config)?;
+                Sequences {
+                    features: windows.iter().map(Feature::from).collect(),
+                    answers: Answers::Passages { examples, windows },
+                }
+            }
+        })
+    }
+
+    fn squad(&self) -> SquadData {
+        self.data.squad.clone().unwrap_or_default()
+    }
+
+    fn squad_rule(&self, version: SquadVersion) -> Rule {
+        Rule::Squad(
+            version,
+            SpanSearch {
+                max_answer_length: self.squad().max_answer_length,
+                ..SpanSearch::default()
+            },
+        )
+    }
+
+    fn synthetic(&self) -> crate::recipe::SyntheticData {
+        self.data.synthetic.clone().unwrap_or_default()
+    }
+}
+
+impl Task {
+    /// The head that a model needs for the task.
+    pub fn head(self) -> Head {
+        match self {
+            Self::Glue(task) => task.task(),
+            Self::Squad(_) => Head::SpanQa,
+            Self::Synthetic => Head::Classification {
+                classes: synthetic::CLASSES,
+            },
+        }
+    }
+
+    /// The metric to compare models by.
+    pub fn primary_metric(self) -> &'static str {
+        match self {
+            Self::Glue(task) => task.primary_metric().name(),
+            Self::Squad(_) => "f1",
+            Self::Synthetic => Metric::Accuracy.name(),
+        }
+    }
+
+    /// The metric that the dashboard follows: the primary one, or for question answering the share of
+    /// answer ends that are found.
+    pub fn progress_metric(self) -> Metric {
+        match self {
+            Self::Glue(task) => task.primary_metric(),
+            Self::Squad(_) | Self::Synthetic => Metric::Accuracy,
+        }
+    }
+}
+
+/// How predictions become scores.
+#[derive(Clone, Debug)]
+pub enum Rule {
+    /// The metrics of a GLUE task on a split.
+    Glue(GlueTask, Split),
+    /// Exact match and F1 of the best spans.
+    Squad(SquadVersion, SpanSearch),
+    /// The share of right answers.
+    Accuracy,
+}
+
+/// A split as sequences, with what its predictions are compared with.
+#[derive(Clone, Debug)]
+pub struct Sequences {
+    /// One entry a sequence; of a long passage, one a window.
+    pub features: Arc<[Feature]>,
+    answers: Answers,
+}
+
+#[derive(Clone, Debug)]
+enum Answers {
+    Labels(Vec<Option<Label>>),
+    Passages {
+        examples: Vec<SquadExample>,
+        windows: Vec<SquadFeature>,
+    },
+}
+
+/// What a model said of one sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prediction {
+    /// Class scores `[C]`, or the predicted number.
+    Scores(Vec<f32>),
+    /// Start and end scores of every token.
+    Spans(SpanLogits),
+}
+
+impl Sequences {
+    /// The first `count` sequences, or all where there are fewer.
+    pub fn first(&self, count: usize) -> Arc<[Feature]> {
+        self.features[..count.min(self.features.len())].into()
+    }
+
+    /// Scores the predictions, one a sequence.
+    ///
+    /// # Errors
+    ///
+    /// If the split has no labels, or the predictions do not fit it.
+    pub fn judge(&self, predictions: &[Prediction], rule: &Rule) -> Result<Scores, DataError> {
+        match (&self.answers, rule) {
+            (Answers::Labels(labels), Rule::Glue(task, split)) => {
+                let (answers, references) = label_pairs(labels, predictions)?;
+                Ok(evaluate(*task, *split, &answers, &references)?)
+            }
+            (Answers::Labels(labels), _) => {
+                let (answers, references) = label_pairs(labels, predictions)?;
+                let accuracy = Metric::Accuracy.score(&answers, &references)?;
+                Ok([(Metric::Accuracy.name().to_owned(), accuracy)].into())
+            }
+            (Answers::Passages { examples, windows }, Rule::Squad(version, search)) => {
+                let logits: Vec<SpanLogits> = predictions
+                    .iter()
+                    .filter_map(|prediction| match prediction {
+                        Prediction::Spans(logits) => Some(logits.clone()),
+                        Prediction::Scores(_) => None,
+                    })
+                    .collect();
+                let spans = search.predictions(examples, windows, &logits)?;
+                let texts = spans
+                    .iter()
+                    .map(|span| (span.id.clone(), span.text(*version, 0.0).to_owned()))
+                    .collect();
+                let mut scores = squad_metric::evaluate(*version, examples, &texts);
+                if *version == SquadVersion::V2 {
+                    scores.extend(squad_metric::best_thresholds(examples, &spans));
+                }
+                Ok(scores)
+            }
+            (Answers::Passages { .. }, _) => Err(DataError::Rule),
+        }
+    }
+}
+
+/// Predicted and right labels.
+fn label_pairs(
+    labels: &[Option<Label>],
+    predictions: &[Prediction],
+) -> Result<(Vec<Label>, Vec<Label>), DataError> {
+    labels
+        .iter()
+        .zip(predictions)
+        .map(|(label, prediction)| {
+            let reference = label.ok_or(DataError::NoLabels)?;
+            let Prediction::Scores(scores) = prediction else {
+                return Err(DataError::Rule);
+            };
+            Ok((answer(scores, reference), reference))
+        })
+        .collect()
+}
+
+/// The answer that scores stand for, of the kind of `like`: the best class (the first of equals), or the
+/// number itself.
+pub fn answer(scores: &[f32], like: Label) -> Label {
+    match like {
+        Label::Score(_) => Label::Score(scores.first().copied().unwrap_or_default()),
+        Label::Class(_) => {
+            let best = scores.iter().enumerate().fold(0, |best, (class, score)| {
+                if *score > scores[best] { class } else { best }
+            });
+            Label::Class(best)
+        }
+    }
+}

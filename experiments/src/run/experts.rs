@@ -1,0 +1,129 @@
+//! Importance scores, expert plans and what is saved of them: the steps that `kiln run` shares with
+//! `kiln importance` and `kiln adapt`.
+
+use burn::{data::dataloader::DataLoader, tensor::Gradients};
+use distill::{
+    CallbackError, Signals,
+    callbacks::importance::{NeuronImportance, score},
+};
+use moebert_core::{
+    bert::BertFeedForward,
+    expert_files::{ExpertFiles, ExpertSettings, FORMAT_VERSION},
+    heads::BertModel,
+    importance::Importance,
+    partition::{PartitionError, partition},
+    router::{RouterConfig, RouterKind},
+};
+
+use crate::{
+    data::loader::TaskBatch,
+    error::Error,
+    interrupt::Stop,
+    learner::{ExpertPlan, TaskLearner},
+    recipe::ExpertsRecipe,
+};
+
+/// Sums up scores until a stop is asked for.
+struct Stoppable {
+    importance: Importance,
+    stop: Stop,
+}
+
+impl NeuronImportance for Stoppable {
+    fn add(&mut self, signals: &Signals, gradients: &Gradients) -> Result<(), CallbackError> {
+        self.stop.check()?;
+        Ok(self.importance.add_batch(&signals.trace, gradients)?)
+    }
+}
+
+/// The importance of every neuron of a dense model over the batches of a loader.
+///
+/// # Errors
+///
+/// If the model has no dense layers, a batch cannot be read or scored, or a stop is asked for.
+pub fn score_neurons(
+    learner: &TaskLearner,
+    loader: &dyn DataLoader<TaskBatch>,
+    stop: &Stop,
+    progress: impl FnMut(usize, usize),
+) -> Result<Importance, Error> {
+    let (layers, width) = learner.model.bert.neurons();
+    let mut scores = Stoppable {
+        importance: Importance::new(layers, width),
+        stop: stop.clone(),
+    };
+    match score(learner, loader, &mut scores, progress) {
+        Ok(()) => Ok(scores.importance),
+        Err(_) if stop.requested() => Err(Error::Stopped),
+        Err(error) => Err(Error::Importance(error)),
+    }
+}
+
+/// Deals the neurons of a model to experts.
+///
+/// # Errors
+///
+/// If the sizes do not fit, or the order needs scores that are not there.
+pub fn expert_plan(
+    recipe: &ExpertsRecipe,
+    importance: Option<&Importance>,
+    (layers, width): (usize, usize),
+    token_counts: &[u64],
+    seed: u64,
+) -> Result<ExpertPlan, PartitionError> {
+    let layout = partition(&recipe.partition(seed), importance, layers, width)?;
+    let balances = recipe.router == RouterKind::HashBalance;
+    Ok(ExpertPlan {
+        layout,
+        router: RouterConfig {
+            kind: recipe.router,
+            gate_scale: recipe.gate_scale,
+            seed,
+        },
+        token_counts: balances.then(|| token_counts.to_vec()),
+    })
+}
+
+/// What is saved beside the weights of an expert model.
+///
+/// # Errors
+///
+/// If a routing table cannot be read from its device.
+pub fn expert_files(
+    model: &BertModel,
+    plan: &ExpertPlan,
+    recipe: &ExpertsRecipe,
+    dense_width: usize,
+    importance: Option<Importance>,
+) -> Result<ExpertFiles, Error> {
+    let mut layers = vec![];
+    let mut tables = vec![];
+    let mut gated = false;
+    for (index, layer) in model.bert.layers.iter().enumerate() {
+        let BertFeedForward::Experts(experts) = &layer.feed_forward else {
+            continue;
+        };
+        layers.push(index);
+        gated |= experts.router.gate().is_some();
+        if let Some(table) = experts.router.table() {
+            let table = table.try_into_data()?;
+            tables.push(table.iter::<i64>().map(|expert| expert as usize).collect());
+        }
+    }
+    Ok(ExpertFiles {
+        settings: ExpertSettings {
+            format_version: FORMAT_VERSION,
+            experts: recipe.count,
+            expert_width: recipe.width,
+            shared: recipe.shared,
+            dense_width,
+            order: recipe.order,
+            router: plan.router.kind.to_string(),
+            gate_scale: gated.then(|| plan.router.gate_scale.name().to_owned()),
+            layers,
+        },
+        layout: plan.layout.clone(),
+        tables: (!tables.is_empty()).then_some(tables),
+        importance,
+    })
+}

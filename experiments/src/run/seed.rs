@@ -1,0 +1,365 @@
+//! The stages of one seed. Each leaves its result in the run folder and is skipped when it is there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use burn::module::Module;
+use distill::{
+    Callback, Gauge, Teacher,
+    callbacks::{
+        balance::RouterBalance,
+        layerwise::{LayerwiseConfig, LayerwiseDistillation},
+        partition::ExpertPartition,
+    },
+    loss::{HiddenLoss, LogitsLoss},
+};
+use moebert_core::{
+    cost::Cost,
+    heads::{BertModel, BertModelConfig, Task as Head},
+    importance::{Importance, ImportanceSource},
+    pretrained::{Pretrained, PretrainedConfig, SaveOptions, save},
+};
+use serde_json::json;
+
+use super::{
+    TEACHER, expert_files, expert_plan,
+    fit::Training,
+    prepare::{Prepared, Start},
+    score_neurons,
+};
+use crate::{
+    data::{DataError, loader::GroupedLoader},
+    error::Error,
+    latency::latencies,
+    learner::{ExpertPlan, TaskLearner},
+    metric::Scores,
+    predict::predict,
+    recipe::{ImportanceSplit, LogitsLoss as LogitsRecipe, Padding, StudentRecipe},
+    table::Row,
+};
+
+/// Runs the stages of one seed; one row for the teacher and one for each student.
+pub(super) fn run(run: &Prepared<'_>, seed: u64) -> Result<Vec<Row>, Error> {
+    Seed { run, seed }.rows()
+}
+
+struct Seed<'a> {
+    run: &'a Prepared<'a>,
+    seed: u64,
+}
+
+impl Seed<'_> {
+    fn rows(&self) -> Result<Vec<Row>, Error> {
+        let start = self.start()?;
+        let teacher = self.teacher(&start)?;
+        let importance = self.importance(&teacher)?;
+        let mut models = vec![(TEACHER, teacher.clone())];
+        for student in &self.run.recipe.students {
+            let plan = self.partition(student, &teacher, importance.as_ref())?;
+            let model = self.distil(student, &teacher, &plan, importance.as_ref())?;
+            models.push((&student.name, model));
+        }
+        let latencies = self.latencies(&models)?;
+        models
+            .iter()
+            .zip(latencies)
+            .map(|((name, model), latency_ms)| {
+                let (metrics, cost) = self.evaluate(name, model)?;
+                Ok(Row {
+                    name: (*name).to_owned(),
+                    seed: self.seed,
+                    metrics,
+                    parameters: cost.parameters as u64,
+                    active_parameters: cost.active_parameters as u64,
+                    multiply_adds_per_token: cost.multiply_adds_per_token as u64,
+                    latency_ms,
+                })
+            })
+            .collect()
+    }
+
+    fn stage(&self, name: &str) -> String {
+        format!("seed-{}/{name}", self.seed)
+    }
+
+    fn say(&self, text: &str) {
+        self.run.progress.say(&format!("seed {}: {text}", self.seed));
+    }
+
+    /// The folder of the dense model to begin with.
+    fn start(&self) -> Result<PathBuf, Error> {
+        let config = match &self.run.start {
+            Start::Folder(dir) => return Ok(dir.clone()),
+            Start::Fresh(config) => config,
+        };
+        let stage = self.stage("start");
+        let dir = self.run.folder.stage_dir(&stage)?;
+        if self.run.folder.done::<()>(&stage)?.is_none() {
+            let device = &self.run.options.device;
+            device.seed(self.seed);
+            let model = BertModelConfig::new(config.clone(), Head::Encoder).init(device);
+            let config = PretrainedConfig::new(config.clone(), Head::Encoder);
+            save(&dir, &model, &config, self.save_options())?;
+            self.run.folder.finish(&stage, &())?;
+        }
+        Ok(dir)
+    }
+
+    fn save_options(&self) -> SaveOptions<'_> {
+        SaveOptions {
+            tokenizer: Some(&self.run.tokenizer_dir),
+            experts: None,
+        }
+    }
+
+    /// The folder of the fine-tuned dense model.
+    fn teacher(&self, start: &Path) -> Result<PathBuf, Error> {
+        if self.run.recipe.teacher.fine_tuned {
+            return Ok(start.to_owned());
+        }
+        let stage = self.stage(TEACHER);
+        let dir = self.run.folder.stage_dir(&stage)?;
+        let output = dir.join("model");
+        if self.run.folder.done::<serde_json::Value>(&stage)?.is_some() {
+            return Ok(output);
+        }
+        self.say("fine-tuning the teacher");
+        let clock = Instant::now();
+        let device = &self.run.options.device;
+        device.seed(self.seed);
+        let pretrained = Pretrained::open(start)?;
+        let (model, report) = pretrained.load(Some(self.run.head), device)?;
+        if matches!(self.run.start, Start::Folder(_)) && !report.is_exact() {
+            self.run.progress.say(report.to_string().trim_end());
+        }
+        let training = dir.join("training");
+        let learner = Training {
+            label: format!("seed {} teacher", self.seed),
+            directory: &training,
+            recipe: self.run.recipe.teacher_train(),
+            seed: self.seed,
+            callbacks: vec![],
+            gauges: vec![],
+        }
+        .fit(self.run, TaskLearner { model })?;
+        save(&output, &learner.model, pretrained.config(), self.save_options())?;
+        self.finish_training(&stage, &training, clock)?;
+        Ok(output)
+    }
+
+    /// Marks a training as done; its checkpoints have served, the saved model replaces them.
+    fn finish_training(&self, stage: &str, training: &Path, clock: Instant) -> Result<(), Error> {
+        let seconds = clock.elapsed().as_secs_f64();
+        self.run.folder.finish(stage, &json!({ "seconds": seconds }))?;
+        let checkpoints = training.join("checkpoints");
+        if checkpoints.exists() {
+            fs::remove_dir_all(&checkpoints).map_err(|source| Error::file(&checkpoints, source))?;
+        }
+        Ok(())
+    }
+
+    /// The importance scores of the teacher's neurons, where a student's order needs them.
+    fn importance(&self, teacher: &Path) -> Result<Option<Importance>, Error> {
+        let recipe = self.run.recipe;
+        let needed = recipe
+            .students
+            .iter()
+            .any(|student| recipe.student_experts(student).order.needs_importance());
+        if !needed {
+            return Ok(None);
+        }
+        let stage = self.stage("importance");
+        let path = self.run.folder.stage_dir(&stage)?.join("importance.safetensors");
+        if self.run.folder.done::<()>(&stage)?.is_none() {
+            self.say("scoring the teacher's neurons");
+            let (sequences, split) = match recipe.importance.split {
+                ImportanceSplit::Train => (&self.run.train, "train"),
+                ImportanceSplit::Dev => (&self.run.dev[0].0, "dev"),
+            };
+            let features = match recipe.importance.samples {
+                Some(samples) => sequences.first(samples),
+                None => sequences.features.clone(),
+            };
+            let learner = self.learner(teacher)?;
+            let loader = GroupedLoader::sorted(
+                features.clone(),
+                recipe.importance.batch_size,
+                self.run.tokenizer.pad_id(),
+                &self.run.options.device,
+            )
+            .map_err(DataError::from)?;
+            let bar = self.run.progress.bar("importance", features.len());
+            let importance = score_neurons(&learner, &loader, &self.run.options.stop, |done, _| {
+                bar.set_position(done as u64);
+            })?;
+            bar.finish_and_clear();
+            let source = ImportanceSource {
+                task: recipe.data.task.to_string(),
+                split: split.to_owned(),
+            };
+            importance.save(&path, &source)?;
+            self.run.folder.finish(&stage, &())?;
+        }
+        let (importance, _) = Importance::load(&path)?;
+        Ok(Some(importance))
+    }
+
+    fn learner(&self, dir: &Path) -> Result<TaskLearner, Error> {
+        let device = &self.run.options.device;
+        let (model, _) = Pretrained::open(dir)?.load(Some(self.run.head), device)?;
+        Ok(TaskLearner { model })
+    }
+
+    /// Which neurons each expert of a student owns.
+    fn partition(
+        &self,
+        student: &StudentRecipe,
+        teacher: &Path,
+        importance: Option<&Importance>,
+    ) -> Result<ExpertPlan, Error> {
+        let stage = self.stage(&format!("{}/partition", student.name));
+        if let Some(plan) = self.run.folder.done(&stage)? {
+            return Ok(plan);
+        }
+        let config = Pretrained::open(teacher)?.config().bert.clone();
+        let plan = expert_plan(
+            &self.run.recipe.student_experts(student),
+            importance,
+            (config.num_hidden_layers, config.intermediate_size),
+            &self.run.token_counts,
+            self.seed,
+        )?;
+        self.run.folder.finish(&stage, &plan)?;
+        Ok(plan)
+    }
+
+    /// The folder of a trained student.
+    fn distil(
+        &self,
+        student: &StudentRecipe,
+        teacher_dir: &Path,
+        plan: &ExpertPlan,
+        importance: Option<&Importance>,
+    ) -> Result<PathBuf, Error> {
+        let stage = self.stage(&format!("{}/distil", student.name));
+        let dir = self.run.folder.stage_dir(&stage)?;
+        let output = dir.join("model");
+        if self.run.folder.done::<serde_json::Value>(&stage)?.is_some() {
+            return Ok(output);
+        }
+        self.say(&format!("training the student `{}`", student.name));
+        let clock = Instant::now();
+        self.run.options.device.seed(self.seed);
+        let teacher = self.learner(teacher_dir)?;
+        let (_, dense_width) = teacher.model.bert.neurons();
+        let (callbacks, gauges) = self.callbacks(student, &teacher, plan);
+        let training = dir.join("training");
+        let learner = Training {
+            label: format!("seed {} {}", self.seed, student.name),
+            directory: &training,
+            recipe: self.run.recipe.student_train(),
+            seed: self.seed,
+            callbacks,
+            gauges,
+        }
+        .fit(self.run, teacher)?;
+        let recipe = self.run.recipe.student_experts(student);
+        let importance = importance.filter(|_| recipe.order.needs_importance()).cloned();
+        let files = expert_files(&learner.model, plan, &recipe, dense_width, importance)?;
+        let options = SaveOptions {
+            experts: Some(&files),
+            ..self.save_options()
+        };
+        let pretrained = Pretrained::open(teacher_dir)?;
+        save(&output, &learner.model, pretrained.config(), options)?;
+        self.finish_training(&stage, &training, clock)?;
+        Ok(output)
+    }
+
+    /// The methods that take part in a student's training, and what they show.
+    fn callbacks(
+        &self,
+        student: &StudentRecipe,
+        teacher: &TaskLearner,
+        plan: &ExpertPlan,
+    ) -> (Vec<Box<dyn Callback<TaskLearner>>>, Vec<Gauge>) {
+        let recipe = &self.run.recipe.distill;
+        let plan = plan.clone();
+        let balance = RouterBalance::new(recipe.balance);
+        let mut gauges = vec![balance.gauge()];
+        let mut callbacks: Vec<Box<dyn Callback<TaskLearner>>> = vec![
+            Box::new(ExpertPartition::new(move |_, _| Ok(plan.clone()))),
+            Box::new(balance),
+        ];
+        if student.distill {
+            let logits = match (recipe.logits, self.run.head) {
+                (LogitsRecipe::None, _) => None,
+                (LogitsRecipe::Mse, _) | (_, Head::Regression) => Some(LogitsLoss::MeanSquaredError),
+                (LogitsRecipe::SymmetricKl, _) => Some(LogitsLoss::SymmetricKl),
+                (LogitsRecipe::Kl, _) => Some(LogitsLoss::Kl {
+                    temperature: recipe.temperature,
+                }),
+            };
+            let config = LayerwiseConfig {
+                weight: recipe.lambda,
+                layers: recipe.layers.clone(),
+                hidden: match recipe.padding {
+                    Padding::Exclude => HiddenLoss::WithoutPadding,
+                    Padding::Include => HiddenLoss::PlainMean,
+                },
+                logits,
+            };
+            let distillation = LayerwiseDistillation::new(Teacher::new(teacher), config);
+            gauges.extend(distillation.gauges());
+            callbacks.push(Box::new(distillation));
+        }
+        (callbacks, gauges)
+    }
+
+    /// The scores of a saved model on every split to judge on, and what the model costs.
+    fn evaluate(&self, name: &str, dir: &Path) -> Result<(Scores, Cost), Error> {
+        let stage = self.stage(&format!("{name}/evaluate"));
+        let learner = self.learner(dir)?;
+        let cost = Cost::of(&learner.model, self.run.recipe.latency.length);
+        if let Some(scores) = self.run.folder.done(&stage)? {
+            return Ok((scores, cost));
+        }
+        self.say(&format!("evaluating `{name}`"));
+        let mut scores = Scores::new();
+        for (sequences, rule) in &self.run.dev {
+            let features = &sequences.features;
+            let bar = self.run.progress.bar("evaluate", features.len());
+            let predictions = predict(
+                &learner,
+                features,
+                self.run.recipe.train.batch_size,
+                self.run.tokenizer.pad_id(),
+                &self.run.options.stop,
+                |done, _| bar.set_position(done as u64),
+            )?;
+            bar.finish_and_clear();
+            scores.extend(sequences.judge(&predictions, rule)?);
+        }
+        self.run.folder.finish(&stage, &scores)?;
+        Ok((scores, cost))
+    }
+
+    /// The latency of each saved model in milliseconds, all of them measured in turns.
+    fn latencies(&self, models: &[(&str, PathBuf)]) -> Result<Vec<f64>, Error> {
+        let stage = self.stage("latency");
+        if let Some(latencies) = self.run.folder.done(&stage)? {
+            return Ok(latencies);
+        }
+        self.say("measuring latency");
+        let models = models
+            .iter()
+            .map(|(_, dir)| Ok(self.learner(dir)?.model))
+            .collect::<Result<Vec<BertModel>, Error>>()?;
+        let latencies = latencies(&models, &self.run.recipe.latency, &self.run.options.stop)?;
+        self.run.folder.finish(&stage, &latencies)?;
+        Ok(latencies)
+    }
+}
