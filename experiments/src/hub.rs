@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// kiln was built without the feature.
-    #[error("`{0}` is a name on the hub, and this kiln was built without the feature `hub`; give a folder instead")]
+    #[error(
+        "`{0}` is a name on the hub, and this kiln was built without the feature `hub`; give a folder instead"
+    )]
     NotBuilt(String),
     /// The name has no owner.
     #[error("`{0}` is no name on the hub; names are `owner/name`")]

@@ -100,7 +100,9 @@ impl CallbackModel for TaskLearner {
     fn forward_step(&self, batch: TaskBatch, keep: Keep) -> Step<TaskOutput> {
         let signals = self.signals(&batch.input, keep);
         // A run refuses splits without labels before it trains or validates on them.
-        let targets = batch.targets.expect("training and validation data have labels");
+        let targets = batch
+            .targets
+            .expect("training and validation data have labels");
         let loss = loss(&signals.logits, &targets);
         Step {
             output: TaskOutput {
@@ -138,7 +140,11 @@ impl ItemLazy for TaskOutput {
         self.loss.device().flush()?;
         Ok(Self {
             loss: self.loss.without_autodiff(),
-            logits: self.logits.into_iter().map(Tensor::without_autodiff).collect(),
+            logits: self
+                .logits
+                .into_iter()
+                .map(Tensor::without_autodiff)
+                .collect(),
             targets: self.targets.without_autodiff(),
         })
     }

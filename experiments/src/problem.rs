@@ -304,9 +304,13 @@ pub fn answer(scores: &[f32], like: Label) -> Label {
     match like {
         Label::Score(_) => Label::Score(scores.first().copied().unwrap_or_default()),
         Label::Class(_) => {
-            let best = scores.iter().enumerate().fold(0, |best, (class, score)| {
-                if *score > scores[best] { class } else { best }
-            });
+            let best =
+                scores.iter().enumerate().fold(
+                    0,
+                    |best, (class, score)| {
+                        if *score > scores[best] { class } else { best }
+                    },
+                );
             Label::Class(best)
         }
     }

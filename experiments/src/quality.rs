@@ -126,7 +126,10 @@ impl Adaptor<Answered> for TaskOutput {
     fn adapt(&self) -> Answered {
         let classes = |targets: &Tensor<1, Int>| -> Vec<Label> {
             let classes = targets.to_data();
-            classes.iter::<i64>().map(|class| Label::Class(class as usize)).collect()
+            classes
+                .iter::<i64>()
+                .map(|class| Label::Class(class as usize))
+                .collect()
         };
         let references = match &self.targets {
             Targets::Classes(targets) => vec![classes(targets)],
@@ -135,12 +138,17 @@ impl Adaptor<Answered> for TaskOutput {
             }
             Targets::Spans { start, end } => vec![classes(start), classes(end)],
         };
-        let answers = self.logits.iter().zip(&references).flat_map(|(logits, references)| {
-            let [_, width] = logits.dims();
-            let scores: Vec<f32> = logits.to_data().iter::<f32>().collect();
-            let rows = scores.chunks(width).zip(references);
-            rows.map(|(row, like)| answer(row, *like)).collect::<Vec<_>>()
-        });
+        let answers = self
+            .logits
+            .iter()
+            .zip(&references)
+            .flat_map(|(logits, references)| {
+                let [_, width] = logits.dims();
+                let scores: Vec<f32> = logits.to_data().iter::<f32>().collect();
+                let rows = scores.chunks(width).zip(references);
+                rows.map(|(row, like)| answer(row, *like))
+                    .collect::<Vec<_>>()
+            });
         Answered {
             answers: answers.collect(),
             references: references.concat(),

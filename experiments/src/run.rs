@@ -63,6 +63,9 @@ pub fn run(recipe: &Recipe, options: &RunOptions) -> Result<(), Error> {
 
 /// Where a model stands in the table: the teacher first, then the students as the recipe has them.
 fn place(recipe: &Recipe, name: &str) -> usize {
-    let student = recipe.students.iter().position(|student| student.name == name);
+    let student = recipe
+        .students
+        .iter()
+        .position(|student| student.name == name);
     student.map_or(0, |index| index + 1)
 }

@@ -14,16 +14,52 @@ pub const CLASSES: usize = 3;
 
 const THINGS: [&str; 40] = [
     "soup", "bread", "salad", "coffee", "dessert", "waiter", "chef", "menu", "table", "music",
-    "room", "bed", "shower", "lobby", "garden", "pool", "view", "price", "staff", "parking", "film",
-    "plot", "cast", "script", "ending", "score", "scene", "camera", "book", "author", "style",
-    "cover", "phone", "screen", "battery", "speaker", "keyboard", "manual", "case", "charger",
+    "room", "bed", "shower", "lobby", "garden", "pool", "view", "price", "staff", "parking",
+    "film", "plot", "cast", "script", "ending", "score", "scene", "camera", "book", "author",
+    "style", "cover", "phone", "screen", "battery", "speaker", "keyboard", "manual", "case",
+    "charger",
 ];
 const POSITIVE: [&str; 40] = [
-    "good", "great", "lovely", "fresh", "friendly", "polite", "clean", "quiet", "warm", "bright",
-    "clever", "funny", "smooth", "solid", "cheap", "fair", "quick", "rich", "tender", "crisp",
-    "elegant", "superb", "charming", "cosy", "sharp", "honest", "gentle", "modern", "reliable",
-    "sturdy", "tasty", "vivid", "witty", "graceful", "generous", "spotless", "pleasant", "perfect",
-    "brilliant", "delightful",
+    "good",
+    "great",
+    "lovely",
+    "fresh",
+    "friendly",
+    "polite",
+    "clean",
+    "quiet",
+    "warm",
+    "bright",
+    "clever",
+    "funny",
+    "smooth",
+    "solid",
+    "cheap",
+    "fair",
+    "quick",
+    "rich",
+    "tender",
+    "crisp",
+    "elegant",
+    "superb",
+    "charming",
+    "cosy",
+    "sharp",
+    "honest",
+    "gentle",
+    "modern",
+    "reliable",
+    "sturdy",
+    "tasty",
+    "vivid",
+    "witty",
+    "graceful",
+    "generous",
+    "spotless",
+    "pleasant",
+    "perfect",
+    "brilliant",
+    "delightful",
 ];
 const NEGATIVE: [&str; 40] = [
     "bad", "awful", "ugly", "stale", "rude", "grumpy", "dirty", "noisy", "cold", "dull", "stupid",
@@ -91,7 +127,9 @@ fn example(rng: &mut StdRng) -> Example {
         review.push_str(text);
     }
     let class = rng.random_range(0..CLASSES);
-    let wanted = opinions.iter().position(|(_, positive)| usize::from(*positive) == class);
+    let wanted = opinions
+        .iter()
+        .position(|(_, positive)| usize::from(*positive) == class);
     let (asked, class) = match wanted {
         Some(index) => (index, class),
         None => (clauses, CLASSES - 1),
@@ -137,8 +175,13 @@ mod tests {
     fn the_seed_decides_everything_and_splits_differ() {
         assert_eq!(train(&recipe(1)), train(&recipe(1)));
         assert_ne!(train(&recipe(1)), train(&recipe(2)));
-        let seen: HashSet<_> = train(&recipe(1)).into_iter().map(|item| item.first).collect();
-        let new = dev(&recipe(1)).into_iter().filter(|item| !seen.contains(&item.first));
+        let seen: HashSet<_> = train(&recipe(1))
+            .into_iter()
+            .map(|item| item.first)
+            .collect();
+        let new = dev(&recipe(1))
+            .into_iter()
+            .filter(|item| !seen.contains(&item.first));
         assert!(new.count() > 290);
     }
 

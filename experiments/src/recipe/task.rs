@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::squad::SquadVersion;
 use crate::data::glue::GlueTask;
+use crate::data::squad::SquadVersion;
 use crate::nearest::hint;
 
 /// What a model is trained and judged on.

@@ -86,7 +86,9 @@ impl Seed<'_> {
     }
 
     fn say(&self, text: &str) {
-        self.run.progress.say(&format!("seed {}: {text}", self.seed));
+        self.run
+            .progress
+            .say(&format!("seed {}: {text}", self.seed));
     }
 
     /// The folder of the dense model to begin with.
@@ -145,7 +147,12 @@ impl Seed<'_> {
             gauges: vec![],
         }
         .fit(self.run, TaskLearner { model })?;
-        save(&output, &learner.model, pretrained.config(), self.save_options())?;
+        save(
+            &output,
+            &learner.model,
+            pretrained.config(),
+            self.save_options(),
+        )?;
         self.finish_training(&stage, &training, clock)?;
         Ok(output)
     }
@@ -153,7 +160,9 @@ impl Seed<'_> {
     /// Marks a training as done; its checkpoints have served, the saved model replaces them.
     fn finish_training(&self, stage: &str, training: &Path, clock: Instant) -> Result<(), Error> {
         let seconds = clock.elapsed().as_secs_f64();
-        self.run.folder.finish(stage, &json!({ "seconds": seconds }))?;
+        self.run
+            .folder
+            .finish(stage, &json!({ "seconds": seconds }))?;
         let checkpoints = training.join("checkpoints");
         if checkpoints.exists() {
             fs::remove_dir_all(&checkpoints).map_err(|source| Error::file(&checkpoints, source))?;
@@ -172,7 +181,11 @@ impl Seed<'_> {
             return Ok(None);
         }
         let stage = self.stage("importance");
-        let path = self.run.folder.stage_dir(&stage)?.join("importance.safetensors");
+        let path = self
+            .run
+            .folder
+            .stage_dir(&stage)?
+            .join("importance.safetensors");
         if self.run.folder.done::<()>(&stage)?.is_none() {
             self.say("scoring the teacher's neurons");
             let (sequences, split) = match recipe.importance.split {
@@ -192,9 +205,10 @@ impl Seed<'_> {
             )
             .map_err(DataError::from)?;
             let bar = self.run.progress.bar("importance", features.len());
-            let importance = score_neurons(&learner, &loader, &self.run.options.stop, |done, _| {
-                bar.set_position(done as u64);
-            })?;
+            let importance =
+                score_neurons(&learner, &loader, &self.run.options.stop, |done, _| {
+                    bar.set_position(done as u64);
+                })?;
             bar.finish_and_clear();
             let source = ImportanceSource {
                 task: recipe.data.task.to_string(),
@@ -267,7 +281,9 @@ impl Seed<'_> {
         }
         .fit(self.run, teacher)?;
         let recipe = self.run.recipe.student_experts(student);
-        let importance = importance.filter(|_| recipe.order.needs_importance()).cloned();
+        let importance = importance
+            .filter(|_| recipe.order.needs_importance())
+            .cloned();
         let files = expert_files(&learner.model, plan, &recipe, dense_width, importance)?;
         let options = SaveOptions {
             experts: Some(&files),
@@ -297,7 +313,9 @@ impl Seed<'_> {
         if student.distill {
             let logits = match (recipe.logits, self.run.head) {
                 (LogitsRecipe::None, _) => None,
-                (LogitsRecipe::Mse, _) | (_, Head::Regression) => Some(LogitsLoss::MeanSquaredError),
+                (LogitsRecipe::Mse, _) | (_, Head::Regression) => {
+                    Some(LogitsLoss::MeanSquaredError)
+                }
                 (LogitsRecipe::SymmetricKl, _) => Some(LogitsLoss::SymmetricKl),
                 (LogitsRecipe::Kl, _) => Some(LogitsLoss::Kl {
                     temperature: recipe.temperature,
