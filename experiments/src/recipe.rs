@@ -4,6 +4,7 @@
 //! the command line (`train.epochs=3`). Everything is checked before any work starts; a mistake is
 //! answered with its file, line and key.
 
+mod problems;
 mod schema;
 mod shipped;
 mod source;

@@ -8,6 +8,8 @@
 //! results.json       the table for programs
 //! ```
 
+mod difference;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -221,10 +223,7 @@ fn keep_recipe(folder: &Path, recipe: &Recipe) -> Result<(), RecordError> {
         }
         Err(error) => return Err(io_error("read", &path)(error)),
     };
-    let differences = differences(
-        &keys(&there).map_err(damaged(&path))?,
-        &keys(&here).map_err(damaged(&path))?,
-    );
+    let differences = difference::between(&there, &here).map_err(damaged(&path))?;
     if differences.is_empty() {
         Ok(())
     } else {
@@ -233,57 +232,6 @@ fn keep_recipe(folder: &Path, recipe: &Recipe) -> Result<(), RecordError> {
             differences,
         })
     }
-}
-
-/// Every value of a TOML text by its dotted key.
-fn keys(text: &str) -> Result<BTreeMap<String, toml::Value>, toml::de::Error> {
-    fn flatten(path: &str, value: toml::Value, into: &mut BTreeMap<String, toml::Value>) {
-        let join = |key: &str| {
-            if path.is_empty() {
-                key.to_owned()
-            } else {
-                format!("{path}.{key}")
-            }
-        };
-        match value {
-            toml::Value::Table(table) => {
-                for (key, value) in table {
-                    flatten(&join(&key), value, into);
-                }
-            }
-            toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
-                for (index, value) in list.into_iter().enumerate() {
-                    flatten(&join(&index.to_string()), value, into);
-                }
-            }
-            value => drop(into.insert(path.to_owned(), value)),
-        }
-    }
-    let mut keys = BTreeMap::new();
-    flatten("", toml::Value::Table(toml::from_str(text)?), &mut keys);
-    Ok(keys)
-}
-
-fn differences(
-    there: &BTreeMap<String, toml::Value>,
-    here: &BTreeMap<String, toml::Value>,
-) -> Vec<String> {
-    let show = |value: Option<&toml::Value>| {
-        value.map_or_else(|| "absent".to_owned(), ToString::to_string)
-    };
-    let mut all: Vec<&String> = there.keys().chain(here.keys()).collect();
-    all.sort_unstable();
-    all.dedup();
-    all.into_iter()
-        .filter(|key| there.get(*key) != here.get(*key))
-        .map(|key| {
-            format!(
-                "`{key}` ({} there, {} here)",
-                show(there.get(key)),
-                show(here.get(key))
-            )
-        })
-        .collect()
 }
 
 fn add_environment(path: &Path, environment: Environment) -> Result<(), RecordError> {

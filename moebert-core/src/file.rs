@@ -58,7 +58,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    pub(crate) fn entry(path: &Path, name: impl Into<String>, problem: impl fmt::Display) -> Self {
+    pub fn entry(path: &Path, name: impl Into<String>, problem: impl fmt::Display) -> Self {
         Self::Entry {
             path: path.to_owned(),
             name: name.into(),
@@ -68,7 +68,7 @@ impl FileError {
 }
 
 /// The content of a file.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(|source| FileError::Read {
         path: path.to_owned(),
         source,
@@ -77,7 +77,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 
 /// Writes a file under a temporary name in the same folder, then renames it, so that a crash or a
 /// full disk leaves the previous content as it was.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_whole(path, bytes).map_err(|source| FileError::Write {
         path: path.to_owned(),
         source,

@@ -17,5 +17,4 @@ pub mod importance;
 pub mod partition;
 pub mod pretrained;
 pub mod router;
-
-mod tensor_file;
+pub mod tensor_file;

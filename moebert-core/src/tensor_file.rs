@@ -14,13 +14,15 @@ use safetensors::{
 use crate::file::{self, FileError};
 
 /// The values of one tensor, row by row.
-pub(crate) enum Values {
+pub enum Values {
+    /// float32.
     F32(Vec<f32>),
+    /// int64.
     I64(Vec<i64>),
 }
 
 /// Writes named tensors and metadata.
-pub(crate) fn write(
+pub fn write(
     path: &Path,
     tensors: &[(String, Vec<usize>, Values)],
     metadata: HashMap<String, String>,
@@ -47,7 +49,7 @@ pub(crate) fn write(
 }
 
 /// A file in memory, from which tensors are read with their type and shape checked.
-pub(crate) struct TensorFile {
+pub struct TensorFile {
     path: PathBuf,
     bytes: Vec<u8>,
     header: Metadata,
@@ -57,7 +59,7 @@ pub(crate) struct TensorFile {
 
 impl TensorFile {
     /// Reads a file and checks that it is whole.
-    pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
+    pub fn read(path: &Path) -> Result<Self, FileError> {
         let bytes = file::read(path)?;
         let path = path.to_owned();
         match SafeTensors::read_metadata(&bytes) {
@@ -72,12 +74,12 @@ impl TensorFile {
     }
 
     /// Whether the file has a tensor of this name.
-    pub(crate) fn contains(&self, name: &str) -> bool {
+    pub fn contains(&self, name: &str) -> bool {
         self.header.info(name).is_some()
     }
 
     /// A free-form string of the header.
-    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+    pub fn metadata(&self, key: &str) -> Option<&str> {
         self.header
             .metadata()
             .as_ref()?
@@ -86,7 +88,7 @@ impl TensorFile {
     }
 
     /// The shape and finite values of a float32 tensor with `D` dimensions.
-    pub(crate) fn f32<const D: usize>(
+    pub fn f32<const D: usize>(
         &self,
         name: &str,
     ) -> Result<([usize; D], Vec<f32>), FileError> {
@@ -109,7 +111,7 @@ impl TensorFile {
     }
 
     /// The shape and values of an int64 tensor of indices with `D` dimensions.
-    pub(crate) fn indices<const D: usize>(
+    pub fn indices<const D: usize>(
         &self,
         name: &str,
     ) -> Result<([usize; D], Vec<usize>), FileError> {
@@ -127,7 +129,7 @@ impl TensorFile {
     }
 
     /// An error about a tensor or metadata key of this file.
-    pub(crate) fn entry(&self, name: &str, problem: impl fmt::Display) -> FileError {
+    pub fn entry(&self, name: &str, problem: impl fmt::Display) -> FileError {
         FileError::entry(&self.path, name, problem)
     }
 

@@ -1,11 +1,11 @@
 //! Values that cannot work, found before any work starts.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
+use super::problems::Problems;
 use super::{
-    DataRecipe, ExpertsRecipe, ModelRecipe, RandomModel, Recipe, SquadData, Task, TrainOverrides,
-    TrainRecipe,
+    DataRecipe, ExpertsRecipe, LogitsLoss, ModelRecipe, RandomModel, Recipe, SquadData, Task,
+    TrainOverrides, TrainRecipe,
 };
 
 /// `[CLS] a [SEP] b [SEP]`, the shortest input with two texts.
@@ -49,7 +49,16 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
         recipe.distill.balance,
         0.0..f64::INFINITY,
     );
-    found.positive("distill.temperature", recipe.distill.temperature);
+    if recipe.distill.logits == LogitsLoss::Kl {
+        found.positive("distill.temperature", recipe.distill.temperature);
+    } else {
+        let unused = (recipe.distill.temperature - 1.0).abs() > 0.0;
+        found.require(
+            "distill.temperature",
+            !unused,
+            "is for `distill.logits = \"kl\"` only",
+        );
+    }
     found.at_least("latency.batch", recipe.latency.batch, 1);
     found.at_least("latency.length", recipe.latency.length, 1);
     found.at_least("latency.repeats", recipe.latency.repeats, 1);
@@ -68,7 +77,7 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
         );
     }
     students(&mut found, recipe);
-    found.0
+    found.into_pairs()
 }
 
 fn model(found: &mut Problems, model: &ModelRecipe) {
@@ -209,7 +218,7 @@ fn students(found: &mut Problems, recipe: &Recipe) {
         &recipe.experts,
         recipe.model.random.as_ref(),
     );
-    let defaults_are_fine = !found.0.iter().any(|(key, _)| key.starts_with("experts"));
+    let defaults_are_fine = !found.concerns("experts");
     let mut names = BTreeSet::from(["teacher"]);
     for (index, student) in recipe.students.iter().enumerate() {
         let table = format!("students.{index}");
@@ -246,19 +255,19 @@ fn experts(
         shared,
         ..
     } = *experts;
-    let before = found.0.len();
+    let before = found.len();
     found.at_least(&key("count"), count, 1);
     found.at_least(&key("width"), width, 1);
     found.at_most(&key("shared"), shared, width, "`width`");
     let Some(full) = model
         .map(|model| model.width)
-        .filter(|_| found.0.len() == before)
+        .filter(|_| found.len() == before)
     else {
         return;
     };
     found.at_most(&key("width"), width, full, "`model.random.width`");
     found.at_most(&key("shared"), shared, full, "`model.random.width`");
-    if found.0.len() > before {
+    if found.len() > before {
         return;
     }
     let rest = full - shared;
@@ -273,76 +282,6 @@ fn experts(
             shared + rest / count
         );
         found.add(&key("width"), &reason);
-    }
-}
-
-/// What was found so far.
-#[derive(Default)]
-struct Problems(Vec<(String, String)>);
-
-impl Problems {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn add(&mut self, key: &str, reason: &str) {
-        self.0.push((key.to_owned(), reason.to_owned()));
-    }
-
-    fn require(&mut self, key: &str, holds: bool, reason: &str) {
-        if !holds {
-            self.add(key, reason);
-        }
-    }
-
-    fn at_least(&mut self, key: &str, value: usize, least: usize) {
-        self.require(
-            key,
-            value >= least,
-            &format!("must be at least {least}, not {value}"),
-        );
-    }
-
-    fn at_most(&mut self, key: &str, value: usize, most: usize, what: &str) {
-        self.require(
-            key,
-            value <= most,
-            &format!("must be at most {most} ({what}), not {value}"),
-        );
-    }
-
-    fn positive(&mut self, key: &str, value: f64) {
-        self.require(
-            key,
-            value > 0.0 && value.is_finite(),
-            &format!("must be above 0, not {value}"),
-        );
-    }
-
-    fn within(&mut self, key: &str, value: f64, range: Range<f64>) {
-        let reason = if range.end.is_finite() {
-            format!(
-                "must be from {} to below {}, not {value}",
-                range.start, range.end
-            )
-        } else {
-            format!("must be {} or more, not {value}", range.start)
-        };
-        self.require(key, range.contains(&value), &reason);
-    }
-
-    /// A name that is also the name of a folder.
-    fn name(&mut self, key: &str, name: &str) {
-        let plain = name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
-        let reason =
-            "must be a plain name of letters, digits, `-`, `_` and `.`, as it also names a folder";
-        self.require(
-            key,
-            !name.is_empty() && plain && !name.starts_with('.'),
-            reason,
-        );
     }
 }
 
@@ -442,8 +381,12 @@ order = "random"
             ),
             ("experts.width=89", "`experts.width` must be at most 88"),
             (
-                "distill.temperature=0",
+                "distill={logits='kl', temperature=0}",
                 "`distill.temperature` must be above 0",
+            ),
+            (
+                "distill.temperature=2",
+                "`distill.temperature` is for `distill.logits",
             ),
             ("seeds=[]", "`seeds` must hold at least one seed"),
             ("seeds=[1, 1]", "`seeds` must not repeat a seed"),
