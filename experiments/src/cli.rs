@@ -6,6 +6,7 @@ pub mod eval;
 pub mod forward;
 pub mod importance;
 pub mod run;
+mod task_folder;
 
 use std::ffi::OsString;
 use std::io::Write;

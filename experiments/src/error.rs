@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use burn::tensor::ExecutionError;
 use distill::{CallbackError, StageError};
 use moebert_core::{
-    adapt::AdaptError, importance::ImportanceError, partition::PartitionError,
-    pretrained::PretrainedError,
+    adapt::AdaptError, file::FileError, heads::Task as Head, importance::ImportanceError,
+    partition::PartitionError, pretrained::PretrainedError,
 };
 
 use crate::backend::DeviceError;
 use crate::data::DataError;
 use crate::hub::HubError;
-use crate::recipe::RecipeError;
+use crate::recipe::{RecipeError, Task};
 use crate::record::RecordError;
 
 /// The failure of a command. The program prints [`Error::line`] and ends with [`Error::exit_code`].
@@ -59,13 +59,29 @@ pub enum Error {
     /// A result cannot be read from its device.
     #[error("cannot read a result from the device")]
     Read(#[from] ExecutionError),
-    /// A file cannot be read or written.
+    /// A file cannot be read, written or understood.
+    #[error(transparent)]
+    Content(#[from] FileError),
+    /// A file or folder cannot be changed.
     #[error("{}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A model was not fine-tuned on the task.
+    #[error(
+        "{} is a model for {found:?}, and the task `{task}` needs one for {:?}; fine-tune it on the task first",
+        path.display(), task.head()
+    )]
+    Head {
+        /// The model's folder.
+        path: PathBuf,
+        /// The task.
+        task: Task,
+        /// What the model predicts.
+        found: Head,
     },
     /// Standard output could not be written.
     #[error("cannot write to standard output")]

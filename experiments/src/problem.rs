@@ -240,6 +240,15 @@ impl Sequences {
         self.features[..count.min(self.features.len())].into()
     }
 
+    /// How often each token id occurs, `V` entries.
+    pub fn token_counts(&self, vocabulary: usize) -> Vec<u64> {
+        let mut counts = vec![0; vocabulary];
+        for id in self.features.iter().flat_map(|feature| &feature.input_ids) {
+            counts[*id as usize] += 1;
+        }
+        counts
+    }
+
     /// Scores the predictions, one a sequence.
     ///
     /// # Errors

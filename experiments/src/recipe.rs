@@ -14,7 +14,7 @@ mod validate;
 use std::path::{Path, PathBuf};
 
 pub use schema::{
-    DataRecipe, DistillRecipe, ExpertsRecipe, ImportanceRecipe, ImportanceSplit, LatencyRecipe,
+    DataRecipe, DataSplit, DistillRecipe, ExpertsRecipe, ImportanceRecipe, LatencyRecipe,
     LogitsLoss, ModelRecipe, Padding, RandomModel, Recipe, SquadData, StudentRecipe, SyntheticData,
     TeacherRecipe, TrainOverrides, TrainRecipe,
 };

@@ -58,6 +58,7 @@ pub enum FileError {
 }
 
 impl FileError {
+    /// An error about one tensor or key of a file.
     pub fn entry(path: &Path, name: impl Into<String>, problem: impl fmt::Display) -> Self {
         Self::Entry {
             path: path.to_owned(),

@@ -88,10 +88,7 @@ impl TensorFile {
     }
 
     /// The shape and finite values of a float32 tensor with `D` dimensions.
-    pub fn f32<const D: usize>(
-        &self,
-        name: &str,
-    ) -> Result<([usize; D], Vec<f32>), FileError> {
+    pub fn f32<const D: usize>(&self, name: &str) -> Result<([usize; D], Vec<f32>), FileError> {
         let (shape, bytes) = self.tensor(name, Dtype::F32)?;
         let (numbers, _) = bytes.as_chunks();
         let values: Vec<_> = numbers

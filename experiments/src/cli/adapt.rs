@@ -3,11 +3,21 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use moebert_core::partition::NeuronOrder;
-use moebert_core::router::{GateScale, RouterKind};
+use moebert_core::{
+    adapt::adapt,
+    importance::Importance,
+    partition::NeuronOrder,
+    pretrained::{Pretrained, SaveOptions, save},
+    router::{GateScale, RouterKind},
+};
 
-use crate::error::Error;
-use crate::recipe::Task;
+use super::task_folder::TaskFolder;
+use crate::{
+    backend,
+    error::Error,
+    recipe::{DataSplit, ExpertsRecipe, Task},
+    run::{expert_files, expert_plan},
+};
 
 /// Cut the feed-forward layers of a model into experts
 #[derive(Debug, Args)]
@@ -63,6 +73,47 @@ fn gate_scale(text: &str) -> Result<GateScale, &'static str> {
 /// # Errors
 /// The model or the scores cannot be read, the sizes do not fit, or the folder cannot be written.
 pub fn run(args: AdaptArgs) -> Result<(), Error> {
-    let _ = args;
-    Err(Error::Usage("`kiln adapt` is not here yet".to_owned()))
+    let device = backend::open(None)?;
+    let recipe = ExpertsRecipe {
+        count: args.experts,
+        width: args.width,
+        shared: args.shared,
+        order: args.order,
+        router: args.router,
+        gate_scale: args.gate_scale,
+    };
+    let pretrained = Pretrained::open(&args.model)?;
+    let config = &pretrained.config().bert;
+    let (layers, width) = (config.num_hidden_layers, config.intermediate_size);
+    recipe.partition(args.seed).validate(width)?;
+    let importance = match &args.importance {
+        Some(path) => Some(Importance::load(path)?.0),
+        None => None,
+    };
+    let token_counts = match (args.task, &args.data) {
+        (Some(task), Some(data)) => {
+            let folder = TaskFolder::open(&args.model, task, data, config.max_position_embeddings)?;
+            let (train, _) = folder.splits(DataSplit::Train)?.swap_remove(0);
+            Some(train.token_counts(config.vocab_size))
+        }
+        _ => None,
+    };
+    let sizes = (layers, width);
+    let counts = token_counts.as_deref();
+    let plan = expert_plan(&recipe, importance.as_ref(), sizes, counts, args.seed)?;
+    device.seed(args.seed);
+    let (model, _) = pretrained.load(None, &device)?;
+    let model = adapt(
+        model,
+        &plan.layout,
+        &plan.router,
+        plan.token_counts.as_deref(),
+    )?;
+    let importance = importance.filter(|_| recipe.order.needs_importance());
+    let files = expert_files(&model, &plan, &recipe, width, importance)?;
+    let options = SaveOptions {
+        experts: Some(&files),
+        tokenizer: Some(&args.model),
+    };
+    Ok(save(&args.output, &model, pretrained.config(), options)?)
 }

@@ -3,9 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use distill::Ui;
 
-use crate::error::Error;
-use crate::recipe::Task;
+use super::task_folder::TaskFolder;
+use crate::{
+    backend,
+    error::Error,
+    interrupt::Stop,
+    metric::Scores,
+    predict::predict,
+    recipe::{DataSplit, Task},
+    run::Progress,
+};
 
 /// Evaluate a dense or expert model on a task
 #[derive(Debug, Args)]
@@ -19,8 +28,8 @@ pub struct EvalArgs {
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// The split to evaluate on: train or dev
-    #[arg(long, default_value = "dev")]
-    split: String,
+    #[arg(long, value_enum, default_value_t = DataSplit::Dev)]
+    split: DataSplit,
     /// Examples a batch; no effect on the scores
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
@@ -32,11 +41,33 @@ pub struct EvalArgs {
     device: Option<String>,
 }
 
-/// Evaluates the model and prints its scores.
+/// Evaluates the model and prints its scores, one `name value` a line.
 ///
 /// # Errors
 /// The model or the data cannot be read.
 pub fn run(args: EvalArgs) -> Result<(), Error> {
-    let _ = args;
-    Err(Error::Usage("`kiln eval` is not here yet".to_owned()))
+    let device = backend::open(args.device.as_deref())?;
+    let stop = Stop::on_signals()?;
+    let task = TaskFolder::open(&args.model, args.task, &args.data, args.max_length)?;
+    let splits = task.splits(args.split)?;
+    let learner = task.learner(&device)?;
+    let progress = Progress::new(Ui::Plain);
+    let mut scores = Scores::new();
+    for (sequences, rule) in splits {
+        let bar = progress.bar("evaluate", sequences.features.len());
+        let predictions = predict(
+            &learner,
+            &sequences.features,
+            args.batch_size,
+            task.tokenizer.pad_id(),
+            &stop,
+            |done, _| bar.set_position(done as u64),
+        )?;
+        bar.finish_and_clear();
+        scores.extend(sequences.judge(&predictions, &rule).map_err(Error::from)?);
+    }
+    let lines = scores
+        .iter()
+        .map(|(name, score)| format!("{name} {score:.4}\n"));
+    super::print(&lines.collect::<String>())
 }

@@ -3,9 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use distill::Ui;
+use moebert_core::importance::ImportanceSource;
 
-use crate::error::Error;
-use crate::recipe::{ImportanceSplit, Task};
+use super::task_folder::TaskFolder;
+use crate::{
+    backend,
+    data::{DataError, loader::GroupedLoader},
+    error::Error,
+    interrupt::Stop,
+    recipe::{DataSplit, Task},
+    run::{Progress, score_neurons},
+};
 
 /// Score the feed-forward neurons of a fine-tuned model
 #[derive(Debug, Args)]
@@ -19,8 +28,8 @@ pub struct ImportanceArgs {
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// The split to score on
-    #[arg(long, value_enum, default_value_t = ImportanceSplit::Train)]
-    split: ImportanceSplit,
+    #[arg(long, value_enum, default_value_t = DataSplit::Train)]
+    split: DataSplit,
     /// Score on the first so many examples only [default: all]
     #[arg(long, value_name = "COUNT")]
     samples: Option<usize>,
@@ -43,6 +52,26 @@ pub struct ImportanceArgs {
 /// # Errors
 /// The model or the data cannot be read, or the scores cannot be written.
 pub fn run(args: ImportanceArgs) -> Result<(), Error> {
-    let _ = args;
-    Err(Error::Usage("`kiln importance` is not here yet".to_owned()))
+    let device = backend::open(args.device.as_deref())?;
+    let stop = Stop::on_signals()?;
+    let task = TaskFolder::open(&args.model, args.task, &args.data, args.max_length)?;
+    let sequences = task.splits(args.split)?.swap_remove(0).0;
+    let features = match args.samples {
+        Some(samples) => sequences.first(samples),
+        None => sequences.features,
+    };
+    let bar = Progress::new(Ui::Plain).bar("importance", features.len());
+    let pad = task.tokenizer.pad_id();
+    let loader =
+        GroupedLoader::sorted(features, args.batch_size, pad, &device).map_err(DataError::from)?;
+    let learner = task.learner(&device)?;
+    let importance = score_neurons(&learner, &loader, &stop, |done, _| {
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    let source = ImportanceSource {
+        task: args.task.to_string(),
+        split: args.split.name().to_owned(),
+    };
+    Ok(importance.save(&args.output, &source)?)
 }

@@ -139,6 +139,20 @@ pub struct DataRecipe {
     pub synthetic: Option<SyntheticData>,
 }
 
+impl DataRecipe {
+    /// A task with the defaults, its files yet to be named.
+    pub fn new(task: Task) -> Self {
+        Self {
+            task,
+            path: None,
+            hub: None,
+            max_length: glue_length(),
+            squad: None,
+            synthetic: None,
+        }
+    }
+}
+
 fn glue_length() -> usize {
     128
 }
@@ -278,27 +292,37 @@ pub struct TeacherRecipe {
 #[serde(default, deny_unknown_fields)]
 pub struct ImportanceRecipe {
     /// `train` (default) or `dev`, the split that the published code runs on.
-    pub split: ImportanceSplit,
+    pub split: DataSplit,
     /// Examples a batch; no effect on the scores. Default 32.
     pub batch_size: usize,
     /// Score on the first so many examples only. Absent: all.
     pub samples: Option<usize>,
 }
 
-/// A split that neurons can be scored on.
+/// A split with labels, as a command or recipe names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum ImportanceSplit {
+pub enum DataSplit {
     /// The training data.
     Train,
     /// The development data.
     Dev,
 }
 
+impl DataSplit {
+    /// The text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Dev => "dev",
+        }
+    }
+}
+
 impl Default for ImportanceRecipe {
     fn default() -> Self {
         Self {
-            split: ImportanceSplit::Train,
+            split: DataSplit::Train,
             batch_size: 32,
             samples: None,
         }

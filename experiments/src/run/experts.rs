@@ -68,7 +68,7 @@ pub fn expert_plan(
     recipe: &ExpertsRecipe,
     importance: Option<&Importance>,
     (layers, width): (usize, usize),
-    token_counts: &[u64],
+    token_counts: Option<&[u64]>,
     seed: u64,
 ) -> Result<ExpertPlan, PartitionError> {
     let layout = partition(&recipe.partition(seed), importance, layers, width)?;
@@ -80,7 +80,7 @@ pub fn expert_plan(
             gate_scale: recipe.gate_scale,
             seed,
         },
-        token_counts: balances.then(|| token_counts.to_vec()),
+        token_counts: token_counts.filter(|_| balances).map(<[u64]>::to_vec),
     })
 }
 

@@ -93,10 +93,7 @@ pub(super) fn prepare<'a>(
         .map(|(texts, rule)| Ok((sequences(texts)?, rule)))
         .collect::<Result<Vec<_>, DataError>>()?;
 
-    let mut token_counts = vec![0; config.vocab_size];
-    for id in train.features.iter().flat_map(|feature| &feature.input_ids) {
-        token_counts[*id as usize] += 1;
-    }
+    let token_counts = train.token_counts(config.vocab_size);
     Ok(Prepared {
         recipe,
         options,

@@ -36,7 +36,7 @@ use crate::{
     learner::{ExpertPlan, TaskLearner},
     metric::Scores,
     predict::predict,
-    recipe::{ImportanceSplit, LogitsLoss as LogitsRecipe, Padding, StudentRecipe},
+    recipe::{DataSplit, LogitsLoss as LogitsRecipe, Padding, StudentRecipe},
     table::Row,
 };
 
@@ -187,9 +187,9 @@ impl Seed<'_> {
             .join("importance.safetensors");
         if self.run.folder.done::<()>(&stage)?.is_none() {
             self.say("scoring the teacher's neurons");
-            let (sequences, split) = match recipe.importance.split {
-                ImportanceSplit::Train => (&self.run.train, "train"),
-                ImportanceSplit::Dev => (&self.run.dev[0].0, "dev"),
+            let sequences = match recipe.importance.split {
+                DataSplit::Train => &self.run.train,
+                DataSplit::Dev => &self.run.dev[0].0,
             };
             let features = match recipe.importance.samples {
                 Some(samples) => sequences.first(samples),
@@ -211,7 +211,7 @@ impl Seed<'_> {
             bar.finish_and_clear();
             let source = ImportanceSource {
                 task: recipe.data.task.to_string(),
-                split: split.to_owned(),
+                split: recipe.importance.split.name().to_owned(),
             };
             importance.save(&path, &source)?;
             self.run.folder.finish(&stage, &())?;
@@ -242,7 +242,7 @@ impl Seed<'_> {
             &self.run.recipe.student_experts(student),
             importance,
             (config.num_hidden_layers, config.intermediate_size),
-            &self.run.token_counts,
+            Some(&self.run.token_counts),
             self.seed,
         )?;
         self.run.folder.finish(&stage, &plan)?;

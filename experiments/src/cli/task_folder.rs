@@ -1,0 +1,79 @@
+//! A model folder and a task's data, as several commands take them.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use moebert_core::{heads::Task as Head, pretrained::Pretrained};
+
+use crate::{
+    data::{DataError, loader::check_lengths, tokenizer::Tokenizer},
+    error::Error,
+    learner::TaskLearner,
+    problem::{Rule, Sequences, Source, Texts},
+    recipe::{DataRecipe, DataSplit, Task},
+};
+
+/// A fine-tuned model's folder with the data of its task.
+pub(super) struct TaskFolder {
+    pub pretrained: Pretrained,
+    pub tokenizer: Tokenizer,
+    head: Head,
+    data: DataRecipe,
+}
+
+impl TaskFolder {
+    /// Reads the configuration and the tokenizer, and checks that they fit the task.
+    pub fn open(model: &Path, task: Task, data: &Path, max_length: usize) -> Result<Self, Error> {
+        let pretrained = Pretrained::open(model)?;
+        let head = task.head();
+        let found = pretrained.config().task();
+        if found != head {
+            return Err(Error::Head {
+                path: model.to_owned(),
+                task,
+                found,
+            });
+        }
+        let tokenizer = Tokenizer::load(model).map_err(DataError::from)?;
+        tokenizer
+            .check_fits(pretrained.config().bert.vocab_size)
+            .map_err(DataError::from)?;
+        Ok(Self {
+            pretrained,
+            tokenizer,
+            head,
+            data: DataRecipe {
+                path: Some(data.to_owned()),
+                max_length,
+                ..DataRecipe::new(task)
+            },
+        })
+    }
+
+    /// The model.
+    pub fn learner(&self, device: &Device) -> Result<TaskLearner, Error> {
+        let (model, _) = self.pretrained.load(Some(self.head), device)?;
+        Ok(TaskLearner { model })
+    }
+
+    /// The sequences of a split with the rules they are judged by; the development data of some tasks
+    /// is in several files.
+    pub fn splits(&self, split: DataSplit) -> Result<Vec<(Sequences, Rule)>, Error> {
+        let path = self.data.path.as_deref().unwrap_or(Path::new(""));
+        let source = Source::new(&self.data, path);
+        let texts = match split {
+            DataSplit::Train => vec![(source.train()?, source.train_rule())],
+            DataSplit::Dev => source.dev()?,
+        };
+        let sequences = |texts: Texts| -> Result<Sequences, DataError> {
+            let sequences = source.features(texts, &self.tokenizer)?;
+            let positions = self.pretrained.config().bert.max_position_embeddings;
+            check_lengths(&sequences.features, positions)?;
+            Ok(sequences)
+        };
+        texts
+            .into_iter()
+            .map(|(texts, rule)| Ok((sequences(texts)?, rule)))
+            .collect()
+    }
+}
