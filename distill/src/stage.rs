@@ -223,6 +223,12 @@ impl<M: CallbackModel> Stage<M> {
         self
     }
 
+    /// Adds callbacks that are made elsewhere.
+    pub fn callbacks(mut self, callbacks: impl IntoIterator<Item = Box<dyn Callback<M>>>) -> Self {
+        self.callbacks.extend(callbacks);
+        self
+    }
+
     /// Trains the model from the newest whole checkpoint on, or from the start if there is none.
     ///
     /// A stage that ended returns its model at once.

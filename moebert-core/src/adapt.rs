@@ -1,10 +1,6 @@
 //! A dense model becomes an expert model.
 
-use burn::{
-    module::Param,
-    nn::Linear,
-    prelude::*,
-};
+use burn::{module::Param, nn::Linear, prelude::*};
 use masformer_core::Mlp;
 
 use crate::{
@@ -67,7 +63,13 @@ pub fn adapt(
         });
     }
     let [vocabulary, hidden] = model.bert.embeddings.word.weight.dims();
-    for (layer, (block, experts)) in model.bert.layers.iter_mut().zip(&layout.neurons).enumerate() {
+    for (layer, (block, experts)) in model
+        .bert
+        .layers
+        .iter_mut()
+        .zip(&layout.neurons)
+        .enumerate()
+    {
         let BertFeedForward::Dense(dense) = &block.feed_forward else {
             return Err(AdaptError::NotDense(layer));
         };
@@ -88,7 +90,10 @@ pub fn adapt(
         };
         let device = dense.inner.weight.val().device();
         block.feed_forward = BertFeedForward::Experts(ExpertLayer {
-            experts: experts.iter().map(|neurons| expert(dense, neurons)).collect(),
+            experts: experts
+                .iter()
+                .map(|neurons| expert(dense, neurons))
+                .collect(),
             router: router.init(shape, &device)?,
         });
     }
@@ -226,7 +231,8 @@ mod tests {
             panic!("every layer is split");
         };
         let second = &split.experts[1];
-        let column = |tensor: Tensor<2>, index: usize| tensor.slice_dim(1, index..=index).into_data();
+        let column =
+            |tensor: Tensor<2>, index: usize| tensor.slice_dim(1, index..=index).into_data();
         let row = |tensor: Tensor<2>, index: usize| tensor.slice_dim(0, index..=index).into_data();
         column(second.inner.weight.val(), 1).assert_eq(&column(mlp.inner.weight.val(), 7), true);
         row(second.outer.weight.val(), 0).assert_eq(&row(mlp.outer.weight.val(), 3), true);
@@ -238,7 +244,9 @@ mod tests {
         let device = Device::default();
         let hash = router(RouterKind::HashRandom, GateScale::Unit);
         let refused = |layout: &ExpertLayout| {
-            adapt(dense(&device), layout, &hash, None).unwrap_err().to_string()
+            adapt(dense(&device), layout, &hash, None)
+                .unwrap_err()
+                .to_string()
         };
         assert!(refused(&whole(3)).contains("3 layers, the model 2"));
         let layout = ExpertLayout {

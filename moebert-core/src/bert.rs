@@ -204,10 +204,13 @@ impl FeedForward for BertFeedForward {
 impl Bert {
     /// The number of layers, and of neurons in each dense feed-forward layer (0 where none is dense).
     pub fn neurons(&self) -> (usize, usize) {
-        let width = self.layers.iter().find_map(|layer| match &layer.feed_forward {
-            BertFeedForward::Dense(mlp) => Some(mlp.inner.weight.dims()[1]),
-            BertFeedForward::Experts(_) => None,
-        });
+        let width = self
+            .layers
+            .iter()
+            .find_map(|layer| match &layer.feed_forward {
+                BertFeedForward::Dense(mlp) => Some(mlp.inner.weight.dims()[1]),
+                BertFeedForward::Experts(_) => None,
+            });
         (self.layers.len(), width.unwrap_or(0))
     }
 

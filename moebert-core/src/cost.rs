@@ -32,7 +32,10 @@ impl Cost {
                 BertFeedForward::Experts(layer) => {
                     let sizes = layer.experts.iter().map(Module::num_params);
                     idle += sizes.clone().sum::<usize>() - sizes.max().unwrap_or(0);
-                    let widths = layer.experts.iter().map(|expert| expert.inner.weight.dims()[1]);
+                    let widths = layer
+                        .experts
+                        .iter()
+                        .map(|expert| expert.inner.weight.dims()[1]);
                     let gate = layer.router.gate().map_or(0, Module::num_params);
                     2 * hidden * widths.max().unwrap_or(0) + gate
                 }

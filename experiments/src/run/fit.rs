@@ -45,7 +45,7 @@ impl Training<'_> {
             warmup: recipe.warmup,
         };
         config.adam = Adam {
-            weight_decay: recipe.weight_decay,
+            weight_decay: recipe.weight_decay as f32,
             ..Adam::default()
         };
         config.seed = self.seed;
@@ -75,12 +75,10 @@ impl Training<'_> {
         .epoch(epoch)
         .label(&self.label)
         .metrics((LossMetric::new(), quality.clone()))
-        .callback(StopOnRequest(run.options.stop.clone()));
+        .callback(StopOnRequest(run.options.stop.clone()))
+        .callbacks(self.callbacks);
         for gauge in self.gauges {
             stage = stage.gauge(gauge);
-        }
-        for callback in self.callbacks {
-            stage = stage.callback(callback);
         }
         if let Some(n_epochs) = recipe.early_stopping {
             stage = stage.early_stopping(MetricEarlyStoppingStrategy::new(

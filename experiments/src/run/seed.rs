@@ -6,7 +6,6 @@ use std::{
     time::Instant,
 };
 
-use burn::module::Module;
 use distill::{
     Callback, Gauge, Teacher,
     callbacks::{
@@ -316,7 +315,9 @@ impl Seed<'_> {
                 (LogitsRecipe::Mse, _) | (_, Head::Regression) => {
                     Some(LogitsLoss::MeanSquaredError)
                 }
-                (LogitsRecipe::SymmetricKl, _) => Some(LogitsLoss::SymmetricKl),
+                (LogitsRecipe::SymmetricKl, _) => Some(LogitsLoss::SymmetricKl {
+                    temperature: recipe.temperature,
+                }),
                 (LogitsRecipe::Kl, _) => Some(LogitsLoss::Kl {
                     temperature: recipe.temperature,
                 }),
