@@ -393,7 +393,7 @@ pub struct DistillRecipe {
     pub padding: Padding,
     /// How the teacher's logits are matched. Default `symmetric-kl`.
     pub logits: LogitsLoss,
-    /// What both logits are divided by before the softmax, for `kl` only. Default 1.
+    /// What both logits are divided by before the softmax, for `kl` and `symmetric-kl`. Default 1.
     pub temperature: f64,
     /// What is different from `[train]` for all students, distilled or not.
     pub train: TrainOverrides,

@@ -49,15 +49,15 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
         recipe.distill.balance,
         0.0..f64::INFINITY,
     );
-    if recipe.distill.logits == LogitsLoss::Kl {
+    if matches!(
+        recipe.distill.logits,
+        LogitsLoss::Kl | LogitsLoss::SymmetricKl
+    ) {
         found.positive("distill.temperature", recipe.distill.temperature);
     } else {
         let unused = (recipe.distill.temperature - 1.0).abs() > 0.0;
-        found.require(
-            "distill.temperature",
-            !unused,
-            "is for `distill.logits = \"kl\"` only",
-        );
+        let reason = "is for the logits losses `kl` and `symmetric-kl` only";
+        found.require("distill.temperature", !unused, reason);
     }
     found.at_least("latency.batch", recipe.latency.batch, 1);
     found.at_least("latency.length", recipe.latency.length, 1);
@@ -381,12 +381,12 @@ order = "random"
             ),
             ("experts.width=89", "`experts.width` must be at most 88"),
             (
-                "distill={logits='kl', temperature=0}",
+                "distill.temperature=0",
                 "`distill.temperature` must be above 0",
             ),
             (
-                "distill.temperature=2",
-                "`distill.temperature` is for `distill.logits",
+                "distill={logits='mse', temperature=2}",
+                "`distill.temperature` is for the logits losses",
             ),
             ("seeds=[]", "`seeds` must hold at least one seed"),
             ("seeds=[1, 1]", "`seeds` must not repeat a seed"),
