@@ -69,6 +69,10 @@ impl FileError {
 }
 
 /// The content of a file.
+///
+/// # Errors
+///
+/// If it cannot be opened or read.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(|source| FileError::Read {
         path: path.to_owned(),
@@ -78,6 +82,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 
 /// Writes a file under a temporary name in the same folder, then renames it, so that a crash or a
 /// full disk leaves the previous content as it was.
+///
+/// # Errors
+///
+/// If it cannot be written; what was there before stays whole.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_whole(path, bytes).map_err(|source| FileError::Write {
         path: path.to_owned(),

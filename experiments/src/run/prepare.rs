@@ -54,22 +54,19 @@ pub(super) fn prepare<'a>(
     let train = source.train()?;
     let dev = source.dev()?;
 
-    let (tokenizer, tokenizer_dir, start) = match &recipe.model.random {
-        Some(random) => {
-            let dir = folder.stage_dir("tokenizer")?;
-            let tokenizer = trained_tokenizer(&train, random, folder, &dir)?;
-            let config = fresh_config(random, tokenizer.vocab_size());
-            (tokenizer, dir, Start::Fresh(config))
-        }
-        None => {
-            let dir = match (&recipe.model.path, &recipe.model.hub) {
-                (Some(path), _) => path.clone(),
-                (None, Some(name)) => hub::model(name)?,
-                (None, None) => PathBuf::new(),
-            };
-            let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;
-            (tokenizer, dir.clone(), Start::Folder(dir))
-        }
+    let (tokenizer, tokenizer_dir, start) = if let Some(random) = &recipe.model.random {
+        let dir = folder.stage_dir("tokenizer")?;
+        let tokenizer = trained_tokenizer(&train, random, folder, &dir)?;
+        let config = fresh_config(random, tokenizer.vocab_size());
+        (tokenizer, dir, Start::Fresh(config))
+    } else {
+        let dir = match (&recipe.model.path, &recipe.model.hub) {
+            (Some(path), _) => path.clone(),
+            (None, Some(name)) => hub::model(name)?,
+            (None, None) => PathBuf::new(),
+        };
+        let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;
+        (tokenizer, dir.clone(), Start::Folder(dir))
     };
     let config = match &start {
         Start::Fresh(config) => config.clone(),
@@ -133,6 +130,7 @@ fn fresh_config(random: &RandomModel, vocabulary: usize) -> BertConfig {
         .with_num_attention_heads(random.heads)
         .with_intermediate_size(random.width)
         .with_max_position_embeddings(random.positions)
+        .with_initializer_range(random.initializer_range)
         .with_hidden_dropout_prob(random.dropout)
         .with_attention_probs_dropout_prob(random.dropout)
 }
