@@ -118,7 +118,7 @@ impl Numeric for Quality {
     }
 
     fn final_value(&self) -> NumericEntry {
-        NumericEntry::Value(self.score(0))
+        NumericEntry::Final(self.score(0))
     }
 }
 
