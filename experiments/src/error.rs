@@ -44,6 +44,30 @@ pub enum Error {
     /// Neurons cannot be dealt to experts.
     #[error(transparent)]
     Partition(#[from] PartitionError),
+    /// Neurons cannot be dealt to the experts of a student.
+    #[error("student `{name}`: {source}")]
+    Student {
+        /// The student.
+        name: String,
+        /// Why.
+        source: PartitionError,
+    },
+    /// The model has fewer positions than the recipe asks for.
+    #[error(
+        "`{key}` is {length}, and the model in {} has {positions} positions; \
+         set {key}={positions} or less",
+        model.display()
+    )]
+    Positions {
+        /// The key of the recipe.
+        key: &'static str,
+        /// Its value, in tokens.
+        length: usize,
+        /// The model's folder.
+        model: PathBuf,
+        /// The longest input of the model in tokens.
+        positions: usize,
+    },
     /// A model cannot be split.
     #[error(transparent)]
     Adapt(#[from] AdaptError),
@@ -70,9 +94,18 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A model has expert layers where a dense one is needed.
+    #[error(
+        "{} has expert layers already; give the dense model that it was made of",
+        path.display()
+    )]
+    Experts {
+        /// The model's folder.
+        path: PathBuf,
+    },
     /// A model was not fine-tuned on the task.
     #[error(
-        "{} is a model for {found:?}, and the task `{task}` needs one for {:?}; fine-tune it on the task first",
+        "{} is a model for {found}, and the task `{task}` needs one for {}; fine-tune it on the task first",
         path.display(), task.head()
     )]
     Head {
@@ -103,15 +136,19 @@ impl Error {
         }
     }
 
-    /// The message and its causes, joined by `: `, on one line.
+    /// The message and its causes, joined by `: ` and each of them once, on one line.
     pub fn line(&self) -> String {
-        let mut parts = vec![self.to_string()];
+        let mut line = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            parts.push(error.to_string());
+            let reason = error.to_string();
+            // Some errors already end in what caused them.
+            if !line.ends_with(&reason) {
+                line = format!("{line}: {reason}");
+            }
             cause = error.source();
         }
-        one_line(&parts.join(": "))
+        one_line(&line)
     }
 
     /// The exit code of the program: 2, or 130 for an interrupt, as shells have it.
@@ -147,6 +184,13 @@ mod tests {
         );
         assert_eq!(error.exit_code(), 2);
         assert!(!error.is_closed_pipe());
+    }
+
+    #[test]
+    fn a_cause_that_the_message_names_is_not_repeated() {
+        let missing = moebert_core::file::read(Path::new("nowhere")).unwrap_err();
+        let line = Error::from(missing).line();
+        assert_eq!(line.matches("os error").count(), 1, "{line}");
     }
 
     #[test]

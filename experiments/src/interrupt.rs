@@ -1,13 +1,21 @@
 //! Stopping on request: the first interrupt asks, the second one ends the program.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fmt;
+
+use burn::train::Interrupter;
 
 use crate::error::Error;
 
-/// A shared flag that asks long work to stop at the next safe point.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+/// A shared flag that asks long work to stop at the next safe point. Trainings and their dashboard
+/// share it.
+#[derive(Clone, Default)]
+pub struct Stop(Interrupter);
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Stop").field(&self.requested()).finish()
+    }
+}
 
 impl Stop {
     /// A flag that the first SIGINT or SIGTERM sets. The second one ends the program at once, with
@@ -28,12 +36,19 @@ impl Stop {
 
     /// Asks for a stop; true when one had been asked for before.
     pub fn request(&self) -> bool {
-        self.0.swap(true, Ordering::Relaxed)
+        let before = self.requested();
+        self.0.stop(Some("asked to stop"));
+        before
     }
 
     /// Whether a stop was asked for.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.should_stop()
+    }
+
+    /// The same flag in the form that trainings watch.
+    pub fn interrupter(&self) -> Interrupter {
+        self.0.clone()
     }
 
     /// Leaves the work when a stop was asked for; call it where everything needed to go on is

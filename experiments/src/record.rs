@@ -9,15 +9,16 @@
 //! ```
 
 mod difference;
+mod stale;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use moebert_core::file::{self, FileError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tempfile::NamedTempFile;
 
 use crate::environment::Environment;
 use crate::recipe::Recipe;
@@ -26,7 +27,7 @@ use crate::table::Row;
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// A file or folder cannot be read, made or written.
+    /// A file or folder cannot be read or made.
     #[error("cannot {action} {}", path.display())]
     Io {
         /// `read`, `write`, ...
@@ -36,6 +37,9 @@ pub enum RecordError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file of the run cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Another process is running in the folder.
     #[error("another run is using {}; wait for it or choose another --out", path.display())]
     Busy {
@@ -86,6 +90,7 @@ impl RunFolder {
     ) -> Result<Self, RecordError> {
         fs::create_dir_all(path).map_err(io_error("make the folder", path))?;
         let lock = lock(path)?;
+        stale::delete(path).map_err(io_error("clean up", path))?;
         keep_recipe(path, recipe)?;
         add_environment(&path.join("environment.json"), environment)?;
         let metrics = open_metrics(&path.join("metrics.jsonl"))?;
@@ -177,18 +182,7 @@ impl RunFolder {
 /// # Errors
 /// The file cannot be written.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    let write = || -> io::Result<()> {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let mut file = NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(io_error("write", path))
+    Ok(file::write(path, bytes)?)
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {

@@ -20,7 +20,7 @@ mod prepare;
 mod progress;
 mod seed;
 
-pub use experts::{expert_files, expert_plan, score_neurons};
+pub use experts::{expert_files, expert_plan, open_dense, score_neurons};
 pub use progress::Progress;
 
 /// The dense model's name in the table.
@@ -47,9 +47,10 @@ pub struct RunOptions {
 ///
 /// Whatever the stages fail with.
 pub fn run(recipe: &Recipe, options: &RunOptions) -> Result<(), Error> {
+    let inputs = prepare::read(recipe, &options.stop)?;
     let environment = Environment::capture(&options.device_name, &recipe.seeds);
     let folder = RunFolder::open(&options.out, recipe, environment)?;
-    let prepared = prepare::prepare(recipe, options, &folder)?;
+    let prepared = prepare::prepare(recipe, options, &folder, inputs)?;
     let mut rows: Vec<Row> = vec![];
     for &seed in &recipe.seeds {
         rows.extend(seed::run(&prepared, seed)?);

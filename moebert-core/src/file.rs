@@ -93,16 +93,39 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     })
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
+/// Checks that a file can be written, for those who have long work to do before they write it.
+///
+/// # Errors
+///
+/// [`FileError::Write`] with the system's reason.
+pub fn check_writable(path: &Path) -> Result<(), FileError> {
+    let check = match fs::metadata(path) {
+        Ok(entry) if entry.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => tempfile::tempfile_in(folder(path)),
+    };
+    match check {
+        Ok(_) => Ok(()),
+        Err(source) => Err(FileError::Write {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// The folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut builder = tempfile::Builder::new();
     // Temporary files are for their owner alone; this one is to be read like any other.
     #[cfg(unix)]
     builder.permissions(PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
+    let mut file = builder.tempfile_in(folder(path))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
@@ -150,5 +173,16 @@ mod tests {
             error.starts_with("cannot read") && error.contains("absent"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn tells_what_cannot_be_written_and_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(check_writable(&dir.path().join("new")).is_ok());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        for path in [dir.path().to_owned(), dir.path().join("nowhere/new")] {
+            let error = check_writable(&path).unwrap_err().to_string();
+            assert!(error.contains(&path.display().to_string()), "{error}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! BERT with the head of a task.
 
+use std::fmt;
+
 use burn::{
     config::Config,
     module::Module,
@@ -26,6 +28,17 @@ pub enum Task {
     Regression,
     /// The first and last token of an answer.
     SpanQa,
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encoder => f.write_str("encoding, without a head"),
+            Self::Classification { classes } => write!(f, "classification in {classes} classes"),
+            Self::Regression => f.write_str("regression"),
+            Self::SpanQa => f.write_str("span question answering"),
+        }
+    }
 }
 
 impl Task {

@@ -280,21 +280,22 @@ pub fn save(
 }
 
 fn save_weights(path: &Path, model: &BertModel) -> Result<(), PretrainedError> {
-    // The store writes to a temporary file in the same folder and renames it.
-    let mut store = SafetensorsStore::from_file(path)
-        .overwrite(true)
+    let mut store = SafetensorsStore::from_bytes(None)
         .clear_metadata()
         .metadata("format", "pt")
         .filter(PathFilter::from_predicate(|name, _| names::is_weight(name)))
         .with_to_adapter(BurnToPyTorchAdapter)
         .skip_enum_variants(true)
         .remap(Names::new(model.task()).export());
-    model
+    let bytes = model
         .save_into(&mut store)
+        .and_then(|()| store.get_bytes())
         .map_err(|source| PretrainedError::WriteWeights {
             path: path.to_owned(),
             source: source.into(),
-        })
+        })?;
+    // The store's own files can be read by their owner alone.
+    Ok(file::write(path, &bytes)?)
 }
 
 fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), FileError> {

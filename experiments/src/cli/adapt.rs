@@ -7,7 +7,7 @@ use moebert_core::{
     adapt::adapt,
     importance::Importance,
     partition::NeuronOrder,
-    pretrained::{Pretrained, SaveOptions, save},
+    pretrained::{SaveOptions, save},
     router::{GateScale, RouterKind},
 };
 
@@ -16,7 +16,7 @@ use crate::{
     backend,
     error::Error,
     recipe::{DataSplit, ExpertsRecipe, Task},
-    run::{expert_files, expert_plan},
+    run::{expert_files, expert_plan, open_dense},
 };
 
 /// Cut the feed-forward layers of a model into experts
@@ -73,6 +73,18 @@ fn gate_scale(text: &str) -> Result<GateScale, &'static str> {
 /// # Errors
 /// The model or the scores cannot be read, the sizes do not fit, or the folder cannot be written.
 pub fn run(args: AdaptArgs) -> Result<(), Error> {
+    if args.order.needs_importance() && args.importance.is_none() {
+        return Err(Error::Usage(format!(
+            "the order `{}` needs --importance FILE, which `kiln importance` makes",
+            args.order
+        )));
+    }
+    if args.router == RouterKind::HashBalance && args.data.is_none() {
+        return Err(Error::Usage(format!(
+            "the router `{}` needs --data DIR and --task NAME, whose tokens it counts",
+            args.router
+        )));
+    }
     let device = backend::open(None)?;
     let recipe = ExpertsRecipe {
         count: args.experts,
@@ -82,7 +94,7 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
         router: args.router,
         gate_scale: args.gate_scale,
     };
-    let pretrained = Pretrained::open(&args.model)?;
+    let pretrained = open_dense(&args.model)?;
     let config = &pretrained.config().bert;
     let (layers, width) = (config.num_hidden_layers, config.intermediate_size);
     recipe.partition(args.seed).validate(width)?;

@@ -7,7 +7,7 @@ use clap::Args;
 use masformer_core::{Keep, Trace};
 use moebert_core::{
     bert::{BertConfig, BertInput},
-    file::FileError,
+    file::{self, FileError},
     heads::Logits,
     pretrained::Pretrained,
     tensor_file::{self, TensorFile, Values},
@@ -41,6 +41,7 @@ pub struct ForwardArgs {
 /// The model or the ids cannot be read, an id or a length is outside what the model knows, or the outputs cannot be
 /// written.
 pub fn run(args: ForwardArgs) -> Result<(), Error> {
+    file::check_writable(&args.output)?;
     let device = backend::open(args.device.as_deref())?;
     let pretrained = Pretrained::open(&args.model)?;
     let input = read_input(&args.input, &pretrained.config().bert, &device)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use distill::Ui;
-use moebert_core::importance::ImportanceSource;
+use moebert_core::{file, importance::ImportanceSource};
 
 use super::task_folder::TaskFolder;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     interrupt::Stop,
     recipe::{DataSplit, Task},
-    run::{Progress, score_neurons},
+    run::{Progress, open_dense, score_neurons},
 };
 
 /// Score the feed-forward neurons of a fine-tuned model
@@ -52,8 +52,10 @@ pub struct ImportanceArgs {
 /// # Errors
 /// The model or the data cannot be read, or the scores cannot be written.
 pub fn run(args: ImportanceArgs) -> Result<(), Error> {
+    file::check_writable(&args.output)?;
     let device = backend::open(args.device.as_deref())?;
     let stop = Stop::on_signals()?;
+    open_dense(&args.model)?;
     let task = TaskFolder::open(&args.model, args.task, &args.data, args.max_length)?;
     let sequences = task.splits(args.split)?.swap_remove(0).0;
     let features = match args.samples {

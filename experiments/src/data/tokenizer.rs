@@ -3,15 +3,11 @@
 mod error;
 mod train;
 
-use std::{
-    fs,
-    io::{self, ErrorKind, Write},
-    path::Path,
-};
+use std::{fs, io::ErrorKind, path::Path};
 
 pub use error::TokenizerError;
+use moebert_core::file::{self, FileError};
 use serde_json::{Map, Value};
-use tempfile::NamedTempFile;
 use tokenizers::{
     AddedToken, Encoding, PostProcessor, TruncationParams, TruncationStrategy,
     decoders::wordpiece::WordPiece as WordPieceDecoder, models::wordpiece::WordPiece,
@@ -92,7 +88,9 @@ impl Tokenizer {
         for token in SPECIAL_TOKENS {
             special_id(&inner, token)?;
         }
-        let special = |token| Ok((String::from(token), special_id(&inner, token)?));
+        let special = |token: &'static str| -> Result<_, TokenizerError> {
+            Ok((String::from(token), special_id(&inner, token)?))
+        };
         let (separator, class) = (special("[SEP]")?, special("[CLS]")?);
         inner
             .with_normalizer(Some(normalizer))
@@ -132,22 +130,18 @@ impl Tokenizer {
     ///
     /// If a file cannot be written; what was there before stays whole.
     pub fn save(&self, dir: &Path) -> Result<(), TokenizerError> {
-        fs::create_dir_all(dir).map_err(|source| TokenizerError::Write {
+        fs::create_dir_all(dir).map_err(|source| FileError::Write {
             path: dir.to_owned(),
             source,
         })?;
         let tokenizer = self.inner.to_string(true).map_err(TokenizerError::Encode)?;
-        write(&dir.join(TOKENIZER), &tokenizer)?;
+        file::write(&dir.join(TOKENIZER), tokenizer.as_bytes())?;
         // An id without a token keeps its line, so that the line's number stays the id.
         let token = |id| self.inner.id_to_token(id).unwrap_or_default() + "\n";
-        write(
-            &dir.join(VOCABULARY),
-            &(0..self.vocab_size() as u32).map(token).collect::<String>(),
-        )?;
-        write(
-            &dir.join(CONFIG),
-            &format!("{:#}\n", Value::Object(self.config.clone())),
-        )
+        let vocabulary: String = (0..self.vocab_size() as u32).map(token).collect();
+        file::write(&dir.join(VOCABULARY), vocabulary.as_bytes())?;
+        let config = format!("{:#}\n", Value::Object(self.config.clone()));
+        Ok(file::write(&dir.join(CONFIG), config.as_bytes())?)
     }
 
     /// Tokenizes examples, in order and on all cores: `[CLS] first [SEP]` or `[CLS] first [SEP]
@@ -264,21 +258,6 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
             source,
         }),
     }
-}
-
-/// Replaces a file at once, so that a stop in the middle leaves the old one whole.
-fn write(path: &Path, text: &str) -> Result<(), TokenizerError> {
-    let replace = || -> io::Result<()> {
-        let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    replace().map_err(|source| TokenizerError::Write {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

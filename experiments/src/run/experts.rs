@@ -1,6 +1,8 @@
 //! Importance scores, expert plans and what is saved of them: the steps that `kiln run` shares with
 //! `kiln importance` and `kiln adapt`.
 
+use std::path::Path;
+
 use burn::{data::dataloader::DataLoader, tensor::Gradients};
 use distill::{
     CallbackError, Signals,
@@ -12,6 +14,7 @@ use moebert_core::{
     heads::BertModel,
     importance::Importance,
     partition::{PartitionError, partition},
+    pretrained::Pretrained,
     router::{RouterConfig, RouterKind},
 };
 
@@ -22,6 +25,21 @@ use crate::{
     learner::{ExpertPlan, TaskLearner},
     recipe::ExpertsRecipe,
 };
+
+/// Opens the folder of a dense model.
+///
+/// # Errors
+///
+/// If the folder cannot be read, or its model has experts already.
+pub fn open_dense(dir: &Path) -> Result<Pretrained, Error> {
+    let pretrained = Pretrained::open(dir)?;
+    if pretrained.experts().is_some() {
+        return Err(Error::Experts {
+            path: dir.to_owned(),
+        });
+    }
+    Ok(pretrained)
+}
 
 /// Sums up scores until a stop is asked for.
 struct Stoppable {

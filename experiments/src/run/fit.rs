@@ -9,16 +9,12 @@ use burn::train::{
         store::{Aggregate, Direction, Split},
     },
 };
-use distill::{
-    Adam, Callback, CallbackError, CallbackModel, Context, Epoch, Gauge, Schedule, Stage,
-    StageConfig, StageError, Ui,
-};
+use distill::{Adam, Callback, Epoch, Gauge, Schedule, Stage, StageConfig, StageError, Ui};
 
 use super::prepare::Prepared;
 use crate::{
     data::{DataError, loader::GroupedLoader},
     error::Error,
-    interrupt::Stop,
     learner::TaskLearner,
     quality::Quality,
     recipe::TrainRecipe,
@@ -75,7 +71,7 @@ impl Training<'_> {
         .epoch(epoch)
         .label(&self.label)
         .metrics((LossMetric::new(), quality.clone()))
-        .callback(StopOnRequest(run.options.stop.clone()))
+        .interrupter(run.options.stop.interrupter())
         .callbacks(self.callbacks);
         for gauge in self.gauges {
             stage = stage.gauge(gauge);
@@ -94,26 +90,5 @@ impl Training<'_> {
             Err(StageError::Interrupted { .. }) => Err(Error::Stopped),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// Passes a request to stop on to the training.
-struct StopOnRequest(Stop);
-
-impl<M: CallbackModel> Callback<M> for StopOnRequest {
-    fn name(&self) -> &'static str {
-        "stop-on-request"
-    }
-
-    fn before_forward(
-        &mut self,
-        context: &Context,
-        _: &M,
-        _: &mut distill::Batch<M>,
-    ) -> Result<(), CallbackError> {
-        if self.0.requested() {
-            context.interrupter.stop(Some("asked to stop"));
-        }
-        Ok(())
     }
 }

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use moebert_core::{bert::BertConfig, heads::Task as Head, pretrained::Pretrained};
+use moebert_core::{bert::BertConfig, heads::Task as Head};
 
-use super::{Progress, RunOptions};
+use super::{Progress, RunOptions, open_dense};
 use crate::{
-    data::{DataError, loader::check_lengths, tokenizer::Tokenizer},
+    data::{DataError, tokenizer::Tokenizer},
     error::Error,
     hub,
+    interrupt::Stop,
     problem::{Rule, Sequences, Source, Texts},
-    recipe::{RandomModel, Recipe},
+    recipe::{ModelRecipe, RandomModel, Recipe},
     record::RunFolder,
 };
 
@@ -39,12 +40,42 @@ pub(super) enum Start {
     Fresh(BertConfig),
 }
 
-pub(super) fn prepare<'a>(
-    recipe: &'a Recipe,
-    options: &'a RunOptions,
-    folder: &'a RunFolder,
-) -> Result<Prepared<'a>, Error> {
-    let progress = Progress::new(options.ui);
+/// What a run reads before it leaves anything on disk: a mistake in the recipe must not leave a run
+/// folder that refuses the right one.
+pub(super) struct Inputs<'a> {
+    model: Model<'a>,
+    data_dir: PathBuf,
+    train: Texts,
+    dev: Vec<(Texts, Rule)>,
+}
+
+enum Model<'a> {
+    Random(&'a RandomModel),
+    Folder(Box<Checkpoint>),
+}
+
+/// A Hugging Face folder that fits the recipe.
+struct Checkpoint {
+    dir: PathBuf,
+    config: BertConfig,
+    tokenizer: Tokenizer,
+}
+
+/// Reads model and data, and checks that they and the recipe go together.
+pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Error> {
+    let model = match &recipe.model {
+        ModelRecipe {
+            random: Some(random),
+            ..
+        } => Model::Random(random),
+        ModelRecipe {
+            hub: Some(name), ..
+        } => Model::Folder(Box::new(checkpoint(recipe, hub::model(name)?)?)),
+        ModelRecipe { path, .. } => Model::Folder(Box::new(checkpoint(
+            recipe,
+            path.clone().unwrap_or_default(),
+        )?)),
+    };
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
         (Some(path), _) => path.clone(),
         (None, Some(name)) => hub::data(name)?,
@@ -52,50 +83,96 @@ pub(super) fn prepare<'a>(
     };
     let source = Source::new(&recipe.data, &data_dir);
     let train = source.train()?;
+    stop.check()?;
     let dev = source.dev()?;
+    stop.check()?;
+    Ok(Inputs {
+        model,
+        data_dir,
+        train,
+        dev,
+    })
+}
 
-    let (tokenizer, tokenizer_dir, start) = if let Some(random) = &recipe.model.random {
-        let dir = folder.stage_dir("tokenizer")?;
-        let tokenizer = trained_tokenizer(&train, random, folder, &dir)?;
-        let config = fresh_config(random, tokenizer.vocab_size());
-        (tokenizer, dir, Start::Fresh(config))
-    } else {
-        let dir = match (&recipe.model.path, &recipe.model.hub) {
-            (Some(path), _) => path.clone(),
-            (None, Some(name)) => hub::model(name)?,
-            (None, None) => PathBuf::new(),
-        };
-        let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;
-        (tokenizer, dir.clone(), Start::Folder(dir))
-    };
-    let config = match &start {
-        Start::Fresh(config) => config.clone(),
-        Start::Folder(dir) => Pretrained::open(dir)?.config().bert.clone(),
-    };
+fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
+    let config = open_dense(&dir)?.config().bert.clone();
+    let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;
     tokenizer
         .check_fits(config.vocab_size)
         .map_err(DataError::from)?;
-    for student in &recipe.students {
-        let experts = recipe.student_experts(student);
-        experts.partition(0).validate(config.intermediate_size)?;
+    let positions = config.max_position_embeddings;
+    let lengths = [
+        ("data.max_length", recipe.data.max_length),
+        ("latency.length", recipe.latency.length),
+    ];
+    for (key, length) in lengths {
+        if length > positions {
+            return Err(Error::Positions {
+                key,
+                length,
+                model: dir,
+                positions,
+            });
+        }
     }
-    let sequences = |texts| -> Result<Sequences, DataError> {
-        let sequences = source.features(texts, &tokenizer)?;
-        check_lengths(&sequences.features, config.max_position_embeddings)?;
-        Ok(sequences)
+    for student in &recipe.students {
+        let partition = recipe.student_experts(student).partition(0);
+        partition
+            .validate(config.intermediate_size)
+            .map_err(|source| Error::Student {
+                name: student.name.clone(),
+                source,
+            })?;
+    }
+    Ok(Checkpoint {
+        dir,
+        config,
+        tokenizer,
+    })
+}
+
+/// Makes everything that a seed needs of the inputs.
+pub(super) fn prepare<'a>(
+    recipe: &'a Recipe,
+    options: &'a RunOptions,
+    folder: &'a RunFolder,
+    inputs: Inputs<'a>,
+) -> Result<Prepared<'a>, Error> {
+    let (tokenizer, tokenizer_dir, config, start) = match inputs.model {
+        Model::Folder(checkpoint) => {
+            let Checkpoint {
+                dir,
+                config,
+                tokenizer,
+            } = *checkpoint;
+            (tokenizer, dir.clone(), config, Start::Folder(dir))
+        }
+        Model::Random(random) => {
+            let dir = folder.stage_dir("tokenizer")?;
+            let tokenizer = trained_tokenizer(&inputs.train, random, folder, &dir)?;
+            let config = fresh_config(random, tokenizer.vocab_size());
+            (tokenizer, dir, config.clone(), Start::Fresh(config))
+        }
     };
-    let train = sequences(train)?;
-    let dev = dev
+    let source = Source::new(&recipe.data, &inputs.data_dir);
+    let sequences = |texts| -> Result<Sequences, Error> {
+        options.stop.check()?;
+        Ok(source.features(texts, &tokenizer)?)
+    };
+    let train = sequences(inputs.train)?;
+    let dev = inputs
+        .dev
         .into_iter()
         .map(|(texts, rule)| Ok((sequences(texts)?, rule)))
-        .collect::<Result<Vec<_>, DataError>>()?;
+        .collect::<Result<Vec<_>, Error>>()?;
+    options.stop.check()?;
 
     let token_counts = train.token_counts(config.vocab_size);
     Ok(Prepared {
         recipe,
         options,
         folder,
-        progress,
+        progress: Progress::new(options.ui),
         head: recipe.data.task.head(),
         tokenizer,
         tokenizer_dir,

@@ -124,7 +124,9 @@ impl Seed<'_> {
         let stage = self.stage(TEACHER);
         let dir = self.run.folder.stage_dir(&stage)?;
         let output = dir.join("model");
+        let training = dir.join("training");
         if self.run.folder.done::<serde_json::Value>(&stage)?.is_some() {
+            discard_checkpoints(&training)?;
             return Ok(output);
         }
         self.say("fine-tuning the teacher");
@@ -136,7 +138,6 @@ impl Seed<'_> {
         if matches!(self.run.start, Start::Folder(_)) && !report.is_exact() {
             self.run.progress.say(report.to_string().trim_end());
         }
-        let training = dir.join("training");
         let learner = Training {
             label: format!("seed {} teacher", self.seed),
             directory: &training,
@@ -156,17 +157,13 @@ impl Seed<'_> {
         Ok(output)
     }
 
-    /// Marks a training as done; its checkpoints have served, the saved model replaces them.
+    /// Marks a training as done; the saved model replaces its checkpoints.
     fn finish_training(&self, stage: &str, training: &Path, clock: Instant) -> Result<(), Error> {
         let seconds = clock.elapsed().as_secs_f64();
         self.run
             .folder
             .finish(stage, &json!({ "seconds": seconds }))?;
-        let checkpoints = training.join("checkpoints");
-        if checkpoints.exists() {
-            fs::remove_dir_all(&checkpoints).map_err(|source| Error::file(&checkpoints, source))?;
-        }
-        Ok(())
+        discard_checkpoints(training)
     }
 
     /// The importance scores of the teacher's neurons, where a student's order needs them.
@@ -260,7 +257,9 @@ impl Seed<'_> {
         let stage = self.stage(&format!("{}/distil", student.name));
         let dir = self.run.folder.stage_dir(&stage)?;
         let output = dir.join("model");
+        let training = dir.join("training");
         if self.run.folder.done::<serde_json::Value>(&stage)?.is_some() {
+            discard_checkpoints(&training)?;
             return Ok(output);
         }
         self.say(&format!("training the student `{}`", student.name));
@@ -269,7 +268,6 @@ impl Seed<'_> {
         let teacher = self.learner(teacher_dir)?;
         let (_, dense_width) = teacher.model.bert.neurons();
         let (callbacks, gauges) = self.callbacks(student, &teacher, plan);
-        let training = dir.join("training");
         let learner = Training {
             label: format!("seed {} {}", self.seed, student.name),
             directory: &training,
@@ -381,4 +379,13 @@ impl Seed<'_> {
         self.run.folder.finish(&stage, &latencies)?;
         Ok(latencies)
     }
+}
+
+/// Deletes the checkpoints of a training that is done, also where a kill came between the two.
+fn discard_checkpoints(training: &Path) -> Result<(), Error> {
+    let checkpoints = training.join("checkpoints");
+    if checkpoints.exists() {
+        fs::remove_dir_all(&checkpoints).map_err(|source| Error::file(&checkpoints, source))?;
+    }
+    Ok(())
 }

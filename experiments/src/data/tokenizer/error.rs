@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use moebert_core::file::FileError;
+
 use super::{TOKENIZER, VOCABULARY};
 
 /// A tokenizer that cannot be loaded, used or saved.
@@ -22,13 +24,8 @@ pub enum TokenizerError {
         source: io::Error,
     },
     /// A file or folder cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] FileError),
     /// A file's content is not what its name says.
     #[error("{} is malformed: {reason}", path.display())]
     Malformed {

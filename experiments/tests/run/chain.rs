@@ -1,0 +1,88 @@
+//! The commands that work on single models, one after the other.
+
+use std::collections::HashMap;
+use std::fs;
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use super::kiln::Kiln;
+
+const TASK: [&str; 4] = ["--task", "sst2", "--data", "sst2"];
+const SIZES: [&str; 6] = ["--experts", "4", "--width", "8", "--shared", "4"];
+
+/// Writes token ids of two sequences, the second one padded.
+pub fn write_ids(kiln: &Kiln, name: &str, ids: [[i64; 4]; 2], types_shape: [usize; 2]) {
+    let bytes = |values: &[i64]| -> Vec<u8> {
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
+    };
+    let ids = bytes(ids.as_flattened());
+    let mask = bytes(&[1, 1, 1, 1, 1, 1, 1, 0]);
+    let types = bytes(&[0; 8]);
+    let view =
+        |shape: [usize; 2], bytes| TensorView::new(Dtype::I64, shape.to_vec(), bytes).unwrap();
+    let tensors = HashMap::from([
+        ("input_ids", view([2, 4], &ids)),
+        ("attention_mask", view([2, 4], &mask)),
+        ("token_type_ids", view(types_shape, &types)),
+    ]);
+    kiln.write(name, safetensors::serialize(tensors, None).unwrap());
+}
+
+#[test]
+fn scores_experts_evaluation_and_outputs_follow_from_a_fine_tuned_model() {
+    let kiln = Kiln::with_teacher();
+    let run = |arguments: &[&[&str]]| kiln.succeed(&arguments.concat());
+    let teacher = run(&[&["eval", "teacher"], &TASK]);
+    assert!(teacher.starts_with("accuracy "), "{teacher}");
+
+    run(&[&["importance", "teacher", "--output", "scores"], &TASK]);
+    let cut = ["--importance", "scores", "--output", "cut"];
+    let counted = ["--router", "hash-balance"];
+    run(&[&["adapt", "teacher"], &SIZES, &cut, &counted, &TASK]);
+    let gated = [
+        "--order",
+        "random",
+        "--router",
+        "gate-sentence",
+        "--output",
+        "gated",
+    ];
+    run(&[&["adapt", "teacher"], &SIZES, &gated]);
+    write_ids(&kiln, "ids", [[2, 5, 6, 3], [2, 7, 3, 0]], [2, 4]);
+    run(&[&[
+        "forward",
+        "teacher",
+        "--input",
+        "ids",
+        "--output",
+        "of-teacher",
+    ]]);
+
+    fs::rename(kiln.path("teacher"), kiln.path("away")).unwrap();
+    for model in ["cut", "gated"] {
+        let scores = run(&[&["eval", model], &TASK]);
+        assert!(scores.starts_with("accuracy "), "{scores}");
+        let output = format!("of-{model}");
+        run(&[&["forward", model, "--input", "ids", "--output", &output]]);
+    }
+    for output in ["of-teacher", "of-cut", "of-gated"] {
+        let bytes = fs::read(kiln.path(output)).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let mut shapes: Vec<_> = tensors
+            .iter()
+            .map(|(name, tensor)| (name, tensor.dtype(), tensor.shape().to_vec()))
+            .collect();
+        shapes.sort_by_key(|(name, ..)| *name);
+        let expected = [
+            ("hidden_states.0", Dtype::F32, vec![2, 4, 16]),
+            ("hidden_states.1", Dtype::F32, vec![2, 4, 16]),
+            ("hidden_states.2", Dtype::F32, vec![2, 4, 16]),
+            ("logits", Dtype::F32, vec![2, 2]),
+            ("pooled", Dtype::F32, vec![2, 16]),
+        ];
+        assert_eq!(shapes, expected, "{output}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Starts the program, on a recipe that takes about a second.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const RECIPE: &str = r#"
+name = "small"
+
+[model.random]
+layers = 2
+hidden = 16
+heads = 2
+width = 32
+vocabulary = 200
+positions = 32
+
+[data]
+task = "synthetic"
+max_length = 32
+synthetic = { train = 400, dev = 600 }
+
+[train]
+epochs = 3
+batch_size = 8
+learning_rate = 1e-3
+
+[experts]
+count = 4
+width = 8
+shared = 4
+
+[latency]
+batch = 4
+length = 32
+repeats = 200
+
+[[students]]
+name = "cut"
+
+[[students]]
+name = "gated"
+order = "random"
+router = "gate-token"
+distill = false
+"#;
+
+/// A folder with the recipe `small.toml`, in which the program is started.
+pub struct Kiln {
+    folder: TempDir,
+}
+
+impl Kiln {
+    pub fn new() -> Self {
+        let kiln = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        kiln.write("small.toml", RECIPE);
+        kiln
+    }
+
+    /// With a task in GLUE's format as well, and a teacher fine-tuned on it: `sst2` and `teacher`.
+    pub fn with_teacher() -> Self {
+        let kiln = Self::new();
+        let mut text = "sentence\tlabel\n".to_owned();
+        for index in 0..40 {
+            let (word, label) = [("sad", 0), ("merry", 1)][index % 2];
+            writeln!(text, "a {word} film about {} cats\t{label}", index / 2).unwrap();
+        }
+        kiln.write("sst2/train.tsv", &text);
+        kiln.write("sst2/dev.tsv", &text);
+        // Without the synthetic data's keys, and quicker.
+        let recipe: Vec<&str> = RECIPE
+            .lines()
+            .filter(|line| !line.starts_with("synthetic"))
+            .collect();
+        kiln.write("sst2.toml", recipe.join("\n"));
+        let settings = [
+            "data.task=sst2",
+            "data.path=sst2",
+            "train.epochs=1",
+            "latency.repeats=1",
+        ];
+        let output = kiln.start(&[&["run", "sst2.toml", "--out", "run"][..], &settings].concat());
+        assert!(output.status.success(), "{}", text_of(&output.stderr));
+        fs::rename(kiln.path(TEACHER), kiln.path("teacher")).unwrap();
+        kiln
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.args(arguments).current_dir(self.folder.path());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn start(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs the program to its end, which must be a good one; returns what it printed.
+    pub fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.start(arguments);
+        let errors = text_of(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        text_of(&output.stdout)
+    }
+
+    /// Runs the program to its end, which must be exit code 2; returns what it told on standard error.
+    pub fn fail(&self, arguments: &[&str]) -> String {
+        refusal(&self.start(arguments))
+    }
+}
+
+/// Where a run of one seed leaves the fine-tuned teacher.
+pub const TEACHER: &str = "run/artifacts/seed-1/teacher/model";
+
+pub fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The last line of standard error of a program that failed as it should.
+pub fn refusal(output: &Output) -> String {
+    let errors = text_of(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(output.stdout.is_empty(), "{errors}");
+    let last = errors.lines().last().unwrap_or_default();
+    assert!(last.starts_with("kiln: error: "), "{errors}");
+    assert!(!last.contains("internal error"), "{errors}");
+    errors
+}
+
+/// The table of a run folder without the times, which differ from run to run.
+pub fn results(run: &Path) -> Value {
+    let text = fs::read(run.join("results.json")).unwrap();
+    let mut results: Value = serde_json::from_slice(&text).unwrap();
+    for row in results["rows"].as_array_mut().unwrap() {
+        row.as_object_mut().unwrap().remove("latency_ms").unwrap();
+    }
+    results
+}

@@ -1,0 +1,7 @@
+//! The program as a person meets it: whole runs, runs that are stopped, and mistakes.
+
+mod bad_input;
+mod chain;
+mod kiln;
+#[cfg(unix)]
+mod stops;

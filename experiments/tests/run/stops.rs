@@ -1,0 +1,257 @@
+//! A run that is stopped goes on when the same command is given again, and ends as if nothing had
+//! happened.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::kiln::{Kiln, refusal, results};
+
+const STOPPED: &str = "kiln: error: stopped; give the same command again to go on";
+const RUN: [&str; 4] = ["run", "small.toml", "--out", "run"];
+
+/// A point of a run.
+#[derive(Clone, Copy)]
+enum Point {
+    /// The run folder holds this file.
+    File(&'static str),
+    /// Standard error holds this text.
+    Told(&'static str),
+}
+
+use Point::{File as Has, Told};
+
+/// Points of every stage in the order of a run, and what is told of work that need not be done
+/// again after a stop there.
+const POINTS: [(Point, Option<&str>); 9] = [
+    (Has("recipe.toml"), None),
+    (Told("teacher epoch 1/3 train 20%"), None),
+    (
+        Has("artifacts/seed-1/teacher/training/checkpoints/epoch-1"),
+        Some("teacher epoch 1/"),
+    ),
+    (Told("scoring the teacher's neurons"), Some("fine-tuning")),
+    (
+        Has("artifacts/seed-1/cut/partition/done.json"),
+        Some("scoring"),
+    ),
+    (
+        Has("artifacts/seed-1/cut/distil/training/checkpoints/epoch-1"),
+        Some("cut epoch 1/"),
+    ),
+    (Told("training the student `gated`"), Some("student `cut`")),
+    (Told("measuring latency"), Some("training the student")),
+    (Told("evaluating `teacher`"), Some("measuring")),
+];
+
+/// The program at work; it does not outlive the test.
+struct Started {
+    process: Child,
+    told: PathBuf,
+    run: PathBuf,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Started {
+    fn new(kiln: &Kiln) -> Self {
+        let told = kiln.path("told");
+        let process = kiln
+            .command(&RUN)
+            .stdout(Stdio::null())
+            .stderr(File::create(&told).unwrap())
+            .spawn()
+            .unwrap();
+        Self {
+            process,
+            told,
+            run: kiln.path("run"),
+        }
+    }
+
+    fn told(&self) -> String {
+        fs::read_to_string(&self.told).unwrap()
+    }
+
+    fn wait_for(&mut self, point: Point) {
+        let start = Instant::now();
+        let reached = |started: &Self| match point {
+            Has(file) => started.run.join(file).exists(),
+            Told(text) => started.told().contains(text),
+        };
+        while !reached(self) {
+            let ended = self.process.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended too early: {}", self.told());
+            assert!(start.elapsed() < Duration::from_mins(1), "it hangs");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn stop(&mut self, signal: &str) -> ExitStatus {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args([signal, &process]).status();
+        assert!(sent.unwrap().success());
+        self.process.wait().unwrap()
+    }
+}
+
+/// When each finished stage was finished.
+fn finished(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
+    let mut found = BTreeMap::new();
+    let Ok(entries) = fs::read_dir(folder) else {
+        return found;
+    };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(finished(&path));
+        } else if path.ends_with("done.json") {
+            let time = path.metadata().unwrap().modified().unwrap();
+            found.insert(path, time);
+        }
+    }
+    found
+}
+
+fn temporary_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.contains("tmp") || name.contains("partial") {
+            found.push(path);
+        } else if path.is_dir() {
+            found.extend(temporary_files(&path));
+        }
+    }
+    found
+}
+
+fn metrics(run: &Path, stage: &str) -> String {
+    let path = format!("artifacts/seed-1/{stage}/training/metrics.jsonl");
+    fs::read_to_string(run.join(path)).unwrap()
+}
+
+/// Stops a run at every point and compares its end with that of an unbroken run.
+fn stop_everywhere(signal: &str, check: impl Fn(ExitStatus, &str)) {
+    let unbroken = Kiln::new();
+    unbroken.succeed(&RUN);
+    let kiln = Kiln::new();
+    let run = kiln.path("run");
+    let mut not_again: Vec<&str> = vec![];
+    let mut before: BTreeMap<PathBuf, SystemTime> = BTreeMap::new();
+    let mut check_work = |told: &str, not_again: &[&str]| {
+        for text in not_again {
+            assert!(!told.contains(text), "done again: {text}\n{told}");
+        }
+        let now = finished(&run);
+        for (stage, time) in &before {
+            assert_eq!(now.get(stage), Some(time), "{} again", stage.display());
+        }
+        before = now;
+    };
+    for (point, done) in POINTS {
+        let mut started = Started::new(&kiln);
+        started.wait_for(point);
+        let status = started.stop(signal);
+        check(status, &started.told());
+        check_work(&started.told(), &not_again);
+        not_again.extend(done);
+    }
+    let output = kiln.start(&RUN);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    check_work(&told, &not_again);
+    assert_eq!(results(&run), results(&unbroken.path("run")));
+    for stage in ["teacher", "cut/distil", "gated/distil"] {
+        let whole = metrics(&unbroken.path("run"), stage);
+        assert_eq!(metrics(&run, stage), whole, "{stage}");
+    }
+    assert_eq!(temporary_files(&run), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn an_interrupt_in_every_stage_leaves_the_end_as_it_is() {
+    stop_everywhere("-INT", |status, told| {
+        assert_eq!(status.code(), Some(130), "{told}");
+        assert_eq!(told.lines().last(), Some(STOPPED), "{told}");
+    });
+}
+
+#[test]
+fn a_kill_in_every_stage_leaves_the_end_as_it_is() {
+    stop_everywhere("-KILL", |status, _| assert_eq!(status.signal(), Some(9)));
+}
+
+#[test]
+fn a_finished_run_prints_its_table_and_does_nothing_again() {
+    let kiln = Kiln::new();
+    let table = kiln.succeed(&RUN);
+    assert!(
+        table.contains("teacher") && table.contains("gated"),
+        "{table}"
+    );
+    let before = finished(&kiln.path("run"));
+    let output = kiln.start(&RUN);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), table);
+    assert!(output.stderr.is_empty(), "it told of work");
+    assert_eq!(finished(&kiln.path("run")), before);
+}
+
+#[test]
+fn a_folder_in_use_and_a_folder_of_another_recipe_are_refused() {
+    let kiln = Kiln::new();
+    let mut first = Started::new(&kiln);
+    first.wait_for(Told("fine-tuning the teacher"));
+    let message = kiln.fail(&RUN);
+    assert!(message.contains("another run is using run"), "{message}");
+    first.stop("-KILL");
+    let message = kiln.fail(&[&RUN[..], &["train.epochs=4"]].concat());
+    assert!(
+        message.contains("`train.epochs` (3 there, 4 here)"),
+        "{message}"
+    );
+}
+
+/// The program as on a disk that takes no file above 60 KiB.
+fn on_a_full_disk(kiln: &Kiln, arguments: &[&str]) -> String {
+    // The shell counts in blocks of 512 bytes; with the signal ignored a write fails like on a full disk.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 120; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_kiln"))
+        .args(arguments)
+        .current_dir(kiln.path(""))
+        .output()
+        .unwrap();
+    refusal(&output)
+}
+
+#[test]
+fn a_full_disk_leaves_the_last_checkpoint_to_go_on_from() {
+    let kiln = Kiln::new();
+    let checkpoints = kiln.path("run/artifacts/seed-1/teacher/training/checkpoints");
+    let mut started = Started::new(&kiln);
+    started.wait_for(Has("artifacts/seed-1/teacher/training/checkpoints/epoch-1"));
+    started.stop("-KILL");
+
+    let message = on_a_full_disk(&kiln, &RUN);
+    assert!(message.contains("checkpoints/epoch-"), "{message}");
+    assert!(message.contains("File too large"), "{message}");
+    let left: Vec<_> = fs::read_dir(&checkpoints).unwrap().collect();
+    assert_eq!(left.len(), 1);
+
+    let output = kiln.start(&RUN);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    assert!(!told.contains("teacher epoch 1/"), "{told}");
+}
