@@ -15,8 +15,8 @@ use burn::train::{
         store::{EpochSummary, MetricsUpdate, Split},
     },
 };
+use moebert_core::file::write_whole;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use crate::StageError;
 
@@ -147,17 +147,15 @@ fn keep_lines(path: &Path, epoch: usize) -> io::Result<Vec<Line>> {
         .filter_map(|line| serde_json::from_slice(line).ok())
         .filter(|line: &Line| line.epoch <= epoch)
         .collect();
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(directory)?;
+    let mut kept = Vec::new();
     for line in &lines {
-        write_line(file.as_file_mut(), line)?;
+        write_line(&mut kept, line)?;
     }
-    file.as_file().sync_all()?;
-    file.persist(path)?;
+    write_whole(path, &kept)?;
     Ok(lines)
 }
 
-fn write_line(file: &mut File, line: &Line) -> io::Result<()> {
+fn write_line(file: &mut impl Write, line: &Line) -> io::Result<()> {
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     file.write_all(&text)

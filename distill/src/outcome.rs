@@ -1,9 +1,9 @@
 //! How a stage ended, on disk: what tells a finished stage from an interrupted one.
 
-use std::{fs, io, io::Write, path::Path};
+use std::{fs, io, path::Path};
 
+use moebert_core::file::write_whole;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use crate::StageError;
 
@@ -55,15 +55,11 @@ impl Ending {
     }
 }
 
-/// Writes a value as JSON under a temporary name in the same folder, then renames it.
+/// Writes a value as a whole JSON file.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(directory)?;
-    serde_json::to_writer_pretty(&mut file, value)?;
-    file.write_all(b"\n")?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    write_whole(path, &text)
 }
 
 #[cfg(test)]

@@ -80,8 +80,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     })
 }
 
-/// Writes a file under a temporary name in the same folder, then renames it, so that a crash or a
-/// full disk leaves the previous content as it was.
+/// [`write_whole`] with the file named in the error.
 ///
 /// # Errors
 ///
@@ -120,7 +119,13 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file under a temporary name in the same folder, then renames it, so that a crash or a
+/// full disk leaves the previous content as it was.
+///
+/// # Errors
+///
+/// The system's.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut builder = tempfile::Builder::new();
     // Temporary files are for their owner alone; this one is to be read like any other.
     #[cfg(unix)]
