@@ -95,7 +95,16 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
 }
 
 fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
-    let config = open_dense(&dir)?.config().bert.clone();
+    let pretrained = open_dense(&dir)?;
+    let (task, found) = (recipe.data.task, pretrained.config().task());
+    if recipe.teacher.fine_tuned && found != task.head() {
+        return Err(Error::Head {
+            path: dir,
+            task,
+            found,
+        });
+    }
+    let config = pretrained.config().bert.clone();
     let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;
     tokenizer
         .check_fits(config.vocab_size)

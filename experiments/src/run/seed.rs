@@ -163,6 +163,7 @@ impl Seed<'_> {
         self.run
             .folder
             .finish(stage, &json!({ "seconds": seconds }))?;
+        self.run.folder.gather_metrics()?;
         discard_checkpoints(training)
     }
 
@@ -219,7 +220,7 @@ impl Seed<'_> {
 
     fn learner(&self, dir: &Path) -> Result<TaskLearner, Error> {
         let device = &self.run.options.device;
-        let (model, _) = Pretrained::open(dir)?.load(Some(self.run.head), device)?;
+        let (model, _) = Pretrained::open(dir)?.load_whole(Some(self.run.head), device)?;
         Ok(TaskLearner { model })
     }
 
