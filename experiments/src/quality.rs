@@ -19,16 +19,19 @@ use crate::{
     problem::answer,
 };
 
-/// While an epoch runs, the metric is shown over so many latest answers.
-const WINDOW: usize = 2048;
-
 /// A metric of the answers of an epoch. For question answering it counts both ends of an answer.
+///
+/// burn-train averages what a metric reports for each batch, by the batch's weight, and takes that for
+/// the epoch's value. F1 or a correlation is no mean over batches, so a batch reports what makes the mean
+/// so far the metric so far: `n m(n) - n' m(n')` over `n - n'` answers, after `n'` answers before.
 #[derive(Clone)]
 pub struct Quality {
     name: MetricName,
     metric: Metric,
     answers: Vec<Label>,
     references: Vec<Label>,
+    /// The metric of the answers before the latest batch, times their number.
+    sum: f64,
     state: NumericMetricState,
 }
 
@@ -48,21 +51,16 @@ impl Quality {
             metric,
             answers: vec![],
             references: vec![],
+            sum: 0.0,
             state: NumericMetricState::new(),
         }
     }
 
-    /// The metric over the answers from `start` on; 0 where it has no value.
-    fn score(&self, start: usize) -> f64 {
+    /// The metric over all answers so far; 0 where it has no value.
+    fn score(&self) -> f64 {
         self.metric
-            .score(&self.answers[start..], &self.references[start..])
+            .score(&self.answers, &self.references)
             .unwrap_or_default()
-    }
-
-    /// Shows a value, unweighted: it is the metric of many answers already.
-    fn show(&mut self, value: f64) {
-        self.state.reset();
-        self.state.update(value, 1);
     }
 
     fn format(&self) -> FormatOptions {
@@ -92,18 +90,21 @@ impl BurnMetric for Quality {
     ) -> Result<SerializedEntry, TensorReadError> {
         self.answers.extend(&batch.answers);
         self.references.extend(&batch.references);
-        self.show(self.score(self.answers.len().saturating_sub(WINDOW)));
+        let sum = self.score() * self.answers.len() as f64;
+        let count = batch.answers.len();
+        self.state.update((sum - self.sum) / count as f64, count);
+        self.sum = sum;
         Ok(self.state.compute_update(self.format()))
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        self.show(self.score(0));
         Ok(self.state.compute_final(self.format()))
     }
 
     fn clear(&mut self) {
         self.answers.clear();
         self.references.clear();
+        self.sum = 0.0;
         self.state.reset();
     }
 }
@@ -118,7 +119,7 @@ impl Numeric for Quality {
     }
 
     fn final_value(&self) -> NumericEntry {
-        NumericEntry::Final(self.score(0))
+        self.state.final_value()
     }
 }
 
@@ -153,5 +154,49 @@ impl Adaptor<Answered> for TaskOutput {
             answers: answers.collect(),
             references: references.concat(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::data::dataloader::Progress;
+
+    use super::*;
+
+    #[test]
+    fn the_mean_over_batches_is_the_metric_of_the_epoch() {
+        let labels =
+            |classes: &[usize]| classes.iter().map(|c| Label::Class(*c)).collect::<Vec<_>>();
+        let answers = labels(&[1, 0, 1, 1, 0, 1, 0]);
+        let references = labels(&[1, 1, 0, 1, 0, 1, 1]);
+        let mut quality = Quality::new(Metric::F1);
+        let metadata = MetricMetadata {
+            progress: Progress::new(0, 7, None),
+            iteration: None,
+            lr: None,
+        };
+        let (mut mean, mut total) = (0.0, 0.0);
+        for range in [0..3, 3..4, 4..7] {
+            let count = range.len();
+            let batch = Answered {
+                answers: answers[range.clone()].to_vec(),
+                references: references[range].to_vec(),
+            };
+            quality.update(&batch, &metadata).unwrap();
+            let NumericEntry::Aggregated {
+                aggregated_value, ..
+            } = quality.value().unwrap()
+            else {
+                panic!("a batch reports its weight");
+            };
+            mean += aggregated_value * count as f64;
+            total += count as f64;
+        }
+        let whole = Metric::F1.score(&answers, &references).unwrap();
+        assert!((mean / total - whole).abs() < 1e-12);
+        let NumericEntry::Value(last) = quality.final_value() else {
+            panic!("the epoch ends with one value");
+        };
+        assert!((last - whole).abs() < 1e-12);
     }
 }

@@ -310,7 +310,7 @@ fn check_table(table: &[usize], vocabulary: usize, experts: usize) -> Result<(),
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, fs};
+    use std::fs;
 
     use super::*;
     use crate::partition::{PartitionConfig, partition};
@@ -487,7 +487,7 @@ mod tests {
             vec![2, 3],
             indices(&[0, 1, 2, 0, 1, 3]),
         );
-        tensor_file::write(&tensors, &[neurons], HashMap::new()).unwrap();
+        tensor_file::write(&tensors, &[neurons], vec![]).unwrap();
         assert_message(
             load(),
             "`layer.4.neurons` is missing; the file holds layer.1.neurons",

@@ -72,7 +72,7 @@ impl FileError {
 ///
 /// # Errors
 ///
-/// [`FileError::Read`] with the system's reason.
+/// If it cannot be opened or read.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(|source| FileError::Read {
         path: path.to_owned(),
@@ -85,7 +85,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 ///
 /// # Errors
 ///
-/// [`FileError::Write`] with the system's reason.
+/// If it cannot be written; what was there before stays whole.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_whole(path, bytes).map_err(|source| FileError::Write {
         path: path.to_owned(),
@@ -97,7 +97,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 ///
 /// # Errors
 ///
-/// [`FileError::Write`] with the system's reason.
+/// If it cannot be made or replaced.
 pub fn check_writable(path: &Path) -> Result<(), FileError> {
     let check = match fs::metadata(path) {
         Ok(entry) if entry.is_dir() => Err(io::ErrorKind::IsADirectory.into()),

@@ -1,6 +1,6 @@
 //! How much the loss depends on each hidden neuron of the feed-forward layers.
 
-use std::{collections::HashMap, path::Path};
+use std::path::Path;
 
 use burn::{prelude::*, tensor::Gradients};
 use masformer_core::{NeuronProbe, Trace};
@@ -273,11 +273,11 @@ impl Importance {
             vec![self.layers(), self.width],
             Values::F32(scores.collect()),
         );
-        let metadata = HashMap::from([
+        let metadata = vec![
             (SAMPLES.to_owned(), self.samples.to_string()),
             ("task".to_owned(), source.task.clone()),
             ("split".to_owned(), source.split.clone()),
-        ]);
+        ];
         Ok(tensor_file::write(path, &[tensor], metadata)?)
     }
 
@@ -604,7 +604,7 @@ mod tests {
         );
 
         let scores = ("importance".to_owned(), vec![0, 4], Values::F32(vec![]));
-        tensor_file::write(&path, &[scores], HashMap::new()).unwrap();
+        tensor_file::write(&path, &[scores], vec![]).unwrap();
         let error = Importance::load(&path).unwrap_err().to_string();
         assert!(error.contains("`importance` has shape [0, 4]"), "{error}");
     }

@@ -1,7 +1,6 @@
 //! Small safetensors files: typed tensors with checked shapes, written whole or not at all.
 
 use std::{
-    collections::HashMap,
     fmt,
     path::{Path, PathBuf},
 };
@@ -21,11 +20,15 @@ pub enum Values {
     I64(Vec<i64>),
 }
 
-/// Writes named tensors and metadata.
+/// Writes named tensors and metadata, which are strings.
+///
+/// # Errors
+///
+/// If shapes and values do not fit, or the file cannot be written.
 pub fn write(
     path: &Path,
     tensors: &[(String, Vec<usize>, Values)],
-    metadata: HashMap<String, String>,
+    metadata: Vec<(String, String)>,
 ) -> Result<(), FileError> {
     let bytes: Vec<_> = tensors
         .iter()
@@ -38,7 +41,7 @@ pub fn write(
             TensorView::new(values.dtype(), shape.clone(), bytes).map(|view| (name, view))
         })
         .collect::<Result<Vec<_>, _>>();
-    let metadata = (!metadata.is_empty()).then_some(metadata);
+    let metadata = (!metadata.is_empty()).then(|| metadata.into_iter().collect());
     let file = views
         .and_then(|views| serialize(views, metadata))
         .map_err(|source| FileError::Tensors {
@@ -59,6 +62,10 @@ pub struct TensorFile {
 
 impl TensorFile {
     /// Reads a file and checks that it is whole.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or is no whole safetensors file.
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let bytes = file::read(path)?;
         let path = path.to_owned();
@@ -88,6 +95,10 @@ impl TensorFile {
     }
 
     /// The shape and finite values of a float32 tensor with `D` dimensions.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is missing, of another type or rank, or holds a value that is not finite.
     pub fn f32<const D: usize>(&self, name: &str) -> Result<([usize; D], Vec<f32>), FileError> {
         let (shape, bytes) = self.tensor(name, Dtype::F32)?;
         let (numbers, _) = bytes.as_chunks();
@@ -108,6 +119,10 @@ impl TensorFile {
     }
 
     /// The shape and values of an int64 tensor of indices with `D` dimensions.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is missing, of another type or rank, or holds a negative value.
     pub fn indices<const D: usize>(
         &self,
         name: &str,
@@ -184,7 +199,7 @@ mod tests {
     use super::*;
 
     fn write_one(path: &Path, shape: Vec<usize>, values: Values) {
-        write(path, &[("a".to_owned(), shape, values)], HashMap::new()).unwrap();
+        write(path, &[("a".to_owned(), shape, values)], vec![]).unwrap();
     }
 
     fn open(shape: Vec<usize>, values: Values) -> TensorFile {

@@ -1,9 +1,6 @@
 //! `kiln forward`: hidden states and logits for given token ids, file to file.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use clap::Args;
@@ -67,7 +64,7 @@ pub fn run(args: ForwardArgs) -> Result<(), Error> {
         Some(Logits::Span(logits)) => tensors.push(named("logits".to_owned(), logits)?),
         None => {}
     }
-    Ok(tensor_file::write(&args.output, &tensors, HashMap::new())?)
+    Ok(tensor_file::write(&args.output, &tensors, vec![])?)
 }
 
 /// A tensor with its name and shape, off its device.

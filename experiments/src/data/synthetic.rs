@@ -1,16 +1,16 @@
-//! A small language-understanding task that needs no download: what does a review say of one thing?
+//! A small language-understanding task that needs no download: what does a review say, and how strongly?
 //!
-//! A review has one to three clauses such as `nobody said that the soup was not stale`. The second text
-//! names a thing, and the label is the review's opinion of it: negative, positive, or none where the
-//! thing does not occur. A model has to find the clause, know the adjective, and count the negations.
+//! A review is a sentence such as `nobody said that the soup was not very stale`. Its class is its
+//! opinion, negative or positive, and whether that is a strong one. A model has to know the adjective
+//! and the degree, and to count the negations.
 
-use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::example::{Example, Label};
 use crate::recipe::SyntheticData;
 
-/// Negative, positive, not mentioned.
-pub const CLASSES: usize = 3;
+/// Negative, strongly negative, positive, strongly positive.
+pub const CLASSES: usize = 4;
 
 const THINGS: [&str; 40] = [
     "soup", "bread", "salad", "coffee", "dessert", "waiter", "chef", "menu", "table", "music",
@@ -67,7 +67,7 @@ const NEGATIVE: [&str; 40] = [
     "poor", "dreary", "cramped", "blurry", "shady", "harsh", "dated", "faulty", "weak", "greasy",
     "pale", "silly", "awkward", "stingy", "filthy", "nasty", "broken", "dreadful", "horrible",
 ];
-/// How a clause begins, and whether that turns its meaning round.
+/// How a review begins, and whether that turns its meaning round.
 const OPENINGS: [(&str, bool); 8] = [
     ("", false),
     ("", false),
@@ -75,81 +75,79 @@ const OPENINGS: [(&str, bool); 8] = [
     ("it is true that", false),
     ("we found that", false),
     ("nobody said that", true),
-    ("it is false that", true),
-    ("i doubt that", true),
+    ("we read that", false),
+    ("they say that", false),
 ];
 const VERBS: [&str; 4] = ["was", "seemed", "looked", "felt"];
-/// What stands before an adjective, and whether it turns the adjective round.
-const DEGREES: [(&str, bool); 8] = [
+/// What stands before the verb's complement, and whether it turns the meaning round.
+const NEGATIONS: [(&str, bool); 6] = [
     ("", false),
     ("", false),
-    ("very", false),
-    ("quite", false),
-    ("really", false),
+    ("always", false),
+    ("often", false),
+    ("still", false),
     ("not", true),
-    ("never", true),
-    ("hardly", true),
 ];
-const JOINS: [&str; 4] = ["and", "but", "while", "although"];
+/// What stands before an adjective, and whether it makes the opinion a strong one.
+const DEGREES: [(&str, bool); 6] = [
+    ("", false),
+    ("rather", false),
+    ("quite", false),
+    ("very", true),
+    ("really", true),
+    ("extremely", true),
+];
+
+/// The share of training labels that are drawn at random, as careless annotators would give them. The
+/// labels to judge on are right.
+const NOISE: f64 = 0.2;
 
 /// The examples to train on.
 pub fn train(recipe: &SyntheticData) -> Vec<Example> {
-    examples(recipe.seed, 0, recipe.train)
+    examples(recipe.seed, 0, recipe.train, NOISE)
 }
 
 /// The examples to judge on.
 pub fn dev(recipe: &SyntheticData) -> Vec<Example> {
-    examples(recipe.seed, 1, recipe.dev)
+    examples(recipe.seed, 1, recipe.dev, 0.0)
 }
 
-fn examples(seed: u64, split: u64, count: usize) -> Vec<Example> {
+fn examples(seed: u64, split: u64, count: usize, noise: f64) -> Vec<Example> {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&split.to_le_bytes());
     let mut rng = StdRng::from_seed(key);
-    (0..count).map(|_| example(&mut rng)).collect()
+    (0..count).map(|_| example(noise, &mut rng)).collect()
 }
 
-fn example(rng: &mut StdRng) -> Example {
-    let clauses = rng.random_range(1..=3);
-    let things: Vec<&str> = THINGS.choose_multiple(rng, clauses + 1).copied().collect();
-    let opinions: Vec<(String, bool)> = things[..clauses]
-        .iter()
-        .map(|thing| clause(thing, rng))
-        .collect();
-    let mut review = String::new();
-    for (text, _) in &opinions {
-        if !review.is_empty() {
-            review.push(' ');
-            review.push_str(pick(&JOINS, rng));
-            review.push(' ');
-        }
-        review.push_str(text);
-    }
-    let class = rng.random_range(0..CLASSES);
-    let wanted = opinions
-        .iter()
-        .position(|(_, positive)| usize::from(*positive) == class);
-    let (asked, class) = match wanted {
-        Some(index) => (index, class),
-        None => (clauses, CLASSES - 1),
+fn example(noise: f64, rng: &mut StdRng) -> Example {
+    let (opening, opening_turns) = pick(&OPENINGS, rng);
+    let (negation, negation_turns) = pick(&NEGATIONS, rng);
+    let (degree, strong) = pick(&DEGREES, rng);
+    let likes = rng.random_bool(0.5);
+    let adjective = pick(if likes { &POSITIVE } else { &NEGATIVE }, rng);
+    let thing = pick(&THINGS, rng);
+    let words = [
+        opening,
+        "the",
+        thing,
+        pick(&VERBS, rng),
+        negation,
+        degree,
+        adjective,
+    ];
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let positive = likes ^ opening_turns ^ negation_turns;
+    let class = if rng.random_bool(noise) {
+        rng.random_range(0..CLASSES)
+    } else {
+        2 * usize::from(positive) + usize::from(strong)
     };
     Example {
-        first: review,
-        second: Some(things[asked].to_owned()),
+        first: words.join(" "),
+        second: None,
         label: Some(Label::Class(class)),
     }
-}
-
-/// A clause on a thing, and whether it speaks well of it.
-fn clause(thing: &str, rng: &mut StdRng) -> (String, bool) {
-    let (opening, opening_turns) = pick(&OPENINGS, rng);
-    let (degree, degree_turns) = pick(&DEGREES, rng);
-    let positive = rng.random_bool(0.5);
-    let adjective = pick(if positive { &POSITIVE } else { &NEGATIVE }, rng);
-    let words = [opening, "the", thing, pick(&VERBS, rng), degree, adjective];
-    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    (words.join(" "), positive ^ opening_turns ^ degree_turns)
 }
 
 /// A random item of a list that is not empty.
@@ -186,30 +184,23 @@ mod tests {
     }
 
     #[test]
-    fn negations_cancel_each_other() {
-        let mut rng = StdRng::seed_from_u64(3);
-        for _ in 0..500 {
-            let (text, positive) = clause("soup", &mut rng);
-            let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-            let turns = usize::from(has(&["nobody", "false", "doubt"]))
-                + usize::from(has(&[" not ", " never ", " hardly "]));
-            let last = text.rsplit(' ').next().unwrap();
-            assert_eq!(positive, POSITIVE.contains(&last) ^ (turns == 1), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_thing_has_a_label_if_and_only_if_it_occurs() {
+    fn the_label_counts_negations_and_knows_the_degree() {
         let mut counts = [0; CLASSES];
-        for example in train(&recipe(5)) {
-            let thing = example.second.unwrap();
-            let occurs = example.first.split(' ').any(|word| word == thing);
-            let Some(Label::Class(class)) = example.label else {
-                panic!("every example has a class");
-            };
-            assert_eq!(occurs, class != 2);
+        for example in dev(&recipe(3)) {
+            let words: Vec<&str> = example.first.split(' ').collect();
+            let has = |list: &[&str]| words.iter().any(|word| list.contains(word));
+            let turns = has(&["nobody"]) ^ has(&["not"]);
+            let positive = POSITIVE.contains(&words[words.len() - 1]) ^ turns;
+            let strong = has(&["very", "really", "extremely"]);
+            let class = 2 * usize::from(positive) + usize::from(strong);
+            assert_eq!(
+                example.label,
+                Some(Label::Class(class)),
+                "{}",
+                example.first
+            );
             counts[class] += 1;
         }
-        assert!(counts.iter().all(|count| *count > 120), "{counts:?}");
+        assert!(counts.iter().all(|count| *count > 50), "{counts:?}");
     }
 }

@@ -207,6 +207,7 @@ fn fresh_config(random: &RandomModel, vocabulary: usize) -> BertConfig {
         .with_num_attention_heads(random.heads)
         .with_intermediate_size(random.width)
         .with_max_position_embeddings(random.positions)
+        .with_initializer_range(random.initializer_range)
         .with_hidden_dropout_prob(random.dropout)
         .with_attention_probs_dropout_prob(random.dropout)
 }
