@@ -12,8 +12,8 @@ mod difference;
 mod stale;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use moebert_core::file::{self, FileError};
@@ -158,7 +158,8 @@ impl RunFolder {
                 let fields: Map<String, Value> =
                     serde_json::from_str(line).map_err(damaged(&path))?;
                 entry.extend(fields);
-                lines.push_str(&format!("{}\n", Value::Object(entry)));
+                lines += &Value::Object(entry).to_string();
+                lines.push('\n');
             }
         }
         self.write_text("metrics.jsonl", &lines)

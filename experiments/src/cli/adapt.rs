@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use moebert_core::{
     adapt::adapt,
+    cost::Cost,
     importance::Importance,
     partition::NeuronOrder,
-    cost::Cost,
     pretrained::{CONFIG_FILE, SaveOptions, save},
     router::{GateScale, RouterKind},
 };

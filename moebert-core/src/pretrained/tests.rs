@@ -66,9 +66,14 @@ fn a_model_to_be_used_as_it_is_needs_its_head() {
     let device = Device::default();
     let pretrained = Pretrained::open(&dir).unwrap();
     assert!(pretrained.load_whole(None, &device).unwrap().1.is_exact());
-    rewrite(&dir, |tensors| tensors.retain(|tensor| tensor.0 != "classifier.bias"));
+    rewrite(&dir, |tensors| {
+        tensors.retain(|tensor| tensor.0 != "classifier.bias");
+    });
     let found = pretrained.load_whole(None, &device);
-    assert_message(found, &["lacks weights of the head: classifier.bias", "fine-tune"]);
+    assert_message(
+        found,
+        &["lacks weights of the head: classifier.bias", "fine-tune"],
+    );
     let other = pretrained.load_whole(Some(Task::Classification { classes: 2 }), &device);
     assert_message(other, &["classifier.weight"]);
 }
