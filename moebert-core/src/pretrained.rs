@@ -1,8 +1,8 @@
 //! Hugging Face folders: `config.json`, weights and tokenizer, in and out.
 //!
 //! A dense model is written as Transformers writes it. An expert model has, besides, what
-//! [`expert_files`](crate::expert_files) describes, and the key `kiln` in `config.json`; its weights
-//! are named
+//! [`expert_files`](crate::expert_files) describes, and in `config.json` the key `kiln` and the
+//! `model_type` `kiln-moebert`; its weights are named
 //!
 //! | name | shape |
 //! |---|---|

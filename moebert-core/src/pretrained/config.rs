@@ -16,10 +16,16 @@ use crate::{
 /// The key of an expert model; its value names the file with the experts' settings.
 const KILN: &str = "kiln";
 
+/// The `model_type`. Transformers would load an expert model as a BERT and make up the feed-forward
+/// weights that it does not find; a type that it does not know it refuses.
+fn model_type(has_experts: bool) -> &'static str {
+    if has_experts { "kiln-moebert" } else { "bert" }
+}
+
 /// Keys with one supported value, which but for `model_type` is also what their absence means.
-fn fixed() -> [(&'static str, Value); 5] {
+fn fixed(has_experts: bool) -> [(&'static str, Value); 5] {
     [
-        ("model_type", "bert".into()),
+        ("model_type", model_type(has_experts).into()),
         ("hidden_act", "gelu".into()),
         ("position_embedding_type", "absolute".into()),
         ("is_decoder", false.into()),
@@ -93,7 +99,7 @@ impl PretrainedConfig {
         let mut json = self.json.clone();
         let bert = &self.bert;
         let mut set = |key: &str, value: Value| json.insert(key.to_owned(), value);
-        set("model_type", "bert".into());
+        set("model_type", model_type(has_experts).into());
         set("vocab_size", bert.vocab_size.into());
         set("hidden_size", bert.hidden_size.into());
         set("num_hidden_layers", bert.num_hidden_layers.into());
@@ -176,7 +182,7 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     fn check_fixed(&self) -> Result<(), FileError> {
-        for (key, supported) in fixed() {
+        for (key, supported) in fixed(self.json.contains_key(KILN)) {
             let fits = match self.json.get(key) {
                 None | Some(Value::Null) => key != "model_type",
                 Some(value) => *value == supported,
@@ -394,6 +400,18 @@ mod tests {
     }
 
     #[test]
+    fn an_expert_model_is_no_bert_to_others() {
+        let config = read(SMALL).unwrap();
+        let json = config.to_json(Task::Encoder, true, DType::F32);
+        assert_eq!(json["model_type"], "kiln-moebert");
+        let experts = read(&Value::from(json).to_string()).unwrap();
+        assert!(experts.has_experts());
+        let dense = experts.to_json(Task::Encoder, false, DType::F32);
+        assert_eq!(dense["model_type"], "bert");
+        assert!(!dense.contains_key("kiln"));
+    }
+
+    #[test]
     fn the_written_type_is_named() {
         let config = with(r#""torch_dtype": "float16""#).unwrap();
         let json = config.to_json(Task::Encoder, false, DType::F32);
@@ -437,6 +455,14 @@ mod tests {
         assert_message(
             read(r#"{"model_type": "roberta"}"#),
             r#"`model_type` is "roberta"; expected "bert""#,
+        );
+        assert_message(
+            read(r#"{"model_type": "kiln-moebert"}"#),
+            r#"`model_type` is "kiln-moebert"; expected "bert""#,
+        );
+        assert_message(
+            with(r#""kiln": {}"#),
+            r#"`model_type` is "bert"; expected "kiln-moebert""#,
         );
         assert_message(
             read(r#"{"hidden_size": 8}"#),
