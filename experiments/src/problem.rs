@@ -178,6 +178,14 @@ impl Task {
         }
     }
 
+    /// The names of the classes, in their order; none where they have no names.
+    pub fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::Glue(task) => task.labels(),
+            Self::Squad(_) | Self::Synthetic => &[],
+        }
+    }
+
     /// The metric to compare models by.
     pub fn primary_metric(self) -> &'static str {
         match self {

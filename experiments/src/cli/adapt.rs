@@ -126,6 +126,7 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
     let options = SaveOptions {
         experts: Some(&files),
         tokenizer: Some(&args.model),
+        ..SaveOptions::default()
     };
     Ok(save(&args.output, &model, pretrained.config(), options)?)
 }

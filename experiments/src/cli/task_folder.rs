@@ -8,6 +8,7 @@ use moebert_core::{heads::Task as Head, pretrained::Pretrained};
 use crate::{
     data::{DataError, loader::check_lengths, tokenizer::Tokenizer},
     error::Error,
+    labels::check_labels,
     learner::TaskLearner,
     problem::{Rule, Sequences, Source, Texts},
     recipe::{DataRecipe, DataSplit, Task},
@@ -39,6 +40,7 @@ impl TaskFolder {
             .check_fits(pretrained.config().bert.vocab_size)
             .map_err(DataError::from)?;
         Ok(Self {
+        check_labels(&pretrained, task)?;
             pretrained,
             tokenizer,
             head,

@@ -11,6 +11,7 @@ use crate::{
     hub,
     interrupt::Stop,
     problem::{Rule, Sequences, Source, Texts},
+    labels::check_labels,
     recipe::{ModelRecipe, RandomModel, Recipe},
     record::RunFolder,
 };
@@ -95,7 +96,11 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
 }
 
 fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
-    let config = open_dense(&dir)?.config().bert.clone();
+    let pretrained = open_dense(&dir)?;
+    if recipe.teacher.fine_tuned {
+        check_labels(&pretrained, recipe.data.task)?;
+    }
+    let config = pretrained.config().bert.clone();
     let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;
     tokenizer
         .check_fits(config.vocab_size)

@@ -112,6 +112,7 @@ impl Seed<'_> {
     fn save_options(&self) -> SaveOptions<'_> {
         SaveOptions {
             tokenizer: Some(&self.run.tokenizer_dir),
+            labels: self.run.recipe.data.task.labels(),
             experts: None,
         }
     }
