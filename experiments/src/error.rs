@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::ExecutionError;
-use distill::{CallbackError, StageError};
+use distill::{CallbackError, LayerMapError, StageError};
 use moebert_core::{
     adapt::AdaptError,
     file::FileError,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use distill::LayerMap;
 use moebert_core::{bert::BertConfig, heads::Task as Head};
 
 use super::{Progress, RunOptions, open_dense};
@@ -10,8 +11,8 @@ use crate::{
     error::Error,
     hub,
     interrupt::Stop,
-    problem::{Rule, Sequences, Source, Texts},
     labels::check_labels,
+    problem::{Rule, Sequences, Source, Texts},
     recipe::{ModelRecipe, RandomModel, Recipe},
     record::RunFolder,
 };
@@ -27,6 +28,8 @@ pub(super) struct Prepared<'a> {
     /// The folder that the tokenizer's files are in.
     pub tokenizer_dir: PathBuf,
     pub start: Start,
+    /// The hidden states of student and teacher that are matched.
+    pub layers: Vec<(usize, usize)>,
     pub train: Sequences,
     pub dev: Vec<(Sequences, Rule)>,
     /// How often each token id occurs in the training data.
@@ -45,6 +48,7 @@ pub(super) enum Start {
 /// folder that refuses the right one.
 pub(super) struct Inputs<'a> {
     model: Model<'a>,
+    layers: Vec<(usize, usize)>,
     data_dir: PathBuf,
     train: Texts,
     dev: Vec<(Texts, Rule)>,
@@ -53,6 +57,16 @@ pub(super) struct Inputs<'a> {
 enum Model<'a> {
     Random(&'a RandomModel),
     Folder(Box<Checkpoint>),
+}
+
+impl Model<'_> {
+    /// Number of transformer layers L.
+    fn layers(&self) -> usize {
+        match self {
+            Self::Random(random) => random.layers,
+            Self::Folder(checkpoint) => checkpoint.config.num_hidden_layers,
+        }
+    }
 }
 
 /// A Hugging Face folder that fits the recipe.
@@ -77,6 +91,8 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
             path.clone().unwrap_or_default(),
         )?)),
     };
+    let depth = model.layers();
+    let layers = recipe.distill.layers.pairs(depth, depth)?;
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
         (Some(path), _) => path.clone(),
         (None, Some(name)) => hub::data(name)?,
@@ -89,6 +105,7 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
     stop.check()?;
     Ok(Inputs {
         model,
+        layers,
         data_dir,
         train,
         dev,
@@ -172,16 +189,22 @@ pub(super) fn prepare<'a>(
         .collect::<Result<Vec<_>, Error>>()?;
     options.stop.check()?;
 
+    let progress = Progress::new(options.ui);
+    if recipe.students.iter().any(|student| student.distill) {
+        let pairs = LayerMap::Explicit(inputs.layers.clone());
+        progress.say(&format!("layer map {}: {pairs}", recipe.distill.layers));
+    }
     let token_counts = train.token_counts(config.vocab_size);
     Ok(Prepared {
         recipe,
         options,
         folder,
-        progress: Progress::new(options.ui),
+        progress,
         head: recipe.data.task.head(),
         tokenizer,
         tokenizer_dir,
         start,
+        layers: inputs.layers,
         train,
         dev,
         token_counts,

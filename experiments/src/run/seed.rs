@@ -154,17 +154,12 @@ impl Seed<'_> {
             pretrained.config(),
             self.save_options(),
         )?;
-        self.finish_training(&stage, &training, clock)?;
-        Ok(output)
-    }
-
-    /// Marks a training as done; the saved model replaces its checkpoints.
-    fn finish_training(&self, stage: &str, training: &Path, clock: Instant) -> Result<(), Error> {
         let seconds = clock.elapsed().as_secs_f64();
         self.run
             .folder
-            .finish(stage, &json!({ "seconds": seconds }))?;
-        discard_checkpoints(training)
+            .finish(&stage, &json!({ "seconds": seconds }))?;
+        discard_checkpoints(&training)?;
+        Ok(output)
     }
 
     /// The importance scores of the teacher's neurons, where a student's order needs them.
@@ -289,7 +284,12 @@ impl Seed<'_> {
         };
         let pretrained = Pretrained::open(teacher_dir)?;
         save(&output, &learner.model, pretrained.config(), options)?;
-        self.finish_training(&stage, &training, clock)?;
+        let seconds = clock.elapsed().as_secs_f64();
+        let layers = student.distill.then_some(&self.run.layers);
+        self.run
+            .folder
+            .finish(&stage, &json!({ "seconds": seconds, "layers": layers }))?;
+        discard_checkpoints(&training)?;
         Ok(output)
     }
 
@@ -382,7 +382,7 @@ impl Seed<'_> {
     }
 }
 
-/// Deletes the checkpoints of a training that is done, also where a kill came between the two.
+/// Deletes the checkpoints of a training that is done and whose model is saved, also where a kill came between the two.
 fn discard_checkpoints(training: &Path) -> Result<(), Error> {
     let checkpoints = training.join("checkpoints");
     if checkpoints.exists() {
