@@ -24,7 +24,12 @@ pub(super) struct TaskFolder {
 
 impl TaskFolder {
     /// Reads the configuration and the tokenizer, and checks that they fit the task.
-    pub fn open(model: &Path, task: Task, data: &Path, max_length: usize) -> Result<Self, Error> {
+    pub fn open(
+        model: &Path,
+        task: Task,
+        data: &Path,
+        max_length: Option<usize>,
+    ) -> Result<Self, Error> {
         let pretrained = Pretrained::open(model)?;
         let head = task.head();
         let found = pretrained.config().task();
@@ -35,12 +40,12 @@ impl TaskFolder {
                 found,
             });
         }
+        check_labels(&pretrained, task)?;
         let tokenizer = Tokenizer::load(model).map_err(DataError::from)?;
         tokenizer
             .check_fits(pretrained.config().bert.vocab_size)
             .map_err(DataError::from)?;
         Ok(Self {
-        check_labels(&pretrained, task)?;
             pretrained,
             tokenizer,
             head,

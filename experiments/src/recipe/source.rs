@@ -36,6 +36,7 @@ pub(super) fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Re
 
 /// Spells out the defaults of the task's own tables, for the record.
 fn complete(data: &mut DataRecipe) {
+    data.max_length = Some(data.max_length());
     match data.task {
         Task::Glue(_) => {}
         Task::Squad(_) => drop(data.squad.get_or_insert_default()),
@@ -253,6 +254,33 @@ name = "only"
             ),
             (
                 "trian.epochs=3",
+    #[test]
+    fn a_part_of_a_list_is_refused_with_the_whole() {
+        let message = read(TEXT, &["students.0.width=8"]).expect_err("a list");
+        assert_eq!(
+            message,
+            "override `students.0.width=8`: `students` is a list and is replaced as a whole: \
+             'students=[{name=\"importance\", width=8}]'"
+        );
+        let message = read(TEXT, &["seeds=[1]", "seeds.0=2"]).expect_err("a list");
+        assert!(
+            message.ends_with("as a whole: 'seeds=[1, 2, 3]'"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn the_longest_input_depends_on_the_task() {
+        for (overrides, expected) in [
+            (&[][..], 128),
+            (&["data.task=squad2"], 384),
+            (&["data.task=squad", "data.max_length=320"], 320),
+        ] {
+            let recipe = read(TEXT, overrides).expect("valid");
+            assert_eq!(recipe.data.max_length, Some(expected), "{overrides:?}");
+        }
+    }
+
                 "override `trian.epochs=3`: unknown key `trian`; did you mean `train`?",
             ),
             (

@@ -65,7 +65,7 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
     if let Some(random) = &recipe.model.random {
         found.at_most(
             "data.max_length",
-            recipe.data.max_length,
+            recipe.data.max_length(),
             random.positions,
             "`model.random.positions`",
         );
@@ -146,9 +146,9 @@ fn data(found: &mut Problems, data: &DataRecipe) {
         _ => found.add("data.hub", "cannot go with `data.path`: give one of them"),
     }
     hub(found, "data.hub", data.hub.as_deref());
-    found.at_least("data.max_length", data.max_length, SHORTEST_INPUT);
+    found.at_least("data.max_length", data.max_length(), SHORTEST_INPUT);
     match (&data.squad, data.task) {
-        (Some(squad), Task::Squad(_)) => windows(found, squad, data.max_length),
+        (Some(squad), Task::Squad(_)) => windows(found, squad, data.max_length()),
         (Some(_), _) => found.add("data.squad", "is for the tasks squad and squad2 only"),
         (None, _) => {}
     }

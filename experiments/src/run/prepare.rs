@@ -124,7 +124,7 @@ fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
         .map_err(DataError::from)?;
     let positions = config.max_position_embeddings;
     let lengths = [
-        ("data.max_length", recipe.data.max_length),
+        ("data.max_length", recipe.data.max_length()),
         ("latency.length", recipe.latency.length),
     ];
     for (key, length) in lengths {
