@@ -34,7 +34,7 @@ pub(super) fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Re
     }
 }
 
-/// Spells out the defaults of the task's own tables, for the record.
+/// Spells out the defaults that depend on the task, for the record.
 fn complete(data: &mut DataRecipe) {
     data.max_length = Some(data.max_length());
     match data.task {
@@ -87,7 +87,13 @@ impl<'a> Source<'a> {
         let mut table = DeTable::parse(self.text).map_err(|error| self.error(&error))?;
         for layer in &self.overrides {
             let keys = DeTable::parse(&layer.toml).map_err(|error| self.error(&error))?;
-            merge(table.get_mut(), keys.into_inner());
+            merge(table.get_mut(), keys.into_inner()).map_err(|list| RecipeError::Schema {
+                place: format!("override `{}`", layer.argument),
+                reason: format!(
+                    "`{list}` is a list and is replaced as a whole: {}",
+                    whole(&list)
+                ),
+            })?;
         }
         Ok(table)
     }
@@ -161,13 +167,25 @@ fn assignment(argument: &str) -> Option<String> {
     Some(format!("{key} = {}", toml::Value::from(value)))
 }
 
-/// Lays `over` upon `table`: tables key by key, anything else as a whole.
-fn merge<'i>(table: &mut DeTable<'i>, over: DeTable<'i>) {
+/// An override that replaces a list of the recipe.
+fn whole(list: &str) -> &'static str {
+    match list {
+        "students" => r#"'students=[{name="importance", width=8}]'"#,
+        _ => "'seeds=[1, 2, 3]'",
+    }
+}
+
+/// Lays `over` upon `table`: tables key by key, anything else as a whole. The error is the name of a
+/// list, of which a part cannot be replaced.
+fn merge<'i>(table: &mut DeTable<'i>, over: DeTable<'i>) -> Result<(), String> {
     for (key, value) in over {
         let span = value.span();
         let below = table.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut);
         match (below, value.into_inner()) {
-            (Some(DeValue::Table(below)), DeValue::Table(above)) => merge(below, above),
+            (Some(DeValue::Table(below)), DeValue::Table(above)) => merge(below, above)?,
+            (Some(DeValue::Array(_)), DeValue::Table(_)) => {
+                return Err(key.get_ref().clone().into_owned());
+            }
             (_, value) => {
                 // Taken out first: inserting over a key would keep the old key's place.
                 table.remove(key.get_ref().as_ref());
@@ -175,6 +193,7 @@ fn merge<'i>(table: &mut DeTable<'i>, over: DeTable<'i>) {
             }
         }
     }
+    Ok(())
 }
 
 /// Where the value of the dotted `path` stands, or the innermost table on the way to it.
@@ -236,25 +255,6 @@ name = "only"
     }
 
     #[test]
-    fn bare_words_are_strings() {
-        let recipe = read(TEXT, &["model.path=/models/bert base#1", "name=x"]).expect("valid");
-        assert_eq!(
-            recipe.model.path.as_deref(),
-            Some(std::path::Path::new("/models/bert base#1"))
-        );
-        assert_eq!(recipe.name, "x");
-    }
-
-    #[test]
-    fn unknown_keys_and_values_name_the_nearest_right_one() {
-        let cases = [
-            (
-                "train.epoch=3",
-                "override `train.epoch=3`: unknown key `train.epoch`; did you mean `epochs`?",
-            ),
-            (
-                "trian.epochs=3",
-    #[test]
     fn a_part_of_a_list_is_refused_with_the_whole() {
         let message = read(TEXT, &["students.0.width=8"]).expect_err("a list");
         assert_eq!(
@@ -281,6 +281,25 @@ name = "only"
         }
     }
 
+    #[test]
+    fn bare_words_are_strings() {
+        let recipe = read(TEXT, &["model.path=/models/bert base#1", "name=x"]).expect("valid");
+        assert_eq!(
+            recipe.model.path.as_deref(),
+            Some(std::path::Path::new("/models/bert base#1"))
+        );
+        assert_eq!(recipe.name, "x");
+    }
+
+    #[test]
+    fn unknown_keys_and_values_name_the_nearest_right_one() {
+        let cases = [
+            (
+                "train.epoch=3",
+                "override `train.epoch=3`: unknown key `train.epoch`; did you mean `epochs`?",
+            ),
+            (
+                "trian.epochs=3",
                 "override `trian.epochs=3`: unknown key `trian`; did you mean `train`?",
             ),
             (
