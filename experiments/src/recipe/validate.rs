@@ -117,6 +117,7 @@ fn random_model(found: &mut Problems, random: &RandomModel) {
     found.at_least(&key("vocabulary"), random.vocabulary, 100);
     found.at_least(&key("positions"), random.positions, SHORTEST_INPUT);
     found.within(&key("dropout"), random.dropout, 0.0..1.0);
+    found.positive(&key("initializer_range"), random.initializer_range);
     found.at_least(&key("hidden"), random.hidden, 1);
     if random.heads > 0 && !random.hidden.is_multiple_of(random.heads) {
         found.add(
@@ -349,6 +350,10 @@ order = "random"
             (
                 "model.random.dropout=1.0",
                 "`model.random.dropout` must be from 0 to below 1",
+            ),
+            (
+                "model.random.initializer_range=0",
+                "`model.random.initializer_range` must be above 0, not 0",
             ),
             (
                 "model.random.heads=5",
