@@ -45,8 +45,7 @@ pub struct AdaptArgs {
     /// A gate's factor on the output: unit (leaves the starting point as it is) or probability
     #[arg(long, default_value = "unit", value_parser = gate_scale)]
     gate_scale: GateScale,
-    /// Text whose tokens are counted for hash-balance: a folder with a GLUE task's files, with
-    /// --task
+    /// Text whose tokens are counted for hash-balance: a folder with a task's files, with --task
     #[arg(long, value_name = "DIR", requires = "task")]
     data: Option<PathBuf>,
     /// The task that --data holds
