@@ -11,8 +11,11 @@ mod task_folder;
 use std::ffi::OsString;
 use std::io::Write;
 
+use burn::tensor::Device;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use moebert_core::heads::BertModel;
+use moebert_core::pretrained::Pretrained;
 
 use crate::error::{Error, one_line};
 
@@ -51,6 +54,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
         Command::Forward(args) => forward::run(args),
         Command::Devices(args) => devices::run(&args),
     }
+}
+
+/// The model of a folder, which must have been trained for its task. Weights that have no place in it
+/// are named on the standard error.
+fn load(pretrained: &Pretrained, device: &Device) -> Result<BertModel, Error> {
+    let (model, report) = pretrained.load_whole(None, device)?;
+    if !report.is_exact() {
+        eprintln!("{report}");
+    }
+    Ok(model)
 }
 
 /// Writes `text` to standard output.

@@ -3,7 +3,7 @@
 //! ```text
 //! recipe.toml        the recipe as resolved, written once
 //! environment.json   program, machine and command line of every start
-//! metrics.jsonl      one JSON object a line, appended while the run goes
+//! metrics.jsonl      the metrics of every finished training, one JSON object a line
 //! artifacts/STAGE/   what a stage makes; `done.json` holds its result once it is finished
 //! results.json       the table for programs
 //! ```
@@ -12,13 +12,14 @@ mod difference;
 mod stale;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use moebert_core::file::{self, FileError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use crate::environment::Environment;
 use crate::recipe::Recipe;
@@ -73,7 +74,6 @@ pub enum RecordError {
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    metrics: File,
     /// Held for its lock alone.
     _lock: File,
 }
@@ -93,10 +93,8 @@ impl RunFolder {
         stale::delete(path).map_err(io_error("clean up", path))?;
         keep_recipe(path, recipe)?;
         add_environment(&path.join("environment.json"), environment)?;
-        let metrics = open_metrics(&path.join("metrics.jsonl"))?;
         Ok(Self {
             path: path.to_owned(),
-            metrics,
             _lock: lock,
         })
     }
@@ -141,19 +139,30 @@ impl RunFolder {
         write_json(&self.stage_dir(stage)?.join("done.json"), result)
     }
 
-    /// Appends `entry` to `metrics.jsonl` as one line.
+    /// Writes `metrics.jsonl`: the lines of every training so far, each with its `stage`.
     ///
     /// # Errors
-    /// The line cannot be written.
-    pub fn append_metrics<T: Serialize>(&self, entry: &T) -> Result<(), RecordError> {
-        let path = self.path.join("metrics.jsonl");
-        let mut line =
-            serde_json::to_vec(entry).map_err(|error| io_error("write", &path)(error.into()))?;
-        line.push(b'\n');
-        // One write a line: lines of several threads do not mix.
-        (&self.metrics)
-            .write_all(&line)
-            .map_err(io_error("write", &path))
+    /// The metrics of a training cannot be read, or the file cannot be written.
+    pub fn gather_metrics(&self) -> Result<(), RecordError> {
+        let artifacts = self.path.join("artifacts");
+        let mut lines = String::new();
+        for path in training_metrics(&artifacts).map_err(io_error("read", &artifacts))? {
+            let stage = path
+                .ancestors()
+                .nth(2)
+                .and_then(|stage| stage.strip_prefix(&artifacts).ok())
+                .unwrap_or(Path::new(""));
+            let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+            for line in text.lines() {
+                let mut entry = Map::from_iter([("stage".to_owned(), json!(stage))]);
+                let fields: Map<String, Value> =
+                    serde_json::from_str(line).map_err(damaged(&path))?;
+                entry.extend(fields);
+                lines += &Value::Object(entry).to_string();
+                lines.push('\n');
+            }
+        }
+        self.write_text("metrics.jsonl", &lines)
     }
 
     /// Writes `results.json`, the table for programs.
@@ -238,28 +247,21 @@ fn add_environment(path: &Path, environment: Environment) -> Result<(), RecordEr
     write_json(path, &starts)
 }
 
-/// Opens `metrics.jsonl` to append. A process that was killed in the middle of a line leaves a part
-/// of it: cut it off.
-fn open_metrics(path: &Path) -> Result<File, RecordError> {
-    let open = || -> io::Result<File> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)?;
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(0))?;
-        file.read_to_end(&mut bytes)?;
-        let whole = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |last| last + 1);
-        if whole < bytes.len() {
-            file.set_len(whole as u64)?;
+/// The `metrics.jsonl` of every training under a folder, in the order of their paths.
+fn training_metrics(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<_>>()?;
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            found.extend(training_metrics(&path)?);
+        } else if path.ends_with("training/metrics.jsonl") {
+            found.push(path);
         }
-        Ok(file)
-    };
-    open().map_err(io_error("open", path))
+    }
+    Ok(found)
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecordError {
@@ -355,17 +357,21 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_of_metrics_is_cut_off() {
+    fn metrics_of_all_trainings_are_gathered_with_their_stage() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("metrics.jsonl");
-        fs::write(&path, "{\"step\":1}\n{\"st").expect("written");
         let run = open(folder.path(), &recipe(&[])).expect("opened");
-        run.append_metrics(&BTreeMap::from([("step", 2)]))
-            .expect("written");
-        assert_eq!(
-            fs::read_to_string(&path).expect("read"),
-            "{\"step\":1}\n{\"step\":2}\n"
-        );
+        for (stage, value) in [("seed-1/teacher", 1), ("seed-1/random/distil", 2)] {
+            let training = run.stage_dir(&format!("{stage}/training")).expect("made");
+            let line = format!("{{\"step\":{value}}}\n");
+            fs::write(training.join("metrics.jsonl"), line).expect("written");
+        }
+        for _ in 0..2 {
+            run.gather_metrics().expect("gathered");
+            let text = fs::read_to_string(folder.path().join("metrics.jsonl")).expect("there");
+            let expected = "{\"stage\":\"seed-1/random/distil\",\"step\":2}\n\
+                            {\"stage\":\"seed-1/teacher\",\"step\":1}\n";
+            assert_eq!(text, expected);
+        }
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 ///
 /// # Errors
 ///
-/// [`FileError::Write`] with the system's reason.
+/// If it cannot be made or replaced.
 pub fn check_writable(path: &Path) -> Result<(), FileError> {
     let check = match fs::metadata(path) {
         Ok(entry) if entry.is_dir() => Err(io::ErrorKind::IsADirectory.into()),

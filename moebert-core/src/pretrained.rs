@@ -179,6 +179,29 @@ impl Pretrained {
         Ok((model, report))
     }
 
+    /// [`Self::load`] for a model that is to be used as it is: nothing of it may start anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`], and if the checkpoint lacks weights of the head or the pooler.
+    pub fn load_whole(
+        &self,
+        task: Option<Task>,
+        device: &Device,
+    ) -> Result<(BertModel, LoadReport), PretrainedError> {
+        let (model, report) = self.load(task, device)?;
+        let mismatched = report.mismatched.iter().map(|mismatch| &mismatch.name);
+        let anew: Vec<String> = report.missing.iter().chain(mismatched).cloned().collect();
+        if anew.is_empty() {
+            Ok((model, report))
+        } else {
+            Err(PretrainedError::Untrained {
+                dir: self.dir.clone(),
+                tensors: anew,
+            })
+        }
+    }
+
     /// Says what became of each tensor; `origins` has every name that the store knows.
     fn report(
         &self,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use moebert_core::{
     adapt::adapt,
+    cost::Cost,
     importance::Importance,
     partition::NeuronOrder,
-    pretrained::{SaveOptions, save},
+    pretrained::{CONFIG_FILE, SaveOptions, save},
     router::{GateScale, RouterKind},
 };
 
@@ -59,6 +60,9 @@ pub struct AdaptArgs {
     output: PathBuf,
 }
 
+/// The sequence length that costs are told for.
+const COST_LENGTH: usize = 128;
+
 fn gate_scale(text: &str) -> Result<GateScale, &'static str> {
     let known = [GateScale::Unit, GateScale::Probability];
     known
@@ -82,6 +86,12 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
         return Err(Error::Usage(format!(
             "the router `{}` needs --data DIR and --task NAME, whose tokens it counts",
             args.router
+        )));
+    }
+    if args.output.join(CONFIG_FILE).exists() {
+        return Err(Error::Usage(format!(
+            "{} holds a model already; choose another folder for --output",
+            args.output.display()
         )));
     }
     let device = backend::open(None)?;
@@ -114,7 +124,8 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
     let counts = token_counts.as_deref();
     let plan = expert_plan(&recipe, importance.as_ref(), sizes, counts, args.seed)?;
     device.seed(args.seed);
-    let (model, _) = pretrained.load(None, &device)?;
+    let model = super::load(&pretrained, &device)?;
+    let dense = Cost::of(&model, COST_LENGTH);
     let model = adapt(
         model,
         &plan.layout,
@@ -128,5 +139,14 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
         tokenizer: Some(&args.model),
         ..SaveOptions::default()
     };
-    Ok(save(&args.output, &model, pretrained.config(), options)?)
+    save(&args.output, &model, pretrained.config(), options)?;
+    let cost = Cost::of(&model, COST_LENGTH);
+    super::print(&format!(
+        "{}: {} parameters, {} active; {} multiply-adds a token at length {COST_LENGTH} (dense: {})\n",
+        args.output.display(),
+        cost.parameters,
+        cost.active_parameters,
+        cost.multiply_adds_per_token,
+        dense.multiply_adds_per_token
+    ))
 }

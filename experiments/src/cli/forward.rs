@@ -45,7 +45,7 @@ pub fn run(args: ForwardArgs) -> Result<(), Error> {
     let device = backend::open(args.device.as_deref())?;
     let pretrained = Pretrained::open(&args.model)?;
     let input = read_input(&args.input, &pretrained.config().bert, &device)?;
-    let (model, _) = pretrained.load(None, &device)?;
+    let model = super::load(&pretrained, &device)?;
     let mut trace = Trace::new(Keep {
         hidden_states: true,
         ..Keep::default()

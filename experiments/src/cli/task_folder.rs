@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use moebert_core::{heads::Task as Head, pretrained::Pretrained};
+use moebert_core::pretrained::Pretrained;
 
 use crate::{
     data::{DataError, loader::check_lengths, tokenizer::Tokenizer},
@@ -18,7 +18,6 @@ use crate::{
 pub(super) struct TaskFolder {
     pub pretrained: Pretrained,
     pub tokenizer: Tokenizer,
-    head: Head,
     data: DataRecipe,
 }
 
@@ -48,7 +47,6 @@ impl TaskFolder {
         Ok(Self {
             pretrained,
             tokenizer,
-            head,
             data: DataRecipe {
                 path: Some(data.to_owned()),
                 max_length,
@@ -59,7 +57,7 @@ impl TaskFolder {
 
     /// The model.
     pub fn learner(&self, device: &Device) -> Result<TaskLearner, Error> {
-        let (model, _) = self.pretrained.load(Some(self.head), device)?;
+        let model = super::load(&self.pretrained, device)?;
         Ok(TaskLearner { model })
     }
 

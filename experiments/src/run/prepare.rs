@@ -114,8 +114,16 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
 
 fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
     let pretrained = open_dense(&dir)?;
+    let (task, found) = (recipe.data.task, pretrained.config().task());
     if recipe.teacher.fine_tuned {
-        check_labels(&pretrained, recipe.data.task)?;
+        if found != task.head() {
+            return Err(Error::Head {
+                path: dir,
+                task,
+                found,
+            });
+        }
+        check_labels(&pretrained, task)?;
     }
     let config = pretrained.config().bert.clone();
     let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;

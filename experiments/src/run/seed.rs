@@ -21,7 +21,7 @@ use moebert_core::{
     importance::{Importance, ImportanceSource},
     pretrained::{Pretrained, PretrainedConfig, SaveOptions, save},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     TEACHER, expert_files, expert_plan,
@@ -126,7 +126,7 @@ impl Seed<'_> {
         let dir = self.run.folder.stage_dir(&stage)?;
         let output = dir.join("model");
         let training = dir.join("training");
-        if self.run.folder.done::<serde_json::Value>(&stage)?.is_some() {
+        if self.run.folder.done::<Value>(&stage)?.is_some() {
             discard_checkpoints(&training)?;
             return Ok(output);
         }
@@ -155,11 +155,15 @@ impl Seed<'_> {
             self.save_options(),
         )?;
         let seconds = clock.elapsed().as_secs_f64();
-        self.run
-            .folder
-            .finish(&stage, &json!({ "seconds": seconds }))?;
-        discard_checkpoints(&training)?;
+        self.finish_training(&stage, &training, &json!({ "seconds": seconds }))?;
         Ok(output)
+    }
+
+    /// Marks a training as done; the saved model replaces its checkpoints.
+    fn finish_training(&self, stage: &str, training: &Path, result: &Value) -> Result<(), Error> {
+        self.run.folder.finish(stage, result)?;
+        self.run.folder.gather_metrics()?;
+        discard_checkpoints(training)
     }
 
     /// The importance scores of the teacher's neurons, where a student's order needs them.
@@ -215,7 +219,7 @@ impl Seed<'_> {
 
     fn learner(&self, dir: &Path) -> Result<TaskLearner, Error> {
         let device = &self.run.options.device;
-        let (model, _) = Pretrained::open(dir)?.load(Some(self.run.head), device)?;
+        let (model, _) = Pretrained::open(dir)?.load_whole(Some(self.run.head), device)?;
         Ok(TaskLearner { model })
     }
 
@@ -254,7 +258,7 @@ impl Seed<'_> {
         let dir = self.run.folder.stage_dir(&stage)?;
         let output = dir.join("model");
         let training = dir.join("training");
-        if self.run.folder.done::<serde_json::Value>(&stage)?.is_some() {
+        if self.run.folder.done::<Value>(&stage)?.is_some() {
             discard_checkpoints(&training)?;
             return Ok(output);
         }
@@ -286,10 +290,8 @@ impl Seed<'_> {
         save(&output, &learner.model, pretrained.config(), options)?;
         let seconds = clock.elapsed().as_secs_f64();
         let layers = student.distill.then_some(&self.run.layers);
-        self.run
-            .folder
-            .finish(&stage, &json!({ "seconds": seconds, "layers": layers }))?;
-        discard_checkpoints(&training)?;
+        let result = json!({ "seconds": seconds, "layers": layers });
+        self.finish_training(&stage, &training, &result)?;
         Ok(output)
     }
 
@@ -382,7 +384,7 @@ impl Seed<'_> {
     }
 }
 
-/// Deletes the checkpoints of a training that is done and whose model is saved, also where a kill came between the two.
+/// Deletes the checkpoints of a training that is done, also where a kill came between the two.
 fn discard_checkpoints(training: &Path) -> Result<(), Error> {
     let checkpoints = training.join("checkpoints");
     if checkpoints.exists() {

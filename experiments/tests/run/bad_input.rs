@@ -173,7 +173,7 @@ fn commands_on_single_models_refuse_what_they_cannot_use() {
     let random = ["--order", "random"];
     adapt(&fitting, &["`importance`", "--importance"]);
     adapt(
-        &["--experts", "64", "--width", "8"],
+        &["--experts", "64", "--order", "random"],
         &["64 experts", "32 neurons"],
     );
     let balance = [&fitting[..], &random, &["--router", "hash-balance"]].concat();

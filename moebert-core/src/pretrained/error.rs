@@ -69,6 +69,14 @@ pub enum PretrainedError {
         /// The missing names.
         tensors: Vec<String>,
     },
+    /// Weights of the head or the pooler are missing, so the model was not trained for the task.
+    #[error("{} lacks weights of the head: {}; fine-tune it first", dir.display(), shorten(tensors))]
+    Untrained {
+        /// The folder.
+        dir: PathBuf,
+        /// The missing names.
+        tensors: Vec<String>,
+    },
     /// Expert files and model do not belong together.
     #[error("a model with expert layers is saved with its expert files, a dense one without")]
     ExpertFiles,

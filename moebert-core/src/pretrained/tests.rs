@@ -60,6 +60,24 @@ fn pooled(model: &BertModel) -> TensorData {
     output.pooled.unwrap().into_data()
 }
 
+#[test]
+fn a_model_to_be_used_as_it_is_needs_its_head() {
+    let (dir, _) = saved();
+    let device = Device::default();
+    let pretrained = Pretrained::open(&dir).unwrap();
+    assert!(pretrained.load_whole(None, &device).unwrap().1.is_exact());
+    rewrite(&dir, |tensors| {
+        tensors.retain(|tensor| tensor.0 != "classifier.bias");
+    });
+    let found = pretrained.load_whole(None, &device);
+    assert_message(
+        found,
+        &["lacks weights of the head: classifier.bias", "fine-tune"],
+    );
+    let other = pretrained.load_whole(Some(Task::Classification { classes: 2 }), &device);
+    assert_message(other, &["classifier.weight"]);
+}
+
 type Tensors = Vec<(String, Dtype, Vec<usize>, Vec<u8>)>;
 
 /// Rewrites the weights of a folder.
