@@ -17,7 +17,6 @@ use burn::tensor::DeviceKind;
 use burn::tensor::DeviceType;
 use burn::tensor::{Device, Tensor};
 
-use crate::nearest::hint;
 use crate::panics::quietly;
 
 /// How long a device may take to answer: starting a GPU compiles its first kernel.
@@ -30,17 +29,16 @@ pub enum DeviceError {
     #[error("this kiln was built without a backend; build it with one of --features {}", NAMES.join(", "))]
     NoBackend,
     /// No backend has this name.
-    #[error("unknown device `{name}`; {hint}")]
+    #[error("unknown device `{name}`; there is {}", NAMES.join(", "))]
     Unknown {
         /// The name as given.
         name: String,
-        /// The nearest right name, or all of them.
-        hint: String,
     },
     /// The backend exists, but this program was built without it.
     #[error(
-        "device `{name}` is not compiled in; build kiln with --features {feature} (compiled in: {compiled})",
-        compiled = compiled()
+        "device `{name}` is not compiled in; build kiln with --features {feature} (compiled in: {}){}",
+        compiled(),
+        other_cpu(feature)
     )]
     NotCompiled {
         /// The name as given.
@@ -157,7 +155,6 @@ pub fn open(name: Option<&str>) -> Result<Device, DeviceError> {
     let Some(feature) = NAMES.into_iter().find(|known| *known == backend) else {
         return Err(DeviceError::Unknown {
             name: name.to_owned(),
-            hint: hint(backend, &NAMES),
         });
     };
     if feature == "remote" {
@@ -290,6 +287,15 @@ fn compiled() -> String {
     }
 }
 
+/// What those may have meant who ask for the backend `cpu`, Burn's compiler for CPUs.
+fn other_cpu(feature: &str) -> &'static str {
+    if feature == "cpu" && cfg!(feature = "flex") {
+        "; `flex` computes on the CPU"
+    } else {
+        ""
+    }
+}
+
 /// One line of `kiln devices`.
 #[derive(Debug)]
 pub struct Answer {
@@ -351,10 +357,21 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_device_names_the_nearest_one() {
+    fn an_unknown_device_names_those_that_there_are() {
         assert_eq!(
-            refusal("cudda:0"),
-            "unknown device `cudda:0`; did you mean `cuda`?"
+            refusal("gpu:0"),
+            "unknown device `gpu:0`; there is flex, ndarray, wgpu, vulkan, metal, cuda, rocm, cpu, \
+             remote"
+        );
+    }
+
+    #[test]
+    #[cfg(all(feature = "flex", not(feature = "cpu")))]
+    fn who_asks_for_the_cpu_is_told_of_flex() {
+        let message = refusal("cpu");
+        assert!(
+            message.ends_with("; `flex` computes on the CPU"),
+            "{message}"
         );
     }
 

@@ -5,10 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::ExecutionError;
-use distill::{CallbackError, StageError};
+use distill::{CallbackError, LayerMapError, StageError};
 use moebert_core::{
-    adapt::AdaptError, file::FileError, heads::Task as Head, importance::ImportanceError,
-    partition::PartitionError, pretrained::PretrainedError,
+    adapt::AdaptError,
+    file::FileError,
+    heads::Task as Head,
+    importance::ImportanceError,
+    partition::PartitionError,
+    pretrained::{CONFIG_FILE, PretrainedError},
 };
 
 use crate::backend::DeviceError;
@@ -116,6 +120,22 @@ pub enum Error {
         /// What the model predicts.
         found: Head,
     },
+    /// A model numbers the classes of the task in another order.
+    #[error(
+        "{}: labels are {found}; {task} needs {}",
+        path.join(CONFIG_FILE).display(), task.labels().join(", ")
+    )]
+    Labels {
+        /// The model's folder.
+        path: PathBuf,
+        /// The task.
+        task: Task,
+        /// The model's classes in their order.
+        found: String,
+    },
+    /// The layer map does not fit the depth of the model.
+    #[error("`distill.layers`: {0}")]
+    LayerMap(#[from] LayerMapError),
     /// Standard output could not be written.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),

@@ -30,7 +30,13 @@ pub enum HubError {
 ///
 /// If the feature is off, there is no such model, or the download fails.
 pub fn model(name: &str) -> Result<PathBuf, HubError> {
-    let files = ["*.json", "*.safetensors", "pytorch_model.bin", "vocab.txt"];
+    let files = [
+        "*.json",
+        "*.safetensors",
+        "pytorch_model.bin",
+        "pytorch_model-*.bin",
+        "vocab.txt",
+    ];
     download(name, Kind::Model, &files)
 }
 

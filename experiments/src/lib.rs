@@ -6,6 +6,7 @@ pub mod data;
 pub mod error;
 pub mod hub;
 pub mod interrupt;
+pub mod labels;
 pub mod latency;
 pub mod learner;
 pub mod metric;

@@ -120,7 +120,7 @@ impl<'a> Source<'a> {
     pub fn features(&self, texts: Texts, tokenizer: &Tokenizer) -> Result<Sequences, DataError> {
         Ok(match texts {
             Texts::Sentences(examples) => {
-                let features = tokenizer.features(&examples, self.data.max_length)?;
+                let features = tokenizer.features(&examples, self.data.max_length())?;
                 let labels = examples.iter().map(|example| example.label).collect();
                 Sequences {
                     features: features.into(),
@@ -134,7 +134,7 @@ impl<'a> Source<'a> {
                     ..
                 } = self.squad();
                 let config = WindowConfig {
-                    max_length: self.data.max_length,
+                    max_length: self.data.max_length(),
                     doc_stride,
                     max_query_length,
                 };
@@ -175,6 +175,14 @@ impl Task {
             Self::Synthetic => Head::Classification {
                 classes: synthetic::CLASSES,
             },
+        }
+    }
+
+    /// The names of the classes, in their order; none where they have no names.
+    pub fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::Glue(task) => task.labels(),
+            Self::Squad(_) | Self::Synthetic => &[],
         }
     }
 

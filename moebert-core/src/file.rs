@@ -68,6 +68,16 @@ impl FileError {
     }
 }
 
+/// The first names of a list and how many follow, for messages.
+pub(crate) fn shorten(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let first = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 /// The content of a file.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! Hugging Face folders: `config.json`, weights and tokenizer, in and out.
 //!
 //! A dense model is written as Transformers writes it. An expert model has, besides, what
-//! [`expert_files`](crate::expert_files) describes, and the key `kiln` in `config.json`; its weights
-//! are named
+//! [`expert_files`](crate::expert_files) describes, and in `config.json` the key `kiln` and the
+//! `model_type` `kiln-moebert`; its weights are named
 //!
 //! | name | shape |
 //! |---|---|
@@ -73,6 +73,8 @@ pub struct SaveOptions<'a> {
     pub experts: Option<&'a ExpertFiles>,
     /// The folder whose [`TOKENIZER_FILES`] are copied, as far as it has them.
     pub tokenizer: Option<&'a Path>,
+    /// The names of the classes, in their order; empty leaves the names of the configuration.
+    pub labels: &'a [&'a str],
 }
 
 /// Where a tensor comes from.
@@ -294,7 +296,7 @@ pub fn save(
         copy_tokenizer(source, dir)?;
     }
     let dtype = model.bert.embeddings.word.weight.val().dtype();
-    let json = config.to_json(model.task(), has_experts, dtype);
+    let json = config.to_json(model.task(), options.labels, has_experts, dtype);
     let path = dir.join(CONFIG_FILE);
     match serde_json::to_string_pretty(&json) {
         Ok(text) => Ok(file::write(&path, (text + "\n").as_bytes())?),

@@ -153,7 +153,7 @@ impl TensorFile {
         let Some(info) = self.header.info(name) else {
             let mut names = self.header.offset_keys();
             names.sort_unstable();
-            let problem = format!("is missing; the file holds {}", names.join(", "));
+            let problem = format!("is missing; the file holds {}", file::shorten(&names));
             return Err(self.entry(name, problem));
         };
         if info.dtype != dtype {
@@ -236,6 +236,20 @@ mod tests {
         assert_message(file.indices::<1>("a"), "`a` holds -1; indices start at 0");
         let file = open(vec![1], Values::F32(vec![f32::NAN]));
         assert_message(file.f32::<1>("a"), "holds NaN at flat index 0");
+    }
+
+    #[test]
+    fn a_long_list_of_names_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.safetensors");
+        let tensors: Vec<_> = ["a", "b", "c", "d", "e", "f"]
+            .map(|name| (name.to_owned(), vec![1], Values::F32(vec![0.0])))
+            .into();
+        write(&path, &tensors, vec![]).unwrap();
+        assert_message(
+            TensorFile::read(&path).unwrap().f32::<1>("z"),
+            "`z` is missing; the file holds a, b, c, d and 2 more",
+        );
     }
 
     #[test]

@@ -46,8 +46,7 @@ pub struct AdaptArgs {
     /// A gate's factor on the output: unit (leaves the starting point as it is) or probability
     #[arg(long, default_value = "unit", value_parser = gate_scale)]
     gate_scale: GateScale,
-    /// Text whose tokens are counted for hash-balance: a folder with a GLUE task's files, with
-    /// --task
+    /// Text whose tokens are counted for hash-balance: a folder with a task's files, with --task
     #[arg(long, value_name = "DIR", requires = "task")]
     data: Option<PathBuf>,
     /// The task that --data holds
@@ -114,7 +113,8 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
     };
     let token_counts = match (args.task, &args.data) {
         (Some(task), Some(data)) => {
-            let folder = TaskFolder::open(&args.model, task, data, config.max_position_embeddings)?;
+            let length = Some(config.max_position_embeddings);
+            let folder = TaskFolder::open(&args.model, task, data, length)?;
             let (train, _) = folder.splits(DataSplit::Train)?.swap_remove(0);
             Some(train.token_counts(config.vocab_size))
         }
@@ -137,6 +137,7 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
     let options = SaveOptions {
         experts: Some(&files),
         tokenizer: Some(&args.model),
+        ..SaveOptions::default()
     };
     save(&args.output, &model, pretrained.config(), options)?;
     let cost = Cost::of(&model, COST_LENGTH);

@@ -18,8 +18,8 @@ use crate::{backend, error::Error};
 /// Run a model on token ids and write its outputs
 ///
 /// In: `input_ids`, `attention_mask`, `token_type_ids`, int64 [B, T]. Out, in float32:
-/// `hidden_states.0` to `hidden_states.L` [B, T, D], `pooled` [B, D], and `logits` when the model
-/// has a head.
+/// `hidden_states.0` to `hidden_states.L` [B, T, D], `pooled` [B, D], and when the model has a head
+/// `logits`: [B, C], or for spans [B, T, 2], start and end.
 #[derive(Debug, Args)]
 pub struct ForwardArgs {
     /// The model, dense or expert: a Hugging Face folder
@@ -30,7 +30,7 @@ pub struct ForwardArgs {
     /// Where the outputs go
     #[arg(long, value_name = "OUT.safetensors")]
     output: PathBuf,
-    /// The device to compute on; `kiln devices` lists them
+    /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
 }

@@ -36,10 +36,10 @@ pub struct ImportanceArgs {
     /// Examples a batch; no effect on the scores
     #[arg(long, default_value_t = 32)]
     batch_size: usize,
-    /// Longest input in tokens
-    #[arg(long, default_value_t = 128)]
-    max_length: usize,
-    /// The device to compute on; `kiln devices` lists them
+    /// Longest input in tokens [default: 384 for squad and squad2, 128 otherwise]
+    #[arg(long)]
+    max_length: Option<usize>,
+    /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
     /// Where the scores go: layers x neurons, float32

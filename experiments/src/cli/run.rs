@@ -25,7 +25,7 @@ pub struct RunArgs {
     /// The run folder [default: runs/<name of the recipe>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The device to compute on; `kiln devices` lists them
+    /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
     /// How to show progress: tui (Burn's dashboard), plain (lines) or none

@@ -8,6 +8,7 @@ use moebert_core::pretrained::Pretrained;
 use crate::{
     data::{DataError, loader::check_lengths, tokenizer::Tokenizer},
     error::Error,
+    labels::check_labels,
     learner::TaskLearner,
     problem::{Rule, Sequences, Source, Texts},
     recipe::{DataRecipe, DataSplit, Task},
@@ -22,7 +23,12 @@ pub(super) struct TaskFolder {
 
 impl TaskFolder {
     /// Reads the configuration and the tokenizer, and checks that they fit the task.
-    pub fn open(model: &Path, task: Task, data: &Path, max_length: usize) -> Result<Self, Error> {
+    pub fn open(
+        model: &Path,
+        task: Task,
+        data: &Path,
+        max_length: Option<usize>,
+    ) -> Result<Self, Error> {
         let pretrained = Pretrained::open(model)?;
         let head = task.head();
         let found = pretrained.config().task();
@@ -33,6 +39,7 @@ impl TaskFolder {
                 found,
             });
         }
+        check_labels(&pretrained, task)?;
         let tokenizer = Tokenizer::load(model).map_err(DataError::from)?;
         tokenizer
             .check_fits(pretrained.config().bert.vocab_size)

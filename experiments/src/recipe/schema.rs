@@ -138,9 +138,8 @@ pub struct DataRecipe {
     /// A data set of the Hugging Face hub, `org/name`. Needs a kiln built with the feature `hub`.
     pub hub: Option<String>,
     /// Longest input in tokens; longer ones are cut (`SQuAD`: covered by sliding windows). Default
-    /// 128.
-    #[serde(default = "glue_length")]
-    pub max_length: usize,
+    /// 384 for `squad` and `squad2`, 128 otherwise.
+    pub max_length: Option<usize>,
     /// How passages are read and answers are found; for `squad` and `squad2` only.
     pub squad: Option<SquadData>,
     /// How the data is made; for `synthetic` only.
@@ -154,15 +153,16 @@ impl DataRecipe {
             task,
             path: None,
             hub: None,
-            max_length: glue_length(),
+            max_length: None,
             squad: None,
             synthetic: None,
         }
     }
-}
 
-fn glue_length() -> usize {
-    128
+    /// The longest input in tokens.
+    pub fn max_length(&self) -> usize {
+        self.max_length.unwrap_or(self.task.max_length())
+    }
 }
 
 /// `[data.squad]`: long passages and answers.

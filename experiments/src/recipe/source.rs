@@ -34,8 +34,9 @@ pub(super) fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Re
     }
 }
 
-/// Spells out the defaults of the task's own tables, for the record.
+/// Spells out the defaults that depend on the task, for the record.
 fn complete(data: &mut DataRecipe) {
+    data.max_length = Some(data.max_length());
     match data.task {
         Task::Glue(_) => {}
         Task::Squad(_) => drop(data.squad.get_or_insert_default()),
@@ -86,7 +87,13 @@ impl<'a> Source<'a> {
         let mut table = DeTable::parse(self.text).map_err(|error| self.error(&error))?;
         for layer in &self.overrides {
             let keys = DeTable::parse(&layer.toml).map_err(|error| self.error(&error))?;
-            merge(table.get_mut(), keys.into_inner());
+            merge(table.get_mut(), keys.into_inner()).map_err(|list| RecipeError::Schema {
+                place: format!("override `{}`", layer.argument),
+                reason: format!(
+                    "`{list}` is a list and is replaced as a whole: {}",
+                    whole(&list)
+                ),
+            })?;
         }
         Ok(table)
     }
@@ -160,13 +167,25 @@ fn assignment(argument: &str) -> Option<String> {
     Some(format!("{key} = {}", toml::Value::from(value)))
 }
 
-/// Lays `over` upon `table`: tables key by key, anything else as a whole.
-fn merge<'i>(table: &mut DeTable<'i>, over: DeTable<'i>) {
+/// An override that replaces a list of the recipe.
+fn whole(list: &str) -> &'static str {
+    match list {
+        "students" => r#"'students=[{name="importance", width=8}]'"#,
+        _ => "'seeds=[1, 2, 3]'",
+    }
+}
+
+/// Lays `over` upon `table`: tables key by key, anything else as a whole. The error is the name of a
+/// list, of which a part cannot be replaced.
+fn merge<'i>(table: &mut DeTable<'i>, over: DeTable<'i>) -> Result<(), String> {
     for (key, value) in over {
         let span = value.span();
         let below = table.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut);
         match (below, value.into_inner()) {
-            (Some(DeValue::Table(below)), DeValue::Table(above)) => merge(below, above),
+            (Some(DeValue::Table(below)), DeValue::Table(above)) => merge(below, above)?,
+            (Some(DeValue::Array(_)), DeValue::Table(_)) => {
+                return Err(key.get_ref().clone().into_owned());
+            }
             (_, value) => {
                 // Taken out first: inserting over a key would keep the old key's place.
                 table.remove(key.get_ref().as_ref());
@@ -174,6 +193,7 @@ fn merge<'i>(table: &mut DeTable<'i>, over: DeTable<'i>) {
             }
         }
     }
+    Ok(())
 }
 
 /// Where the value of the dotted `path` stands, or the innermost table on the way to it.
@@ -232,6 +252,33 @@ name = "only"
         assert_eq!(recipe.train.batch_size, 32);
         assert_eq!(recipe.seeds, [4, 5]);
         assert_eq!(recipe.students[0].name, "only");
+    }
+
+    #[test]
+    fn a_part_of_a_list_is_refused_with_the_whole() {
+        let message = read(TEXT, &["students.0.width=8"]).expect_err("a list");
+        assert_eq!(
+            message,
+            "override `students.0.width=8`: `students` is a list and is replaced as a whole: \
+             'students=[{name=\"importance\", width=8}]'"
+        );
+        let message = read(TEXT, &["seeds=[1]", "seeds.0=2"]).expect_err("a list");
+        assert!(
+            message.ends_with("as a whole: 'seeds=[1, 2, 3]'"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn the_longest_input_depends_on_the_task() {
+        for (overrides, expected) in [
+            (&[][..], 128),
+            (&["data.task=squad2"], 384),
+            (&["data.task=squad", "data.max_length=320"], 320),
+        ] {
+            let recipe = read(TEXT, overrides).expect("valid");
+            assert_eq!(recipe.data.max_length, Some(expected), "{overrides:?}");
+        }
     }
 
     #[test]

@@ -48,6 +48,14 @@ impl Task {
             Self::Synthetic => "synthetic",
         }
     }
+
+    /// The longest input in tokens, where nothing else is asked for.
+    pub fn max_length(self) -> usize {
+        match self {
+            Self::Glue(_) | Self::Synthetic => 128,
+            Self::Squad(_) => 384,
+        }
+    }
 }
 
 impl FromStr for Task {

@@ -65,7 +65,7 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
     if let Some(random) = &recipe.model.random {
         found.at_most(
             "data.max_length",
-            recipe.data.max_length,
+            recipe.data.max_length(),
             random.positions,
             "`model.random.positions`",
         );
@@ -117,6 +117,7 @@ fn random_model(found: &mut Problems, random: &RandomModel) {
     found.at_least(&key("vocabulary"), random.vocabulary, 100);
     found.at_least(&key("positions"), random.positions, SHORTEST_INPUT);
     found.within(&key("dropout"), random.dropout, 0.0..1.0);
+    found.positive(&key("initializer_range"), random.initializer_range);
     found.at_least(&key("hidden"), random.hidden, 1);
     if random.heads > 0 && !random.hidden.is_multiple_of(random.heads) {
         found.add(
@@ -146,9 +147,9 @@ fn data(found: &mut Problems, data: &DataRecipe) {
         _ => found.add("data.hub", "cannot go with `data.path`: give one of them"),
     }
     hub(found, "data.hub", data.hub.as_deref());
-    found.at_least("data.max_length", data.max_length, SHORTEST_INPUT);
+    found.at_least("data.max_length", data.max_length(), SHORTEST_INPUT);
     match (&data.squad, data.task) {
-        (Some(squad), Task::Squad(_)) => windows(found, squad, data.max_length),
+        (Some(squad), Task::Squad(_)) => windows(found, squad, data.max_length()),
         (Some(_), _) => found.add("data.squad", "is for the tasks squad and squad2 only"),
         (None, _) => {}
     }
@@ -349,6 +350,10 @@ order = "random"
             (
                 "model.random.dropout=1.0",
                 "`model.random.dropout` must be from 0 to below 1",
+            ),
+            (
+                "model.random.initializer_range=0",
+                "`model.random.initializer_range` must be above 0, not 0",
             ),
             (
                 "model.random.heads=5",

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use distill::LayerMap;
 use moebert_core::{bert::BertConfig, heads::Task as Head};
 
 use super::{Progress, RunOptions, open_dense};
@@ -10,6 +11,7 @@ use crate::{
     error::Error,
     hub,
     interrupt::Stop,
+    labels::check_labels,
     problem::{Rule, Sequences, Source, Texts},
     recipe::{ModelRecipe, RandomModel, Recipe},
     record::RunFolder,
@@ -26,6 +28,8 @@ pub(super) struct Prepared<'a> {
     /// The folder that the tokenizer's files are in.
     pub tokenizer_dir: PathBuf,
     pub start: Start,
+    /// The hidden states of student and teacher that are matched.
+    pub layers: Vec<(usize, usize)>,
     pub train: Sequences,
     pub dev: Vec<(Sequences, Rule)>,
     /// How often each token id occurs in the training data.
@@ -44,6 +48,7 @@ pub(super) enum Start {
 /// folder that refuses the right one.
 pub(super) struct Inputs<'a> {
     model: Model<'a>,
+    layers: Vec<(usize, usize)>,
     data_dir: PathBuf,
     train: Texts,
     dev: Vec<(Texts, Rule)>,
@@ -52,6 +57,16 @@ pub(super) struct Inputs<'a> {
 enum Model<'a> {
     Random(&'a RandomModel),
     Folder(Box<Checkpoint>),
+}
+
+impl Model<'_> {
+    /// Number of transformer layers L.
+    fn layers(&self) -> usize {
+        match self {
+            Self::Random(random) => random.layers,
+            Self::Folder(checkpoint) => checkpoint.config.num_hidden_layers,
+        }
+    }
 }
 
 /// A Hugging Face folder that fits the recipe.
@@ -76,6 +91,8 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
             path.clone().unwrap_or_default(),
         )?)),
     };
+    let depth = model.layers();
+    let layers = recipe.distill.layers.pairs(depth, depth)?;
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
         (Some(path), _) => path.clone(),
         (None, Some(name)) => hub::data(name)?,
@@ -88,6 +105,7 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
     stop.check()?;
     Ok(Inputs {
         model,
+        layers,
         data_dir,
         train,
         dev,
@@ -97,12 +115,15 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
 fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
     let pretrained = open_dense(&dir)?;
     let (task, found) = (recipe.data.task, pretrained.config().task());
-    if recipe.teacher.fine_tuned && found != task.head() {
-        return Err(Error::Head {
-            path: dir,
-            task,
-            found,
-        });
+    if recipe.teacher.fine_tuned {
+        if found != task.head() {
+            return Err(Error::Head {
+                path: dir,
+                task,
+                found,
+            });
+        }
+        check_labels(&pretrained, task)?;
     }
     let config = pretrained.config().bert.clone();
     let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;
@@ -111,7 +132,7 @@ fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
         .map_err(DataError::from)?;
     let positions = config.max_position_embeddings;
     let lengths = [
-        ("data.max_length", recipe.data.max_length),
+        ("data.max_length", recipe.data.max_length()),
         ("latency.length", recipe.latency.length),
     ];
     for (key, length) in lengths {
@@ -176,16 +197,22 @@ pub(super) fn prepare<'a>(
         .collect::<Result<Vec<_>, Error>>()?;
     options.stop.check()?;
 
+    let progress = Progress::new(options.ui);
+    if recipe.students.iter().any(|student| student.distill) {
+        let pairs = LayerMap::Explicit(inputs.layers.clone());
+        progress.say(&format!("layer map {}: {pairs}", recipe.distill.layers));
+    }
     let token_counts = train.token_counts(config.vocab_size);
     Ok(Prepared {
         recipe,
         options,
         folder,
-        progress: Progress::new(options.ui),
+        progress,
         head: recipe.data.task.head(),
         tokenizer,
         tokenizer_dir,
         start,
+        layers: inputs.layers,
         train,
         dev,
         token_counts,

@@ -21,7 +21,7 @@ use moebert_core::{
     importance::{Importance, ImportanceSource},
     pretrained::{Pretrained, PretrainedConfig, SaveOptions, save},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     TEACHER, expert_files, expert_plan,
@@ -112,6 +112,7 @@ impl Seed<'_> {
     fn save_options(&self) -> SaveOptions<'_> {
         SaveOptions {
             tokenizer: Some(&self.run.tokenizer_dir),
+            labels: self.run.recipe.data.task.labels(),
             experts: None,
         }
     }
@@ -125,7 +126,7 @@ impl Seed<'_> {
         let dir = self.run.folder.stage_dir(&stage)?;
         let output = dir.join("model");
         let training = dir.join("training");
-        if self.run.folder.done::<serde_json::Value>(&stage)?.is_some() {
+        if self.run.folder.done::<Value>(&stage)?.is_some() {
             discard_checkpoints(&training)?;
             return Ok(output);
         }
@@ -153,16 +154,14 @@ impl Seed<'_> {
             pretrained.config(),
             self.save_options(),
         )?;
-        self.finish_training(&stage, &training, clock)?;
+        let seconds = clock.elapsed().as_secs_f64();
+        self.finish_training(&stage, &training, &json!({ "seconds": seconds }))?;
         Ok(output)
     }
 
     /// Marks a training as done; the saved model replaces its checkpoints.
-    fn finish_training(&self, stage: &str, training: &Path, clock: Instant) -> Result<(), Error> {
-        let seconds = clock.elapsed().as_secs_f64();
-        self.run
-            .folder
-            .finish(stage, &json!({ "seconds": seconds }))?;
+    fn finish_training(&self, stage: &str, training: &Path, result: &Value) -> Result<(), Error> {
+        self.run.folder.finish(stage, result)?;
         self.run.folder.gather_metrics()?;
         discard_checkpoints(training)
     }
@@ -259,7 +258,7 @@ impl Seed<'_> {
         let dir = self.run.folder.stage_dir(&stage)?;
         let output = dir.join("model");
         let training = dir.join("training");
-        if self.run.folder.done::<serde_json::Value>(&stage)?.is_some() {
+        if self.run.folder.done::<Value>(&stage)?.is_some() {
             discard_checkpoints(&training)?;
             return Ok(output);
         }
@@ -289,7 +288,10 @@ impl Seed<'_> {
         };
         let pretrained = Pretrained::open(teacher_dir)?;
         save(&output, &learner.model, pretrained.config(), options)?;
-        self.finish_training(&stage, &training, clock)?;
+        let seconds = clock.elapsed().as_secs_f64();
+        let layers = student.distill.then_some(&self.run.layers);
+        let result = json!({ "seconds": seconds, "layers": layers });
+        self.finish_training(&stage, &training, &result)?;
         Ok(output)
     }
 

@@ -17,7 +17,7 @@ fn refuse(kiln: &Kiln, arguments: &[&str], texts: &[&str]) {
 #[test]
 fn a_recipe_that_cannot_work_is_refused_before_a_folder_is_made() {
     let kiln = Kiln::new();
-    let cases: [(&str, &[&str]); 7] = [
+    let cases: [(&str, &[&str]); 8] = [
         (
             "train.epohcs=2",
             &["`train.epohcs`", "did you mean `epochs`"],
@@ -28,6 +28,7 @@ fn a_recipe_that_cannot_work_is_refused_before_a_folder_is_made() {
         ("data.max_length=64", &["`data.max_length`", "32"]),
         ("train.batch_size=0", &["`train.batch_size`", "at least 1"]),
         ("data.synthetic.dev=0", &["`data.synthetic.dev`"]),
+        ("distill.layers=0-0,3-3", &["`distill.layers`", "2 layers"]),
     ];
     for (change, texts) in cases {
         refuse(&kiln, &["run", "small.toml", "--out", "new", change], texts);
@@ -69,6 +70,10 @@ fn data_and_models_that_do_not_fit_are_refused_before_a_folder_is_made() {
     run(
         &[model, data, "experts.shared=3"],
         &["student `cut`", "32 neurons", "3 shared", "4 experts"],
+    );
+    run(
+        &[model, data, "distill.layers=0-0,3-3"],
+        &["`distill.layers`", "2 layers"],
     );
     let experts = "run/artifacts/seed-1/cut/distil/model";
     run(

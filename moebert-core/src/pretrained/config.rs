@@ -16,10 +16,19 @@ use crate::{
 /// The key of an expert model; its value names the file with the experts' settings.
 const KILN: &str = "kiln";
 
+/// What the names of classes without a name begin with in Transformers.
+const UNNAMED: &str = "LABEL_";
+
+/// The `model_type`. Transformers would load an expert model as a BERT and make up the feed-forward
+/// weights that it does not find; a type that it does not know it refuses.
+fn model_type(has_experts: bool) -> &'static str {
+    if has_experts { "kiln-moebert" } else { "bert" }
+}
+
 /// Keys with one supported value, which but for `model_type` is also what their absence means.
-fn fixed() -> [(&'static str, Value); 5] {
+fn fixed(has_experts: bool) -> [(&'static str, Value); 5] {
     [
-        ("model_type", "bert".into()),
+        ("model_type", model_type(has_experts).into()),
         ("hidden_act", "gelu".into()),
         ("position_embedding_type", "absolute".into()),
         ("is_decoder", false.into()),
@@ -57,6 +66,19 @@ impl PretrainedConfig {
         self.json.contains_key(KILN)
     }
 
+    /// The names of the classes in their order, as `id2label` has them; `None` where some class has
+    /// no name but its number's, `LABEL_0`.
+    pub fn labels(&self) -> Option<Vec<&str>> {
+        let Task::Classification { classes } = self.task else {
+            return None;
+        };
+        let names = self.json.get("id2label")?;
+        (0..classes)
+            .map(|id| names.get(id.to_string())?.as_str())
+            .map(|name| name.filter(|name| !name.starts_with(UNNAMED)))
+            .collect()
+    }
+
     /// Every key as it was read, in order.
     pub fn json(&self) -> &Map<String, Value> {
         &self.json
@@ -83,17 +105,19 @@ impl PretrainedConfig {
         })
     }
 
-    /// The keys to write for a model with the head of `task`. Keys that we do not know stay.
+    /// The keys to write for a model with the head of `task`, whose classes are called `labels`; an
+    /// empty list leaves the names as they are. Keys that we do not know stay.
     pub(super) fn to_json(
         &self,
         task: Task,
+        labels: &[&str],
         has_experts: bool,
         dtype: DType,
     ) -> Map<String, Value> {
         let mut json = self.json.clone();
         let bert = &self.bert;
         let mut set = |key: &str, value: Value| json.insert(key.to_owned(), value);
-        set("model_type", "bert".into());
+        set("model_type", model_type(has_experts).into());
         set("vocab_size", bert.vocab_size.into());
         set("hidden_size", bert.hidden_size.into());
         set("num_hidden_layers", bert.num_hidden_layers.into());
@@ -118,8 +142,8 @@ impl PretrainedConfig {
             Task::SpanQa => "BertForQuestionAnswering",
         };
         set("architectures", json!([architecture]));
-        if self.json.is_empty() || task != self.task {
-            set_labels(&mut json, task);
+        if self.json.is_empty() || task != self.task || !labels.is_empty() {
+            set_labels(&mut json, task, labels);
         }
         // Transformers loads in the type named here, so it has to be the one that is written.
         for key in ["dtype", "torch_dtype"] {
@@ -136,14 +160,18 @@ impl PretrainedConfig {
     }
 }
 
-/// Writes the labels of a task, which so far have no names, in the place of another task's.
-fn set_labels(json: &mut Map<String, Value>, task: Task) {
+/// Writes the labels of a task in the place of those that were there. A label without a name is
+/// called by its number.
+fn set_labels(json: &mut Map<String, Value>, task: Task, names: &[&str]) {
     for key in ["num_labels", "id2label", "label2id", "problem_type"] {
         json.shift_remove(key);
     }
     if let Task::Classification { .. } | Task::Regression = task {
         let labels = 0..task.outputs().unwrap_or(0);
-        let name = |label| format!("LABEL_{label}");
+        let name = |label: usize| match names.get(label) {
+            Some(name) => (*name).to_owned(),
+            None => format!("{UNNAMED}{label}"),
+        };
         let id2label: Map<_, _> = labels
             .clone()
             .map(|id| (id.to_string(), name(id).into()))
@@ -176,7 +204,7 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     fn check_fixed(&self) -> Result<(), FileError> {
-        for (key, supported) in fixed() {
+        for (key, supported) in fixed(self.json.contains_key(KILN)) {
             let fits = match self.json.get(key) {
                 None | Some(Value::Null) => key != "model_type",
                 Some(value) => *value == supported,
@@ -341,7 +369,7 @@ mod tests {
     #[test]
     fn unknown_keys_keep_value_and_place() {
         let config = read(SMALL).unwrap();
-        let json = config.to_json(Task::Encoder, false, DType::F32);
+        let json = config.to_json(Task::Encoder, &[], false, DType::F32);
         assert_eq!(json["architectures"], json!(["BertModel"]));
         assert_eq!(json["zeta"], json!([1, {"kept": null}]));
         let keys: Vec<_> = json.keys().map(String::as_str).collect();
@@ -386,7 +414,7 @@ mod tests {
                 PretrainedConfig::new(bert.clone(), task),
                 read(SMALL).unwrap(),
             ] {
-                let json = config.to_json(task, false, DType::F32);
+                let json = config.to_json(task, &[], false, DType::F32);
                 let again = read(&Value::from(json).to_string()).unwrap();
                 assert_eq!((again.task(), &again.bert), (task, &bert));
             }
@@ -394,9 +422,38 @@ mod tests {
     }
 
     #[test]
+    fn an_expert_model_is_no_bert_to_others() {
+        let config = read(SMALL).unwrap();
+        let json = config.to_json(Task::Encoder, &[], true, DType::F32);
+        assert_eq!(json["model_type"], "kiln-moebert");
+        let experts = read(&Value::from(json).to_string()).unwrap();
+        assert!(experts.has_experts());
+        let dense = experts.to_json(Task::Encoder, &[], false, DType::F32);
+        assert_eq!(dense["model_type"], "bert");
+        assert!(!dense.contains_key("kiln"));
+    }
+
+    #[test]
+    fn classes_have_the_names_they_were_given() {
+        let task = Task::Classification { classes: 2 };
+        let read_names = |config: &PretrainedConfig, names: &[&str]| {
+            let json = config.to_json(task, names, false, DType::F32);
+            read(&Value::from(json).to_string()).unwrap()
+        };
+        let unnamed = read_names(&read(SMALL).unwrap(), &[]);
+        assert_eq!(unnamed.labels(), None);
+        let named = read_names(&unnamed, &["no", "yes"]);
+        assert_eq!(named.labels(), Some(vec!["no", "yes"]));
+        assert_eq!(named.json()["label2id"], json!({"no": 0, "yes": 1}));
+        assert_eq!(read_names(&named, &[]).labels(), named.labels());
+        let other = read_names(&named, &["negative", "positive"]);
+        assert_eq!(other.labels(), Some(vec!["negative", "positive"]));
+    }
+
+    #[test]
     fn the_written_type_is_named() {
         let config = with(r#""torch_dtype": "float16""#).unwrap();
-        let json = config.to_json(Task::Encoder, false, DType::F32);
+        let json = config.to_json(Task::Encoder, &[], false, DType::F32);
         assert_eq!(json["torch_dtype"], "float32");
     }
 
@@ -437,6 +494,14 @@ mod tests {
         assert_message(
             read(r#"{"model_type": "roberta"}"#),
             r#"`model_type` is "roberta"; expected "bert""#,
+        );
+        assert_message(
+            read(r#"{"model_type": "kiln-moebert"}"#),
+            r#"`model_type` is "kiln-moebert"; expected "bert""#,
+        );
+        assert_message(
+            with(r#""kiln": {}"#),
+            r#"`model_type` is "bert"; expected "kiln-moebert""#,
         );
         assert_message(
             read(r#"{"hidden_size": 8}"#),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::report::Mismatch;
-use crate::file::FileError;
+use crate::file::{FileError, shorten};
 
 /// Why the store of a weight file failed.
 pub(super) type StoreError = Box<dyn std::error::Error + Send + Sync>;
@@ -80,14 +80,4 @@ pub enum PretrainedError {
     /// Expert files and model do not belong together.
     #[error("a model with expert layers is saved with its expert files, a dense one without")]
     ExpertFiles,
-}
-
-/// The first names of a list and how many follow.
-fn shorten(names: &[String]) -> String {
-    const SHOWN: usize = 4;
-    let first = names[..names.len().min(SHOWN)].join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
 }
