@@ -77,7 +77,7 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The splits to judge on, the first of which a model is chosen by.
+    /// The splits to judge on, the first of which early stopping follows.
     ///
     /// # Errors
     ///

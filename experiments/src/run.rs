@@ -56,6 +56,7 @@ pub fn run(recipe: &Recipe, options: &RunOptions) -> Result<(), Error> {
         rows.extend(seed::run(&prepared, seed)?);
     }
     rows.sort_by_key(|row| place(recipe, &row.name));
+    folder.gather_metrics()?;
     folder.write_results(&rows)?;
     let table = Table::new(&rows, recipe.data.task.primary_metric(), TEACHER);
     folder.write_text("results.md", &table.to_markdown())?;

@@ -272,8 +272,7 @@ impl<'a, M: CallbackModel> Session<'a, M> {
         let context = self.context();
         self.run
             .callbacks
-            .each(|callback| callback.on_validation_end(&context, &model))?;
-        self.check_interrupt()
+            .each(|callback| callback.on_validation_end(&context, &model))
     }
 
     fn save(&mut self) -> Result<(), StageError> {

@@ -47,11 +47,7 @@ impl Training<'_> {
         config.seed = self.seed;
         config.accumulation = recipe.accumulate;
         config.clip_norm = (recipe.clip_norm > 0.0).then_some(recipe.clip_norm);
-        config.ui = match run.options.ui {
-            super::Ui::Tui => Ui::Tui,
-            super::Ui::Plain => Ui::Plain,
-            super::Ui::None => Ui::None,
-        };
+        config.ui = run.options.ui;
 
         let device = &run.options.device;
         let pad = run.tokenizer.pad_id();

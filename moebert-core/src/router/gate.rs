@@ -151,10 +151,12 @@ fn balance_loss(
     weight: Option<Tensor<2>>,
 ) -> Tensor<1> {
     let [units, experts] = probabilities.dims();
+    // Burn's one_hot reads the device and refuses a single class.
+    let ids = Tensor::<1, Int>::arange(0..experts as i64, &probabilities.device()).unsqueeze::<2>();
     let routed = chosen
         .clone()
-        .squeeze_dim::<1>(1)
-        .one_hot::<2>(experts)
+        .expand([units, experts])
+        .equal(ids.expand([units, experts]))
         .float();
     let weight = match weight {
         Some(weight) => weight.clone() / weight.sum().clamp_min(1.0).unsqueeze(),
@@ -240,6 +242,14 @@ mod tests {
         let noise = Tensor::ones([1, 3, 4], &device) * 1e3;
         let changed = input.slice_assign([0..1, 2..5, 0..4], noise);
         assert_eq!(gate.route(&changed, &tokens, false).experts[0], experts[0]);
+    }
+
+    #[test]
+    fn a_single_expert_is_balanced() {
+        let device = Device::default();
+        let chosen = Tensor::<2, Int>::zeros([3, 1], &device);
+        let loss = balance_loss(Tensor::ones([3, 1], &device), &chosen, None);
+        assert!((loss.into_scalar::<f32>() - 1.0).abs() < 1e-6);
     }
 
     #[test]
