@@ -9,7 +9,7 @@ use burn::train::{
         store::{Aggregate, Direction, Split},
     },
 };
-use distill::{Adam, Callback, Epoch, Gauge, Schedule, Stage, StageConfig, StageError, Ui};
+use distill::{Adam, Callback, Epoch, Gauge, Schedule, Stage, StageConfig, StageError};
 
 use super::prepare::Prepared;
 use crate::{
