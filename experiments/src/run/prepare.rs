@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use distill::LayerMap;
 use moebert_core::{bert::BertConfig, heads::Task as Head};
 
 use super::{Progress, RunOptions, open_dense};
@@ -198,10 +197,6 @@ pub(super) fn prepare<'a>(
     options.stop.check()?;
 
     let progress = Progress::new(options.ui);
-    if recipe.students.iter().any(|student| student.distill) {
-        let pairs = LayerMap::Explicit(inputs.layers.clone());
-        progress.say(&format!("layer map {}: {pairs}", recipe.distill.layers));
-    }
     let token_counts = train.token_counts(config.vocab_size);
     Ok(Prepared {
         recipe,

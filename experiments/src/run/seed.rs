@@ -7,7 +7,7 @@ use std::{
 };
 
 use distill::{
-    Callback, Gauge, Teacher,
+    Callback, Gauge, LayerMap, Teacher,
     callbacks::{
         balance::RouterBalance,
         layerwise::{LayerwiseConfig, LayerwiseDistillation},
@@ -263,6 +263,11 @@ impl Seed<'_> {
             return Ok(output);
         }
         self.say(&format!("training the student `{}`", student.name));
+        if student.distill {
+            let pairs = LayerMap::Explicit(self.run.layers.clone());
+            let map = &self.run.recipe.distill.layers;
+            self.say(&format!("layer map {map}: {pairs}"));
+        }
         let clock = Instant::now();
         self.run.options.device.seed(self.seed);
         let teacher = self.learner(teacher_dir)?;
