@@ -22,7 +22,7 @@ pub struct RunArgs {
     /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`
     #[arg(value_name = "KEY.PATH=VALUE")]
     overrides: Vec<String>,
-    /// The run folder [default: runs/<name of the recipe>]
+    /// The run folder [default: runs/NAME, by the recipe]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
