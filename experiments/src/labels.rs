@@ -1,18 +1,26 @@
-//! Whether a fine-tuned model numbers the classes of a task as the task's data does.
+//! Whether a fine-tuned model answers a task as the task's data does.
 
 use moebert_core::pretrained::Pretrained;
 
 use crate::{error::Error, recipe::Task};
 
-/// Refuses a model whose `config.json` has the class names of `task` in another order: its
-/// predictions would be taken for those of other classes.
+/// Refuses a model with another head than `task` needs, and one whose `config.json` has the class
+/// names of `task` in another order: its predictions would be taken for those of other classes.
 ///
 /// Case does not count in names. Names that are not the task's say nothing of its order.
 ///
 /// # Errors
 ///
-/// If the order differs.
-pub fn check_labels(pretrained: &Pretrained, task: Task) -> Result<(), Error> {
+/// If the head or the order differs.
+pub fn check_fine_tuned(pretrained: &Pretrained, task: Task) -> Result<(), Error> {
+    let found = pretrained.config().task();
+    if found != task.head() {
+        return Err(Error::Head {
+            path: pretrained.dir().to_owned(),
+            task,
+            found,
+        });
+    }
     let expected = task.labels();
     let Some(found) = pretrained.config().labels() else {
         return Ok(());
@@ -84,12 +92,13 @@ mod tests {
         let config = PretrainedConfig::new(bert, head);
         save(folder.path(), &model, &config, options).expect("saved");
         let pretrained = Pretrained::open(folder.path()).expect("opened");
-        let message = check_labels(&pretrained, Task::Glue(GlueTask::Mnli))
+        let message = check_fine_tuned(&pretrained, Task::Glue(GlueTask::Mnli))
             .expect_err("another order")
             .to_string();
         let expected = "config.json: labels are contradiction, entailment, neutral; mnli needs \
                         entailment, neutral, contradiction";
         assert!(message.ends_with(expected), "{message}");
-        assert!(check_labels(&pretrained, Task::Synthetic).is_ok());
+        let refused = check_fine_tuned(&pretrained, Task::Glue(GlueTask::Sst2));
+        assert!(matches!(refused, Err(Error::Head { .. })));
     }
 }

@@ -86,7 +86,9 @@ pub fn kl(student: Tensor<2>, teacher: Tensor<2>, temperature: f64) -> Tensor<1>
 
 /// The mean squared difference `[1]` of logits `[B, C]`.
 pub fn mean_squared_error(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
-    (student - teacher).cast(FloatDType::F32).square().mean()
+    (student.cast(FloatDType::F32) - teacher.cast(FloatDType::F32))
+        .square()
+        .mean()
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use burn::tensor::Device;
 use moebert_core::pretrained::Pretrained;
 
 use crate::{
-    data::{DataError, loader::check_lengths, tokenizer::Tokenizer},
+    data::{DataError, loader::check_fits, tokenizer::Tokenizer},
     error::Error,
-    labels::check_labels,
+    labels::check_fine_tuned,
     learner::TaskLearner,
     problem::{Rule, Sequences, Source, Texts},
     recipe::{DataRecipe, DataSplit, Task},
@@ -30,16 +30,7 @@ impl TaskFolder {
         max_length: Option<usize>,
     ) -> Result<Self, Error> {
         let pretrained = Pretrained::open(model)?;
-        let head = task.head();
-        let found = pretrained.config().task();
-        if found != head {
-            return Err(Error::Head {
-                path: model.to_owned(),
-                task,
-                found,
-            });
-        }
-        check_labels(&pretrained, task)?;
+        check_fine_tuned(&pretrained, task)?;
         let tokenizer = Tokenizer::load(model).map_err(DataError::from)?;
         tokenizer
             .check_fits(pretrained.config().bert.vocab_size)
@@ -72,8 +63,7 @@ impl TaskFolder {
         };
         let sequences = |texts: Texts| -> Result<Sequences, DataError> {
             let sequences = source.features(texts, &self.tokenizer)?;
-            let positions = self.pretrained.config().bert.max_position_embeddings;
-            check_lengths(&sequences.features, positions)?;
+            check_fits(&sequences.features, &self.pretrained.config().bert)?;
             Ok(sequences)
         };
         texts

@@ -13,6 +13,7 @@ use burn::{
     prelude::*,
 };
 use distill::epoch::Epoch;
+use moebert_core::bert::BertConfig;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 /// Sequences are sorted by length within this many batches of a shuffled epoch: enough to find
@@ -56,25 +57,46 @@ pub enum LoaderError {
         /// Number of positions of the model.
         max_positions: usize,
     },
+    /// The model has no embedding for a segment.
+    #[error(
+        "sequence {index} has {segments} segments, the model only {max_segments} (type_vocab_size)"
+    )]
+    TooManySegments {
+        /// The position in the list.
+        index: usize,
+        /// Number of segments.
+        segments: usize,
+        /// Number of segments that the model knows.
+        max_segments: usize,
+    },
 }
 
-/// Checks that a model with `max_positions` positions can read every sequence.
+/// Checks that a model can read every sequence.
 ///
 /// # Errors
 ///
-/// If a sequence is longer.
-pub fn check_lengths(features: &[Feature], max_positions: usize) -> Result<(), LoaderError> {
-    match features
-        .iter()
-        .position(|feature| feature.input_ids.len() > max_positions)
-    {
-        Some(index) => Err(LoaderError::TooLong {
-            index,
-            length: features[index].input_ids.len(),
-            max_positions,
-        }),
-        None => Ok(()),
+/// If a sequence is longer than its positions, or has more segments than it knows.
+pub fn check_fits(features: &[Feature], model: &BertConfig) -> Result<(), LoaderError> {
+    let (max_positions, max_segments) = (model.max_position_embeddings, model.type_vocab_size);
+    for (index, feature) in features.iter().enumerate() {
+        let length = feature.input_ids.len();
+        if length > max_positions {
+            return Err(LoaderError::TooLong {
+                index,
+                length,
+                max_positions,
+            });
+        }
+        let segments = feature.type_ids.iter().max().map_or(0, |id| id + 1).into();
+        if segments > max_segments {
+            return Err(LoaderError::TooManySegments {
+                index,
+                segments,
+                max_segments,
+            });
+        }
     }
+    Ok(())
 }
 
 /// A data loader whose batches group sequences by length.
@@ -436,10 +458,20 @@ mod tests {
         assert_eq!(error(hidden, 2), LoaderError::Targets { index: 1 });
 
         let features = [class, feature(5, Target::Class(0))];
-        assert_eq!(check_lengths(&features, 5), Ok(()));
+        let model = BertConfig::new()
+            .with_max_position_embeddings(5)
+            .with_type_vocab_size(1);
+        assert_eq!(check_fits(&features, &model), Ok(()));
+        let short = model.clone().with_max_position_embeddings(4);
         assert_eq!(
-            check_lengths(&features, 4).unwrap_err().to_string(),
+            check_fits(&features, &short).unwrap_err().to_string(),
             "sequence 1 has 5 tokens, the model only 4 positions"
+        );
+        let mut pair = feature(2, Target::Class(0));
+        pair.type_ids = vec![0, 1];
+        assert_eq!(
+            check_fits(&[pair], &model).unwrap_err().to_string(),
+            "sequence 0 has 2 segments, the model only 1 (type_vocab_size)"
         );
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use moebert_core::partition::PartitionError;
+
 use super::problems::Problems;
 use super::{
     DataRecipe, ExpertsRecipe, LogitsLoss, ModelRecipe, RandomModel, Recipe, SquadData, Task,
@@ -58,6 +60,11 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
         let unused = (recipe.distill.temperature - 1.0).abs() > 0.0;
         let reason = "is for the logits losses `kl` and `symmetric-kl` only";
         found.require("distill.temperature", !unused, reason);
+    }
+    if let (LogitsLoss::Mse, Task::Squad(_)) = (recipe.distill.logits, recipe.data.task) {
+        let reason = "`mse` has no meaning for a span's logits, which padding takes part in: use `kl` \
+                      or `symmetric-kl`";
+        found.add("distill.logits", reason);
     }
     found.at_least("latency.batch", recipe.latency.batch, 1);
     found.at_least("latency.length", recipe.latency.length, 1);
@@ -260,29 +267,16 @@ fn experts(
     found.at_least(&key("count"), count, 1);
     found.at_least(&key("width"), width, 1);
     found.at_most(&key("shared"), shared, width, "`width`");
-    let Some(full) = model
-        .map(|model| model.width)
-        .filter(|_| found.len() == before)
-    else {
+    let Some(model) = model.filter(|_| found.len() == before) else {
         return;
     };
-    found.at_most(&key("width"), width, full, "`model.random.width`");
-    found.at_most(&key("shared"), shared, full, "`model.random.width`");
-    if found.len() > before {
-        return;
-    }
-    let rest = full - shared;
-    if !rest.is_multiple_of(count) {
-        let reason = format!(
-            "must leave a multiple of the {count} experts: {full} - {shared} neurons cannot be dealt out"
-        );
-        found.add(&key("shared"), &reason);
-    } else if width > shared + rest / count {
-        let reason = format!(
-            "must be at most {}: {shared} shared neurons and {rest} dealt out to {count} experts",
-            shared + rest / count
-        );
-        found.add(&key("width"), &reason);
+    if let Err(error) = experts.partition(0).validate(model.width) {
+        let name = match error {
+            PartitionError::TooManyExperts { .. } => "count",
+            PartitionError::TooWide { .. } => "width",
+            _ => "shared",
+        };
+        found.add(&key(name), &format!("cannot work: {error}"));
     }
 }
 
@@ -325,6 +319,12 @@ order = "random"
     #[test]
     fn the_recipe_of_these_tests_is_valid() {
         source::parse("mine.toml", VALID, &[]).expect("valid");
+    }
+
+    #[test]
+    fn equal_experts_need_no_even_rest() {
+        let overrides = ["experts.count=5", "experts.shared=64"].map(str::to_owned);
+        source::parse("mine.toml", VALID, &overrides).expect("nothing is dealt out");
     }
 
     #[test]
@@ -377,14 +377,21 @@ order = "random"
                 "`experts.shared` must be at most 64 (`width`), not 65",
             ),
             (
+                "experts.count=257",
+                "`experts.count` cannot work: 257 experts cannot share 256 neurons",
+            ),
+            (
                 "experts.width=512",
-                "`experts.width` must be at most 256 (`model.random.width`)",
+                "`experts.width` cannot work: an expert of 512 neurons is too wide",
             ),
             (
                 "experts.shared=30",
-                "`experts.shared` must leave a multiple of the 4 experts",
+                "`experts.shared` cannot work: 256 neurons less 30 shared cannot be dealt evenly",
             ),
-            ("experts.width=89", "`experts.width` must be at most 88"),
+            (
+                "experts.width=89",
+                "`experts.width` cannot work: an expert of 89 neurons is too wide",
+            ),
             (
                 "distill.temperature=0",
                 "`distill.temperature` must be above 0",
@@ -432,6 +439,13 @@ order = "random"
                 .starts_with("mine.toml, line 5: `model.random.hidden`"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn the_squared_error_of_span_logits_is_refused() {
+        let message = refusal(&["data={task='squad', path='squad'}", "distill.logits=mse"]);
+        let expected = "`distill.logits` `mse` has no meaning for a span's logits";
+        assert!(message.contains(expected), "{message}");
     }
 
     #[test]

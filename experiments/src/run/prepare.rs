@@ -6,11 +6,11 @@ use moebert_core::{bert::BertConfig, heads::Task as Head};
 
 use super::{Progress, RunOptions, open_dense};
 use crate::{
-    data::{DataError, tokenizer::Tokenizer},
+    data::{DataError, loader::check_fits, tokenizer::Tokenizer},
     error::Error,
     hub,
     interrupt::Stop,
-    labels::check_labels,
+    labels::check_fine_tuned,
     problem::{Rule, Sequences, Source, Texts},
     recipe::{ModelRecipe, RandomModel, Recipe},
     record::RunFolder,
@@ -113,16 +113,8 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
 
 fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
     let pretrained = open_dense(&dir)?;
-    let (task, found) = (recipe.data.task, pretrained.config().task());
     if recipe.teacher.fine_tuned {
-        if found != task.head() {
-            return Err(Error::Head {
-                path: dir,
-                task,
-                found,
-            });
-        }
-        check_labels(&pretrained, task)?;
+        check_fine_tuned(&pretrained, recipe.data.task)?;
     }
     let config = pretrained.config().bert.clone();
     let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;
@@ -186,7 +178,9 @@ pub(super) fn prepare<'a>(
     let source = Source::new(&recipe.data, &inputs.data_dir);
     let sequences = |texts| -> Result<Sequences, Error> {
         options.stop.check()?;
-        Ok(source.features(texts, &tokenizer)?)
+        let sequences = source.features(texts, &tokenizer)?;
+        check_fits(&sequences.features, &config).map_err(DataError::from)?;
+        Ok(sequences)
     };
     let train = sequences(inputs.train)?;
     let dev = inputs
