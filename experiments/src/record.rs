@@ -181,24 +181,15 @@ impl RunFolder {
     /// # Errors
     /// The file cannot be written.
     pub fn write_text(&self, name: &str, text: &str) -> Result<(), RecordError> {
-        write_atomic(&self.path.join(name), text.as_bytes())
+        Ok(file::write(&self.path.join(name), text.as_bytes())?)
     }
-}
-
-/// Writes `bytes` to `path` through a temporary file in the same folder: what was there stays whole
-/// until all is written.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    Ok(file::write(path, bytes)?)
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
     let mut text =
         serde_json::to_vec_pretty(value).map_err(|error| io_error("write", path)(error.into()))?;
     text.push(b'\n');
-    write_atomic(path, &text)
+    Ok(file::write(path, &text)?)
 }
 
 fn lock(folder: &Path) -> Result<File, RecordError> {
@@ -222,7 +213,7 @@ fn keep_recipe(folder: &Path, recipe: &Recipe) -> Result<(), RecordError> {
     let there = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return write_atomic(&path, here.as_bytes());
+            return Ok(file::write(&path, here.as_bytes())?);
         }
         Err(error) => return Err(io_error("read", &path)(error)),
     };
@@ -372,19 +363,5 @@ mod tests {
                             {\"stage\":\"seed-1/teacher\",\"step\":1}\n";
             assert_eq!(text, expected);
         }
-    }
-
-    #[test]
-    fn a_failed_write_leaves_the_file_whole_and_no_other_behind() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("kept");
-        write_atomic(&path, b"old").expect("written");
-        write_atomic(&path, b"new").expect("written");
-        assert_eq!(fs::read(&path).expect("read"), b"new");
-        // A folder stands in the way of the rename.
-        let taken = folder.path().join("taken");
-        fs::create_dir(&taken).expect("made");
-        assert!(write_atomic(&taken, b"new").is_err());
-        assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 2);
     }
 }
