@@ -5,7 +5,7 @@ use std::time::Instant;
 use burn::prelude::*;
 use masformer_core::Trace;
 use moebert_core::{bert::BertInput, heads::BertModel};
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{error::Error, interrupt::Stop, recipe::LatencyRecipe};
 

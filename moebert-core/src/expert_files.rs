@@ -43,6 +43,8 @@ pub struct ExpertSettings {
     pub dense_width: usize,
     /// The order in which neurons were dealt.
     pub order: NeuronOrder,
+    /// The seed of a random order, of the routing tables and of the gates' first weights.
+    pub seed: u64,
     /// The text form of the router, for example `hash-random`.
     pub router: String,
     /// The text form of what a gate's probability does to the output; `None` for hash routers.
@@ -336,6 +338,7 @@ mod tests {
                 shared: 2,
                 dense_width: 6,
                 order: NeuronOrder::Importance,
+                seed: 0,
                 router: "hash-random".to_owned(),
                 gate_scale: None,
                 layers: vec![1, 4],

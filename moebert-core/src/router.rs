@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use burn::{module::Module, nn::Linear, prelude::*};
 use masformer_core::Tokens;
+use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 pub mod gate;
@@ -129,7 +130,10 @@ impl RouterConfig {
     ///
     /// If `hash-balance` has no token counts, or they do not fit the vocabulary.
     pub fn init(&self, shape: RouterShape<'_>, device: &Device) -> Result<Router, RouterError> {
-        let gate = |level| Router::Gate(GateRouter::new(level, self.gate_scale, shape, device));
+        let gate = |level| {
+            let gate = GateRouter::new(level, self.gate_scale, shape, self.seed, device);
+            Router::Gate(gate)
+        };
         Ok(match self.kind {
             RouterKind::HashRandom => Router::Hash(HashRouter::random(shape, self.seed, device)),
             RouterKind::HashBalance => {
@@ -139,6 +143,11 @@ impl RouterConfig {
             RouterKind::GateSentence => gate(GateLevel::Sentence),
         })
     }
+}
+
+/// The random numbers of one layer's router.
+fn layer_rng(seed: u64, layer: usize) -> StdRng {
+    StdRng::seed_from_u64(seed ^ (layer as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
 impl Router {

@@ -4,7 +4,7 @@
 //! opinion, negative or positive, and whether that is a strong one. A model has to know the adjective
 //! and the degree, and to count the negations.
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::example::{Example, Label};
 use crate::recipe::SyntheticData;

@@ -136,6 +136,7 @@ pub fn expert_files(
             shared: recipe.shared,
             dense_width,
             order: recipe.order,
+            seed: plan.router.seed,
             router: plan.router.kind.to_string(),
             gate_scale: gated.then(|| plan.router.gate_scale.name().to_owned()),
             layers,

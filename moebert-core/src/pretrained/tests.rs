@@ -300,6 +300,7 @@ fn expert_files(router: &str, gate_scale: Option<&str>) -> ExpertFiles {
             shared: 0,
             dense_width: 12,
             order: NeuronOrder::Contiguous,
+            seed: 0,
             router: router.to_owned(),
             gate_scale: gate_scale.map(str::to_owned),
             layers: vec![1],

@@ -1,15 +1,18 @@
 //! Learned gates: the expert with the highest probability, for a token or for a sequence.
 
 use burn::{
-    module::Module,
-    nn::{Initializer, Linear, LinearConfig},
+    module::{Module, Param},
+    nn::Linear,
     prelude::*,
-    tensor::activation::softmax,
+    tensor::{Distribution, activation::softmax},
 };
 use masformer_core::Tokens;
 use serde::{Deserialize, Serialize};
 
-use super::{RouterShape, Routing};
+use super::{RouterShape, Routing, layer_rng};
+
+/// Standard deviation that the gates' weights start with, BERT's.
+const WEIGHT_STD: f64 = 0.02;
 
 /// What a gate decides for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,21 +58,24 @@ pub struct GateRouter {
 }
 
 impl GateRouter {
+    /// A gate with weights of its own for each layer, drawn from the seed.
     pub(super) fn new(
         level: GateLevel,
         scale: GateScale,
         shape: RouterShape<'_>,
+        seed: u64,
         device: &Device,
     ) -> Self {
-        let initializer = Initializer::Normal {
-            mean: 0.0,
-            std: 0.02,
-        };
+        let weight = TensorData::random::<f32, _, _>(
+            [shape.hidden, shape.experts],
+            Distribution::Normal(0.0, WEIGHT_STD),
+            &mut layer_rng(seed, shape.layer),
+        );
         Self {
-            linear: LinearConfig::new(shape.hidden, shape.experts)
-                .with_bias(false)
-                .with_initializer(initializer)
-                .init(device),
+            linear: Linear {
+                weight: Param::from_data(weight, device),
+                bias: None,
+            },
             level,
             scale,
         }
@@ -179,7 +185,28 @@ mod tests {
             layer: 0,
             token_counts: None,
         };
-        GateRouter::new(level, scale, shape, device)
+        GateRouter::new(level, scale, shape, 0, device)
+    }
+
+    #[test]
+    fn layers_draw_weights_of_their_own_and_the_seed_repeats_them() {
+        let device = Device::default();
+        let weights = |seed, layer| {
+            let shape = RouterShape {
+                experts: 3,
+                hidden: 4,
+                vocabulary: 10,
+                layer,
+                token_counts: None,
+            };
+            GateRouter::new(GateLevel::Token, GateScale::Unit, shape, seed, &device)
+                .linear
+                .weight
+                .to_data()
+        };
+        assert_eq!(weights(1, 0), weights(1, 0));
+        assert_ne!(weights(1, 0), weights(1, 1));
+        assert_ne!(weights(1, 0), weights(2, 0));
     }
 
     fn random_input(device: &Device) -> (Tensor<3>, Tokens) {

@@ -5,9 +5,9 @@ use burn::{
     prelude::*,
 };
 use masformer_core::Tokens;
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{RngExt, rngs::StdRng};
 
-use super::{RouterError, RouterShape, Routing};
+use super::{RouterError, RouterShape, Routing, layer_rng};
 
 /// Sends each token to the expert that a table holds for its id.
 #[derive(Module, Debug)]
@@ -64,10 +64,6 @@ impl HashRouter {
             balance_loss: None,
         }
     }
-}
-
-fn layer_rng(seed: u64, layer: usize) -> StdRng {
-    StdRng::seed_from_u64(seed ^ (layer as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
 /// Tokens by falling count (ties to the lower id), each to the expert with the lightest load (ties to
