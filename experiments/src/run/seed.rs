@@ -50,6 +50,16 @@ struct Seed<'a> {
     seed: u64,
 }
 
+/// A stage that trains a model.
+struct TrainingStage {
+    name: String,
+    /// The folder of checkpoints and metrics.
+    training: PathBuf,
+    /// The folder of the trained model.
+    output: PathBuf,
+    done: bool,
+}
+
 impl Seed<'_> {
     fn rows(&self) -> Result<Vec<Row>, Error> {
         let start = self.start()?;
@@ -122,13 +132,9 @@ impl Seed<'_> {
         if self.run.recipe.teacher.fine_tuned {
             return Ok(start.to_owned());
         }
-        let stage = self.stage(TEACHER);
-        let dir = self.run.folder.stage_dir(&stage)?;
-        let output = dir.join("model");
-        let training = dir.join("training");
-        if self.run.folder.done::<Value>(&stage)?.is_some() {
-            discard_checkpoints(&training)?;
-            return Ok(output);
+        let stage = self.training_stage(TEACHER)?;
+        if stage.done {
+            return Ok(stage.output);
         }
         self.say("fine-tuning the teacher");
         let clock = Instant::now();
@@ -141,29 +147,42 @@ impl Seed<'_> {
         }
         let learner = Training {
             label: format!("seed {} teacher", self.seed),
-            directory: &training,
+            directory: &stage.training,
             recipe: self.run.recipe.teacher_train(),
             seed: self.seed,
             callbacks: vec![],
             gauges: vec![],
         }
         .fit(self.run, TaskLearner { model })?;
-        save(
-            &output,
-            &learner.model,
-            pretrained.config(),
-            self.save_options(),
-        )?;
+        let options = self.save_options();
+        save(&stage.output, &learner.model, pretrained.config(), options)?;
         let seconds = clock.elapsed().as_secs_f64();
-        self.finish_training(&stage, &training, &json!({ "seconds": seconds }))?;
-        Ok(output)
+        self.finish_training(stage, &json!({ "seconds": seconds }))
     }
 
-    /// Marks a training as done; the saved model replaces its checkpoints.
-    fn finish_training(&self, stage: &str, training: &Path, result: &Value) -> Result<(), Error> {
-        self.run.folder.finish(stage, result)?;
+    /// Opens the folders of a training.
+    fn training_stage(&self, name: &str) -> Result<TrainingStage, Error> {
+        let name = self.stage(name);
+        let dir = self.run.folder.stage_dir(&name)?;
+        let training = dir.join("training");
+        let done = self.run.folder.done::<Value>(&name)?.is_some();
+        if done {
+            discard_checkpoints(&training)?;
+        }
+        Ok(TrainingStage {
+            name,
+            training,
+            output: dir.join("model"),
+            done,
+        })
+    }
+
+    /// Marks a training as done; the saved model, whose folder is returned, replaces its checkpoints.
+    fn finish_training(&self, stage: TrainingStage, result: &Value) -> Result<PathBuf, Error> {
+        self.run.folder.finish(&stage.name, result)?;
         self.run.folder.gather_metrics()?;
-        discard_checkpoints(training)
+        discard_checkpoints(&stage.training)?;
+        Ok(stage.output)
     }
 
     /// The importance scores of the teacher's neurons, where a student's order needs them.
@@ -254,13 +273,9 @@ impl Seed<'_> {
         plan: &ExpertPlan,
         importance: Option<&Importance>,
     ) -> Result<PathBuf, Error> {
-        let stage = self.stage(&format!("{}/distil", student.name));
-        let dir = self.run.folder.stage_dir(&stage)?;
-        let output = dir.join("model");
-        let training = dir.join("training");
-        if self.run.folder.done::<Value>(&stage)?.is_some() {
-            discard_checkpoints(&training)?;
-            return Ok(output);
+        let stage = self.training_stage(&format!("{}/distil", student.name))?;
+        if stage.done {
+            return Ok(stage.output);
         }
         self.say(&format!("training the student `{}`", student.name));
         if student.distill {
@@ -275,7 +290,7 @@ impl Seed<'_> {
         let (callbacks, gauges) = self.callbacks(student, &teacher, plan);
         let learner = Training {
             label: format!("seed {} {}", self.seed, student.name),
-            directory: &training,
+            directory: &stage.training,
             recipe: self.run.recipe.student_train(),
             seed: self.seed,
             callbacks,
@@ -292,12 +307,11 @@ impl Seed<'_> {
             ..self.save_options()
         };
         let pretrained = Pretrained::open(teacher_dir)?;
-        save(&output, &learner.model, pretrained.config(), options)?;
+        save(&stage.output, &learner.model, pretrained.config(), options)?;
         let seconds = clock.elapsed().as_secs_f64();
         let layers = student.distill.then_some(&self.run.layers);
         let result = json!({ "seconds": seconds, "layers": layers });
-        self.finish_training(&stage, &training, &result)?;
-        Ok(output)
+        self.finish_training(stage, &result)
     }
 
     /// The methods that take part in a student's training, and what they show.
