@@ -3,25 +3,46 @@
 use burn::{
     config::Config,
     module::Module,
-    nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig},
+    nn::{
+        Dropout, DropoutConfig, Initializer, Linear, LinearConfig, RotaryEncoding,
+        RotaryEncodingConfig,
+    },
     prelude::*,
-    tensor::assert_shape,
+    tensor::{Distribution, assert_shape, module::attention, ops::AttentionModuleOptions},
 };
 
-use crate::{feed_forward::zero_bias, span::Span};
-
-mod full;
+use crate::{
+    feed_forward::zero_bias,
+    ops::{SpanAttentionOptions, WeightDropout, span_attention},
+    span::{Direction, Span},
+};
 
 /// Configuration of [`SpanAttention`].
 #[derive(Config, Debug)]
 pub struct SpanAttentionConfig {
     /// Hidden width `D`.
     pub hidden: usize,
-    /// Number of heads `H`; divides `hidden`.
+    /// Number of query heads `H`; divides `hidden`.
     pub heads: usize,
+    /// Number of key and value heads, each shared by `H / G` query heads (grouped-query attention,
+    /// arXiv 2305.13245); divides `heads`. `None` for one each.
+    #[config(default = "None")]
+    pub key_value_heads: Option<usize>,
     /// The positions that a query attends to.
     #[config(default = "Span::Full")]
     pub span: Span,
+    /// Whether a query sees what comes after it.
+    #[config(default = "Direction::Bidirectional")]
+    pub direction: Direction,
+    /// The factor on the scores; `None` for `1 / sqrt(D / H)`.
+    #[config(default = "None")]
+    pub scale: Option<f64>,
+    /// Whether the projections to queries, keys and values have biases; the output always has one.
+    #[config(default = true)]
+    pub bias: bool,
+    /// Rotary positions (arXiv 2104.09864) of heads `D / H` wide; `None` for none.
+    #[config(default = "None")]
+    pub rotary: Option<RotaryEncodingConfig>,
     /// Probability of dropping an attention weight in training.
     #[config(default = 0.1)]
     pub dropout: f64,
@@ -35,17 +56,22 @@ pub struct SpanAttentionConfig {
 pub struct SpanAttention {
     /// Projection to queries, stored `[D, D]`.
     pub query: Linear,
-    /// Projection to keys, stored `[D, D]`.
+    /// Projection to keys, stored `[D, G * D / H]` with `G` key and value heads.
     pub key: Linear,
-    /// Projection to values, stored `[D, D]`.
+    /// Projection to values, stored `[D, G * D / H]`.
     pub value: Linear,
     /// Projection of the concatenated heads, stored `[D, D]`.
     pub output: Linear,
     /// Dropout of the attention weights.
     pub dropout: Dropout,
+    rotary: Option<RotaryEncoding>,
     heads: usize,
+    key_value_heads: usize,
+    scale: f64,
     #[module(skip)]
     span: Span,
+    #[module(skip)]
+    direction: Direction,
 }
 
 impl SpanAttentionConfig {
@@ -53,7 +79,7 @@ impl SpanAttentionConfig {
     ///
     /// # Panics
     ///
-    /// If `heads` does not divide `hidden`.
+    /// If `heads` does not divide `hidden`, or `key_value_heads` does not divide `heads`.
     pub fn init(&self, device: &Device) -> SpanAttention {
         assert!(
             self.heads > 0 && self.hidden.is_multiple_of(self.heads),
@@ -61,19 +87,31 @@ impl SpanAttentionConfig {
             self.heads,
             self.hidden
         );
-        let linear = || {
-            let config = LinearConfig::new(self.hidden, self.hidden)
+        let groups = self.key_value_heads.unwrap_or(self.heads);
+        assert!(
+            groups > 0 && self.heads.is_multiple_of(groups),
+            "{groups} key and value heads do not divide {} heads",
+            self.heads
+        );
+        let width = self.hidden / self.heads;
+        let linear = |output, bias| {
+            let config = LinearConfig::new(self.hidden, output)
+                .with_bias(bias)
                 .with_initializer(self.initializer.clone());
             zero_bias(config.init(device))
         };
         SpanAttention {
-            query: linear(),
-            key: linear(),
-            value: linear(),
-            output: linear(),
+            query: linear(self.hidden, self.bias),
+            key: linear(groups * width, self.bias),
+            value: linear(groups * width, self.bias),
+            output: linear(self.hidden, true),
             dropout: DropoutConfig::new(self.dropout).init(),
+            rotary: self.rotary.as_ref().map(|rotary| rotary.init(device)),
             heads: self.heads,
+            key_value_heads: groups,
+            scale: self.scale.unwrap_or_else(|| (width as f64).powf(-0.5)),
             span: self.span,
+            direction: self.direction,
         }
     }
 }
@@ -104,19 +142,222 @@ impl SpanAttention {
         }
         let width = hidden / self.heads;
         let flat = input.flatten::<2>(0, 1);
-        let split = |projection: &Linear| {
+        let split = |projection: &Linear, heads| {
             projection
                 .forward(flat.clone())
-                .reshape([batch, length, self.heads, width])
+                .reshape([batch, length, heads, width])
                 .swap_dims(1, 2)
         };
-        let (query, key, value) = (split(&self.query), split(&self.key), split(&self.value));
-        let context = match self.span {
-            Span::Full => full::attend(query, key, value, padding, &self.dropout),
+        let rotate = |heads: Tensor<4>| match &self.rotary {
+            Some(rotary) => rotary.forward(heads),
+            None => heads,
         };
+        let query = rotate(split(&self.query, self.heads));
+        let key = rotate(split(&self.key, self.key_value_heads));
+        let value = split(&self.value, self.key_value_heads);
+        let context = self.attend(query, self.shared(key), self.shared(value), padding);
         let context = context.swap_dims(1, 2).reshape([batch * length, hidden]);
         self.output
             .forward(context)
             .reshape([batch, length, hidden])
+    }
+
+    /// Keys or values `[B, G, T, d]`, repeated for the heads that share them: `[B, H, T, d]`.
+    fn shared(&self, heads: Tensor<4>) -> Tensor<4> {
+        let [batch, groups, length, width] = heads.dims();
+        if groups == self.heads {
+            return heads;
+        }
+        let expanded = [batch, groups, self.heads / groups, length, width];
+        heads
+            .unsqueeze_dim::<5>(2)
+            .expand(expanded)
+            .reshape([batch, self.heads, length, width])
+    }
+
+    fn attend(
+        &self,
+        query: Tensor<4>,
+        key: Tensor<4>,
+        value: Tensor<4>,
+        padding: Option<&Tensor<2, Bool>>,
+    ) -> Tensor<4> {
+        let device = query.device();
+        // Burn's own kernels are faster where nothing has to be kept for a backward pass.
+        if self.span == Span::Full && padding.is_none() && !device.is_autodiff() {
+            let options = AttentionModuleOptions {
+                scale: Some(self.scale),
+                softcap: None,
+                is_causal: self.direction == Direction::Causal,
+            };
+            return attention(query, key, value, None, None, options);
+        }
+        let drops = self.dropout.prob > 0.0 && self.dropout.training.is_enabled();
+        let dropout = (device.is_autodiff() && drops).then(|| WeightDropout {
+            prob: self.dropout.prob,
+            seed: draw_seed(&device),
+        });
+        let options = SpanAttentionOptions {
+            span: self.span,
+            direction: self.direction,
+            scale: self.scale,
+            dropout,
+        };
+        span_attention(query, key, value, padding, options)
+    }
+}
+
+/// A seed from the device's own random numbers, so that whoever seeds the device repeats it.
+fn draw_seed(device: &Device) -> u64 {
+    let distribution = Distribution::Uniform(0.0, f64::from(i32::MAX));
+    let draw = Tensor::<1, Int>::random([2], distribution, &device.clone().inner());
+    draw.into_data()
+        .iter::<i64>()
+        .fold(0, |seed, half| seed << 31 ^ half as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: usize = 40;
+
+    fn config() -> SpanAttentionConfig {
+        SpanAttentionConfig::new(12, 4).with_initializer(Initializer::Normal {
+            mean: 0.0,
+            std: 0.5,
+        })
+    }
+
+    fn random(device: &Device) -> Tensor<3> {
+        Tensor::random([2, LENGTH, 12], Distribution::Normal(0.0, 1.0), device)
+    }
+
+    fn largest_difference(left: Tensor<3>, right: Tensor<3>) -> f32 {
+        (left - right).abs().max().into_scalar()
+    }
+
+    #[test]
+    fn burns_kernel_and_the_tiles_agree() {
+        let device = Device::default();
+        let input = random(&device);
+        let unpadded = Tensor::<2, Bool>::from_data([[false; LENGTH]; 2], &device);
+        for direction in [Direction::Causal, Direction::Bidirectional] {
+            let attention = config().with_direction(direction).init(&device);
+            let kernel = attention.forward(input.clone(), None);
+            let tiles = attention.forward(input.clone(), Some(&unpadded));
+            assert!(largest_difference(kernel, tiles) < 1e-5);
+        }
+    }
+
+    #[test]
+    fn local_layers_that_reach_everything_equal_full_ones() {
+        let device = Device::default();
+        for direction in [Direction::Causal, Direction::Bidirectional] {
+            let full = config().with_direction(direction).init(&device);
+            let input = random(&device);
+            let expected = full.forward(input.clone(), None);
+            for span in ["window:80", "block:40", "window:1+40"] {
+                let span = span.parse().unwrap();
+                let local = SpanAttention {
+                    span,
+                    ..full.clone()
+                };
+                let output = local.forward(input.clone(), None);
+                assert!(
+                    largest_difference(output, expected.clone()) < 1e-5,
+                    "{span}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn shared_heads_equal_repeated_ones() {
+        let device = Device::default();
+        let grouped = config()
+            .with_key_value_heads(Some(2))
+            .with_bias(false)
+            .init(&device);
+        // Heads 0 and 1 share the first key and value head, heads 2 and 3 the second.
+        let repeat = |linear: &Linear| {
+            let spread = |columns: Tensor<2>| {
+                let [rows, _] = columns.dims();
+                let heads = columns.reshape([rows, 2, 1, 3]).repeat_dim(2, 2);
+                heads.reshape([rows, 12])
+            };
+            let mut linear = linear.clone();
+            linear.weight = linear.weight.map(spread);
+            linear
+        };
+        let plain = SpanAttention {
+            key: repeat(&grouped.key),
+            value: repeat(&grouped.value),
+            key_value_heads: 4,
+            ..grouped.clone()
+        };
+        let input = random(&device);
+        let difference = largest_difference(
+            grouped.forward(input.clone(), None),
+            plain.forward(input, None),
+        );
+        assert!(difference < 1e-5);
+    }
+
+    #[test]
+    fn rotary_scores_depend_on_the_distance_alone() {
+        let device = Device::default();
+        let rotary = RotaryEncodingConfig::new(LENGTH, 4);
+        let attention = SpanAttentionConfig::new(4, 1)
+            .with_rotary(Some(rotary))
+            .with_direction(Direction::Causal)
+            .with_span("window:3".parse().unwrap())
+            .with_initializer(config().initializer)
+            .init(&device);
+        // The same token everywhere but one: all queries that see it from the same distance agree.
+        let base = Tensor::<3>::random([1, 1, 4], Distribution::Normal(0.0, 1.0), &device);
+        let other = Tensor::<3>::random([1, 1, 4], Distribution::Normal(0.0, 1.0), &device);
+        let with_other_at = |place: usize| {
+            let input = base.clone().repeat_dim(1, LENGTH);
+            let input = input.slice_assign([0..1, place..place + 1, 0..4], other.clone());
+            attention.forward(input, None)
+        };
+        let (near, far) = (with_other_at(5), with_other_at(25));
+        let after = |output: Tensor<3>, place: usize| output.slice([0..1, place + 1..place + 3]);
+        let difference = largest_difference(after(near.clone(), 5), after(far.clone(), 25));
+        assert!(difference < 1e-5, "{difference}");
+        assert!(largest_difference(after(near, 5), after(far, 5)) > 1e-3);
+    }
+
+    #[test]
+    fn tokens_get_no_gradient_from_other_blocks() {
+        let device = Device::default().autodiff();
+        let span = "block:8".parse().unwrap();
+        for (span, reaches) in [(span, false), (Span::Full, true)] {
+            let attention = config()
+                .with_span(span)
+                .with_direction(Direction::Causal)
+                .init(&device);
+            let input = random(&device).require_grad();
+            let output = attention.forward(input.clone(), None);
+            // Position 20 lies in the block from 16 to 23.
+            let gradients = output.slice([0..2, 20..21]).abs().sum().backward();
+            let gradient = input.grad(&gradients).unwrap();
+            let size = |range: std::ops::Range<usize>| {
+                let part = gradient.clone().slice([0..2, range]);
+                part.abs().max().into_scalar::<f32>()
+            };
+            assert!(size(16..21) > 0.0);
+            assert_eq!(size(0..16) > 0.0, reaches);
+            assert!(size(21..LENGTH) == 0.0);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "3 key and value heads do not divide 4 heads")]
+    fn heads_must_be_shared_evenly() {
+        config()
+            .with_key_value_heads(Some(3))
+            .init(&Device::default());
     }
 }

@@ -7,11 +7,12 @@
 pub mod attention;
 pub mod block;
 pub mod feed_forward;
+pub mod ops;
 pub mod span;
 pub mod trace;
 
 pub use attention::{SpanAttention, SpanAttentionConfig};
 pub use block::{TransformerBlock, TransformerBlockConfig};
 pub use feed_forward::{FeedForward, Mlp, MlpConfig, Tokens};
-pub use span::{Span, SpanError};
+pub use span::{Direction, Span, SpanError};
 pub use trace::{Keep, NeuronProbe, RouteTrace, Trace};

@@ -1,30 +1,84 @@
 //! Which positions a layer attends to.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroUsize, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+/// Whether a query may see what comes after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Both sides, as in an encoder.
+    #[default]
+    Bidirectional,
+    /// Itself and what comes before, as in a decoder.
+    Causal,
+}
 
 /// The positions that a query may attend to.
 ///
 /// Padding and span combine by AND: a key is seen if the span allows it and it is not padding.
+///
+/// The text form is `full`, `window:W`, `window:W+S` with `S` sinks, or `block:W`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[non_exhaustive]
 pub enum Span {
-    /// Every position (of an encoder).
+    /// Every position.
     #[default]
     Full,
+    /// The nearest positions. Query `i` sees key `j` where `i - W < j <= i` in a decoder (the query
+    /// itself and `W - 1` before it), and `|i - j| <= W / 2` in an encoder (Longformer, arXiv
+    /// 2004.05150, section 3.1).
+    Window {
+        /// `W`.
+        width: NonZeroUsize,
+        /// The first positions of the sequence, which every query that may look back sees
+        /// (attention sinks, arXiv 2309.17453).
+        sinks: usize,
+    },
+    /// The positions of the query's own block; blocks are `W` long and start at multiples of `W`.
+    Block {
+        /// `W`.
+        width: NonZeroUsize,
+    },
 }
 
 /// A span that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown span `{0}`: expected `full`")]
+#[error(
+    "unknown span `{0}`: expected `full`, `window:W`, `window:W+SINKS` or `block:W`, W at least 1"
+)]
 pub struct SpanError(String);
+
+impl Span {
+    /// Whether query `i` may see key `j`, both counted from 0: the definition that every fast path
+    /// follows.
+    pub fn sees(self, direction: Direction, query: usize, key: usize) -> bool {
+        let causal = direction == Direction::Causal;
+        if causal && key > query {
+            return false;
+        }
+        match self {
+            Self::Full => true,
+            Self::Window { width, sinks } => {
+                let reach = match direction {
+                    Direction::Causal => width.get() - 1,
+                    Direction::Bidirectional => width.get() / 2,
+                };
+                key < sinks || query.abs_diff(key) <= reach
+            }
+            Self::Block { width } => query / width == key / width,
+        }
+    }
+}
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("full"),
+            Self::Window { width, sinks: 0 } => write!(f, "window:{width}"),
+            Self::Window { width, sinks } => write!(f, "window:{width}+{sinks}"),
+            Self::Block { width } => write!(f, "block:{width}"),
         }
     }
 }
@@ -33,10 +87,21 @@ impl FromStr for Span {
     type Err = SpanError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.trim() {
-            "full" => Ok(Self::Full),
-            other => Err(SpanError(other.to_owned())),
-        }
+        let text = text.trim();
+        let parsed = match text.split_once(':') {
+            None => (text == "full").then_some(Self::Full),
+            Some(("block", width)) => width.parse().ok().map(|width| Self::Block { width }),
+            Some(("window", sizes)) => {
+                let (width, sinks) = sizes.split_once('+').unwrap_or((sizes, "0"));
+                width
+                    .parse()
+                    .ok()
+                    .zip(sinks.parse().ok())
+                    .map(|(width, sinks)| Self::Window { width, sinks })
+            }
+            Some(_) => None,
+        };
+        parsed.ok_or_else(|| SpanError(text.to_owned()))
     }
 }
 
@@ -58,17 +123,60 @@ impl From<Span> for String {
 mod tests {
     use super::*;
 
+    fn span(text: &str) -> Span {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn text_form_round_trips() {
-        assert_eq!(Span::Full.to_string().parse(), Ok(Span::Full));
+        for text in ["full", "window:256", "window:256+4", "block:1024"] {
+            assert_eq!(span(text).to_string(), text);
+        }
+        assert_eq!(span(" window:3+0 "), span("window:3"));
     }
 
     #[test]
     fn unknown_text_names_itself_and_the_choices() {
-        let error = "diagonal".parse::<Span>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unknown span `diagonal`: expected `full`"
-        );
+        for text in [
+            "diagonal",
+            "window",
+            "window:0",
+            "window:3+",
+            "block:-1",
+            "full:3",
+        ] {
+            let error = text.parse::<Span>().unwrap_err().to_string();
+            let expected = format!(
+                "unknown span `{text}`: expected `full`, `window:W`, `window:W+SINKS` or `block:W`, \
+                 W at least 1"
+            );
+            assert_eq!(error, expected);
+        }
+    }
+
+    /// The keys below 8 that query 4 sees.
+    fn seen(text: &str, direction: Direction) -> Vec<usize> {
+        let span = span(text);
+        (0..8).filter(|&key| span.sees(direction, 4, key)).collect()
+    }
+
+    #[test]
+    fn decoders_see_themselves_and_what_is_before() {
+        let causal = Direction::Causal;
+        assert_eq!(seen("full", causal), [0, 1, 2, 3, 4]);
+        assert_eq!(seen("window:1", causal), [4]);
+        assert_eq!(seen("window:3", causal), [2, 3, 4]);
+        assert_eq!(seen("window:2+1", causal), [0, 3, 4]);
+        assert_eq!(seen("block:3", causal), [3, 4]);
+    }
+
+    #[test]
+    fn encoders_see_half_a_window_on_either_side() {
+        let both = Direction::Bidirectional;
+        assert_eq!(seen("full", both), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(seen("window:1", both), [4]);
+        assert_eq!(seen("window:4", both), [2, 3, 4, 5, 6]);
+        assert_eq!(seen("window:5+1", both), [0, 2, 3, 4, 5, 6]);
+        assert_eq!(seen("block:3", both), [3, 4, 5]);
     }
 }

@@ -1,0 +1,10 @@
+//! Operations that Burn does not have, or not in a form that is cheap enough.
+//!
+//! Each is a trait whose default body works on every backend, with a backward pass of its own. This
+//! folder alone names backends.
+
+mod attention;
+mod primitive;
+mod tiles;
+
+pub use attention::{SpanAttentionOps, SpanAttentionOptions, WeightDropout, span_attention};

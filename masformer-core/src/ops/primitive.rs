@@ -1,0 +1,108 @@
+//! Tensors of one backend, with the operators that Burn gives to its own tensors only.
+
+use burn::{
+    backend::{Backend, TensorMetadata, tensor::FloatTensor},
+    tensor::{Slice, TensorData},
+};
+use std::ops::{Add, Div, Mul, Range, Sub};
+
+/// A float tensor of the backend `B`.
+#[derive(Debug)]
+pub(super) struct Float<B: Backend>(pub(super) FloatTensor<B>);
+
+impl<B: Backend> Clone for Float<B> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<B: Backend> Float<B> {
+    /// Data on the device of `self`.
+    pub(super) fn like(&self, data: TensorData) -> Self {
+        let dtype = self.0.dtype();
+        Self(B::float_from_data(
+            data.convert_dtype(dtype),
+            &self.0.device(),
+        ))
+    }
+
+    pub(super) fn dims<const D: usize>(&self) -> [usize; D] {
+        self.0.shape().dims()
+    }
+
+    pub(super) fn matmul(self, other: Self) -> Self {
+        Self(B::float_matmul(self.0, other.0))
+    }
+
+    pub(super) fn transpose(self) -> Self {
+        Self(B::float_transpose(self.0))
+    }
+
+    pub(super) fn scale(self, factor: f64) -> Self {
+        Self(B::float_mul_scalar(self.0, factor.into()))
+    }
+
+    pub(super) fn exp(self) -> Self {
+        Self(B::float_exp(self.0))
+    }
+
+    pub(super) fn log(self) -> Self {
+        Self(B::float_log(self.0))
+    }
+
+    pub(super) fn at_least(self, least: f64) -> Self {
+        Self(B::float_clamp_min(self.0, least.into()))
+    }
+
+    pub(super) fn sum_dim(self, dim: usize) -> Self {
+        Self(B::float_sum_dim(self.0, dim))
+    }
+
+    pub(super) fn max_dim(self, dim: usize) -> Self {
+        Self(B::float_max_dim(self.0, dim))
+    }
+
+    /// A range of one of four dimensions.
+    pub(super) fn range(&self, dim: usize, range: &Range<usize>) -> Self {
+        let mut slices = [Slice::full(); 4];
+        slices[dim] = range.clone().into();
+        Self(B::float_slice(self.0.clone(), &slices))
+    }
+
+    pub(super) fn cat(parts: Vec<Self>, dim: usize) -> Self {
+        let parts = parts.into_iter().map(|part| part.0).collect();
+        Self(B::float_cat(parts, dim))
+    }
+}
+
+impl<B: Backend> Add for Float<B> {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(B::float_add(self.0, other.0))
+    }
+}
+
+impl<B: Backend> Sub for Float<B> {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self(B::float_sub(self.0, other.0))
+    }
+}
+
+impl<B: Backend> Mul for Float<B> {
+    type Output = Self;
+
+    fn mul(self, other: Self) -> Self {
+        Self(B::float_mul(self.0, other.0))
+    }
+}
+
+impl<B: Backend> Div for Float<B> {
+    type Output = Self;
+
+    fn div(self, other: Self) -> Self {
+        Self(B::float_div(self.0, other.0))
+    }
+}
