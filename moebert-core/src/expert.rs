@@ -110,14 +110,15 @@ mod tests {
         (left - right).abs().max().into_scalar::<f32>() < 1e-5
     }
 
-    /// Gradients of the input and of every parameter of the layer, flattened, missing ones as zeros.
-    fn gradients(layer: &ExpertLayer, input: &Tensor<3>, output: Tensor<3>) -> Vec<f32> {
-        let weights = Tensor::<3>::random(
-            output.dims(),
-            Distribution::Normal(0.0, 1.0),
-            &output.device().inner(),
-        );
-        let gradients = (output * Tensor::from_inner(weights)).sum().backward();
+    /// Gradients of the input and of every parameter of the layer, flattened, missing ones as zeros;
+    /// the loss is the sum of the output, weighted.
+    fn gradients(
+        layer: &ExpertLayer,
+        input: &Tensor<3>,
+        output: Tensor<3>,
+        weights: &Tensor<3>,
+    ) -> Vec<f32> {
+        let gradients = (output * weights.clone()).sum().backward();
         let mut values: Vec<f32> = vec![];
         let mut push = |gradient: Option<TensorData>, count: usize| match gradient {
             Some(data) => values.extend(data.iter::<f32>()),
@@ -156,9 +157,10 @@ mod tests {
     fn assert_grouped_equals_masked(layer: &ExpertLayer, input: Tensor<3>, tokens: &Tokens) {
         let device = input.device();
         let input = input.detach().require_grad();
+        let weights = Tensor::random(input.dims(), Distribution::Normal(0.0, 1.0), &device);
         let run = |output: Tensor<3>| {
-            device.clone().inner().seed(11);
-            (output.clone().inner(), gradients(layer, &input, output))
+            let gradients = gradients(layer, &input, output.clone(), &weights);
+            (output.inner(), gradients)
         };
         let (grouped, grouped_gradients) =
             run(layer.forward(input.clone(), tokens, &mut Trace::nothing()));

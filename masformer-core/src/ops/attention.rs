@@ -2,7 +2,7 @@
 //!
 //! The softmax is taken online, over one tile of keys after the other (Milakov and Gimelshein, arXiv
 //! 1805.02867), and the backward pass computes each tile's weights again from the logarithm of the
-//! softmax's denominator (Blockwise Parallel Transformer, arXiv 2305.19370; FlashAttention, arXiv
+//! softmax's denominator (Blockwise Parallel Transformer, arXiv 2305.19370; `FlashAttention`, arXiv
 //! 2205.14135), so that memory grows linearly with the number of tokens for every span.
 
 use burn::{
@@ -64,6 +64,10 @@ pub struct WeightDropout {
 /// - key, value: `[B, H, S, d]`, `S` at least `T`
 /// - padding: `[B, S]`, true where a key is padding
 /// - output: `[B, H, T, d]`
+///
+/// # Panics
+///
+/// If there are more queries than keys.
 pub fn span_attention(
     query: Tensor<4>,
     key: Tensor<4>,
@@ -122,6 +126,7 @@ pub trait SpanAttentionOps: Backend {
     }
 
     /// The gradients of query, key and value.
+    #[allow(clippy::too_many_arguments, reason = "all that the forward pass knew")]
     #[fusion(default)]
     fn span_attention_backward(
         query: FloatTensor<Self>,
@@ -382,8 +387,8 @@ impl<B: SpanAttentionOps, C: CheckpointStrategy> SpanAttentionOps for Autodiff<B
         }
 
         let nodes = [query.node(), key.node(), value.node()];
-        let [query, key, value, bias] =
-            [query, key, value, bias].map(|tensor| tensor.into_primitive());
+        let (query, key) = (query.into_primitive(), key.into_primitive());
+        let (value, bias) = (value.into_primitive(), bias.into_primitive());
         let (output, denominators) = B::span_attention(
             query.clone(),
             key.clone(),
