@@ -6,6 +6,7 @@ pub mod eval;
 pub mod forward;
 pub mod importance;
 pub mod run;
+pub mod spans;
 mod task_folder;
 
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ enum Command {
     Adapt(adapt::AdaptArgs),
     Eval(eval::EvalArgs),
     Forward(forward::ForwardArgs),
+    Spans(spans::SpansArgs),
     Devices(devices::DevicesArgs),
 }
 
@@ -52,6 +54,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
         Command::Adapt(args) => adapt::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Forward(args) => forward::run(args),
+        Command::Spans(args) => spans::run(&args),
         Command::Devices(args) => devices::run(&args),
     }
 }

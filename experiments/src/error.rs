@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::ExecutionError;
 use distill::{CallbackError, LayerMapError, StageError};
+use masformer_core::ScheduleError;
 use moebert_core::{
     adapt::AdaptError,
     file::FileError,
@@ -133,6 +134,9 @@ pub enum Error {
         /// The model's classes in their order.
         found: String,
     },
+    /// The spans of the layers make no sense.
+    #[error(transparent)]
+    Spans(#[from] ScheduleError),
     /// The layer map does not fit the depth of the model.
     #[error("`distill.layers`: {0}")]
     LayerMap(#[from] LayerMapError),

@@ -174,7 +174,7 @@ fn score(values: &[f64]) -> String {
 }
 
 /// A large number in thousands, millions or billions, to three or four digits.
-fn count(value: u64) -> String {
+pub(crate) fn count(value: u64) -> String {
     let value = value as f64;
     match value {
         _ if value < 1e4 => format!("{value}"),

@@ -14,5 +14,7 @@ pub mod trace;
 pub use attention::{SpanAttention, SpanAttentionConfig};
 pub use block::{TransformerBlock, TransformerBlockConfig};
 pub use feed_forward::{FeedForward, Mlp, MlpConfig, Tokens};
-pub use span::{Direction, Span, SpanError};
+pub use span::{
+    Direction, KeyValueSize, Placement, ScheduleError, Span, SpanCost, SpanError, SpanSchedule,
+};
 pub use trace::{Keep, NeuronProbe, RouteTrace, Trace};

@@ -1,8 +1,16 @@
 //! Which positions a layer attends to.
 
-use std::{fmt, num::NonZeroUsize, str::FromStr};
+mod cost;
+mod placement;
+mod schedule;
+
+use std::{fmt, num::NonZeroUsize, ops::Range, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+pub use cost::{KeyValueSize, SpanCost};
+pub use placement::Placement;
+pub use schedule::{ScheduleError, SpanSchedule};
 
 /// Whether a query may see what comes after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,14 +69,44 @@ impl Span {
         match self {
             Self::Full => true,
             Self::Window { width, sinks } => {
-                let reach = match direction {
-                    Direction::Causal => width.get() - 1,
-                    Direction::Bidirectional => width.get() / 2,
-                };
-                key < sinks || query.abs_diff(key) <= reach
+                key < sinks || query.abs_diff(key) <= reach(width, direction)
             }
             Self::Block { width } => query / width == key / width,
         }
+    }
+
+    /// The keys that query `i` sees in a sequence of `length`, as two ranges in their order: sinks
+    /// that are apart from the others (often none), and the others.
+    pub fn keys(self, direction: Direction, query: usize, length: usize) -> [Range<usize>; 2] {
+        let end = match direction {
+            Direction::Causal => (query + 1).min(length),
+            Direction::Bidirectional => length,
+        };
+        match self {
+            Self::Full => [0..0, 0..end],
+            Self::Window { width, sinks } => {
+                let (sinks, reach) = (sinks.min(end), reach(width, direction));
+                let start = query.saturating_sub(reach);
+                let band = start..query.saturating_add(reach).saturating_add(1).min(end);
+                if sinks < start {
+                    [0..sinks, band]
+                } else {
+                    [0..0, 0..band.end.max(sinks)]
+                }
+            }
+            Self::Block { width } => {
+                let start = query / width * width.get();
+                [0..0, start..start.saturating_add(width.get()).min(end)]
+            }
+        }
+    }
+}
+
+/// How far a window goes to either side that a query may see.
+fn reach(width: NonZeroUsize, direction: Direction) -> usize {
+    match direction {
+        Direction::Causal => width.get() - 1,
+        Direction::Bidirectional => width.get() / 2,
     }
 }
 
@@ -121,6 +159,8 @@ impl From<Span> for String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn span(text: &str) -> Span {
@@ -178,5 +218,30 @@ mod tests {
         assert_eq!(seen("window:4", both), [2, 3, 4, 5, 6]);
         assert_eq!(seen("window:5+1", both), [0, 2, 3, 4, 5, 6]);
         assert_eq!(seen("block:3", both), [3, 4, 5]);
+    }
+
+    /// Spans with sizes below 80.
+    pub(super) fn spans() -> impl Strategy<Value = Span> {
+        let width = (1..80_usize).prop_map(|width| NonZeroUsize::new(width).unwrap());
+        prop_oneof![
+            Just(Span::Full),
+            (width.clone(), 0..80_usize).prop_map(|(width, sinks)| Span::Window { width, sinks }),
+            width.prop_map(|width| Span::Block { width }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_those_that_are_seen(span in spans(), query in 0..100_usize, more in 1..50_usize) {
+            let length = query + more;
+            for direction in [Direction::Causal, Direction::Bidirectional] {
+                let [sinks, others] = span.keys(direction, query, length);
+                prop_assert!(sinks.is_empty() || sinks.end < others.start);
+                let keys: Vec<usize> = sinks.chain(others).collect();
+                let seen: Vec<usize> =
+                    (0..length).filter(|&key| span.sees(direction, query, key)).collect();
+                prop_assert_eq!(keys, seen);
+            }
+        }
     }
 }

@@ -1,0 +1,153 @@
+//! Masks in the terminal.
+
+use std::ops::Range;
+
+use masformer_core::{Direction, Span};
+
+use super::Layers;
+
+/// Queries and keys of a mask are drawn as at most so many columns and half as many lines.
+const CELLS: usize = 32;
+
+/// The different masks of the layers beside each other, under their names.
+pub(super) fn draw(layers: &Layers) -> String {
+    let kinds = layers.kinds();
+    let masks: Vec<Vec<String>> = kinds
+        .iter()
+        .map(|&(span, count)| {
+            let plural = if count == 1 { "" } else { "s" };
+            let mut lines = vec![format!("{span} ({count} layer{plural})")];
+            lines.extend(framed(&mask(span, layers.direction, layers.length)));
+            lines
+        })
+        .collect();
+    let mut text = String::new();
+    for line in 0..masks.iter().map(Vec::len).max().unwrap_or(0) {
+        // The frame is as wide as the widest name that is likely, so that masks stay side by side.
+        let row: Vec<String> = masks
+            .iter()
+            .map(|mask| format!("{:<36}", mask[line]))
+            .collect();
+        text.push_str(row.concat().trim_end());
+        text.push('\n');
+    }
+    text.push_str("Down: queries. Across: the keys that they see.\n");
+    text
+}
+
+/// Which cells are seen, line by line of queries. The query in the middle of a line stands for it,
+/// so this takes as long for a long input as for a short one.
+fn mask(span: Span, direction: Direction, length: usize) -> Vec<Vec<bool>> {
+    let cells = length.min(CELLS);
+    (0..cells)
+        .map(|row| {
+            let query = (2 * row + 1) * length / (2 * cells);
+            let mut seen = vec![false; cells];
+            for keys in span.keys(direction, query, length) {
+                seen[columns(&keys, length, cells)].fill(true);
+            }
+            seen
+        })
+        .collect()
+}
+
+/// The cells that a range of keys covers, to the nearest whole cell, and one at least.
+fn columns(keys: &Range<usize>, length: usize, cells: usize) -> Range<usize> {
+    if keys.is_empty() {
+        return 0..0;
+    }
+    let nearest = |key: usize| (2 * key * cells + length) / (2 * length);
+    let start = nearest(keys.start).min(cells - 1);
+    start..nearest(keys.end).max(start + 1)
+}
+
+/// A mask in a frame; two lines of cells are one line of text.
+fn framed(mask: &[Vec<bool>]) -> Vec<String> {
+    let columns = mask.len();
+    let bar = "─".repeat(columns);
+    let mut lines = vec![format!("┌{bar}┐")];
+    for pair in mask.chunks(2) {
+        let inside: String = (0..columns)
+            .map(|column| {
+                let below = pair.get(1).is_some_and(|row| row[column]);
+                match (pair[0][column], below) {
+                    (true, true) => '█',
+                    (true, false) => '▀',
+                    (false, true) => '▄',
+                    (false, false) => ' ',
+                }
+            })
+            .collect();
+        lines.push(format!("│{inside}│"));
+    }
+    lines.push(format!("└{bar}┘"));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::{both, causal};
+    use super::*;
+
+    #[test]
+    fn short_inputs_are_drawn_position_by_position() {
+        let text = draw(&causal("bottom:1 window:2+1", 3, 5));
+        let lines: Vec<&str> = text.lines().collect();
+        let expected = [
+            "full (1 layer)                      window:2+1 (2 layers)",
+            "┌─────┐                             ┌─────┐",
+            "│█▄   │                             │█▄   │",
+            "│███▄ │                             │█▀█▄ │",
+            "│▀▀▀▀▀│                             │▀  ▀▀│",
+            "└─────┘                             └─────┘",
+            "Down: queries. Across: the keys that they see.",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn long_inputs_keep_their_proportions() {
+        let text = draw(&both("block:2048", 3, 8192));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "block:2048 (3 layers)");
+        assert_eq!(lines.len(), 3 + 16 + 1);
+        for (index, line) in lines[2..18].iter().enumerate() {
+            let before = " ".repeat(index / 4 * 8);
+            assert!(line.starts_with(&format!("│{before}████████")), "{text}");
+            assert_eq!(line.matches('█').count(), 8, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_narrower_than_a_cell_is_still_seen() {
+        let text = draw(&causal("window:1+1", 1, 100_000_000));
+        let lines: Vec<&str> = text.lines().collect();
+        for line in &lines[3..18] {
+            assert!(line.starts_with("│█"), "{text}");
+            assert_eq!(line.matches(['▀', '▄']).count(), 2, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn up_to_32_positions_the_mask_is_the_definition(
+            width in 1..40_usize,
+            sinks in 0..40_usize,
+            length in 1..33_usize,
+        ) {
+            let width = width.try_into().unwrap();
+            for span in [Span::Full, Span::Block { width }, Span::Window { width, sinks }] {
+                for direction in [Direction::Causal, Direction::Bidirectional] {
+                    let mask = mask(span, direction, length);
+                    for (query, row) in mask.iter().enumerate() {
+                        for (key, seen) in row.iter().enumerate() {
+                            prop_assert_eq!(*seen, span.sees(direction, query, key));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
