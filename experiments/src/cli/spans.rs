@@ -91,15 +91,16 @@ pub fn run(args: &SpansArgs) -> Result<(), Error> {
 
 impl Layers {
     fn title(&self) -> String {
+        format!("{}: {}", self.schedule, self.input())
+    }
+
+    fn input(&self) -> String {
         let direction = match self.direction {
             Direction::Causal => "causal",
             Direction::Bidirectional => "both directions",
         };
-        let (layers, tokens) = (self.spans.len(), self.length);
-        format!(
-            "{}: {layers} layers, {tokens} tokens, {direction}",
-            self.schedule
-        )
+        let layers = layer_count(self.spans.len());
+        format!("{layers}, {} tokens, {direction}", self.length)
     }
 
     fn cost(&self) -> SpanCost {
@@ -117,6 +118,11 @@ impl Layers {
         }
         kinds
     }
+}
+
+fn layer_count(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} layer{plural}")
 }
 
 /// One line for each run of layers with the same span, and one for all; then what full attention
@@ -148,17 +154,19 @@ fn table(layers: &Layers, key_values: Option<KeyValueSize>) -> String {
     cells.push(line("full attention".to_owned(), "", &cost(&full)));
 
     let mut text = aligned(&cells);
+    let per_position = key_values.map(
+        |KeyValueSize {
+             heads,
+             width,
+             bytes,
+         }| {
+            format!(
+                " A position in a layer's cache takes 2 x {heads} heads x {width} x {bytes} bytes."
+            )
+        },
+    );
     text.push_str("\nPairs are of a query and a key, for one head.");
-    if let Some(KeyValueSize {
-        heads,
-        width,
-        bytes,
-    }) = key_values
-    {
-        text.push_str(&format!(
-            " A position in a layer's cache takes 2 x {heads} heads x {width} x {bytes} bytes."
-        ));
-    }
+    text.extend(per_position);
     text.push('\n');
     text
 }

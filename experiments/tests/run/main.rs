@@ -3,5 +3,6 @@
 mod bad_input;
 mod chain;
 mod kiln;
+mod spans;
 #[cfg(unix)]
 mod stops;

@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use masformer_core::{Direction, Span};
 
-use super::Layers;
+use super::{Layers, layer_count};
 
 /// Queries and keys of a mask are drawn as at most so many columns and half as many lines.
 const CELLS: usize = 32;
+/// Width of a mask with its frame and what keeps it from the next.
+const COLUMN: usize = CELLS + 4;
 
 /// The different masks of the layers beside each other, under their names.
 pub(super) fn draw(layers: &Layers) -> String {
@@ -15,18 +17,16 @@ pub(super) fn draw(layers: &Layers) -> String {
     let masks: Vec<Vec<String>> = kinds
         .iter()
         .map(|&(span, count)| {
-            let plural = if count == 1 { "" } else { "s" };
-            let mut lines = vec![format!("{span} ({count} layer{plural})")];
+            let mut lines = vec![format!("{span} ({})", layer_count(count))];
             lines.extend(framed(&mask(span, layers.direction, layers.length)));
             lines
         })
         .collect();
     let mut text = String::new();
     for line in 0..masks.iter().map(Vec::len).max().unwrap_or(0) {
-        // The frame is as wide as the widest name that is likely, so that masks stay side by side.
         let row: Vec<String> = masks
             .iter()
-            .map(|mask| format!("{:<36}", mask[line]))
+            .map(|mask| format!("{:<COLUMN$}", mask[line]))
             .collect();
         text.push_str(row.concat().trim_end());
         text.push('\n');
@@ -56,9 +56,10 @@ fn columns(keys: &Range<usize>, length: usize, cells: usize) -> Range<usize> {
     if keys.is_empty() {
         return 0..0;
     }
-    let nearest = |key: usize| (2 * key * cells + length) / (2 * length);
-    let start = nearest(keys.start).min(cells - 1);
-    start..nearest(keys.end).max(start + 1)
+    // Halves go down at the start and up at the end: the cell that holds the middle is covered.
+    let nearest = |key: usize, half: usize| (2 * key * cells + half) / (2 * length);
+    let start = nearest(keys.start, length - 1).min(cells - 1);
+    start..nearest(keys.end, length).max(start + 1)
 }
 
 /// A mask in a frame; two lines of cells are one line of text.
@@ -122,11 +123,13 @@ mod tests {
 
     #[test]
     fn what_is_narrower_than_a_cell_is_still_seen() {
-        let text = draw(&causal("window:1+1", 1, 100_000_000));
-        let lines: Vec<&str> = text.lines().collect();
-        for line in &lines[3..18] {
-            assert!(line.starts_with("│█"), "{text}");
-            assert_eq!(line.matches(['▀', '▄']).count(), 2, "{text}");
+        let span = "window:1+1".parse().unwrap();
+        let mask = mask(span, Direction::Causal, 100_000_000);
+        for (row, seen) in mask.iter().enumerate() {
+            let cells: Vec<usize> = (0..CELLS).filter(|&cell| seen[cell]).collect();
+            let mut expected = vec![0, row];
+            expected.dedup();
+            assert_eq!(cells, expected);
         }
     }
 

@@ -4,123 +4,139 @@ use std::fmt::Write as _;
 
 use masformer_core::{Direction, Span};
 
-use super::Layers;
+use super::{Layers, layer_count};
 
-/// Side of a mask in pixels, and the most lines of queries that are drawn.
+/// Side of a mask in pixels.
 const SIDE: usize = 88;
+/// The most lines of queries in a mask: two a pixel, for sharp screens.
+const LINES: usize = 2 * SIDE;
 /// From one mask to the next, across and down.
-const STEP: (usize, usize) = (104, 118);
+const STEP: [usize; 2] = [SIDE + 16, SIDE + 30];
+/// From a mask's place to the mask, below the layer's number.
+const NUMBER: usize = 17;
 /// Around everything.
 const MARGIN: usize = 24;
-/// Height of the title, and of the legend.
+/// Heights of the title and the legend.
 const TITLE: usize = 64;
 const LEGEND: usize = 30;
+/// Width of a character of the legend, at most.
+const CHARACTER: usize = 8;
 
 /// Blue for full attention and orange for local: Okabe and Ito's palette, which colour-blind people
-/// can tell apart. Shapes and the legend tell them apart without colour.
+/// can tell apart.
 const COLOURS: [&str; 2] = ["#0072b2", "#e69f00"];
+
+const STYLE: &str = "\
+text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #495057 }
+.title { font-size: 18px; font-weight: 600; fill: #212529 }
+.number { font-size: 12px }
+.end { text-anchor: end }
+.ground { fill: #f1f3f5 }
+.frame { fill: none; stroke: #adb5bd }";
 
 /// The picture, as the text of an SVG file.
 pub(super) fn draw(layers: &Layers) -> String {
     let columns = columns(layers.spans.len());
     let rows = layers.spans.len().div_ceil(columns);
-    let gap = STEP.0 - SIDE;
-    // The title and the legend need some width even above a single mask.
-    let width = (2 * MARGIN + columns * STEP.0 - gap).max(520);
-    let height = 2 * MARGIN + TITLE + rows * STEP.1 + LEGEND;
-    let title = layers.title();
-    let kinds = layers.kinds();
+    let (legend, legend_width) = legend(&layers.kinds());
+    let width = (columns * STEP[0]).max(legend_width) + 2 * MARGIN - (STEP[0] - SIDE);
+    let bottom = MARGIN + TITLE + rows * STEP[1] + LEGEND;
+    let height = bottom + MARGIN;
+    let right = width - MARGIN;
 
-    let mut svg = format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" font-family="system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif">
+    let (title, heading) = (layers.title(), heading(layers));
+    let (drawings, masks) = (drawings(layers), masks(layers, columns));
+    format!(
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">
 <title>{title}</title>
+<style>
+{STYLE}
+</style>
 <defs>
-"#
-    );
-    for (index, (span, _)) in kinds.iter().enumerate() {
-        let colour = colour(*span);
-        let path = path(*span, layers.direction, layers.length);
-        line(
-            &mut svg,
-            format_args!(
-                r##"<g id="mask-{index}"><rect width="{SIDE}" height="{SIDE}" fill="#f1f3f5"/><path fill="{colour}" d="{path}"/><rect x="-.5" y="-.5" width="{0}" height="{0}" fill="none" stroke="#adb5bd"/></g>"##,
-                SIDE + 1
-            ),
-        );
-    }
-    svg.push_str("</defs>\n");
-    line(
-        &mut svg,
-        format_args!(r##"<rect width="{width}" height="{height}" rx="8" fill="#ffffff"/>"##),
-    );
-    let text = |svg: &mut String, x: usize, y: usize, style: &str, text: &str| {
-        line(
-            svg,
-            format_args!(r#"<text x="{x}" y="{y}" {style}>{text}</text>"#),
-        );
-    };
-    let strong = r##"font-size="18" font-weight="600" fill="#212529""##;
-    let plain = r##"font-size="13" fill="#495057""##;
-    let small = r##"font-size="12" fill="#495057""##;
-    text(
-        &mut svg,
-        MARGIN,
-        MARGIN + 16,
-        strong,
-        &layers.schedule.to_string(),
-    );
-    let (_, input) = title.split_once(": ").unwrap_or_default();
-    let share = 100.0 * layers.cost().share();
-    let subtitle = format!("{input}: {share:.1} % of full attention's query-key pairs");
-    text(&mut svg, MARGIN, MARGIN + 38, plain, &subtitle);
-
-    let top = MARGIN + TITLE;
-    for (layer, span) in layers.spans.iter().enumerate() {
-        let (x, y) = (
-            MARGIN + layer % columns * STEP.0,
-            top + layer / columns * STEP.1,
-        );
-        let kind = kinds
-            .iter()
-            .position(|(kind, _)| kind == span)
-            .unwrap_or_default();
-        let name = if layer == 0 {
-            "layer 0".to_owned()
-        } else {
-            layer.to_string()
-        };
-        text(&mut svg, x, y + 10, small, &name);
-        line(
-            &mut svg,
-            format_args!(r##"<use href="#mask-{kind}" x="{x}" y="{}"/>"##, y + 17),
-        );
-    }
-
-    let bottom = height - MARGIN;
-    let mut x = MARGIN;
-    for (span, count) in &kinds {
-        let colour = colour(*span);
-        line(
-            &mut svg,
-            format_args!(
-                r#"<rect x="{x}" y="{}" width="12" height="12" rx="2" fill="{colour}"/>"#,
-                bottom - 11
-            ),
-        );
-        let plural = if *count == 1 { "" } else { "s" };
-        let name = format!("{span}: {count} layer{plural}");
-        text(&mut svg, x + 18, bottom, plain, &name);
-        x += 18 + 8 * name.len() + 16;
-    }
-    let end = format!(r#"{plain} text-anchor="end""#);
-    text(&mut svg, width - MARGIN, bottom, &end, "queries ↓ keys →");
-    svg.push_str("</svg>\n");
-    svg
+{drawings}</defs>
+<rect width="{width}" height="{height}" rx="8" fill="#ffffff"/>
+<g transform="translate({MARGIN} {MARGIN})">
+{heading}</g>
+{masks}<g transform="translate({MARGIN} {bottom})">
+{legend}</g>
+<text class="end" x="{right}" y="{bottom}">queries ↓, keys →</text>
+</svg>
+"##
+    )
 }
 
-fn line(svg: &mut String, text: std::fmt::Arguments) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(svg, "{text}");
+/// The schedule and what it is drawn for; a schedule that lists very many layers is cut off.
+fn heading(layers: &Layers) -> String {
+    const LONGEST: usize = 40;
+    let mut schedule = layers.schedule.to_string();
+    if schedule.len() > LONGEST {
+        schedule = schedule.chars().take(LONGEST - 1).chain(['…']).collect();
+    }
+    let input = layers.input();
+    let share = 100.0 * layers.cost().share();
+    format!(
+        "<text class=\"title\" y=\"16\">{schedule}</text>\n\
+         <text y=\"38\">{input}: {share:.1} % of full attention's query-key pairs</text>\n"
+    )
+}
+
+/// One drawing for each kind of mask, used by all layers that have it.
+fn drawings(layers: &Layers) -> String {
+    let drawing = |(index, (span, _)): (usize, (Span, usize))| {
+        let (colour, frame) = (colour(span), SIDE + 1);
+        let path = path(span, layers.direction, layers.length);
+        format!(
+            r#"<g id="mask-{index}">
+<rect class="ground" width="{SIDE}" height="{SIDE}"/>
+<path fill="{colour}" d="{path}"/>
+<rect class="frame" x="-.5" y="-.5" width="{frame}" height="{frame}"/>
+</g>
+"#
+        )
+    };
+    layers
+        .kinds()
+        .into_iter()
+        .enumerate()
+        .map(drawing)
+        .collect()
+}
+
+/// The layers' masks under their numbers, row by row.
+fn masks(layers: &Layers, columns: usize) -> String {
+    let kinds = layers.kinds();
+    let mask = |(layer, span): (usize, &Span)| {
+        let x = MARGIN + layer % columns * STEP[0];
+        let y = MARGIN + TITLE + layer / columns * STEP[1];
+        let (baseline, top) = (y + 10, y + NUMBER);
+        let word = if layer == 0 { "layer " } else { "" };
+        let kind = kinds.iter().position(|(kind, _)| kind == span);
+        let kind = kind.unwrap_or_default();
+        format!(
+            r##"<text class="number" x="{x}" y="{baseline}">{word}{layer}</text>
+<use href="#mask-{kind}" x="{x}" y="{top}"/>
+"##
+        )
+    };
+    layers.spans.iter().enumerate().map(mask).collect()
+}
+
+/// The colours and what they mean, with the width that they and the axes take.
+fn legend(kinds: &[(Span, usize)]) -> (String, usize) {
+    let (mut svg, mut x) = (String::new(), 0);
+    for &(span, count) in kinds {
+        let name = format!("{span}: {}", layer_count(count));
+        let (colour, after) = (colour(span), x + 18);
+        let _ = write!(
+            svg,
+            r#"<rect x="{x}" y="-11" width="12" height="12" rx="2" fill="{colour}"/>
+<text x="{after}">{name}</text>
+"#
+        );
+        x = after + CHARACTER * name.len() + 16;
+    }
+    // The heading needs some width, too.
+    (svg, (x + 16 * CHARACTER).max(560))
 }
 
 fn colour(span: Span) -> &'static str {
@@ -136,10 +152,10 @@ fn columns(layers: usize) -> usize {
     }
 }
 
-/// The keys that queries see, as one path: a rectangle for each pixel's line of queries, for which the
-/// query in its middle stands. What is thinner than a pixel is drawn a pixel wide.
+/// The keys that queries see, as one path: a rectangle for each line of queries, for which the query in its
+/// middle stands. What is thinner than a pixel is drawn a pixel wide.
 fn path(span: Span, direction: Direction, length: usize) -> String {
-    let lines = length.min(SIDE);
+    let lines = length.min(LINES);
     let pixels = |position: usize, of: usize| (position * SIDE) as f64 / of as f64;
     let seen = |line: usize| span.keys(direction, (2 * line + 1) * length / (2 * lines), length);
     let lines: Vec<_> = (0..lines).map(|line| (line, seen(line))).collect();
@@ -153,7 +169,6 @@ fn path(span: Span, direction: Direction, length: usize) -> String {
             let width = pixels(keys.len(), length).max(1.0);
             let left = pixels(keys.start, length).min(SIDE as f64 - width);
             let [left, top, width, height] = [left, top, width, height].map(short);
-            // Writing to a string cannot fail.
             let _ = write!(path, "M{left} {top}h{width}v{height}h-{width}z");
         }
     }
@@ -178,7 +193,7 @@ mod tests {
         assert_eq!(svg.matches(r##"<use href="#mask-0""##).count(), 4);
         assert_eq!(svg.matches(r##"<use href="#mask-1""##).count(), 20);
         for text in [
-            ">bottom:4 block:1024<",
+            ">bottom:4 block:1024</text>",
             ">24 layers, 8192 tokens, causal: 27.1 % of full attention's query-key pairs<",
             ">full: 4 layers<",
             ">block:1024: 20 layers<",
@@ -212,6 +227,13 @@ mod tests {
     fn a_long_input_makes_no_long_file() {
         let svg = draw(&causal("every:2 window:1+1", 1000, 100_000_000));
         assert!(svg.len() < 200_000, "{}", svg.len());
+    }
+
+    #[test]
+    fn a_long_list_of_layers_is_cut_off() {
+        let all: Vec<String> = (0..99).map(|layer| layer.to_string()).collect();
+        let layers = causal(&format!("layers:{}", all.join(",")), 99, 8);
+        assert!(heading(&layers).contains(">layers:0,1,2,3,4,5,6,7,8,9,10,11,12,13,…<"));
     }
 
     #[test]
