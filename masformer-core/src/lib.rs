@@ -7,8 +7,11 @@
 pub mod attention;
 pub mod block;
 pub mod feed_forward;
+pub mod file;
 pub mod ops;
+pub mod pretrained;
 pub mod span;
+pub mod tensor_file;
 pub mod trace;
 
 pub use attention::{SpanAttention, SpanAttentionConfig};

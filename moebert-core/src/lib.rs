@@ -11,10 +11,10 @@ pub mod cost;
 pub mod dispatch;
 pub mod expert;
 pub mod expert_files;
-pub mod file;
 pub mod heads;
 pub mod importance;
 pub mod partition;
 pub mod pretrained;
 pub mod router;
-pub mod tensor_file;
+
+pub use masformer_core::{file, tensor_file};

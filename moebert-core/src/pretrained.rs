@@ -12,23 +12,17 @@
 //! | `bert.encoder.layer.{l}.router.gate.weight` (gates only) | `[E, D]` |
 
 use std::{
-    collections::HashMap,
-    fs, io, mem,
+    fs,
     path::{Path, PathBuf},
 };
 
-use burn::{
-    prelude::*,
-    store::{
-        ApplyError, ApplyResult, BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter,
-        ModuleSnapshot, PathFilter, PyTorchToBurnAdapter, SafetensorsStore,
-    },
-};
+use burn::prelude::*;
+use masformer_core::pretrained::{Checkpoint, copy_tokenizer, save_weights, write_config};
 
 use crate::{
     bert::BertFeedForward,
     expert_files::ExpertFiles,
-    file::{self, FileError},
+    file::FileError,
     heads::{BertModel, BertModelConfig, Task},
 };
 
@@ -36,27 +30,15 @@ mod config;
 mod error;
 mod experts;
 mod names;
-mod report;
 #[cfg(test)]
 mod tests;
-mod weight_files;
 
 pub use config::PretrainedConfig;
 pub use error::PretrainedError;
-pub use report::{LoadReport, Mismatch};
+pub use masformer_core::pretrained::{CONFIG_FILE, LoadReport, Mismatch, TOKENIZER_FILES};
 
 use experts::SavedExperts;
-use names::Names;
-
-/// The configuration's file in a model folder.
-pub const CONFIG_FILE: &str = "config.json";
-/// The files of a tokenizer, which are carried over when a model is saved.
-pub const TOKENIZER_FILES: [&str; 4] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-];
+use names::BertLayout;
 
 /// A model folder whose configuration has been read; its weights have not.
 #[derive(Clone, Debug)]
@@ -75,23 +57,6 @@ pub struct SaveOptions<'a> {
     pub tokenizer: Option<&'a Path>,
     /// The names of the classes, in their order; empty leaves the names of the configuration.
     pub labels: &'a [&'a str],
-}
-
-/// Where a tensor comes from.
-struct Origin {
-    path: PathBuf,
-    name: String,
-    shape: Vec<usize>,
-}
-
-impl Origin {
-    fn unusable(&self, problem: String) -> PretrainedError {
-        PretrainedError::Tensor {
-            path: self.path.clone(),
-            tensor: self.name.clone(),
-            problem,
-        }
-    }
 }
 
 impl Pretrained {
@@ -144,24 +109,9 @@ impl Pretrained {
         device: &Device,
     ) -> Result<(BertModel, LoadReport), PretrainedError> {
         let task = task.unwrap_or(self.config.task());
-        let names = Names::new(task);
-        let mut tensors = vec![];
-        let mut origins = HashMap::new();
-        for stored in weight_files::read(&self.dir)? {
-            let (path, mut tensor) = (stored.path, stored.tensor);
-            if names::is_constant(&tensor.name) {
-                continue;
-            }
-            let in_model = names.in_model(&tensor.name);
-            let origin = Origin {
-                path,
-                name: mem::replace(&mut tensor.name, in_model.clone()),
-                shape: tensor.shape.to_vec(),
-            };
-            origins.insert(in_model, origin);
-            tensors.push(tensor);
-        }
-        let has_pooler = origins.contains_key(names::POOLER_WEIGHT);
+        let layout = BertLayout::new(task, task == self.config.task());
+        let checkpoint = Checkpoint::open(&self.dir, layout)?;
+        let has_pooler = checkpoint.contains(names::POOLER_WEIGHT);
         let bert = self.config.bert.clone().with_pooler(has_pooler);
         let mut model = BertModelConfig::new(bert, task).init(device);
         if let Some(files) = &self.experts {
@@ -172,10 +122,7 @@ impl Pretrained {
             };
             saved.install(&mut model, device)?;
         }
-        let float = device.settings().float_dtype.into();
-        let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(float));
-        let result = model.apply(tensors, None, Some(Box::new(adapter)), true);
-        let report = self.report(result, task, &names, &origins)?;
+        let report = checkpoint.load(&mut model, device)?;
         Ok((model, report))
     }
 
@@ -200,65 +147,6 @@ impl Pretrained {
                 tensors: anew,
             })
         }
-    }
-
-    /// Says what became of each tensor; `origins` has every name that the store knows.
-    fn report(
-        &self,
-        result: ApplyResult,
-        task: Task,
-        names: &Names,
-        origins: &HashMap<String, Origin>,
-    ) -> Result<LoadReport, PretrainedError> {
-        let mut report = LoadReport::default();
-        for error in result.errors {
-            match error {
-                ApplyError::ShapeMismatch {
-                    path: module,
-                    expected,
-                    ..
-                } => {
-                    let origin = &origins[&module];
-                    let mismatch = Mismatch {
-                        name: origin.name.clone(),
-                        found: origin.shape.clone(),
-                        expected: names::shape_in_file(&module, &expected),
-                    };
-                    if task == self.config.task() || !names::is_head(&module) {
-                        return Err(PretrainedError::Shape {
-                            path: origin.path.clone(),
-                            mismatch,
-                        });
-                    }
-                    report.mismatched.push(mismatch);
-                }
-                ApplyError::DTypeMismatch { path, found, .. } => {
-                    return Err(origins[&path].unusable(format!("it holds {found:?}, not floats")));
-                }
-                ApplyError::AdapterError { path, message }
-                | ApplyError::LoadError { path, message } => {
-                    return Err(origins[&path].unusable(message));
-                }
-            }
-        }
-        let (optional, needed): (Vec<_>, Vec<_>) = result
-            .missing
-            .into_iter()
-            .map(|(module, _)| module)
-            .filter(|module| names::is_weight(module))
-            .partition(|module| names::is_optional(module));
-        let in_file =
-            |modules: Vec<String>| modules.iter().map(|name| names.in_file(name)).collect();
-        if !needed.is_empty() {
-            return Err(PretrainedError::Missing {
-                dir: self.dir.clone(),
-                tensors: in_file(needed),
-            });
-        }
-        report.missing = in_file(optional);
-        let unused = result.unused.iter();
-        report.unexpected = unused.map(|module| origins[module].name.clone()).collect();
-        Ok(report)
     }
 }
 
@@ -288,7 +176,7 @@ pub fn save(
         path: dir.to_owned(),
         source,
     })?;
-    save_weights(&dir.join(weight_files::SAFETENSORS), model)?;
+    save_weights(dir, model, &BertLayout::new(model.task(), true))?;
     if let Some(experts) = options.experts {
         experts.save(dir)?;
     }
@@ -297,39 +185,5 @@ pub fn save(
     }
     let dtype = model.bert.embeddings.word.weight.val().dtype();
     let json = config.to_json(model.task(), options.labels, has_experts, dtype);
-    let path = dir.join(CONFIG_FILE);
-    match serde_json::to_string_pretty(&json) {
-        Ok(text) => Ok(file::write(&path, (text + "\n").as_bytes())?),
-        Err(source) => Err(FileError::Json { path, source }.into()),
-    }
-}
-
-fn save_weights(path: &Path, model: &BertModel) -> Result<(), PretrainedError> {
-    let mut store = SafetensorsStore::from_bytes(None)
-        .clear_metadata()
-        .metadata("format", "pt")
-        .filter(PathFilter::from_predicate(|name, _| names::is_weight(name)))
-        .with_to_adapter(BurnToPyTorchAdapter)
-        .skip_enum_variants(true)
-        .remap(Names::new(model.task()).export());
-    let bytes = model
-        .save_into(&mut store)
-        .and_then(|()| store.get_bytes())
-        .map_err(|source| PretrainedError::WriteWeights {
-            path: path.to_owned(),
-            source: source.into(),
-        })?;
-    // The store's own files can be read by their owner alone.
-    Ok(file::write(path, &bytes)?)
-}
-
-fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), FileError> {
-    for name in TOKENIZER_FILES {
-        match file::read(&from.join(name)) {
-            Ok(bytes) => file::write(&to.join(name), &bytes)?,
-            Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+    Ok(write_config(dir, &json)?)
 }

@@ -1,17 +1,12 @@
 //! `config.json`: what it says of the model, and every other key it has.
 
-use std::{fmt::Display, path::Path};
+use std::path::Path;
 
 use burn::tensor::DType;
-use serde::de::DeserializeOwned;
+use masformer_core::pretrained::{Keys, read_config, set_dtype};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    bert::BertConfig,
-    expert_files::SETTINGS_FILE,
-    file::{self, FileError},
-    heads::Task,
-};
+use crate::{bert::BertConfig, expert_files::SETTINGS_FILE, file::FileError, heads::Task};
 
 /// The key of an expert model; its value names the file with the experts' settings.
 const KILN: &str = "kiln";
@@ -91,16 +86,12 @@ impl PretrainedConfig {
     /// If the file cannot be read, is no JSON object, or holds a value that is wrong or not
     /// supported; the error names the key.
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        let json =
-            serde_json::from_slice(&file::read(path)?).map_err(|source| FileError::Json {
-                path: path.to_owned(),
-                source,
-            })?;
+        let json = read_config(path)?;
         let keys = Keys { path, json: &json };
-        keys.check_fixed()?;
+        keys.check_fixed(fixed(json.contains_key(KILN)))?;
         Ok(Self {
-            bert: keys.bert()?,
-            task: keys.task()?,
+            bert: bert(keys)?,
+            task: task(keys)?,
             json,
         })
     }
@@ -145,12 +136,7 @@ impl PretrainedConfig {
         if self.json.is_empty() || task != self.task || !labels.is_empty() {
             set_labels(&mut json, task, labels);
         }
-        // Transformers loads in the type named here, so it has to be the one that is written.
-        for key in ["dtype", "torch_dtype"] {
-            if let Some(value) = json.get_mut(key) {
-                *value = dtype_name(dtype).into();
-            }
-        }
+        set_dtype(&mut json, dtype);
         if has_experts {
             json.insert(KILN.to_owned(), json!({ "experts": SETTINGS_FILE }));
         } else {
@@ -187,141 +173,61 @@ fn set_labels(json: &mut Map<String, Value>, task: Task, names: &[&str]) {
     }
 }
 
-fn dtype_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F16 => "float16",
-        DType::BF16 => "bfloat16",
-        DType::F64 => "float64",
-        _ => "float32",
+fn bert(keys: Keys<'_>) -> Result<BertConfig, FileError> {
+    let default = BertConfig::new();
+    let bert = BertConfig {
+        vocab_size: keys.size("vocab_size", default.vocab_size)?,
+        hidden_size: keys.size("hidden_size", default.hidden_size)?,
+        num_hidden_layers: keys.size("num_hidden_layers", default.num_hidden_layers)?,
+        num_attention_heads: keys.size("num_attention_heads", default.num_attention_heads)?,
+        intermediate_size: keys.size("intermediate_size", default.intermediate_size)?,
+        max_position_embeddings: keys
+            .size("max_position_embeddings", default.max_position_embeddings)?,
+        type_vocab_size: keys.size("type_vocab_size", default.type_vocab_size)?,
+        hidden_dropout_prob: keys
+            .probability("hidden_dropout_prob", default.hidden_dropout_prob)?,
+        attention_probs_dropout_prob: keys.probability(
+            "attention_probs_dropout_prob",
+            default.attention_probs_dropout_prob,
+        )?,
+        layer_norm_eps: keys.positive("layer_norm_eps", default.layer_norm_eps)?,
+        initializer_range: keys.positive("initializer_range", default.initializer_range)?,
+        pooler: default.pooler,
+    };
+    if bert.hidden_size.is_multiple_of(bert.num_attention_heads) {
+        Ok(bert)
+    } else {
+        let expected = format!("a divisor of `hidden_size`, {}", bert.hidden_size);
+        Err(keys.wrong("num_attention_heads", expected))
     }
 }
 
-/// The keys of one file, read with their names in every error.
-struct Keys<'a> {
-    path: &'a Path,
-    json: &'a Map<String, Value>,
+fn task(keys: Keys<'_>) -> Result<Task, FileError> {
+    let architectures = keys.get("architectures", Vec::<String>::new(), "a list of names")?;
+    match architectures.first().map(String::as_str) {
+        Some("BertForSequenceClassification") => sequence_task(keys),
+        Some("BertForQuestionAnswering") => Ok(Task::SpanQa),
+        _ => Ok(Task::Encoder),
+    }
 }
 
-impl Keys<'_> {
-    fn check_fixed(&self) -> Result<(), FileError> {
-        for (key, supported) in fixed(self.json.contains_key(KILN)) {
-            let fits = match self.json.get(key) {
-                None | Some(Value::Null) => key != "model_type",
-                Some(value) => *value == supported,
-            };
-            if !fits {
-                return Err(self.wrong(key, format!("{supported}, which alone is supported")));
-            }
-        }
-        Ok(())
-    }
-
-    fn bert(&self) -> Result<BertConfig, FileError> {
-        let default = BertConfig::new();
-        let bert = BertConfig {
-            vocab_size: self.size("vocab_size", default.vocab_size)?,
-            hidden_size: self.size("hidden_size", default.hidden_size)?,
-            num_hidden_layers: self.size("num_hidden_layers", default.num_hidden_layers)?,
-            num_attention_heads: self.size("num_attention_heads", default.num_attention_heads)?,
-            intermediate_size: self.size("intermediate_size", default.intermediate_size)?,
-            max_position_embeddings: self
-                .size("max_position_embeddings", default.max_position_embeddings)?,
-            type_vocab_size: self.size("type_vocab_size", default.type_vocab_size)?,
-            hidden_dropout_prob: self
-                .probability("hidden_dropout_prob", default.hidden_dropout_prob)?,
-            attention_probs_dropout_prob: self.probability(
-                "attention_probs_dropout_prob",
-                default.attention_probs_dropout_prob,
-            )?,
-            layer_norm_eps: self.positive("layer_norm_eps", default.layer_norm_eps)?,
-            initializer_range: self.positive("initializer_range", default.initializer_range)?,
-            pooler: default.pooler,
-        };
-        if bert.hidden_size.is_multiple_of(bert.num_attention_heads) {
-            Ok(bert)
-        } else {
-            let expected = format!("a divisor of `hidden_size`, {}", bert.hidden_size);
-            Err(self.wrong("num_attention_heads", expected))
-        }
-    }
-
-    fn task(&self) -> Result<Task, FileError> {
-        let architectures = self.get("architectures", Vec::<String>::new(), "a list of names")?;
-        match architectures.first().map(String::as_str) {
-            Some("BertForSequenceClassification") => self.sequence_task(),
-            Some("BertForQuestionAnswering") => Ok(Task::SpanQa),
-            _ => Ok(Task::Encoder),
-        }
-    }
-
-    fn sequence_task(&self) -> Result<Task, FileError> {
-        let names = self.get("id2label", Map::new(), "an object of label names")?;
-        // Two is what Transformers takes where nothing is written.
-        let named = if names.is_empty() { 2 } else { names.len() };
-        let labels = self.size("num_labels", named)?;
-        let problem = self.get("problem_type", String::new(), "a string")?;
-        match (problem.as_str(), labels) {
-            ("" | "regression", 1) => Ok(Task::Regression),
-            ("" | "single_label_classification", classes) => Ok(Task::Classification { classes }),
-            ("regression", _) => Err(self.wrong(
-                "problem_type",
-                format!("a classification for {labels} labels, or one label"),
-            )),
-            _ => Err(self.wrong(
-                "problem_type",
-                "\"single_label_classification\" or \"regression\"",
-            )),
-        }
-    }
-
-    fn size(&self, key: &str, default: usize) -> Result<usize, FileError> {
-        let expected = "a whole number above 0";
-        match self.get(key, default, expected)? {
-            0 => Err(self.wrong(key, expected)),
-            size => Ok(size),
-        }
-    }
-
-    fn probability(&self, key: &str, default: f64) -> Result<f64, FileError> {
-        let expected = "a probability from 0 up to, not including, 1";
-        let value = self.get(key, default, expected)?;
-        if (0.0..1.0).contains(&value) {
-            Ok(value)
-        } else {
-            Err(self.wrong(key, expected))
-        }
-    }
-
-    fn positive(&self, key: &str, default: f64) -> Result<f64, FileError> {
-        let expected = "a number above 0";
-        let value = self.get(key, default, expected)?;
-        if value > 0.0 {
-            Ok(value)
-        } else {
-            Err(self.wrong(key, expected))
-        }
-    }
-
-    fn get<T: DeserializeOwned>(
-        &self,
-        key: &str,
-        default: T,
-        expected: &str,
-    ) -> Result<T, FileError> {
-        match self.json.get(key) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => {
-                serde_json::from_value(value.clone()).map_err(|_| self.wrong(key, expected))
-            }
-        }
-    }
-
-    fn wrong(&self, key: &str, expected: impl Display) -> FileError {
-        let found = self
-            .json
-            .get(key)
-            .map_or("absent".to_owned(), Value::to_string);
-        FileError::entry(self.path, key, format!("is {found}; expected {expected}"))
+fn sequence_task(keys: Keys<'_>) -> Result<Task, FileError> {
+    let names = keys.get("id2label", Map::new(), "an object of label names")?;
+    // Two is what Transformers takes where nothing is written.
+    let named = if names.is_empty() { 2 } else { names.len() };
+    let labels = keys.size("num_labels", named)?;
+    let problem = keys.get("problem_type", String::new(), "a string")?;
+    match (problem.as_str(), labels) {
+        ("" | "regression", 1) => Ok(Task::Regression),
+        ("" | "single_label_classification", classes) => Ok(Task::Classification { classes }),
+        ("regression", _) => Err(keys.wrong(
+            "problem_type",
+            format!("a classification for {labels} labels, or one label"),
+        )),
+        _ => Err(keys.wrong(
+            "problem_type",
+            "\"single_label_classification\" or \"regression\"",
+        )),
     }
 }
 

@@ -1,74 +1,17 @@
-//! What can be wrong with a Hugging Face folder.
+//! What can be wrong with a folder of a BERT.
 
 use std::path::PathBuf;
 
-use super::report::Mismatch;
+use masformer_core::pretrained::FolderError;
+
 use crate::file::{FileError, shorten};
 
-/// Why the store of a weight file failed.
-pub(super) type StoreError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A Hugging Face folder that cannot be read or written.
+/// A Hugging Face folder of a BERT that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum PretrainedError {
-    /// A file cannot be read or written, is damaged, or holds a wrong value.
+    /// Configuration or weights cannot be read or written, or do not fit together.
     #[error(transparent)]
-    File(#[from] FileError),
-    /// The folder has no file of weights.
-    #[error(
-        "{} holds no weights: expected model.safetensors or pytorch_model.bin, or the index of its \
-         parts",
-        dir.display()
-    )]
-    NoWeights {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// A file of weights is truncated or of another format.
-    #[error("{} is truncated or not of its format: {source}", path.display())]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: StoreError,
-    },
-    /// A file of weights cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
-    WriteWeights {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: StoreError,
-    },
-    /// A tensor does not have the shape that the configuration asks for.
-    #[error(
-        "{}: `{}` has shape {:?}; config.json asks for {:?}",
-        path.display(), mismatch.name, mismatch.found, mismatch.expected
-    )]
-    Shape {
-        /// The file of weights.
-        path: PathBuf,
-        /// The tensor and both shapes.
-        mismatch: Mismatch,
-    },
-    /// A tensor cannot be used as a weight.
-    #[error("{}: `{tensor}` cannot be used: {problem}", path.display())]
-    Tensor {
-        /// The file of weights.
-        path: PathBuf,
-        /// The name in the file.
-        tensor: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Weights of the encoder are missing.
-    #[error("{} lacks weights of the encoder: {}", dir.display(), shorten(tensors))]
-    Missing {
-        /// The folder.
-        dir: PathBuf,
-        /// The missing names.
-        tensors: Vec<String>,
-    },
+    Folder(#[from] FolderError),
     /// Weights of the head or the pooler are missing, so the model was not trained for the task.
     #[error("{} lacks weights of the head: {}; fine-tune it first", dir.display(), shorten(tensors))]
     Untrained {
@@ -80,4 +23,10 @@ pub enum PretrainedError {
     /// Expert files and model do not belong together.
     #[error("a model with expert layers is saved with its expert files, a dense one without")]
     ExpertFiles,
+}
+
+impl From<FileError> for PretrainedError {
+    fn from(error: FileError) -> Self {
+        Self::Folder(error.into())
+    }
 }

@@ -5,9 +5,9 @@ use std::fmt;
 /// How a checkpoint and a model fitted together; names are those of the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
-    /// Weights of the head or pooler that the checkpoint lacks; they start anew.
+    /// Weights that the checkpoint lacks and that may start anew.
     pub missing: Vec<String>,
-    /// Weights of the head that the checkpoint has for another task; they start anew.
+    /// Weights that the checkpoint has in another shape and that may start anew.
     pub mismatched: Vec<Mismatch>,
     /// Tensors of the checkpoint that the model has no place for.
     pub unexpected: Vec<String>,

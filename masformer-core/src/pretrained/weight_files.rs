@@ -1,15 +1,19 @@
 //! The files that hold a checkpoint's weights.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     path::{Path, PathBuf},
 };
 
-use burn::store::{ModuleStore, PytorchStore, SafetensorsStore, burn_pack};
+use burn::{
+    store::{ModuleStore, PytorchStore, SafetensorsStore, burn_pack},
+    tensor::DType,
+};
+use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;
 
-use super::error::{PretrainedError, StoreError};
+use super::error::{FolderError, StoreError};
 use crate::file::{self, FileError};
 
 /// The name of the weights that we write.
@@ -30,7 +34,7 @@ struct Index {
 }
 
 /// Finds the weights of a folder and lists their tensors; safetensors go before pickled files.
-pub(super) fn read(dir: &Path) -> Result<Vec<StoredTensor>, PretrainedError> {
+pub(super) fn read(dir: &Path) -> Result<Vec<StoredTensor>, FolderError> {
     for name in [SAFETENSORS, PYTORCH] {
         let path = dir.join(name);
         if path.exists() {
@@ -41,12 +45,12 @@ pub(super) fn read(dir: &Path) -> Result<Vec<StoredTensor>, PretrainedError> {
             return read_parts(dir, &index);
         }
     }
-    Err(PretrainedError::NoWeights {
+    Err(FolderError::NoWeights {
         dir: dir.to_owned(),
     })
 }
 
-fn read_parts(dir: &Path, index: &Path) -> Result<Vec<StoredTensor>, PretrainedError> {
+fn read_parts(dir: &Path, index: &Path) -> Result<Vec<StoredTensor>, FolderError> {
     let Index { weight_map } =
         serde_json::from_slice(&file::read(index)?).map_err(|source| FileError::Json {
             path: index.to_owned(),
@@ -60,7 +64,7 @@ fn read_parts(dir: &Path, index: &Path) -> Result<Vec<StoredTensor>, PretrainedE
     Ok(tensors)
 }
 
-fn read_file(path: &Path) -> Result<Vec<StoredTensor>, PretrainedError> {
+fn read_file(path: &Path) -> Result<Vec<StoredTensor>, FolderError> {
     let path = path.to_owned();
     // The stores' errors would not say that a file cannot be opened.
     if let Err(source) = File::open(&path) {
@@ -85,6 +89,40 @@ fn read_file(path: &Path) -> Result<Vec<StoredTensor>, PretrainedError> {
                 tensor,
             })
             .collect()),
-        Err(source) => Err(PretrainedError::Weights { path, source }),
+        Err(source) => Err(FolderError::Weights { path, source }),
+    }
+}
+
+/// Writes tensors of floats as a safetensors file.
+pub(super) fn write(path: &Path, tensors: Vec<burn_pack::Tensor>) -> Result<(), FolderError> {
+    let error = |source: StoreError| FolderError::WriteWeights {
+        path: path.to_owned(),
+        source,
+    };
+    let tensors = tensors
+        .into_iter()
+        .map(|tensor| tensor.into_parts())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| error(source.into()))?;
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, _, bytes)| {
+            TensorView::new(float(*dtype), shape.to_vec(), bytes).map(|view| (name, view))
+        })
+        .collect::<Result<Vec<_>, _>>();
+    // Transformers asks for this key.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = views
+        .and_then(|views| safetensors::serialize(views, Some(metadata)))
+        .map_err(|source| error(source.into()))?;
+    Ok(file::write(path, &bytes)?)
+}
+
+fn float(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::F64 => Dtype::F64,
+        _ => Dtype::F32,
     }
 }

@@ -69,7 +69,7 @@ impl FileError {
 }
 
 /// The first names of a list and how many follow, for messages.
-pub(crate) fn shorten(names: &[String]) -> String {
+pub fn shorten(names: &[String]) -> String {
     const SHOWN: usize = 4;
     let first = names[..names.len().min(SHOWN)].join(", ");
     match names.len().saturating_sub(SHOWN) {

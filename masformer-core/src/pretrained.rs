@@ -1,0 +1,19 @@
+//! Hugging Face folders: `config.json`, weights and tokenizer, in and out.
+
+mod checkpoint;
+mod error;
+mod keys;
+mod names;
+mod report;
+mod tokenizer;
+mod weight_files;
+
+pub use checkpoint::{Checkpoint, Layout, save_weights};
+pub use error::FolderError;
+pub use keys::{Keys, MODEL_TYPE, read_config, set_dtype, write_config};
+pub use names::Names;
+pub use report::{LoadReport, Mismatch};
+pub use tokenizer::{TOKENIZER_FILES, copy_tokenizer};
+
+/// The configuration's file in a model folder.
+pub const CONFIG_FILE: &str = "config.json";

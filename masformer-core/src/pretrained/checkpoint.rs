@@ -1,0 +1,296 @@
+//! Weights between a folder and a module.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
+
+use burn::{
+    prelude::*,
+    store::{
+        ApplyError, ApplyResult, BurnToPyTorchAdapter, FloatCastAdapter, IdentityAdapter,
+        ModuleAdapter, ModuleSnapshot, PyTorchToBurnAdapter, burn_pack,
+    },
+    tensor::{Bytes, Shape},
+};
+
+use super::{
+    error::FolderError,
+    names::Names,
+    report::{LoadReport, Mismatch},
+    weight_files,
+};
+
+/// How the tensors of a file and the weights of a module correspond.
+///
+/// Modules that share a name in the file lie in one tensor of it, side by side along the last
+/// dimension.
+pub trait Layout {
+    /// What the weights that a file must have belong to, for messages.
+    const PART: &'static str;
+
+    /// Their names.
+    fn names(&self) -> &Names;
+
+    /// Whether linear weights are `[out, in]` in files, as in PyTorch's `Linear`; ours are `[in, out]`.
+    fn is_transposed(&self) -> bool {
+        true
+    }
+
+    /// Whether a matrix of the module is an embedding, which has one shape everywhere.
+    fn is_embedding(&self, module: &str) -> bool;
+
+    /// Whether a tensor of a file is a constant that the module makes itself.
+    fn is_constant(&self, file: &str) -> bool;
+
+    /// Whether a tensor of the module belongs into a file of weights.
+    fn is_weight(&self, _module: &str) -> bool {
+        true
+    }
+
+    /// Whether a weight of the module may start anew where a file lacks it.
+    fn is_optional(&self, _module: &str) -> bool {
+        false
+    }
+
+    /// Whether a weight of the module may start anew where a file has it in another shape.
+    fn may_differ(&self, _module: &str) -> bool {
+        false
+    }
+}
+
+/// The tensors of a folder under the names of a module, not read yet.
+pub struct Checkpoint<L> {
+    dir: PathBuf,
+    layout: L,
+    tensors: Vec<burn_pack::Tensor>,
+    origins: HashMap<String, Origin>,
+}
+
+/// Where a tensor comes from.
+struct Origin {
+    path: PathBuf,
+    name: String,
+    shape: Vec<usize>,
+}
+
+impl Origin {
+    fn unusable(&self, problem: String) -> FolderError {
+        FolderError::Tensor {
+            path: self.path.clone(),
+            tensor: self.name.clone(),
+            problem,
+        }
+    }
+}
+
+impl<L: Layout> Checkpoint<L> {
+    /// Finds the weights of a folder: `model.safetensors` or `pytorch_model.bin`, or the index of
+    /// their parts.
+    ///
+    /// # Errors
+    ///
+    /// If there are none, or a file of them is damaged.
+    pub fn open(dir: &Path, layout: L) -> Result<Self, FolderError> {
+        let mut tensors = vec![];
+        let mut origins = HashMap::new();
+        for stored in weight_files::read(dir)? {
+            let (path, tensor) = (stored.path, stored.tensor);
+            if layout.is_constant(&tensor.name) {
+                continue;
+            }
+            let modules = layout.names().in_model(&tensor.name);
+            for (part, module) in modules.iter().enumerate() {
+                let origin = Origin {
+                    path: path.clone(),
+                    name: tensor.name.clone(),
+                    shape: tensor.shape.to_vec(),
+                };
+                origins.insert(module.clone(), origin);
+                let mut tensor = columns(&tensor, part, modules.len());
+                tensor.name.clone_from(module);
+                tensors.push(tensor);
+            }
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            layout,
+            tensors,
+            origins,
+        })
+    }
+
+    /// Whether there is a tensor for a weight of the module.
+    pub fn contains(&self, module: &str) -> bool {
+        self.origins.contains_key(module)
+    }
+
+    /// Gives a module its weights, in the float type of the device, and says what became of each.
+    ///
+    /// # Errors
+    ///
+    /// If a weight is missing or of another shape that may not be, or cannot be read.
+    pub fn load<M: Module>(
+        mut self,
+        model: &mut M,
+        device: &Device,
+    ) -> Result<LoadReport, FolderError> {
+        let float = FloatCastAdapter::to(device.settings().float_dtype.into());
+        let adapter: Box<dyn ModuleAdapter> = if self.layout.is_transposed() {
+            Box::new(PyTorchToBurnAdapter.chain(float))
+        } else {
+            Box::new(float)
+        };
+        let tensors = std::mem::take(&mut self.tensors);
+        let result = model.apply(tensors, None, Some(adapter), true);
+        self.report(result)
+    }
+
+    /// Says what became of each tensor; `origins` has every name that the store knows.
+    fn report(&self, result: ApplyResult) -> Result<LoadReport, FolderError> {
+        let mut report = LoadReport::default();
+        for error in result.errors {
+            match error {
+                ApplyError::ShapeMismatch {
+                    path: module,
+                    expected,
+                    ..
+                } => {
+                    let origin = &self.origins[&module];
+                    let mismatch = Mismatch {
+                        name: origin.name.clone(),
+                        found: origin.shape.clone(),
+                        expected: self.shape_in_file(&module, &expected),
+                    };
+                    if !self.layout.may_differ(&module) {
+                        return Err(FolderError::Shape {
+                            path: origin.path.clone(),
+                            mismatch,
+                        });
+                    }
+                    report.mismatched.push(mismatch);
+                }
+                ApplyError::DTypeMismatch { path, found, .. } => {
+                    let problem = format!("it holds {found:?}, not floats");
+                    return Err(self.origins[&path].unusable(problem));
+                }
+                ApplyError::AdapterError { path, message }
+                | ApplyError::LoadError { path, message } => {
+                    return Err(self.origins[&path].unusable(message));
+                }
+            }
+        }
+        let (optional, needed): (Vec<_>, Vec<_>) = result
+            .missing
+            .into_iter()
+            .map(|(module, _)| module)
+            .filter(|module| self.layout.is_weight(module))
+            .partition(|module| self.layout.is_optional(module));
+        let in_file = |modules: Vec<String>| {
+            let names = modules.iter().map(|name| self.layout.names().in_file(name));
+            names.collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        if !needed.is_empty() {
+            return Err(FolderError::Missing {
+                dir: self.dir.clone(),
+                part: L::PART,
+                tensors: in_file(needed),
+            });
+        }
+        report.missing = in_file(optional);
+        let unused = result.unused.iter();
+        report.unexpected = unused
+            .map(|module| self.origins[module].name.clone())
+            .collect();
+        Ok(report)
+    }
+
+    /// The shape in a file for a shape in the module.
+    fn shape_in_file(&self, module: &str, shape: &[usize]) -> Vec<usize> {
+        let mut shape = shape.to_vec();
+        let names = self.layout.names();
+        if shape.len() == 2 && self.layout.is_transposed() && !self.layout.is_embedding(module) {
+            shape.reverse();
+        }
+        if let Some(last) = shape.last_mut() {
+            *last *= names.in_model(&names.in_file(module)).len();
+        }
+        shape
+    }
+}
+
+/// Writes the weights of a module to `model.safetensors` of a folder, whole or not at all.
+///
+/// # Errors
+///
+/// If a weight cannot be read from its device, or the file cannot be written.
+pub fn save_weights<M: Module>(
+    dir: &Path,
+    model: &M,
+    layout: &impl Layout,
+) -> Result<(), FolderError> {
+    let adapter: Box<dyn ModuleAdapter> = if layout.is_transposed() {
+        Box::new(BurnToPyTorchAdapter)
+    } else {
+        Box::new(IdentityAdapter)
+    };
+    let mut tensors: Vec<burn_pack::Tensor> = vec![];
+    let mut shared: HashMap<String, Vec<burn_pack::Tensor>> = HashMap::new();
+    for mut tensor in model.collect(None, Some(adapter), true) {
+        if !layout.is_weight(&tensor.name) {
+            continue;
+        }
+        tensor.name = layout.names().in_file(&tensor.name);
+        if layout.names().in_model(&tensor.name).len() > 1 {
+            shared.entry(tensor.name.clone()).or_default().push(tensor);
+        } else {
+            tensors.push(tensor);
+        }
+    }
+    tensors.extend(shared.into_iter().map(|(name, parts)| joined(name, parts)));
+    weight_files::write(&dir.join(weight_files::SAFETENSORS), tensors)
+}
+
+/// One of `count` equal parts of a tensor along its last dimension; the whole tensor where it has
+/// no such parts, which then is of another shape than the module's.
+fn columns(tensor: &burn_pack::Tensor, part: usize, count: usize) -> burn_pack::Tensor {
+    let mut shape = tensor.shape.to_vec();
+    let Some(last) = shape.last_mut().filter(|last| last.is_multiple_of(count)) else {
+        return tensor.clone();
+    };
+    *last /= count;
+    let width = *last * tensor.dtype.size();
+    let byte_len = shape.iter().product::<usize>() * tensor.dtype.size();
+    let (whole, dtype) = (tensor.clone(), tensor.dtype);
+    let read = move || {
+        let bytes = whole.to_bytes()?;
+        let rows = bytes.chunks_exact((width * count).max(1));
+        let cut = rows.flat_map(|row| &row[width * part..width * (part + 1)]);
+        Ok(Bytes::from_bytes_vec(cut.copied().collect()))
+    };
+    let name = tensor.name.clone();
+    burn_pack::Tensor::deferred(name, dtype, Shape::from(shape), None, byte_len, read)
+}
+
+/// Tensors of one shape, side by side along their last dimension: the reverse of [`columns`].
+fn joined(name: String, parts: Vec<burn_pack::Tensor>) -> burn_pack::Tensor {
+    let mut shape = parts[0].shape.to_vec();
+    let dtype = parts[0].dtype;
+    let width = shape.last().map_or(1, |last| last * dtype.size());
+    if let Some(last) = shape.last_mut() {
+        *last *= parts.len();
+    }
+    let byte_len = parts.iter().map(burn_pack::Tensor::byte_len).sum();
+    let read = move || {
+        let parts = parts
+            .iter()
+            .map(burn_pack::Tensor::to_bytes)
+            .collect::<Result<Vec<_>, _>>()?;
+        let rows = parts[0].len() / width.max(1);
+        let row = |row: usize| (row * width)..((row + 1) * width);
+        let bytes =
+            (0..rows).flat_map(|index| parts.iter().flat_map(move |part| &part[row(index)]));
+        Ok(Bytes::from_bytes_vec(bytes.copied().collect()))
+    };
+    burn_pack::Tensor::deferred(name, dtype, Shape::from(shape), None, byte_len, read)
+}
