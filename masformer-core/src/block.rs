@@ -10,6 +10,7 @@ use burn::{
 use crate::{
     attention::{SpanAttention, SpanAttentionConfig},
     feed_forward::{FeedForward, Tokens},
+    norm::NormPlacement,
     trace::Trace,
 };
 
@@ -24,20 +25,26 @@ pub struct TransformerBlockConfig {
     /// Added to the variance in the layer normalisation.
     #[config(default = 1e-12)]
     pub norm_epsilon: f64,
+    /// Where the attention is normalised; the feed-forward half has its own place.
+    #[config(default = "NormPlacement::Post")]
+    pub norm_placement: NormPlacement,
 }
 
-/// A post-norm block (arXiv 1706.03762): `a = LN(x + dropout(attention(x)))`, then the feed-forward
-/// half, which carries its own residual connection and normalisation.
+/// Attention with its residual connection, `a = LN(x + dropout(attention(x)))` post-norm (arXiv
+/// 1706.03762) or `a = x + dropout(attention(LN(x)))` pre-norm (arXiv 2002.04745), then the
+/// feed-forward half, which carries its own residual connection and normalisation.
 #[derive(Module, Debug)]
 pub struct TransformerBlock<F: FeedForward> {
     /// The attention layer.
     pub attention: SpanAttention,
-    /// Normalisation after the attention's residual connection.
+    /// Normalisation of the attention: after its residual connection, or of its input.
     pub attention_norm: LayerNorm,
     /// Dropout of the attention output.
     pub dropout: Dropout,
     /// The feed-forward half.
     pub feed_forward: F,
+    #[module(skip)]
+    norm_placement: NormPlacement,
 }
 
 impl TransformerBlockConfig {
@@ -50,6 +57,7 @@ impl TransformerBlockConfig {
                 .init(device),
             dropout: DropoutConfig::new(self.dropout).init(),
             feed_forward,
+            norm_placement: self.norm_placement,
         }
     }
 }
@@ -63,10 +71,11 @@ impl<F: FeedForward> TransformerBlock<F> {
     /// - output: `[B, T, D]`
     pub fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3> {
         let attended = self
-            .attention
-            .forward(input.clone(), tokens.padding.as_ref());
-        let attended = self.dropout.forward(attended);
-        let attended = self.attention_norm.forward(attended + input);
+            .norm_placement
+            .residual(&self.attention_norm, input, |input| {
+                let attended = self.attention.forward(input, tokens.padding.as_ref());
+                self.dropout.forward(attended)
+            });
         let output = self.feed_forward.forward(attended, tokens, trace);
         trace.push_hidden_state(&output);
         output

@@ -5,10 +5,13 @@ use burn::{
     module::Module,
     nn::{Dropout, DropoutConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig},
     prelude::*,
-    tensor::activation::gelu,
 };
 
-use crate::trace::{NeuronProbe, Trace};
+use crate::{
+    activation::Activation,
+    norm::NormPlacement,
+    trace::{NeuronProbe, Trace},
+};
 
 /// What a block knows of its tokens besides their hidden states.
 #[derive(Clone, Debug)]
@@ -31,7 +34,7 @@ pub trait FeedForward: Module {
     fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3>;
 }
 
-/// Configuration of a dense feed-forward layer with post-normalisation.
+/// Configuration of a dense feed-forward layer.
 #[derive(Config, Debug)]
 pub struct MlpConfig {
     /// Hidden width `D`.
@@ -44,22 +47,35 @@ pub struct MlpConfig {
     /// Added to the variance in the layer normalisation.
     #[config(default = 1e-12)]
     pub norm_epsilon: f64,
+    /// Where the layer is normalised.
+    #[config(default = "NormPlacement::Post")]
+    pub norm_placement: NormPlacement,
+    /// The function between the two matrices.
+    #[config(default = "Activation::Gelu")]
+    pub activation: Activation,
     /// How the weights start.
     #[config(default = "Initializer::Normal { mean: 0.0, std: 0.02 }")]
     pub initializer: Initializer,
 }
 
-/// `LN(dropout(W2 gelu(W1 a + b1) + b2) + a)`, the feed-forward layer of BERT (arXiv 1810.04805).
+/// `LN(a + dropout(W2 act(W1 a + b1) + b2))` post-norm, as in BERT (arXiv 1810.04805), or
+/// `a + dropout(W2 act(W1 LN(a) + b1) + b2)` pre-norm, as in GPT-2.
 #[derive(Module, Debug)]
 pub struct Mlp {
     /// `W1`, stored `[D, F]`, and `b1`.
     pub inner: Linear,
     /// `W2`, stored `[F, D]`, and `b2`.
     pub outer: Linear,
-    /// Normalisation after the residual connection.
+    /// Normalisation: after the residual connection, or of the input.
     pub norm: LayerNorm,
     /// Dropout before the residual connection.
     pub dropout: Dropout,
+    /// The place of the normalisation.
+    #[module(skip)]
+    pub norm_placement: NormPlacement,
+    /// The function between the two matrices.
+    #[module(skip)]
+    pub activation: Activation,
 }
 
 impl MlpConfig {
@@ -76,6 +92,8 @@ impl MlpConfig {
                 .with_epsilon(self.norm_epsilon)
                 .init(device),
             dropout: DropoutConfig::new(self.dropout).init(),
+            norm_placement: self.norm_placement,
+            activation: self.activation,
         }
     }
 }
@@ -94,22 +112,27 @@ impl Mlp {
     /// - input: `[N, D]`
     /// - output: `[N, D]`
     pub fn forward_tokens(&self, input: Tensor<2>) -> Tensor<2> {
-        let hidden = gelu(self.inner.forward(input.clone()));
-        let output = self.dropout.forward(self.outer.forward(hidden));
-        self.norm.forward(output + input)
+        self.norm_placement.residual(&self.norm, input, |input| {
+            let hidden = self.activation.forward(self.inner.forward(input));
+            self.dropout.forward(self.outer.forward(hidden))
+        })
     }
 
     fn forward_probed(&self, input: Tensor<3>) -> (Tensor<3>, NeuronProbe) {
-        let pre = self.inner.forward(input.clone());
-        let (probed, pre_leaf) = NeuronProbe::leaf(&pre);
-        let (hidden, hidden_leaf) = NeuronProbe::leaf(&gelu(probed));
-        let without_bias = match &self.inner.bias {
-            Some(bias) => pre.inner() - bias.val().inner().unsqueeze(),
-            None => pre.inner(),
-        };
-        let probe = NeuronProbe::new(without_bias, hidden.clone().inner(), pre_leaf, hidden_leaf);
-        let output = self.dropout.forward(self.outer.forward(hidden));
-        (self.norm.forward(output + input), probe)
+        let mut probe = None;
+        let output = self.norm_placement.residual(&self.norm, input, |input| {
+            let pre = self.inner.forward(input);
+            let (probed, pre_leaf) = NeuronProbe::leaf(&pre);
+            let (hidden, hidden_leaf) = NeuronProbe::leaf(&self.activation.forward(probed));
+            let without_bias = match &self.inner.bias {
+                Some(bias) => pre.inner() - bias.val().inner().unsqueeze(),
+                None => pre.inner(),
+            };
+            let seen = hidden.clone().inner();
+            probe = Some(NeuronProbe::new(without_bias, seen, pre_leaf, hidden_leaf));
+            self.dropout.forward(self.outer.forward(hidden))
+        });
+        (output, probe.expect("the layer has just been applied"))
     }
 }
 

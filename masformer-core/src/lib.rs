@@ -4,19 +4,25 @@
 //! `F` feed-forward width, `L` layers, `V` vocabulary, `C` classes. Boolean masks follow Burn:
 //! `true` is masked out.
 
+pub mod activation;
 pub mod attention;
 pub mod block;
+pub mod decoder;
 pub mod feed_forward;
 pub mod file;
+pub mod norm;
 pub mod ops;
 pub mod pretrained;
 pub mod span;
 pub mod tensor_file;
 pub mod trace;
 
+pub use activation::Activation;
 pub use attention::{SpanAttention, SpanAttentionConfig};
 pub use block::{TransformerBlock, TransformerBlockConfig};
+pub use decoder::{Decoder, DecoderConfig, DecoderInput, DecoderOutput, PositionEncoding};
 pub use feed_forward::{FeedForward, Mlp, MlpConfig, Tokens};
+pub use norm::NormPlacement;
 pub use span::{
     Direction, KeyValueSize, Placement, ScheduleError, Span, SpanCost, SpanError, SpanSchedule,
 };

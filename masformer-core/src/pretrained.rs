@@ -1,7 +1,10 @@
 //! Hugging Face folders: `config.json`, weights and tokenizer, in and out.
 
 mod checkpoint;
+mod decoder;
 mod error;
+mod gpt2;
+mod gpt_neo;
 mod keys;
 mod names;
 mod report;
@@ -9,6 +12,7 @@ mod tokenizer;
 mod weight_files;
 
 pub use checkpoint::{Checkpoint, Layout, save_weights};
+pub use decoder::{DecoderFolder, DecoderFolderConfig, save_decoder};
 pub use error::FolderError;
 pub use keys::{Keys, MODEL_TYPE, read_config, set_dtype, write_config};
 pub use names::Names;

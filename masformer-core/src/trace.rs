@@ -90,7 +90,7 @@ pub struct RouteTrace {
 pub struct NeuronProbe {
     /// `W1 a`, the pre-activation without its bias, `[B, T, F]`, not tracked.
     pub pre: Tensor<3>,
-    /// `gelu(W1 a + b1)`, `[B, T, F]`, not tracked.
+    /// `act(W1 a + b1)`, `[B, T, F]`, not tracked.
     pub hidden: Tensor<3>,
     pre_leaf: Tensor<3>,
     hidden_leaf: Tensor<3>,

@@ -123,6 +123,8 @@ fn expert(dense: &Mlp, neurons: &[usize]) -> Mlp {
         },
         norm,
         dropout: dense.dropout.clone(),
+        norm_placement: dense.norm_placement,
+        activation: dense.activation,
     }
 }
 

@@ -71,4 +71,32 @@ pub enum FolderError {
         /// The missing names.
         tensors: Vec<String>,
     },
+    /// No architecture has this name.
+    #[error("unknown model type \"{found}\": expected {known}")]
+    UnknownModelType {
+        /// The name.
+        found: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// An architecture has not what a configuration asks for.
+    #[error("a `{model_type}` cannot have the `{field}` of this model: expected {needed}")]
+    Foreign {
+        /// The architecture.
+        model_type: &'static str,
+        /// The field of the configuration.
+        field: &'static str,
+        /// What it would have to be.
+        needed: String,
+    },
+    /// There is not one span for each layer.
+    #[error("{} has {layers} layers, and {spans} spans were given: expected one for each", dir.display())]
+    Spans {
+        /// The folder.
+        dir: PathBuf,
+        /// Its layers.
+        layers: usize,
+        /// The spans.
+        spans: usize,
+    },
 }

@@ -1,0 +1,383 @@
+//! A decoder language model: pre-norm blocks, each with its own attention span.
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{
+        Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm,
+        LayerNormConfig, RotaryEncodingConfig,
+    },
+    prelude::*,
+    tensor::assert_shape,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    activation::Activation,
+    attention::SpanAttentionConfig,
+    block::{TransformerBlock, TransformerBlockConfig},
+    feed_forward::{Mlp, MlpConfig, Tokens},
+    norm::NormPlacement,
+    span::{Direction, Span},
+    trace::Trace,
+};
+
+/// How a decoder knows the order of its tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PositionEncoding {
+    /// A table of embeddings, added to those of the tokens.
+    #[default]
+    Learned,
+    /// Queries and keys are rotated by their position (arXiv 2104.09864).
+    Rotary {
+        /// The base of the wavelengths, `10000` in the paper.
+        theta: f32,
+    },
+}
+
+/// Configuration of [`Decoder`]; the defaults are those of GPT-2.
+#[derive(Config, Debug, PartialEq)]
+pub struct DecoderConfig {
+    /// Number of token ids `V`.
+    pub vocabulary: usize,
+    /// The longest sequence.
+    pub positions: usize,
+    /// Hidden width `D`.
+    pub hidden: usize,
+    /// Number of attention heads `H`; divides `hidden`.
+    pub heads: usize,
+    /// Feed-forward width `F`.
+    pub width: usize,
+    /// What each of the `L` layers attends to, from the bottom.
+    pub spans: Vec<Span>,
+    /// How it knows the order of its tokens.
+    #[config(default = "PositionEncoding::Learned")]
+    pub position_encoding: PositionEncoding,
+    /// The function between the two matrices of the feed-forward layers.
+    #[config(default = "Activation::GeluTanh")]
+    pub activation: Activation,
+    /// The factor on the attention scores; `None` for `1 / sqrt(D / H)`.
+    #[config(default = "None")]
+    pub attention_scale: Option<f64>,
+    /// Whether the projections to queries, keys and values have biases.
+    #[config(default = true)]
+    pub attention_bias: bool,
+    /// Dropout of the embeddings.
+    #[config(default = 0.1)]
+    pub embedding_dropout: f64,
+    /// Dropout of attention weights.
+    #[config(default = 0.1)]
+    pub attention_dropout: f64,
+    /// Dropout of both halves of a block, before their residual connections.
+    #[config(default = 0.1)]
+    pub residual_dropout: f64,
+    /// Added to the variance in each layer normalisation.
+    #[config(default = 1e-5)]
+    pub norm_epsilon: f64,
+    /// Standard deviation of the weights at the start.
+    #[config(default = 0.02)]
+    pub initializer_range: f64,
+}
+
+/// A batch of token sequences.
+#[derive(Clone, Debug)]
+pub struct DecoderInput {
+    /// Token ids `[B, T]`.
+    pub input_ids: Tensor<2, Int>,
+    /// Padding `[B, T]`, true where a position is padding; `None` where there is none. It may be on
+    /// either side.
+    pub padding: Option<Tensor<2, Bool>>,
+}
+
+/// What the decoder returns.
+#[derive(Clone, Debug)]
+pub struct DecoderOutput {
+    /// The hidden state after the last normalisation `[B, T, D]`.
+    pub hidden: Tensor<3>,
+    /// The score of each token id as the next one `[B, T, V]`.
+    pub logits: Tensor<3>,
+}
+
+/// The decoder of GPT-2 and GPT-Neo. Its head is its token embedding.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// Token embeddings `[V, D]`.
+    pub token: Embedding,
+    /// Position embeddings, where they are learned.
+    pub position: Option<Embedding>,
+    /// Dropout of the sum of both.
+    pub dropout: Dropout,
+    /// `L` layers.
+    pub layers: Vec<TransformerBlock<Mlp>>,
+    /// Normalisation of the last layer's output.
+    pub norm: LayerNorm,
+    positions: usize,
+}
+
+impl DecoderConfig {
+    /// Makes a model with fresh weights on a device.
+    ///
+    /// # Panics
+    ///
+    /// If `heads` does not divide `hidden`, or rotary positions are asked for with heads of an odd
+    /// width.
+    pub fn init(&self, device: &Device) -> Decoder {
+        let initializer = Initializer::Normal {
+            mean: 0.0,
+            std: self.initializer_range,
+        };
+        let embedding = |count| {
+            EmbeddingConfig::new(count, self.hidden)
+                .with_initializer(initializer.clone())
+                .init(device)
+        };
+        let rotary = match self.position_encoding {
+            PositionEncoding::Learned => None,
+            PositionEncoding::Rotary { theta } => {
+                let width = self.hidden / self.heads;
+                Some(RotaryEncodingConfig::new(self.positions, width).with_theta(theta))
+            }
+        };
+        let mlp = MlpConfig::new(self.hidden, self.width)
+            .with_dropout(self.residual_dropout)
+            .with_norm_epsilon(self.norm_epsilon)
+            .with_norm_placement(NormPlacement::Pre)
+            .with_activation(self.activation)
+            .with_initializer(initializer.clone());
+        let layer = |&span: &Span| {
+            let attention = SpanAttentionConfig::new(self.hidden, self.heads)
+                .with_span(span)
+                .with_direction(Direction::Causal)
+                .with_scale(self.attention_scale)
+                .with_bias(self.attention_bias)
+                .with_rotary(rotary.clone())
+                .with_dropout(self.attention_dropout)
+                .with_initializer(initializer.clone());
+            TransformerBlockConfig::new(attention)
+                .with_dropout(self.residual_dropout)
+                .with_norm_epsilon(self.norm_epsilon)
+                .with_norm_placement(NormPlacement::Pre)
+                .init(mlp.init(device), device)
+        };
+        Decoder {
+            token: embedding(self.vocabulary),
+            position: rotary.is_none().then(|| embedding(self.positions)),
+            dropout: DropoutConfig::new(self.embedding_dropout).init(),
+            layers: self.spans.iter().map(layer).collect(),
+            norm: LayerNormConfig::new(self.hidden)
+                .with_epsilon(self.norm_epsilon)
+                .init(device),
+            positions: self.positions,
+        }
+    }
+}
+
+impl Decoder {
+    /// What each layer attends to, from the bottom.
+    pub fn spans(&self) -> Vec<Span> {
+        let spans = self.layers.iter().map(|layer| layer.attention.span());
+        spans.collect()
+    }
+
+    /// Hidden states and logits; `trace` keeps the intermediates it was made for.
+    ///
+    /// The hidden states of the trace are those of Transformers: the embeddings, the output of each
+    /// layer but the last, and the last one's after the last normalisation.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[B, T]`
+    /// - hidden: `[B, T, D]`; logits: `[B, T, V]`
+    ///
+    /// # Panics
+    ///
+    /// If the sequence is longer than the positions of the model, or the padding is not `[B, T]`.
+    pub fn forward(&self, input: &DecoderInput, trace: &mut Trace) -> DecoderOutput {
+        let hidden = self.hidden(input, trace);
+        let logits = self.logits(hidden.clone());
+        DecoderOutput { hidden, logits }
+    }
+
+    /// [`Self::forward`] without logits, for a loss that takes them a part of the positions at a time.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[B, T]`
+    /// - output: `[B, T, D]`
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::forward`].
+    pub fn hidden(&self, input: &DecoderInput, trace: &mut Trace) -> Tensor<3> {
+        let tokens = Tokens {
+            ids: input.input_ids.clone(),
+            padding: input.padding.clone(),
+        };
+        let embedded = self.embed(input);
+        trace.push_hidden_state(&embedded);
+        let hidden = self.layers.iter().fold(embedded, |hidden, layer| {
+            layer.forward(hidden, &tokens, trace)
+        });
+        let hidden = self.norm.forward(hidden);
+        if let Some(last) = trace.hidden_states.last_mut() {
+            *last = hidden.clone();
+        }
+        hidden
+    }
+
+    /// The score of each token id as the next one.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden: `[B, T, D]`, of any part of the positions
+    /// - output: `[B, T, V]`
+    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let [batch, length, _] = hidden.dims();
+        let head = self.token.weight.val();
+        let [vocabulary, _] = head.dims();
+        hidden
+            .flatten::<2>(0, 1)
+            .matmul(head.transpose())
+            .reshape([batch, length, vocabulary])
+    }
+
+    fn embed(&self, input: &DecoderInput) -> Tensor<3> {
+        let [batch, length] = input.input_ids.dims();
+        assert!(
+            length <= self.positions,
+            "a sequence of {length} tokens is longer than the {} positions of the model",
+            self.positions
+        );
+        if let Some(padding) = &input.padding {
+            assert_shape!(padding, [batch, length]);
+        }
+        let token = self.token.forward(input.input_ids.clone());
+        let sum = match (&self.position, &input.padding) {
+            (None, _) => token,
+            (Some(table), None) => token + table.weight.val().slice([0..length]).unsqueeze(),
+            (Some(table), Some(padding)) => token + table.forward(position_ids(padding)),
+        };
+        self.dropout.forward(sum)
+    }
+}
+
+/// The number of real tokens before each token, as Transformers counts positions where sequences are
+/// padded on the left; padding before the first token has position 0.
+///
+/// # Shapes
+///
+/// - padding and output: `[B, T]`
+fn position_ids(padding: &Tensor<2, Bool>) -> Tensor<2, Int> {
+    let real = padding.clone().bool_not().int();
+    (real.cumsum(1) - 1).clamp_min(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Keep;
+
+    fn tiny(spans: &[&str]) -> DecoderConfig {
+        let spans = spans.iter().map(|span| span.parse().unwrap()).collect();
+        DecoderConfig::new(11, 8, 8, 2, 16, spans).with_initializer_range(0.5)
+    }
+
+    fn input(ids: [i32; 6]) -> DecoderInput {
+        DecoderInput {
+            input_ids: Tensor::from_data([ids], &Device::default()),
+            padding: None,
+        }
+    }
+
+    /// The largest difference of each position's logits.
+    fn differences(model: &Decoder, one: &DecoderInput, other: &DecoderInput) -> Vec<f32> {
+        let logits = |input| model.forward(input, &mut Trace::nothing()).logits;
+        let difference = (logits(one) - logits(other)).abs().max_dim(2);
+        difference.into_data().to_vec().unwrap()
+    }
+
+    #[test]
+    fn a_token_reaches_what_the_spans_allow() {
+        let (one, other) = (input([1, 2, 3, 4, 5, 6]), input([1, 9, 3, 4, 5, 6]));
+        let rotary = PositionEncoding::Rotary { theta: 1e4 };
+        for encoding in [PositionEncoding::Learned, rotary] {
+            for (spans, reached) in [
+                (["full", "full"], [1, 2, 3, 4, 5].as_slice()),
+                (["window:2", "window:2"], &[1, 2, 3]),
+                (["block:3", "block:3"], &[1, 2]),
+                (["block:3", "full"], &[1, 2, 3, 4, 5]),
+            ] {
+                let config = tiny(&spans).with_position_encoding(encoding);
+                let model = config.init(&Device::default());
+                assert_eq!(model.spans(), config.spans);
+                let found = differences(&model, &one, &other);
+                for (position, difference) in found.into_iter().enumerate() {
+                    let reaches = difference > 1e-5;
+                    assert_eq!(reaches, reached.contains(&position), "{spans:?} {position}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn positions_are_counted_from_the_first_real_token() {
+        let padding = [
+            [true, true, false, false],
+            [false, false, true, true],
+            [false; 4],
+        ];
+        let padding = Tensor::from_data(padding, &Device::default());
+        let expected = [[0, 0, 0, 1], [0, 1, 1, 1], [0, 1, 2, 3]];
+        let found: Vec<i64> = position_ids(&padding).into_data().iter().collect();
+        assert_eq!(found, expected.concat());
+    }
+
+    #[test]
+    fn padding_on_the_left_changes_nothing() {
+        let device = Device::default();
+        let model = tiny(&["full", "window:2"]).init(&device);
+        let alone = DecoderInput {
+            input_ids: Tensor::from_data([[3, 4, 5]], &device),
+            padding: None,
+        };
+        let padded = DecoderInput {
+            padding: Some(Tensor::from_data(
+                [[true, true, true, false, false, false]],
+                &device,
+            )),
+            ..input([0, 7, 0, 3, 4, 5])
+        };
+        let logits = |input| model.forward(input, &mut Trace::nothing()).logits;
+        let difference = logits(&alone) - logits(&padded).slice([0..1, 3..6]);
+        assert!(difference.abs().max().into_scalar::<f32>() < 1e-5);
+    }
+
+    #[test]
+    fn the_last_hidden_state_of_the_trace_is_normalised() {
+        let model = tiny(&["full", "full"]).init(&Device::default());
+        let mut trace = Trace::new(Keep {
+            hidden_states: true,
+            ..Keep::default()
+        });
+        let output = model.forward(&input([1, 2, 3, 4, 5, 6]), &mut trace);
+        assert_eq!(trace.hidden_states.len(), 3);
+        let last = trace.hidden_states[2].to_data();
+        last.assert_eq(&output.hidden.to_data(), true);
+        let part = model.logits(output.hidden.slice([0..1, 2..4]));
+        let difference = part - output.logits.slice([0..1, 2..4]);
+        assert!(difference.abs().max().into_scalar::<f32>() < 1e-5);
+    }
+
+    #[test]
+    #[should_panic(expected = "9 tokens is longer than the 8 positions")]
+    fn too_long_a_sequence_names_the_limit() {
+        let device = Device::default();
+        let input = DecoderInput {
+            input_ids: Tensor::zeros([1, 9], &device),
+            padding: None,
+        };
+        let model = tiny(&["full"]).init(&device);
+        model.hidden(&input, &mut Trace::nothing());
+    }
+}

@@ -1,0 +1,142 @@
+//! GPT-2: `config.json` and names of weights as in Transformers.
+//!
+//! Its linear layers are `Conv1D`, whose weights are `[in, out]` as ours are, and one of them makes
+//! queries, keys and values together.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Keys, Names,
+    decoder::{
+        DecoderLayout, Format, read_activation, read_heads, read_width, write_activation,
+        written_width,
+    },
+};
+use crate::{
+    decoder::{DecoderConfig, PositionEncoding},
+    file::FileError,
+    span::Span,
+};
+
+/// Names in files and in the model, `{l}` a layer.
+const NAMES: [(&str, &str); 11] = [
+    ("transformer.wte.", "token."),
+    ("transformer.wpe.", "position."),
+    ("transformer.h.{l}.ln_1.", "layers.{l}.attention_norm."),
+    (
+        "transformer.h.{l}.attn.c_attn.",
+        "layers.{l}.attention.query.",
+    ),
+    (
+        "transformer.h.{l}.attn.c_attn.",
+        "layers.{l}.attention.key.",
+    ),
+    (
+        "transformer.h.{l}.attn.c_attn.",
+        "layers.{l}.attention.value.",
+    ),
+    (
+        "transformer.h.{l}.attn.c_proj.",
+        "layers.{l}.attention.output.",
+    ),
+    ("transformer.h.{l}.ln_2.", "layers.{l}.feed_forward.norm."),
+    (
+        "transformer.h.{l}.mlp.c_fc.",
+        "layers.{l}.feed_forward.inner.",
+    ),
+    (
+        "transformer.h.{l}.mlp.c_proj.",
+        "layers.{l}.feed_forward.outer.",
+    ),
+    ("transformer.ln_f.", "norm."),
+];
+
+/// The architecture `gpt2`.
+pub(super) struct Gpt2;
+
+impl Format for Gpt2 {
+    fn model_type(&self) -> &'static str {
+        "gpt2"
+    }
+
+    fn layers(&self, keys: Keys<'_>) -> Result<usize, FileError> {
+        keys.size("n_layer", 12)
+    }
+
+    fn spans(&self, _keys: Keys<'_>, layers: usize) -> Result<Vec<Span>, FileError> {
+        Ok(vec![Span::Full; layers])
+    }
+
+    fn read(&self, keys: Keys<'_>, spans: Vec<Span>) -> Result<DecoderConfig, FileError> {
+        keys.check_fixed([
+            ("add_cross_attention", false.into()),
+            ("scale_attn_by_inverse_layer_idx", false.into()),
+            ("tie_word_embeddings", true.into()),
+        ])?;
+        let is_scaled = keys.get("scale_attn_weights", true, "true or false")?;
+        let hidden = keys.size("n_embd", 768)?;
+        Ok(DecoderConfig {
+            vocabulary: keys.size("vocab_size", 50257)?,
+            positions: keys.size("n_positions", 1024)?,
+            hidden,
+            heads: read_heads(keys, "n_head", 12, hidden)?,
+            width: read_width(keys, "n_inner", hidden)?,
+            spans,
+            position_encoding: PositionEncoding::Learned,
+            activation: read_activation(keys)?,
+            attention_scale: (!is_scaled).then_some(1.0),
+            attention_bias: true,
+            embedding_dropout: keys.probability("embd_pdrop", 0.1)?,
+            attention_dropout: keys.probability("attn_pdrop", 0.1)?,
+            residual_dropout: keys.probability("resid_pdrop", 0.1)?,
+            norm_epsilon: keys.positive("layer_norm_epsilon", 1e-5)?,
+            initializer_range: keys.positive("initializer_range", 0.02)?,
+        })
+    }
+
+    fn write(
+        &self,
+        config: &DecoderConfig,
+        json: &mut Map<String, Value>,
+    ) -> Result<(), (&'static str, String)> {
+        let is_scaled = match config.attention_scale {
+            None => true,
+            Some(1.0) => false,
+            Some(_) => return Err(("attention_scale", "1 / sqrt(D / H), or 1".to_owned())),
+        };
+        if config.position_encoding != PositionEncoding::Learned {
+            return Err(("position_encoding", "learned positions".to_owned()));
+        }
+        if !config.attention_bias {
+            return Err(("attention_bias", "true".to_owned()));
+        }
+        let mut set = |key: &str, value: Value| json.insert(key.to_owned(), value);
+        set("architectures", json!(["GPT2LMHeadModel"]));
+        set("vocab_size", config.vocabulary.into());
+        set("n_positions", config.positions.into());
+        set("n_embd", config.hidden.into());
+        set("n_layer", config.spans.len().into());
+        set("n_head", config.heads.into());
+        set("n_inner", written_width(config));
+        set("embd_pdrop", config.embedding_dropout.into());
+        set("attn_pdrop", config.attention_dropout.into());
+        set("resid_pdrop", config.residual_dropout.into());
+        set("layer_norm_epsilon", config.norm_epsilon.into());
+        set("initializer_range", config.initializer_range.into());
+        set("scale_attn_weights", is_scaled.into());
+        write_activation(config.activation, json);
+        Ok(())
+    }
+
+    fn write_spans(&self, spans: &[Span], _json: &mut Map<String, Value>) -> bool {
+        spans.iter().all(|span| *span == Span::Full)
+    }
+
+    fn layout(&self) -> DecoderLayout {
+        DecoderLayout {
+            names: Names::new(NAMES, "transformer."),
+            is_transposed: false,
+            constants: &[".attn.bias", ".attn.masked_bias", "lm_head.weight"],
+        }
+    }
+}
