@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::ExecutionError;
 use distill::{CallbackError, LayerMapError, StageError};
-use masformer_core::ScheduleError;
+use masformer_core::{ScheduleError, pretrained::FolderError};
 use moebert_core::{
     adapt::AdaptError,
     file::FileError,
@@ -46,6 +46,9 @@ pub enum Error {
     /// A model folder cannot be read or written.
     #[error(transparent)]
     Pretrained(#[from] PretrainedError),
+    /// The folder of a decoder cannot be read or written.
+    #[error(transparent)]
+    Decoder(#[from] FolderError),
     /// Neurons cannot be dealt to experts.
     #[error(transparent)]
     Partition(#[from] PartitionError),

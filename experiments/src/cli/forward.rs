@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use clap::Args;
-use masformer_core::{Keep, Trace};
+use masformer_core::{DecoderInput, Keep, Trace, pretrained::DecoderFolder};
 use moebert_core::{
-    bert::{BertConfig, BertInput},
+    bert::BertInput,
     file::{self, FileError},
     heads::Logits,
     pretrained::Pretrained,
@@ -17,12 +17,12 @@ use crate::{backend, error::Error};
 
 /// Run a model on token ids and write its outputs
 ///
-/// In: `input_ids`, `attention_mask`, `token_type_ids`, int64 [B, T]. Out, in float32:
-/// `hidden_states.0` to `hidden_states.L` [B, T, D], `pooled` [B, D], and when the model has a head
-/// `logits`: [B, C], or for spans [B, T, 2], start and end.
+/// In: `input_ids`, `attention_mask`, and for a BERT `token_type_ids`, int64 [B, T]. Out, in float32:
+/// `hidden_states.0` to `hidden_states.L` [B, T, D], for a BERT `pooled` [B, D], and when the model
+/// has a head `logits`: [B, C], for spans [B, T, 2], start and end, and for a decoder [B, T, V].
 #[derive(Debug, Args)]
 pub struct ForwardArgs {
-    /// The model, dense or expert: a Hugging Face folder
+    /// The model, a BERT, dense or expert, or a decoder (GPT-2, GPT-Neo): a Hugging Face folder
     model: PathBuf,
     /// The token ids
     #[arg(long, value_name = "IDS.safetensors")]
@@ -43,19 +43,29 @@ pub struct ForwardArgs {
 pub fn run(args: ForwardArgs) -> Result<(), Error> {
     file::check_writable(&args.output)?;
     let device = backend::open(args.device.as_deref())?;
-    let pretrained = Pretrained::open(&args.model)?;
-    let input = read_input(&args.input, &pretrained.config().bert, &device)?;
-    let model = super::load(&pretrained, &device)?;
-    let mut trace = Trace::new(Keep {
-        hidden_states: true,
-        ..Keep::default()
-    });
-    let output = model.forward(&input, &mut trace);
+    let tensors = if DecoderFolder::is_in(&args.model)? {
+        decode(&args, &device)?
+    } else {
+        encode(&args, &device)?
+    };
+    Ok(tensor_file::write(&args.output, &tensors, vec![])?)
+}
 
-    let mut tensors = vec![];
-    for (index, state) in trace.hidden_states.into_iter().enumerate() {
-        tensors.push(named(format!("hidden_states.{index}"), state)?);
-    }
+type Named = (String, Vec<usize>, Values);
+
+fn encode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
+    let pretrained = Pretrained::open(&args.model)?;
+    let config = &pretrained.config().bert;
+    let batch = Batch::read(&args.input, config.max_position_embeddings)?;
+    let input = BertInput {
+        input_ids: batch.indices("input_ids", config.vocab_size, device)?,
+        token_type_ids: batch.indices("token_type_ids", config.type_vocab_size, device)?,
+        padding: batch.padding(device)?,
+    };
+    let model = super::load(&pretrained, device)?;
+    let mut trace = Trace::new(HIDDEN_STATES);
+    let output = model.forward(&input, &mut trace);
+    let mut tensors = hidden_states(trace)?;
     if let Some(pooled) = output.pooled {
         tensors.push(named("pooled".to_owned(), pooled)?);
     }
@@ -64,60 +74,106 @@ pub fn run(args: ForwardArgs) -> Result<(), Error> {
         Some(Logits::Span(logits)) => tensors.push(named("logits".to_owned(), logits)?),
         None => {}
     }
-    Ok(tensor_file::write(&args.output, &tensors, vec![])?)
+    Ok(tensors)
+}
+
+fn decode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
+    let folder = DecoderFolder::open(&args.model)?;
+    let config = &folder.config().decoder;
+    let batch = Batch::read(&args.input, config.positions)?;
+    let input = DecoderInput {
+        input_ids: batch.indices("input_ids", config.vocabulary, device)?,
+        padding: batch.padding(device)?,
+    };
+    let (model, report) = folder.load(device)?;
+    if !report.is_exact() {
+        eprintln!("{report}");
+    }
+    let mut trace = Trace::new(HIDDEN_STATES);
+    let output = model.forward(&input, &mut trace);
+    let mut tensors = hidden_states(trace)?;
+    tensors.push(named("logits".to_owned(), output.logits)?);
+    Ok(tensors)
+}
+
+const HIDDEN_STATES: Keep = Keep {
+    hidden_states: true,
+    routes: false,
+    probes: false,
+};
+
+fn hidden_states(trace: Trace) -> Result<Vec<Named>, Error> {
+    let states = trace.hidden_states.into_iter().enumerate();
+    states
+        .map(|(index, state)| named(format!("hidden_states.{index}"), state))
+        .collect()
 }
 
 /// A tensor with its name and shape, off its device.
-fn named<const D: usize>(
-    name: String,
-    tensor: Tensor<D>,
-) -> Result<(String, Vec<usize>, Values), Error> {
+fn named<const D: usize>(name: String, tensor: Tensor<D>) -> Result<Named, Error> {
     let shape = tensor.dims().to_vec();
     let values = tensor.try_into_data()?.iter::<f32>().collect();
     Ok((name, shape, Values::F32(values)))
 }
 
 /// The batch in a file, checked against what the model knows.
-fn read_input(path: &Path, config: &BertConfig, device: &Device) -> Result<BertInput, FileError> {
-    let file = TensorFile::read(path)?;
-    let (shape, ids) = file.indices::<2>("input_ids")?;
-    let [batch, length] = shape;
-    if batch == 0 || length == 0 || length > config.max_position_embeddings {
-        let positions = config.max_position_embeddings;
-        let problem = format!("has shape {shape:?}; expected [B, T] with T from 1 to {positions}");
-        return Err(file.entry("input_ids", problem));
-    }
-    let below = |name: &str, values: &[usize], limit: usize| match values
-        .iter()
-        .find(|value| **value >= limit)
-    {
-        Some(value) => Err(file.entry(name, format!("holds {value}; it must be below {limit}"))),
-        None => Ok(()),
-    };
-    let same_shape = |name: &str| {
-        let (found, values) = file.indices::<2>(name)?;
-        if found == shape {
-            return Ok(values);
-        }
-        let problem =
-            format!("has shape {found:?} and `input_ids` {shape:?}; they must be the same");
-        Err(file.entry(name, problem))
-    };
-    below("input_ids", &ids, config.vocab_size)?;
-    let types = same_shape("token_type_ids")?;
-    below("token_type_ids", &types, config.type_vocab_size)?;
-    let mask = same_shape("attention_mask")?;
-    below("attention_mask", &mask, 2)?;
+struct Batch {
+    file: TensorFile,
+    /// `[B, T]`.
+    shape: [usize; 2],
+}
 
-    let integers = |values: Vec<usize>| {
+impl Batch {
+    fn read(path: &Path, positions: usize) -> Result<Self, FileError> {
+        let file = TensorFile::read(path)?;
+        let (shape, _) = file.indices::<2>("input_ids")?;
+        let [batch, length] = shape;
+        if batch == 0 || length == 0 || length > positions {
+            let problem =
+                format!("has shape {shape:?}; expected [B, T] with T from 1 to {positions}");
+            return Err(file.entry("input_ids", problem));
+        }
+        Ok(Self { file, shape })
+    }
+
+    /// A tensor of numbers below a limit.
+    fn values(&self, name: &str, limit: usize) -> Result<Vec<usize>, FileError> {
+        let (found, values) = self.file.indices::<2>(name)?;
+        if found != self.shape {
+            let expected = self.shape;
+            let problem =
+                format!("has shape {found:?} and `input_ids` {expected:?}; they must be the same");
+            return Err(self.file.entry(name, problem));
+        }
+        match values.iter().find(|value| **value >= limit) {
+            Some(value) => {
+                let problem = format!("holds {value}; it must be below {limit}");
+                Err(self.file.entry(name, problem))
+            }
+            None => Ok(values),
+        }
+    }
+
+    fn indices(
+        &self,
+        name: &str,
+        limit: usize,
+        device: &Device,
+    ) -> Result<Tensor<2, Int>, FileError> {
+        let values = self.values(name, limit)?;
         let values: Vec<i64> = values.into_iter().map(|value| value as i64).collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
-    };
-    let padding: Vec<bool> = mask.iter().map(|seen| *seen == 0).collect();
-    let padding = padding.contains(&true).then_some(padding);
-    Ok(BertInput {
-        input_ids: integers(ids),
-        token_type_ids: integers(types),
-        padding: padding.map(|padding| Tensor::from_data(TensorData::new(padding, shape), device)),
-    })
+        Ok(Tensor::from_data(
+            TensorData::new(values, self.shape),
+            device,
+        ))
+    }
+
+    /// Where the mask is 0; `None` where it never is.
+    fn padding(&self, device: &Device) -> Result<Option<Tensor<2, Bool>>, FileError> {
+        let mask = self.values("attention_mask", 2)?;
+        let padding: Vec<bool> = mask.iter().map(|seen| *seen == 0).collect();
+        Ok(padding
+            .contains(&true)
+            .then(|| Tensor::from_data(TensorData::new(padding, self.shape), device)))
+    }
 }

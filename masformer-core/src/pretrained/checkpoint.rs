@@ -32,7 +32,8 @@ pub trait Layout {
     /// Their names.
     fn names(&self) -> &Names;
 
-    /// Whether linear weights are `[out, in]` in files, as in PyTorch's `Linear`; ours are `[in, out]`.
+    /// Whether linear weights are `[out, in]` in files, as in `torch.nn.Linear`;
+    /// ours are `[in, out]`.
     fn is_transposed(&self) -> bool {
         true
     }

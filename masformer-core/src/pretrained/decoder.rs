@@ -119,9 +119,8 @@ impl DecoderFolderConfig {
     ///
     /// If there is no such architecture, or it has not what the configuration asks for.
     pub fn new(model_type: &str, decoder: DecoderConfig) -> Result<Self, FolderError> {
-        let format = FORMATS
-            .into_iter()
-            .find(|format| format.model_type() == model_type)
+        let format = format_of(model_type)
+            .filter(|format| format.model_type() == model_type)
             .ok_or_else(|| FolderError::UnknownModelType {
                 found: model_type.to_owned(),
                 known: known(),
@@ -156,16 +155,9 @@ impl DecoderFolderConfig {
         let json = read_config(path)?;
         let keys = Keys { path, json: &json };
         let found: String = keys.get(MODEL_TYPE, String::new(), &known())?;
-        let (name, is_kilns) = match found.strip_prefix(KILN_PREFIX) {
-            Some(name) => (name, true),
-            None => (found.as_str(), false),
-        };
-        let format = FORMATS
-            .into_iter()
-            .find(|format| format.model_type() == name)
-            .ok_or_else(|| keys.wrong(MODEL_TYPE, known()))?;
+        let format = format_of(&found).ok_or_else(|| keys.wrong(MODEL_TYPE, known()))?;
         let layers = format.layers(keys)?;
-        let spans = if is_kilns || json.contains_key(KILN) {
+        let spans = if found.starts_with(KILN_PREFIX) || json.contains_key(KILN) {
             kiln_spans(keys, layers)?
         } else {
             format.spans(keys, layers)?
@@ -213,6 +205,13 @@ fn kiln_spans(keys: Keys<'_>, layers: usize) -> Result<Vec<Span>, FileError> {
     }
 }
 
+/// The architecture of a `model_type`, whether or not its spans are only Kiln's.
+fn format_of(model_type: &str) -> Option<&'static dyn Format> {
+    let name = model_type.strip_prefix(KILN_PREFIX).unwrap_or(model_type);
+    let mut formats = FORMATS.into_iter();
+    formats.find(|format| format.model_type() == name)
+}
+
 /// The known values of `model_type`, for messages.
 fn known() -> String {
     let names = FORMATS.map(|format| format!("\"{}\"", format.model_type()));
@@ -227,6 +226,17 @@ pub struct DecoderFolder {
 }
 
 impl DecoderFolder {
+    /// Whether a folder's `model_type` is that of a decoder.
+    ///
+    /// # Errors
+    ///
+    /// If its configuration cannot be read or is no JSON object.
+    pub fn is_in(dir: impl AsRef<Path>) -> Result<bool, FileError> {
+        let json = read_config(&dir.as_ref().join(CONFIG_FILE))?;
+        let model_type = json.get(MODEL_TYPE).and_then(Value::as_str);
+        Ok(model_type.is_some_and(|name| format_of(name).is_some()))
+    }
+
     /// Reads the configuration of a folder.
     ///
     /// # Errors

@@ -101,7 +101,7 @@ pub(super) fn write(path: &Path, tensors: Vec<burn_pack::Tensor>) -> Result<(), 
     };
     let tensors = tensors
         .into_iter()
-        .map(|tensor| tensor.into_parts())
+        .map(burn_pack::Tensor::into_parts)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| error(source.into()))?;
     let views = tensors
