@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::span::{Direction, Span};
+use crate::span::{Direction, Span, reach};
 
 /// The longest side of a tile's query rows and of a grid cell of keys.
 const CELL: usize = 256;
@@ -96,12 +96,9 @@ impl Tiles {
         match self.span {
             Span::Full => (0, 0..end(self.keys)),
             Span::Window { width, sinks } => {
-                let (before, after) = match self.direction {
-                    Direction::Causal => (width.get() - 1, 0),
-                    Direction::Bidirectional => (width.get() / 2, width.get() / 2),
-                };
-                let start = first.saturating_sub(before);
-                (sinks.min(end(self.keys)), start..end(last + after + 1))
+                let reach = reach(width, self.direction);
+                let start = first.saturating_sub(reach);
+                (sinks.min(end(self.keys)), start..end(last + reach + 1))
             }
             Span::Block { width } => {
                 let start = first / width * width.get();
