@@ -12,6 +12,7 @@ pub mod feed_forward;
 pub mod file;
 pub mod norm;
 pub mod ops;
+pub mod position;
 pub mod pretrained;
 pub mod span;
 pub mod tensor_file;
@@ -23,6 +24,7 @@ pub use block::{TransformerBlock, TransformerBlockConfig};
 pub use decoder::{Decoder, DecoderConfig, DecoderInput, DecoderOutput, PositionEncoding};
 pub use feed_forward::{FeedForward, Mlp, MlpConfig, Tokens};
 pub use norm::NormPlacement;
+pub use position::{PositionError, PositionExtension, UnknownExtension};
 pub use span::{
     Direction, KeyValueSize, Placement, ScheduleError, Span, SpanCost, SpanError, SpanSchedule,
 };
