@@ -149,3 +149,34 @@ impl FeedForward for Mlp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+    use crate::trace::Keep;
+
+    #[test]
+    fn probes_change_no_value() {
+        let device = Device::default().autodiff();
+        let tokens = Tokens {
+            ids: Tensor::zeros([1, 3], &device),
+            padding: None,
+        };
+        for placement in [NormPlacement::Post, NormPlacement::Pre] {
+            let config = MlpConfig::new(4, 6).with_dropout(0.0);
+            let mlp = config.with_norm_placement(placement).init(&device);
+            let input = Tensor::random([1, 3, 4], Distribution::Default, &device);
+            let mut trace = Trace::new(Keep {
+                probes: true,
+                ..Keep::default()
+            });
+            let probed = mlp.forward(input.clone(), &tokens, &mut trace);
+            let plain = mlp.forward(input, &tokens, &mut Trace::nothing());
+            assert_eq!(trace.probes.len(), 1);
+            let difference = (probed - plain).abs().max().into_scalar::<f32>();
+            assert!(difference < 1e-6, "{placement:?} {difference}");
+        }
+    }
+}
