@@ -41,7 +41,7 @@ pub enum PositionEncoding {
 pub struct DecoderConfig {
     /// Number of token ids `V`.
     pub vocabulary: usize,
-    /// The longest sequence.
+    /// The longest sequence: the rows of the table of learned positions, or of rotations.
     pub positions: usize,
     /// Hidden width `D`.
     pub hidden: usize,

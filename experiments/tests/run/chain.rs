@@ -3,6 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 
+use burn::prelude::Device;
+use masformer_core::{
+    DecoderConfig, Span,
+    pretrained::{DecoderFolderConfig, save_decoder},
+};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::kiln::Kiln;
@@ -69,20 +74,53 @@ fn scores_experts_evaluation_and_outputs_follow_from_a_fine_tuned_model() {
         run(&[&["forward", model, "--input", "ids", "--output", &output]]);
     }
     for output in ["of-teacher", "of-cut", "of-gated"] {
-        let bytes = fs::read(kiln.path(output)).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let mut shapes: Vec<_> = tensors
-            .iter()
-            .map(|(name, tensor)| (name, tensor.dtype(), tensor.shape().to_vec()))
-            .collect();
-        shapes.sort_by_key(|(name, ..)| *name);
+        let shapes = outputs(&kiln, output);
         let expected = [
-            ("hidden_states.0", Dtype::F32, vec![2, 4, 16]),
-            ("hidden_states.1", Dtype::F32, vec![2, 4, 16]),
-            ("hidden_states.2", Dtype::F32, vec![2, 4, 16]),
-            ("logits", Dtype::F32, vec![2, 2]),
-            ("pooled", Dtype::F32, vec![2, 16]),
+            ("hidden_states.0", vec![2, 4, 16]),
+            ("hidden_states.1", vec![2, 4, 16]),
+            ("hidden_states.2", vec![2, 4, 16]),
+            ("logits", vec![2, 2]),
+            ("pooled", vec![2, 16]),
         ];
-        assert_eq!(shapes, expected, "{output}");
+        assert_eq!(shapes, expected.map(owned), "{output}");
     }
+}
+
+/// The names and shapes of a file of float32 tensors, sorted.
+fn outputs(kiln: &Kiln, name: &str) -> Vec<(String, Vec<usize>)> {
+    let bytes = fs::read(kiln.path(name)).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut shapes: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            assert_eq!(tensor.dtype(), Dtype::F32, "{name}");
+            (name.to_owned(), tensor.shape().to_vec())
+        })
+        .collect();
+    shapes.sort();
+    shapes
+}
+
+fn owned((name, shape): (&str, Vec<usize>)) -> (String, Vec<usize>) {
+    (name.to_owned(), shape)
+}
+
+#[test]
+fn a_decoder_gives_logits_for_every_position() {
+    let kiln = Kiln::new();
+    let spans = vec![Span::Full, "window:2".parse().unwrap()];
+    let decoder = DecoderConfig::new(20, 8, 16, 2, 32, spans);
+    let model = decoder.init(&Device::default());
+    let config = DecoderFolderConfig::new("gpt2", decoder).unwrap();
+    save_decoder(&kiln.path("decoder"), &model, &config, None).unwrap();
+    write_ids(&kiln, "ids", [[2, 5, 6, 3], [2, 7, 3, 0]], [2, 4]);
+    let forward = ["forward", "decoder", "--input", "ids", "--output", "out"];
+    kiln.succeed(&forward);
+    let expected = [
+        ("hidden_states.0", vec![2, 4, 16]),
+        ("hidden_states.1", vec![2, 4, 16]),
+        ("hidden_states.2", vec![2, 4, 16]),
+        ("logits", vec![2, 4, 20]),
+    ];
+    assert_eq!(outputs(&kiln, "out"), expected.map(owned));
 }
