@@ -12,6 +12,7 @@ use burn::{
 };
 
 use crate::{
+    cache::LayerCache,
     feed_forward::zero_bias,
     ops::{SpanAttentionOptions, WeightDropout, span_attention},
     span::{Direction, Span},
@@ -136,6 +137,48 @@ impl SpanAttention {
     ///
     /// If `padding` is not `[B, T]`.
     pub fn forward(&self, input: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+        let [query, key, value] = self.project(input, padding, 0);
+        self.merge(self.attend(query, key, value, padding))
+    }
+
+    /// [`Self::forward`] of the tokens that follow those in the cache, which takes them in.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[B, T, D]`, the new tokens alone
+    /// - padding: `[B, T]`, true where a new token is padding
+    /// - output: `[B, T, D]`
+    ///
+    /// # Panics
+    ///
+    /// If `padding` is not `[B, T]`, or the layer is not causal.
+    pub fn forward_cached(
+        &self,
+        input: Tensor<3>,
+        padding: Option<&Tensor<2, Bool>>,
+        cache: &mut LayerCache,
+    ) -> Tensor<3> {
+        assert!(
+            self.direction == Direction::Causal,
+            "an encoder's positions see later ones: only causal layers can have a cache"
+        );
+        let [query, key, value] = self.project(input, padding, cache.seen());
+        let all = cache.join(key, value, padding);
+        self.merge(self.attend(query, all.key, all.value, all.padding.as_ref()))
+    }
+
+    /// An empty cache for this layer.
+    pub fn cache(&self) -> LayerCache {
+        LayerCache::new(self.span)
+    }
+
+    /// Queries `[B, H, T, d]`, keys and values `[B, G, T, d]`; the first token's position is `start`.
+    fn project(
+        &self,
+        input: Tensor<3>,
+        padding: Option<&Tensor<2, Bool>>,
+        start: usize,
+    ) -> [Tensor<4>; 3] {
         let [batch, length, hidden] = input.dims();
         if let Some(padding) = padding {
             assert_shape!(padding, [batch, length]);
@@ -149,13 +192,20 @@ impl SpanAttention {
                 .swap_dims(1, 2)
         };
         let rotate = |heads: Tensor<4>| match &self.rotary {
-            Some(rotary) => rotary.forward(heads),
+            Some(rotary) => rotary.apply(heads, start),
             None => heads,
         };
-        let query = rotate(split(&self.query, self.heads));
-        let key = rotate(split(&self.key, self.key_value_heads));
-        let value = split(&self.value, self.key_value_heads);
-        let context = self.attend(query, self.shared(key), self.shared(value), padding);
+        [
+            rotate(split(&self.query, self.heads)),
+            rotate(split(&self.key, self.key_value_heads)),
+            split(&self.value, self.key_value_heads),
+        ]
+    }
+
+    /// The output `[B, T, D]` of the heads `[B, H, T, d]`.
+    fn merge(&self, context: Tensor<4>) -> Tensor<3> {
+        let [batch, heads, length, width] = context.dims();
+        let hidden = heads * width;
         let context = context.swap_dims(1, 2).reshape([batch * length, hidden]);
         self.output
             .forward(context)
@@ -175,6 +225,7 @@ impl SpanAttention {
             .reshape([batch, self.heads, length, width])
     }
 
+    /// The heads `[B, H, T, d]` of the last `T` of `S` positions.
     fn attend(
         &self,
         query: Tensor<4>,
@@ -183,8 +234,13 @@ impl SpanAttention {
         padding: Option<&Tensor<2, Bool>>,
     ) -> Tensor<4> {
         let device = query.device();
-        // Burn's own kernels are faster where nothing has to be kept for a backward pass.
-        if self.span == Span::Full && padding.is_none() && !device.is_autodiff() {
+        let (key, value) = (self.shared(key), self.shared(value));
+        let [_, _, queries, _] = query.dims();
+        let [_, _, keys, _] = key.dims();
+        // Burn's own kernels are faster where nothing has to be kept for a backward pass. They count
+        // queries from the first key.
+        let is_plain = self.span == Span::Full && padding.is_none() && queries == keys;
+        if is_plain && !device.is_autodiff() {
             let options = AttentionModuleOptions {
                 scale: Some(self.scale),
                 softcap: None,

@@ -9,6 +9,7 @@ use burn::{
 
 use crate::{
     attention::{SpanAttention, SpanAttentionConfig},
+    cache::LayerCache,
     feed_forward::{FeedForward, Tokens},
     norm::NormPlacement,
     trace::Trace,
@@ -70,11 +71,41 @@ impl<F: FeedForward> TransformerBlock<F> {
     /// - input: `[B, T, D]`
     /// - output: `[B, T, D]`
     pub fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3> {
+        self.around(input, tokens, trace, |input| {
+            self.attention.forward(input, tokens.padding.as_ref())
+        })
+    }
+
+    /// [`Self::forward`] of the tokens that follow those in the cache, which takes them in.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[B, T, D]`, the new tokens alone, as `tokens`
+    /// - output: `[B, T, D]`
+    pub fn forward_cached(
+        &self,
+        input: Tensor<3>,
+        tokens: &Tokens,
+        cache: &mut LayerCache,
+        trace: &mut Trace,
+    ) -> Tensor<3> {
+        self.around(input, tokens, trace, |input| {
+            self.attention
+                .forward_cached(input, tokens.padding.as_ref(), cache)
+        })
+    }
+
+    fn around(
+        &self,
+        input: Tensor<3>,
+        tokens: &Tokens,
+        trace: &mut Trace,
+        attend: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
         let attended = self
             .norm_placement
             .residual(&self.attention_norm, input, |input| {
-                let attended = self.attention.forward(input, tokens.padding.as_ref());
-                self.dropout.forward(attended)
+                self.dropout.forward(attend(input))
             });
         let output = self.feed_forward.forward(attended, tokens, trace);
         trace.push_hidden_state(&output);

@@ -16,6 +16,7 @@ use crate::{
     activation::Activation,
     attention::SpanAttentionConfig,
     block::{TransformerBlock, TransformerBlockConfig},
+    cache::LayerCache,
     feed_forward::{Mlp, MlpConfig, Tokens},
     norm::NormPlacement,
     span::{Direction, Span},
@@ -97,6 +98,33 @@ pub struct DecoderOutput {
     pub hidden: Tensor<3>,
     /// The score of each token id as the next one `[B, T, V]`.
     pub logits: Tensor<3>,
+}
+
+/// What a decoder keeps of the tokens before: see [`Decoder::step`].
+#[derive(Clone, Debug)]
+pub struct DecoderCache {
+    /// One for each layer, from the bottom.
+    pub layers: Vec<LayerCache>,
+    /// Number of positions so far.
+    length: usize,
+    /// Padding among them `[B, 1]`; `None` where there is none.
+    padded: Option<Tensor<2, Int>>,
+}
+
+impl DecoderCache {
+    /// Number of positions so far.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Takes the sequences `rows` `[R]` of the batch, in that order and as often as they are named.
+    pub fn select(&mut self, rows: &Tensor<1, Int>) {
+        for layer in &mut self.layers {
+            layer.select(rows);
+        }
+        let padded = self.padded.take();
+        self.padded = padded.map(|padded| padded.select(0, rows.clone()));
+    }
 }
 
 /// The decoder of GPT-2 and GPT-Neo. Its head is its token embedding.
@@ -214,7 +242,7 @@ impl Decoder {
             ids: input.input_ids.clone(),
             padding: input.padding.clone(),
         };
-        let embedded = self.embed(input);
+        let embedded = self.embed(input, 0, None);
         trace.push_hidden_state(&embedded);
         let hidden = self.layers.iter().fold(embedded, |hidden, layer| {
             layer.forward(hidden, &tokens, trace)
@@ -224,6 +252,53 @@ impl Decoder {
             *last = hidden.clone();
         }
         hidden
+    }
+
+    /// An empty cache for this model.
+    pub fn cache(&self) -> DecoderCache {
+        DecoderCache {
+            layers: self
+                .layers
+                .iter()
+                .map(|layer| layer.attention.cache())
+                .collect(),
+            length: 0,
+            padded: None,
+        }
+    }
+
+    /// Reads the tokens that follow those in the cache, which takes them in: a prompt first, then one
+    /// token after the other. Hidden states are those of [`Self::hidden`] over all tokens so far.
+    ///
+    /// Sequences of different lengths are padded on the left of the prompt.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[B, T]`, the new tokens alone
+    /// - output: `[B, T, D]`
+    ///
+    /// # Panics
+    ///
+    /// If the positions so far are more than the model has, or the padding is not `[B, T]`.
+    pub fn step(&self, input: &DecoderInput, cache: &mut DecoderCache) -> Tensor<3> {
+        let tokens = Tokens {
+            ids: input.input_ids.clone(),
+            padding: input.padding.clone(),
+        };
+        let mut hidden = self.embed(input, cache.length, cache.padded.as_ref());
+        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
+            hidden = layer.forward_cached(hidden, &tokens, cache, &mut Trace::nothing());
+        }
+        let [_, length] = input.input_ids.dims();
+        cache.length += length;
+        if let Some(padding) = &input.padding {
+            let padded = padding.clone().int().sum_dim(1);
+            cache.padded = Some(match cache.padded.take() {
+                Some(before) => before + padded,
+                None => padded,
+            });
+        }
+        self.norm.forward(hidden)
     }
 
     /// The score of each token id as the next one.
@@ -242,21 +317,40 @@ impl Decoder {
             .reshape([batch, length, vocabulary])
     }
 
-    fn embed(&self, input: &DecoderInput) -> Tensor<3> {
+    /// The embeddings of tokens that follow `start` others, of which `padded` `[B, 1]` were padding.
+    fn embed(
+        &self,
+        input: &DecoderInput,
+        start: usize,
+        padded: Option<&Tensor<2, Int>>,
+    ) -> Tensor<3> {
         let [batch, length] = input.input_ids.dims();
+        let end = start + length;
         assert!(
-            length <= self.positions,
-            "a sequence of {length} tokens is longer than the {} positions of the model",
+            end <= self.positions,
+            "a sequence of {end} tokens is longer than the {} positions of the model",
             self.positions
         );
         if let Some(padding) = &input.padding {
             assert_shape!(padding, [batch, length]);
         }
         let token = self.token.forward(input.input_ids.clone());
-        let sum = match (&self.position, &input.padding) {
-            (None, _) => token,
-            (Some(table), None) => token + table.weight.val().slice([0..length]).unsqueeze(),
-            (Some(table), Some(padding)) => token + table.forward(position_ids(padding)),
+        let sum = match (&self.position, &input.padding, padded) {
+            (None, ..) => token,
+            (Some(table), None, None) => token + table.weight.val().slice([start..end]).unsqueeze(),
+            (Some(table), padding, padded) => {
+                let ids = match padding {
+                    Some(padding) => position_ids(padding),
+                    None => Tensor::arange(0..length as i64, &token.device())
+                        .unsqueeze::<2>()
+                        .expand([batch, length]),
+                };
+                let before = match padded {
+                    Some(padded) => padded.clone().neg() + start as i64,
+                    None => Tensor::full([batch, 1], start as i64, &token.device()),
+                };
+                token + table.forward(ids + before)
+            }
         };
         self.dropout.forward(sum)
     }
@@ -351,6 +445,80 @@ mod tests {
         let logits = |input| model.forward(input, &mut Trace::nothing()).logits;
         let difference = logits(&alone) - logits(&padded).slice([0..1, 3..6]);
         assert!(difference.abs().max().into_scalar::<f32>() < 1e-5);
+    }
+
+    #[test]
+    fn steps_equal_the_whole_at_every_edge() {
+        let device = Device::default();
+        let spans = ["full", "window:4", "block:5", "window:3+2"];
+        let rotary = PositionEncoding::Rotary { theta: 1e4 };
+        let ids: Vec<i32> = (0..48).map(|place| place * 7 % 11).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [2, 24]), &device);
+        let left: Vec<bool> = (0..48).map(|place| place < 6).collect();
+        let left = Tensor::<2, Bool>::from_data(TensorData::new(left, [2, 24]), &device);
+        for encoding in [PositionEncoding::Learned, rotary] {
+            let config = DecoderConfig {
+                positions: 24,
+                ..tiny(&spans).with_position_encoding(encoding)
+            };
+            let model = config.init(&device);
+            for padding in [None, Some(left.clone())] {
+                let part = |range: std::ops::Range<usize>| DecoderInput {
+                    input_ids: ids.clone().slice_dim(1, range.clone()),
+                    padding: padding
+                        .clone()
+                        .filter(|_| range.start < 9)
+                        .map(|padding| padding.slice_dim(1, range)),
+                };
+                let whole = model.hidden(&part(0..24), &mut Trace::nothing());
+                // A prompt, two tokens at once, then one by one over the edges of every span.
+                let mut cache = model.cache();
+                let mut ranges = vec![0..9, 9..11];
+                ranges.extend((11..24).map(|start| start..start + 1));
+                for range in ranges {
+                    let step = model.step(&part(range.clone()), &mut cache);
+                    let expected = whole.clone().slice_dim(1, range.clone());
+                    // What stands on padding is nobody's.
+                    let rows = if range.start == 0 { 1..2 } else { 0..2 };
+                    let difference = (step - expected).slice_dim(0, rows).abs().max();
+                    let difference = difference.into_scalar::<f32>();
+                    assert!(difference < 1e-5, "{difference} at {range:?}");
+                    for (layer, span) in cache.layers.iter().zip(&config.spans) {
+                        assert_eq!(layer.seen(), range.end);
+                        assert!(layer.kept() <= span.cached_positions(range.end));
+                    }
+                }
+                assert_eq!(cache.length(), 24);
+            }
+        }
+    }
+
+    #[test]
+    fn selected_sequences_go_on_by_themselves() {
+        let device = Device::default();
+        let model = tiny(&["full", "window:2"]).init(&device);
+        let prompt = |rows: &[[i32; 3]]| DecoderInput {
+            input_ids: Tensor::from_data(TensorData::new(rows.concat(), [rows.len(), 3]), &device),
+            padding: None,
+        };
+        let next = |ids: &[i32]| DecoderInput {
+            input_ids: Tensor::from_data(TensorData::new(ids.to_vec(), [ids.len(), 1]), &device),
+            padding: None,
+        };
+        let mut both = model.cache();
+        model.step(&prompt(&[[1, 2, 3], [4, 5, 6]]), &mut both);
+        both.select(&Tensor::from_data([1, 1, 0], &device));
+        let together = model.step(&next(&[7, 8, 7]), &mut both);
+        for (row, (prompt_ids, id)) in [([4, 5, 6], 7), ([4, 5, 6], 8), ([1, 2, 3], 7)]
+            .into_iter()
+            .enumerate()
+        {
+            let mut alone = model.cache();
+            model.step(&prompt(&[prompt_ids]), &mut alone);
+            let expected = model.step(&next(&[id]), &mut alone);
+            let difference = together.clone().slice_dim(0, row..row + 1) - expected;
+            assert!(difference.abs().max().into_scalar::<f32>() < 1e-5);
+        }
     }
 
     #[test]

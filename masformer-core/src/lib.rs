@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod attention;
 pub mod block;
+pub mod cache;
 pub mod decoder;
 pub mod feed_forward;
 pub mod file;
@@ -21,7 +22,10 @@ pub mod trace;
 pub use activation::Activation;
 pub use attention::{SpanAttention, SpanAttentionConfig};
 pub use block::{TransformerBlock, TransformerBlockConfig};
-pub use decoder::{Decoder, DecoderConfig, DecoderInput, DecoderOutput, PositionEncoding};
+pub use cache::LayerCache;
+pub use decoder::{
+    Decoder, DecoderCache, DecoderConfig, DecoderInput, DecoderOutput, PositionEncoding,
+};
 pub use feed_forward::{FeedForward, Mlp, MlpConfig, Tokens};
 pub use norm::NormPlacement;
 pub use position::{PositionError, PositionExtension, UnknownExtension};

@@ -103,7 +103,7 @@ impl Span {
 }
 
 /// How far a window goes to either side that a query may see.
-pub(crate) fn reach(width: NonZeroUsize, direction: Direction) -> usize {
+fn reach(width: NonZeroUsize, direction: Direction) -> usize {
     match direction {
         Direction::Causal => width.get() - 1,
         Direction::Bidirectional => width.get() / 2,

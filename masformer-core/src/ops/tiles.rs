@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::span::{Direction, Span, reach};
+use crate::span::{Direction, Span};
 
 /// The longest side of a tile's query rows and of a grid cell of keys.
 const CELL: usize = 256;
@@ -62,15 +62,18 @@ impl Tiles {
 
     /// The ranges of keys that a tile of query rows meets; each is made of whole cells.
     pub(super) fn keys(&self, rows: &Range<usize>) -> Vec<Range<usize>> {
-        let (sinks, band) = self.visible(rows);
+        let offset = self.keys - self.queries;
+        let keys = |row| self.span.keys(self.direction, row + offset, self.keys);
+        let ([first_sinks, first], [last_sinks, last]) = (keys(rows.start), keys(rows.end - 1));
         let on_grid = |range: Range<usize>| {
             let start = range.start / self.cell * self.cell;
             let end = range.end.next_multiple_of(self.cell).min(self.keys);
             start..end
         };
-        let (sinks, band) = (on_grid(0..sinks), on_grid(band));
+        let sinks = on_grid(0..first_sinks.end.max(last_sinks.end));
+        let band = on_grid(first.start..last.end);
         let ranges = if sinks.end >= band.start {
-            vec![0..band.end.max(sinks.end)]
+            vec![0..band.end]
         } else {
             vec![sinks, band]
         };
@@ -79,32 +82,6 @@ impl Tiles {
             .into_iter()
             .flat_map(|range| chunks(range, most))
             .collect()
-    }
-
-    /// Number of sinks that the rows see, and the range of other keys that any of them may see.
-    fn visible(&self, rows: &Range<usize>) -> (usize, Range<usize>) {
-        let offset = self.keys - self.queries;
-        let (first, last) = (rows.start + offset, rows.end - 1 + offset);
-        let causal = self.direction == Direction::Causal;
-        let end = |limit: usize| {
-            if causal {
-                last + 1
-            } else {
-                limit.min(self.keys)
-            }
-        };
-        match self.span {
-            Span::Full => (0, 0..end(self.keys)),
-            Span::Window { width, sinks } => {
-                let reach = reach(width, self.direction);
-                let start = first.saturating_sub(reach);
-                (sinks.min(end(self.keys)), start..end(last + reach + 1))
-            }
-            Span::Block { width } => {
-                let start = first / width * width.get();
-                (0, start..end((last / width + 1) * width.get()))
-            }
-        }
     }
 
     /// Which of a tile's pairs are hidden, row by row; `None` if none is.
