@@ -1,5 +1,6 @@
 //! Data sets: from their files to padded batches.
 
+pub mod corpus;
 pub mod error;
 pub mod example;
 pub mod glue;

@@ -3,6 +3,7 @@
 use burn::data::dataset::DatasetError;
 
 use super::{
+    corpus::CorpusError,
     glue::GlueError,
     loader::LoaderError,
     squad::{SquadError, spans::SpanSearchError, windows::WindowError},
@@ -19,6 +20,9 @@ pub enum DataError {
     /// A `SQuAD` file.
     #[error(transparent)]
     Squad(#[from] SquadError),
+    /// Plain text.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
     /// The windows of passages.
     #[error(transparent)]
     Windows(#[from] WindowError),
