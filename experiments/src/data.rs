@@ -7,6 +7,7 @@ pub mod glue;
 pub mod loader;
 pub mod squad;
 pub mod synthetic;
+pub mod text_tokenizer;
 pub mod tokenizer;
 pub mod tsv;
 

@@ -257,13 +257,13 @@ fn unreadable(path: &Path, source: io::Error) -> CorpusError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// The pieces of a text that is divided as soon as there are more than `least` bytes.
-    fn pieces(text: &[u8], least: usize) -> Result<Vec<String>, CorpusError> {
+    pub(in crate::data) fn pieces(text: &[u8], least: usize) -> Result<Vec<String>, CorpusError> {
         let document = Document {
             path: "a.txt".into(),
             bytes: text.len() as u64,

@@ -17,9 +17,9 @@ use tokenizers::{
 
 use super::{example::Example, loader::Feature};
 
-const TOKENIZER: &str = "tokenizer.json";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
-const CONFIG: &str = "tokenizer_config.json";
+pub(super) const CONFIG: &str = "tokenizer_config.json";
 
 /// BERT's special tokens, in the order of a new vocabulary: padding has id 0.
 const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];

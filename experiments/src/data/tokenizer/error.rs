@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use moebert_core::file::FileError;
 
 use super::{TOKENIZER, VOCABULARY};
+use crate::data::corpus::CorpusError;
 
 /// A tokenizer that cannot be loaded, used or saved.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,9 @@ pub enum TokenizerError {
         /// The least size.
         needed: usize,
     },
+    /// The text to make a vocabulary from cannot be read.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
     /// The tokenizer refused its input.
     #[error("cannot tokenize: {0}")]
     Encode(tokenizers::Error),
