@@ -8,6 +8,7 @@ pub mod loader;
 pub mod squad;
 pub mod synthetic;
 pub mod text_tokenizer;
+pub mod token_file;
 pub mod tokenizer;
 pub mod tsv;
 

@@ -7,6 +7,7 @@ use super::{
     glue::GlueError,
     loader::LoaderError,
     squad::{SquadError, spans::SpanSearchError, windows::WindowError},
+    token_file::TokenFileError,
     tokenizer::TokenizerError,
 };
 use crate::metric::MetricError;
@@ -32,6 +33,9 @@ pub enum DataError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The tokens of a corpus.
+    #[error(transparent)]
+    TokenFile(#[from] TokenFileError),
     /// The batches.
     #[error(transparent)]
     Loader(#[from] LoaderError),
