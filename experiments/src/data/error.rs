@@ -6,6 +6,7 @@ use super::{
     corpus::CorpusError,
     glue::GlueError,
     loader::LoaderError,
+    packing::PackingError,
     squad::{SquadError, spans::SpanSearchError, windows::WindowError},
     token_file::TokenFileError,
     tokenizer::TokenizerError,
@@ -36,6 +37,9 @@ pub enum DataError {
     /// The tokens of a corpus.
     #[error(transparent)]
     TokenFile(#[from] TokenFileError),
+    /// The sequences of a token file.
+    #[error(transparent)]
+    Packing(#[from] PackingError),
     /// The batches.
     #[error(transparent)]
     Loader(#[from] LoaderError),
