@@ -7,6 +7,7 @@ pub mod glue;
 pub mod language;
 pub mod loader;
 pub mod packing;
+pub mod recall;
 pub mod squad;
 pub mod synthetic;
 pub mod text_tokenizer;

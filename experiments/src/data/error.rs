@@ -7,6 +7,7 @@ use super::{
     glue::GlueError,
     loader::LoaderError,
     packing::PackingError,
+    recall::RecallError,
     squad::{SquadError, spans::SpanSearchError, windows::WindowError},
     token_file::TokenFileError,
     tokenizer::TokenizerError,
@@ -40,6 +41,9 @@ pub enum DataError {
     /// The sequences of a token file.
     #[error(transparent)]
     Packing(#[from] PackingError),
+    /// The synthetic recall task.
+    #[error(transparent)]
+    Recall(#[from] RecallError),
     /// The batches.
     #[error(transparent)]
     Loader(#[from] LoaderError),
