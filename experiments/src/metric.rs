@@ -1,5 +1,6 @@
-//! The metrics of GLUE, as scikit-learn and `SciPy` define them.
+//! The metrics of GLUE, as scikit-learn and `SciPy` define them, and those of other tasks.
 
+pub mod perplexity;
 pub mod squad;
 
 use std::collections::BTreeMap;
@@ -60,6 +61,16 @@ pub enum MetricError {
         index: usize,
         /// The score.
         score: f32,
+    },
+    /// A token has a likelihood that no model gives.
+    #[error(
+        "token {position}: a negative log-likelihood of {nats} is not finite; the model has diverged"
+    )]
+    Likelihood {
+        /// The position in the document.
+        position: usize,
+        /// The negative log-likelihood in nats.
+        nats: f64,
     },
 }
 
