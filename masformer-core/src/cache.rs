@@ -132,7 +132,6 @@ impl Kept {
     fn rolled(self, span: Span, seen: usize) -> Self {
         let length = self.length();
         match span {
-            Span::Full => self,
             Span::Window { width, sinks } if length > width.get() + sinks => {
                 let last = self.range(length - width.get()..length);
                 if sinks == 0 {
@@ -141,7 +140,7 @@ impl Kept {
                     self.range(0..sinks).followed_by(last)
                 }
             }
-            Span::Window { .. } => self,
+            Span::Full | Span::Window { .. } => self,
             Span::Block { width } => self.range(length - seen % width..length),
         }
     }
