@@ -3,6 +3,10 @@
 //! Each is a trait whose default body works on every backend, with a backward pass of its own. This
 //! folder alone names backends.
 
+#[cfg_attr(
+    feature = "ndarray",
+    allow(deprecated, reason = "a second CPU backend, as long as Burn has it")
+)]
 mod attention;
 mod primitive;
 mod tiles;
