@@ -9,6 +9,7 @@ use std::{
 };
 
 use safetensors::SafeTensorError;
+use tempfile::NamedTempFile;
 
 /// A file that cannot be read, written or understood.
 #[derive(Debug, thiserror::Error)]
@@ -136,15 +137,24 @@ fn folder(path: &Path) -> &Path {
 ///
 /// The system's.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are for their owner alone; this one is to be read like any other.
-    #[cfg(unix)]
-    builder.permissions(PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder(path))?;
+    let mut file = temporary(path)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
+}
+
+/// A file in the folder of `path`, which is gone if nobody gives it a name.
+///
+/// # Errors
+///
+/// The system's.
+pub fn temporary(path: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are for their owner alone; this one is to be read like any other.
+    #[cfg(unix)]
+    builder.permissions(PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder(path))
 }
 
 #[cfg(test)]

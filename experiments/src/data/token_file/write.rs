@@ -1,7 +1,5 @@
 //! From text to a token file.
 
-#[cfg(unix)]
-use std::os::unix::fs::PermissionsExt;
 use std::{
     fs,
     io::{self, BufWriter, ErrorKind, Write},
@@ -9,7 +7,6 @@ use std::{
 };
 
 use moebert_core::file::{self, FileError};
-use tempfile::NamedTempFile;
 
 use super::{TokenFileError, TokenFileHeader, header, header_path, tokens_path};
 use crate::data::{
@@ -34,7 +31,7 @@ pub(super) fn write(
     };
     file::check_writable(&header_path)?;
     let mut writer = TokenWriter {
-        file: BufWriter::new(temporary(&tokens_path).map_err(unwritable)?),
+        file: BufWriter::new(file::temporary(&tokens_path).map_err(unwritable)?),
         width: header::width(tokenizer.vocab_size()),
         written: 0,
     };
@@ -69,18 +66,6 @@ pub(super) fn write(
     };
     finish().map_err(unwritable)?;
     Ok(file::write(&header_path, header.json().as_bytes())?)
-}
-
-/// A file in the folder of `path`, which is gone if nobody gives it a name.
-fn temporary(path: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are for their owner alone; this one is to be read like any other.
-    #[cfg(unix)]
-    builder.permissions(PermissionsExt::from_mode(0o666));
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => builder.tempfile_in(folder),
-        _ => builder.tempfile_in("."),
-    }
 }
 
 /// Hands the text of a document on, a few pieces at a time.
