@@ -1,14 +1,27 @@
 //! Operations that Burn does not have, or not in a form that is cheap enough.
 //!
-//! Each is a trait whose default body works on every backend, with a backward pass of its own. This
-//! folder alone names backends.
+//! Each is a trait whose default body works on every backend, with a backward pass of its own, and with
+//! a faster body on some. This folder alone names backends.
 
-#[cfg_attr(
+#![allow(
+    clippy::inline_always,
+    reason = "what is not inlined is not compiled for the processor's vectors"
+)]
+#![cfg_attr(
     feature = "ndarray",
     allow(deprecated, reason = "a second CPU backend, as long as Burn has it")
 )]
+
+#[cfg(test)]
+mod agreement;
 mod attention;
+mod cross_entropy;
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(feature = "flex")]
+mod math;
 mod primitive;
 mod tiles;
 
 pub use attention::{SpanAttentionOps, SpanAttentionOptions, WeightDropout, span_attention};
+pub use cross_entropy::{CrossEntropyOps, cross_entropy, linear_cross_entropy};

@@ -1,8 +1,11 @@
 //! Tensors of one backend, with the operators that Burn gives to its own tensors only.
 
 use burn::{
-    backend::{Backend, TensorMetadata, tensor::FloatTensor},
-    tensor::{Slice, TensorData},
+    backend::{
+        Backend, TensorMetadata,
+        tensor::{FloatTensor, IntTensor},
+    },
+    tensor::{IndexingUpdateOp, Slice, TensorData},
 };
 use std::ops::{Add, Div, Mul, Range, Sub};
 
@@ -50,6 +53,22 @@ impl<B: Backend> Float<B> {
         Self(B::float_log(self.0))
     }
 
+    pub(super) fn sqrt(self) -> Self {
+        Self(B::float_sqrt(self.0))
+    }
+
+    pub(super) fn erf(self) -> Self {
+        Self(B::float_erf(self.0))
+    }
+
+    pub(super) fn tanh(self) -> Self {
+        Self(B::float_tanh(self.0))
+    }
+
+    pub(super) fn plus(self, summand: f64) -> Self {
+        Self(B::float_add_scalar(self.0, summand.into()))
+    }
+
     pub(super) fn at_least(self, least: f64) -> Self {
         Self(B::float_clamp_min(self.0, least.into()))
     }
@@ -58,8 +77,29 @@ impl<B: Backend> Float<B> {
         Self(B::float_sum_dim(self.0, dim))
     }
 
+    pub(super) fn mean_dim(self, dim: usize) -> Self {
+        Self(B::float_mean_dim(self.0, dim))
+    }
+
     pub(super) fn max_dim(self, dim: usize) -> Self {
         Self(B::float_max_dim(self.0, dim))
+    }
+
+    /// The numbers as floats like those of `self`.
+    pub(super) fn of_ints(&self, numbers: IntTensor<B>) -> Self {
+        Self(B::int_into_float(numbers, self.0.dtype().into()))
+    }
+
+    /// Adds `value` `[N, 1]` to one column of each row of `[N, V]`.
+    pub(super) fn add_at(self, columns: IntTensor<B>, value: Self) -> Self {
+        let update = IndexingUpdateOp::Add;
+        Self(B::float_scatter(1, self.0, columns, value.0, update))
+    }
+
+    /// A range of the rows of a matrix.
+    pub(super) fn rows(&self, rows: &Range<usize>) -> Self {
+        let slices = [rows.clone().into(), Slice::full()];
+        Self(B::float_slice(self.0.clone(), &slices))
     }
 
     /// A range of one of four dimensions.
@@ -73,6 +113,17 @@ impl<B: Backend> Float<B> {
         let parts = parts.into_iter().map(|part| part.0).collect();
         Self(B::float_cat(parts, dim))
     }
+}
+
+/// One column `[N, 1]` of each row of `[N, V]`.
+pub(super) fn pick<B: Backend>(rows: Float<B>, columns: IntTensor<B>) -> Float<B> {
+    Float(B::float_gather(1, rows.0, columns))
+}
+
+/// `0..length` in ranges of at most `size`; a single empty one if there is nothing.
+pub(super) fn ranges(length: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    let starts = (0..length.max(1)).step_by(size.max(1));
+    starts.map(move |start| start..(start + size).min(length))
 }
 
 impl<B: Backend> Add for Float<B> {

@@ -1,0 +1,49 @@
+//! What the tests of operations compare: outputs, and the gradients of every input.
+
+use burn::{prelude::*, tensor::Distribution};
+
+pub(super) fn random(shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.5), device)
+}
+
+/// The output of an operation, and the gradient of each input where the gradient of the output is
+/// `weights`.
+pub(super) fn run<const N: usize>(
+    inputs: &[Tensor<2>; N],
+    weights: &Tensor<2>,
+    operation: impl Fn([Tensor<2>; N]) -> Tensor<2>,
+) -> Vec<TensorData> {
+    let inputs = inputs.clone().map(Tensor::require_grad);
+    let output = operation(inputs.clone());
+    let gradients = (output.clone() * weights.clone()).sum().backward();
+    let mut results = vec![output.inner().into_data()];
+    results.extend(inputs.map(|input| input.grad(&gradients).unwrap().into_data()));
+    results
+}
+
+/// Each within `tolerance` of the largest number expected, or of 1.
+pub(super) fn assert_close(found: &[TensorData], expected: &[TensorData], tolerance: f32) {
+    assert_eq!(found.len(), expected.len());
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert_eq!(found.shape(), expected.shape(), "result {index}");
+        let size = expected.iter::<f32>().map(f32::abs).fold(1.0, f32::max);
+        for (found, expected) in found.iter::<f32>().zip(expected.iter::<f32>()) {
+            let difference = (found - expected).abs() / size;
+            let close = difference < tolerance;
+            assert!(close, "result {index}: {found}, not {expected}");
+        }
+    }
+}
+
+/// Both forms of an operation give the same, outputs and gradients.
+pub(super) fn assert_same<const N: usize>(
+    inputs: &[Tensor<2>; N],
+    operation: impl Fn([Tensor<2>; N]) -> Tensor<2>,
+    definition: impl Fn([Tensor<2>; N]) -> Tensor<2>,
+) {
+    let device = inputs[0].device();
+    let shape = definition(inputs.clone()).dims();
+    let weights = random(shape, &device);
+    let found = run(inputs, &weights, operation);
+    assert_close(&found, &run(inputs, &weights, definition), 1e-5);
+}

@@ -1,0 +1,167 @@
+//! Cross entropy on the flex backend: a row of logits is read once from memory, and its gradient is
+//! made in place.
+
+use burn::backend::{Flex, TensorMetadata, tensor::IntTensor};
+use rayon::prelude::*;
+
+use super::{
+    CrossEntropyOps, by_chunks, chunks, plain, plain_backward, plain_linear, plain_linear_backward,
+};
+use crate::ops::{
+    flex::{FlexTensor, all_f32, in_order, matrix, run_of_rows},
+    math::{exp, max_of, sum_of, vectorize},
+    primitive::Float,
+};
+
+impl CrossEntropyOps for Flex {
+    fn cross_entropy(logits: FlexTensor, targets: IntTensor<Flex>) -> (FlexTensor, FlexTensor) {
+        if !all_f32(&[&logits]) {
+            return plain::<Flex>(logits, targets);
+        }
+        let [losses, denominators] = losses(logits, &numbers(targets));
+        (column(losses), column(denominators))
+    }
+
+    fn cross_entropy_backward(
+        logits: FlexTensor,
+        targets: IntTensor<Flex>,
+        denominators: FlexTensor,
+        gradient: FlexTensor,
+    ) -> FlexTensor {
+        if !all_f32(&[&logits, &denominators, &gradient]) {
+            return plain_backward::<Flex>(logits, targets, denominators, gradient);
+        }
+        let (denominators, gradient) = (in_order(denominators), in_order(gradient));
+        backward(
+            logits,
+            &numbers(targets),
+            denominators.storage(),
+            gradient.storage(),
+        )
+    }
+
+    fn linear_cross_entropy(
+        hidden: FlexTensor,
+        head: FlexTensor,
+        targets: IntTensor<Flex>,
+    ) -> (FlexTensor, FlexTensor) {
+        if !all_f32(&[&hidden, &head]) {
+            return plain_linear::<Flex>(hidden, head, targets);
+        }
+        let targets = numbers(targets);
+        let (hidden, head) = (Float::<Flex>(hidden), Float::<Flex>(head));
+        let (mut all_losses, mut all_denominators) = (vec![], vec![]);
+        for rows in chunks(&hidden, &head) {
+            let logits = hidden.rows(&rows).matmul(head.clone().transpose());
+            let [losses, denominators] = losses(logits.0, &targets[rows]);
+            all_losses.extend(losses);
+            all_denominators.extend(denominators);
+        }
+        (column(all_losses), column(all_denominators))
+    }
+
+    fn linear_cross_entropy_backward(
+        hidden: FlexTensor,
+        head: FlexTensor,
+        targets: IntTensor<Flex>,
+        denominators: FlexTensor,
+        gradient: FlexTensor,
+    ) -> (FlexTensor, FlexTensor) {
+        if !all_f32(&[&hidden, &head, &denominators, &gradient]) {
+            return plain_linear_backward::<Flex>(hidden, head, targets, denominators, gradient);
+        }
+        let targets = numbers(targets);
+        let (denominators, gradient) = (in_order(denominators), in_order(gradient));
+        let (denominators, gradient) = (denominators.storage(), gradient.storage());
+        by_chunks::<Flex>(Float(hidden), Float(head), |rows, logits| {
+            let (targets, rows) = (&targets[rows.clone()], rows.clone());
+            Float(backward(
+                logits.0,
+                targets,
+                &denominators[rows.clone()],
+                &gradient[rows],
+            ))
+        })
+    }
+}
+
+fn column(values: Vec<f32>) -> FlexTensor {
+    let rows = values.len();
+    matrix(values, [rows, 1])
+}
+
+/// The column of each target; `None` where it does not count.
+fn numbers(targets: IntTensor<Flex>) -> Vec<Option<usize>> {
+    let numbers = targets.into_data();
+    let numbers = numbers.iter::<i64>();
+    numbers.map(|target| target.try_into().ok()).collect()
+}
+
+/// The losses and denominators of rows of logits.
+fn losses(logits: FlexTensor, targets: &[Option<usize>]) -> [Vec<f32>; 2] {
+    let [rows, width] = logits.shape().dims();
+    let logits = in_order(logits);
+    let [mut losses, mut denominators] = [(); 2].map(|()| vec![0.0; rows]);
+    let step = run_of_rows(width);
+    let rows = step / width;
+    let runs = logits.storage::<f32>().par_chunks(step);
+    let runs = runs.zip(targets.par_chunks(rows));
+    let results = losses
+        .par_chunks_mut(rows)
+        .zip(denominators.par_chunks_mut(rows));
+    runs.zip(results)
+        .for_each(|((run, targets), (losses, denominators))| {
+            vectorize(
+                #[inline(always)]
+                |mac| {
+                    let rows = run.chunks_exact(width).zip(targets);
+                    let results = losses.iter_mut().zip(denominators);
+                    for ((row, target), (loss, denominator)) in rows.zip(results) {
+                        let max = max_of(row);
+                        let sum = sum_of(row, |x| exp(mac, x - max)).ln();
+                        *denominator = max + sum;
+                        *loss = target.map_or(0.0, |target| sum + (max - row[target]));
+                    }
+                },
+            );
+        });
+    [losses, denominators]
+}
+
+/// Turns logits into their gradient: the softmax less 1 at the target, times that of the loss.
+fn backward(
+    logits: FlexTensor,
+    targets: &[Option<usize>],
+    denominators: &[f32],
+    gradient: &[f32],
+) -> FlexTensor {
+    let [_, width] = logits.shape().dims();
+    let mut logits = in_order(logits);
+    let step = run_of_rows(width);
+    let rows = step / width;
+    let runs = logits.storage_mut::<f32>().par_chunks_mut(step);
+    let runs = runs.zip(targets.par_chunks(rows));
+    let parts = denominators.par_chunks(rows).zip(gradient.par_chunks(rows));
+    runs.zip(parts)
+        .for_each(|((run, targets), (denominators, gradient))| {
+            vectorize(
+                #[inline(always)]
+                |mac| {
+                    let rows = run.chunks_exact_mut(width).zip(targets);
+                    for ((row, target), (denominator, gradient)) in
+                        rows.zip(denominators.iter().zip(gradient))
+                    {
+                        let Some(target) = target else {
+                            row.fill(0.0);
+                            continue;
+                        };
+                        for x in row.iter_mut() {
+                            *x = exp(mac, *x - denominator) * gradient;
+                        }
+                        row[*target] -= gradient;
+                    }
+                },
+            );
+        });
+    logits
+}
