@@ -1,10 +1,9 @@
 //! The functions between the two matrices of a feed-forward layer.
 
-use burn::{
-    prelude::*,
-    tensor::activation::{gelu, gelu_approximate},
-};
+use burn::prelude::*;
 use serde::{Deserialize, Serialize};
+
+use crate::ops::bias_activation;
 
 /// A function of one number, applied to each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,10 +20,11 @@ pub enum Activation {
 impl Activation {
     /// Applies the function to each element.
     pub fn forward<const N: usize>(self, input: Tensor<N>) -> Tensor<N> {
-        match self {
-            Self::Gelu => gelu(input),
-            Self::GeluTanh => gelu_approximate(input),
-        }
+        let shape = input.dims();
+        let width = shape.last().copied().unwrap_or(1);
+        let rows = shape.iter().product::<usize>() / width.max(1);
+        let no_bias = Tensor::zeros([width], (&input.device(), input.dtype()));
+        bias_activation(input.reshape([rows, width]), no_bias, self).reshape(shape)
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::{
     config::Config,
     module::Module,
-    nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig},
+    nn::{Dropout, DropoutConfig},
     prelude::*,
 };
 
@@ -11,7 +11,7 @@ use crate::{
     attention::{SpanAttention, SpanAttentionConfig},
     cache::LayerCache,
     feed_forward::{FeedForward, Tokens},
-    norm::NormPlacement,
+    norm::{LayerNorm, LayerNormConfig, NormPlacement},
     trace::Trace,
 };
 

@@ -3,10 +3,7 @@
 use burn::{
     config::Config,
     module::Module,
-    nn::{
-        Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm,
-        LayerNormConfig, RotaryEncodingConfig,
-    },
+    nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, RotaryEncodingConfig},
     prelude::*,
     tensor::assert_shape,
 };
@@ -18,7 +15,7 @@ use crate::{
     block::{TransformerBlock, TransformerBlockConfig},
     cache::LayerCache,
     feed_forward::{Mlp, MlpConfig, Tokens},
-    norm::NormPlacement,
+    norm::{LayerNorm, LayerNormConfig, NormPlacement},
     span::{Direction, Span},
     trace::Trace,
 };
@@ -73,6 +70,10 @@ pub struct DecoderConfig {
     /// Dropout of both halves of a block, before their residual connections.
     #[config(default = 0.1)]
     pub residual_dropout: f64,
+    /// Tokens in a chunk of the feed-forward layers, whose activations the backward pass computes
+    /// again; `None` to keep them, which is faster.
+    #[config(default = "None")]
+    pub feed_forward_chunk: Option<usize>,
     /// Added to the variance in each layer normalisation.
     #[config(default = 1e-5)]
     pub norm_epsilon: f64,
@@ -172,6 +173,7 @@ impl DecoderConfig {
             .with_norm_epsilon(self.norm_epsilon)
             .with_norm_placement(NormPlacement::Pre)
             .with_activation(self.activation)
+            .with_chunk(self.feed_forward_chunk)
             .with_initializer(initializer.clone());
         let layer = |&span: &Span| {
             let attention = SpanAttentionConfig::new(self.hidden, self.heads)

@@ -2,14 +2,15 @@
 
 use burn::{
     config::Config,
-    module::Module,
-    nn::{Dropout, DropoutConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig},
+    module::{Module, Param},
+    nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig},
     prelude::*,
 };
 
 use crate::{
     activation::Activation,
-    norm::NormPlacement,
+    norm::{LayerNorm, LayerNormConfig, NormPlacement},
+    ops::{FeedForwardOptions, FeedForwardWeights, feed_forward},
     trace::{NeuronProbe, Trace},
 };
 
@@ -53,6 +54,10 @@ pub struct MlpConfig {
     /// The function between the two matrices.
     #[config(default = "Activation::Gelu")]
     pub activation: Activation,
+    /// Tokens in a chunk, whose activations the backward pass computes again, so that memory grows by
+    /// `D` and not by `F` a token; `None` to keep them, which is faster.
+    #[config(default = "None")]
+    pub chunk: Option<usize>,
     /// How the weights start.
     #[config(default = "Initializer::Normal { mean: 0.0, std: 0.02 }")]
     pub initializer: Initializer,
@@ -76,6 +81,9 @@ pub struct Mlp {
     /// The function between the two matrices.
     #[module(skip)]
     pub activation: Activation,
+    /// Tokens in a chunk whose activations are not kept.
+    #[module(skip)]
+    pub chunk: Option<usize>,
 }
 
 impl MlpConfig {
@@ -94,6 +102,7 @@ impl MlpConfig {
             dropout: DropoutConfig::new(self.dropout).init(),
             norm_placement: self.norm_placement,
             activation: self.activation,
+            chunk: self.chunk,
         }
     }
 }
@@ -102,6 +111,16 @@ impl MlpConfig {
 pub fn zero_bias(mut linear: Linear) -> Linear {
     linear.bias = linear.bias.map(|bias| bias.map(|value| value.zeros_like()));
     linear
+}
+
+/// The bias of a layer, or zeros.
+fn bias(linear: &Linear) -> Tensor<1> {
+    let none = || {
+        let weight = linear.weight.val();
+        let [_, width] = weight.dims();
+        Tensor::zeros([width], (&weight.device(), weight.dtype()))
+    };
+    linear.bias.as_ref().map_or_else(none, Param::val)
 }
 
 impl Mlp {
@@ -113,8 +132,17 @@ impl Mlp {
     /// - output: `[N, D]`
     pub fn forward_tokens(&self, input: Tensor<2>) -> Tensor<2> {
         self.norm_placement.residual(&self.norm, input, |input| {
-            let hidden = self.activation.forward(self.inner.forward(input));
-            self.dropout.forward(self.outer.forward(hidden))
+            let weights = FeedForwardWeights {
+                inner: self.inner.weight.val(),
+                inner_bias: bias(&self.inner),
+                outer: self.outer.weight.val(),
+                outer_bias: bias(&self.outer),
+            };
+            let options = FeedForwardOptions {
+                activation: self.activation,
+                chunk: self.chunk,
+            };
+            self.dropout.forward(feed_forward(input, weights, options))
         })
     }
 

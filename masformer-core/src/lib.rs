@@ -27,7 +27,7 @@ pub use decoder::{
     Decoder, DecoderCache, DecoderConfig, DecoderInput, DecoderOutput, PositionEncoding,
 };
 pub use feed_forward::{FeedForward, Mlp, MlpConfig, Tokens};
-pub use norm::NormPlacement;
+pub use norm::{LayerNorm, LayerNormConfig, NormPlacement};
 pub use position::{PositionError, PositionExtension, UnknownExtension};
 pub use span::{
     Direction, KeyValueSize, Placement, ScheduleError, Span, SpanCost, SpanError, SpanSchedule,

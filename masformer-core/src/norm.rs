@@ -1,7 +1,74 @@
-//! Where a layer is normalised.
+//! Layer normalisation, and where a layer has it.
 
-use burn::{nn::LayerNorm, prelude::*};
+use burn::{
+    config::Config,
+    module::{Module, Param},
+    nn::Initializer,
+    prelude::*,
+    tensor::{DType, FloatDType},
+};
 use serde::{Deserialize, Serialize};
+
+use crate::ops::layer_norm;
+
+/// Configuration of [`LayerNorm`].
+#[derive(Config, Debug)]
+pub struct LayerNormConfig {
+    /// Width `D` of a row.
+    pub width: usize,
+    /// Added to the variance.
+    #[config(default = 1e-5)]
+    pub epsilon: f64,
+}
+
+/// Layer normalisation (arXiv 1607.06450, equation 4), `(x - mean) / sqrt(var + epsilon) * gamma +
+/// beta` of each row.
+///
+/// It is `burn::nn::LayerNorm` with a faster backward pass, and with the same records.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// The scale `[D]`.
+    pub gamma: Param<Tensor<1>>,
+    /// The offset `[D]`.
+    pub beta: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl LayerNormConfig {
+    /// Makes the layer on a device, with a scale of 1 and an offset of 0.
+    pub fn init(&self, device: &Device) -> LayerNorm {
+        LayerNorm {
+            gamma: Initializer::Ones.init([self.width], device),
+            beta: Initializer::Zeros.init([self.width], device),
+            epsilon: self.epsilon,
+        }
+    }
+}
+
+impl LayerNorm {
+    /// Normalises each row.
+    ///
+    /// # Shapes
+    ///
+    /// - input and output: `[.., D]`
+    pub fn forward<const N: usize>(&self, input: Tensor<N>) -> Tensor<N> {
+        let shape = input.dims();
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        let [width] = gamma.dims();
+        let rows = shape.iter().product::<usize>() / width;
+        let dtype = input.dtype();
+        let norm = |input: Tensor<2>, gamma, beta| layer_norm(input, gamma, beta, self.epsilon);
+        let input = input.reshape([rows, width]);
+        let output = if matches!(dtype, DType::F16 | DType::BF16) {
+            // Sums of squares need more digits.
+            let wide = FloatDType::F32;
+            norm(input.cast(wide), gamma.cast(wide), beta.cast(wide)).cast(FloatDType::from(dtype))
+        } else {
+            norm(input, gamma, beta)
+        };
+        output.reshape(shape)
+    }
+}
 
 /// The place of the normalisation around a residual connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +102,6 @@ impl NormPlacement {
 
 #[cfg(test)]
 mod tests {
-    use burn::nn::LayerNormConfig;
-
     use super::*;
 
     #[test]

@@ -12,16 +12,22 @@
     allow(deprecated, reason = "a second CPU backend, as long as Burn has it")
 )]
 
+mod activation;
 #[cfg(test)]
 mod agreement;
 mod attention;
 mod cross_entropy;
+mod feed_forward;
 #[cfg(feature = "flex")]
 mod flex;
+mod layer_norm;
 #[cfg(feature = "flex")]
 mod math;
 mod primitive;
 mod tiles;
 
+pub use activation::{ActivationOps, bias_activation};
 pub use attention::{SpanAttentionOps, SpanAttentionOptions, WeightDropout, span_attention};
 pub use cross_entropy::{CrossEntropyOps, cross_entropy, linear_cross_entropy};
+pub use feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights, feed_forward};
+pub use layer_norm::{LayerNormOps, layer_norm};

@@ -107,7 +107,7 @@ fn expert(dense: &Mlp, neurons: &[usize]) -> Mlp {
     let neurons = Tensor::<1, Int>::from_data(neurons.as_slice(), &device);
     let mut norm = dense.norm.clone();
     norm.gamma = fresh(norm.gamma.val());
-    norm.beta = norm.beta.map(|beta| fresh(beta.val()));
+    norm.beta = fresh(norm.beta.val());
     Mlp {
         inner: Linear {
             weight: fresh(dense.inner.weight.val().select(1, neurons.clone())),
@@ -125,6 +125,7 @@ fn expert(dense: &Mlp, neurons: &[usize]) -> Mlp {
         dropout: dense.dropout.clone(),
         norm_placement: dense.norm_placement,
         activation: dense.activation,
+        chunk: dense.chunk,
     }
 }
 

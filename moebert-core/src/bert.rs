@@ -3,16 +3,13 @@
 use burn::{
     config::Config,
     module::Module,
-    nn::{
-        Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm,
-        LayerNormConfig, Linear, LinearConfig,
-    },
+    nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig},
     prelude::*,
     tensor::assert_shape,
 };
 use masformer_core::{
-    FeedForward, Mlp, MlpConfig, SpanAttentionConfig, Tokens, Trace, TransformerBlock,
-    TransformerBlockConfig, feed_forward::zero_bias,
+    FeedForward, LayerNorm, LayerNormConfig, Mlp, MlpConfig, SpanAttentionConfig, Tokens, Trace,
+    TransformerBlock, TransformerBlockConfig, feed_forward::zero_bias,
 };
 
 use crate::expert::ExpertLayer;

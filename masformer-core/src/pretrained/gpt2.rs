@@ -89,6 +89,7 @@ impl Format for Gpt2 {
             embedding_dropout: keys.probability("embd_pdrop", 0.1)?,
             attention_dropout: keys.probability("attn_pdrop", 0.1)?,
             residual_dropout: keys.probability("resid_pdrop", 0.1)?,
+            feed_forward_chunk: None,
             norm_epsilon: keys.positive("layer_norm_epsilon", 1e-5)?,
             initializer_range: keys.positive("initializer_range", 0.02)?,
         })

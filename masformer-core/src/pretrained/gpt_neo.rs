@@ -117,6 +117,7 @@ impl Format for GptNeo {
             embedding_dropout: keys.probability("embed_dropout", 0.0)?,
             attention_dropout: keys.probability("attention_dropout", 0.0)?,
             residual_dropout: keys.probability("resid_dropout", 0.0)?,
+            feed_forward_chunk: None,
             norm_epsilon: keys.positive("layer_norm_epsilon", 1e-5)?,
             initializer_range: keys.positive("initializer_range", 0.02)?,
         })

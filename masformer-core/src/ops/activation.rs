@@ -1,0 +1,224 @@
+//! An activation with the bias before it.
+
+#[cfg(feature = "flex")]
+mod flex;
+
+use burn::{
+    backend::{
+        Autodiff, Backend, Dispatch,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        backend_extension,
+        tensor::FloatTensor,
+    },
+    prelude::*,
+};
+
+use super::primitive::Float;
+use crate::activation::Activation;
+
+/// `activation(input + bias)`.
+///
+/// # Shapes
+///
+/// - input and output: `[N, F]`
+/// - bias: `[F]`
+pub fn bias_activation(input: Tensor<2>, bias: Tensor<1>, activation: Activation) -> Tensor<2> {
+    let output = <Dispatch as ActivationOps>::bias_activation(
+        input.into_dispatch(),
+        bias.unsqueeze::<2>().into_dispatch(),
+        activation,
+    );
+    Tensor::from_dispatch(output)
+}
+
+/// Activations on one backend; the default bodies work on all of them. The bias is `[1, F]`.
+#[backend_extension(
+    Autodiff,
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(feature = "cube"),
+    Remote: cfg(feature = "remote"),
+    Fusion: cfg(feature = "fusion")
+)]
+pub trait ActivationOps: Backend {
+    /// `activation(input + bias)`, `[N, F]`.
+    #[fusion(default)]
+    fn bias_activation(
+        input: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        plain::<Self>(input, bias, activation)
+    }
+
+    /// `activation(input + bias)` again, and the gradient of the input.
+    #[fusion(default)]
+    fn bias_activation_backward(
+        input: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        activation: Activation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain_backward::<Self>(input, bias, gradient, activation)
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl ActivationOps for burn::backend::NdArray {}
+#[cfg(feature = "cube")]
+impl ActivationOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl ActivationOps for burn::backend::Remote {}
+
+/// `sqrt(2 / pi)`.
+const TANH_SCALE: f64 = 0.797_884_560_802_865_4;
+/// The factor of the cube in gelu's other form.
+const TANH_CUBE: f64 = 0.044_715;
+
+/// The default body.
+fn plain<B: Backend>(
+    input: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    activation: Activation,
+) -> FloatTensor<B> {
+    value(Float::<B>(input) + Float(bias), activation).0
+}
+
+/// The default body of the backward pass.
+fn plain_backward<B: Backend>(
+    input: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    activation: Activation,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let sum = Float::<B>(input) + Float(bias);
+    let slope = slope(sum.clone(), activation);
+    (value(sum, activation).0, (slope * Float(gradient)).0)
+}
+
+fn value<B: Backend>(x: Float<B>, activation: Activation) -> Float<B> {
+    let distribution = distribution(x.clone(), activation);
+    x * distribution
+}
+
+/// What an activation multiplies its argument by.
+fn distribution<B: Backend>(x: Float<B>, activation: Activation) -> Float<B> {
+    let odd = match activation {
+        Activation::Gelu => x.scale(std::f64::consts::FRAC_1_SQRT_2).erf(),
+        Activation::GeluTanh => {
+            let square = x.clone() * x.clone();
+            (x * square.scale(TANH_CUBE).plus(1.0).scale(TANH_SCALE)).tanh()
+        }
+    };
+    odd.plus(1.0).scale(0.5)
+}
+
+fn slope<B: Backend>(x: Float<B>, activation: Activation) -> Float<B> {
+    let distribution = distribution(x.clone(), activation);
+    let square = x.clone() * x.clone();
+    let density = match activation {
+        Activation::Gelu => {
+            let peak = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2 / 2.0;
+            square.scale(-0.5).exp().scale(peak)
+        }
+        Activation::GeluTanh => {
+            let slope = square
+                .scale(3.0 * TANH_CUBE)
+                .plus(1.0)
+                .scale(2.0 * TANH_SCALE);
+            let rest = distribution.clone().scale(-1.0).plus(1.0);
+            slope * distribution.clone() * rest
+        }
+    };
+    x * density + distribution
+}
+
+impl<B: ActivationOps, C: CheckpointStrategy> ActivationOps for Autodiff<B, C> {
+    fn bias_activation(
+        input: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct BiasActivationBackward;
+
+        impl<B: ActivationOps> Backward<B, 2> for BiasActivationBackward {
+            type State = (FloatTensor<B>, FloatTensor<B>, Activation);
+
+            fn backward(
+                self,
+                ops: Ops<Self::State, 2>,
+                grads: &mut Gradients,
+                _: &mut Checkpointer,
+            ) {
+                let gradient = grads.consume::<B>(&ops.node);
+                let (input, bias, activation) = ops.state;
+                let (_, gradient) = B::bias_activation_backward(input, bias, gradient, activation);
+                let [input, bias] = ops.parents;
+                if let Some(node) = bias {
+                    grads.register::<B>(node.id, B::float_sum_dim(gradient.clone(), 0));
+                }
+                if let Some(node) = input {
+                    grads.register::<B>(node.id, gradient);
+                }
+            }
+        }
+
+        let nodes = [input.node(), bias.node()];
+        let (input, bias) = (input.into_primitive(), bias.into_primitive());
+        match BiasActivationBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let output = B::bias_activation(input.clone(), bias.clone(), activation);
+                prep.finish((input, bias, activation), output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::bias_activation(input, bias, activation)),
+        }
+    }
+
+    fn bias_activation_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: Activation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("autodiff calls the backward pass of the backend under it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::activation::{gelu, gelu_approximate};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ops::agreement::{assert_same, random};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn both_equal_burns(rows in 0..20_usize, width in 1..70_usize) {
+            let device = Device::default().autodiff();
+            let inputs = [random([rows, width], &device), random([1, width], &device)];
+            let apply = |activation| {
+                move |[input, bias]: [Tensor<2>; 2]| {
+                    bias_activation(input, bias.flatten(0, 1), activation)
+                }
+            };
+            assert_same(&inputs, apply(Activation::Gelu), |[input, bias]| gelu(input + bias));
+            assert_same(
+                &inputs,
+                apply(Activation::GeluTanh),
+                |[input, bias]| gelu_approximate(input + bias),
+            );
+        }
+    }
+}
