@@ -2,12 +2,11 @@
 
 use burn::{
     config::Config,
-    module::Module,
+    module::{Module, Param},
     nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, RotaryEncodingConfig},
     prelude::*,
     tensor::assert_shape,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::{
     activation::Activation,
@@ -16,23 +15,10 @@ use crate::{
     cache::LayerCache,
     feed_forward::{Mlp, MlpConfig, Tokens},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
+    position::{PositionEncoding, PositionError, PositionExtension},
     span::{Direction, Span},
     trace::Trace,
 };
-
-/// How a decoder knows the order of its tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PositionEncoding {
-    /// A table of embeddings, added to those of the tokens.
-    #[default]
-    Learned,
-    /// Queries and keys are rotated by their position (arXiv 2104.09864).
-    Rotary {
-        /// The base of the wavelengths, `10000` in the paper.
-        theta: f32,
-    },
-}
 
 /// Configuration of [`Decoder`]; the defaults are those of GPT-2.
 #[derive(Config, Debug, PartialEq)]
@@ -145,6 +131,24 @@ pub struct Decoder {
 }
 
 impl DecoderConfig {
+    /// The configuration with `length` positions, or its own if they are more: see
+    /// [`PositionEncoding::extended`].
+    ///
+    /// # Errors
+    ///
+    /// If the positions cannot be extended so.
+    pub fn extended(
+        mut self,
+        length: usize,
+        how: Option<PositionExtension>,
+    ) -> Result<Self, PositionError> {
+        let width = self.hidden / self.heads;
+        let encoding = self.position_encoding;
+        self.position_encoding = encoding.extended(how, self.positions, length, width)?;
+        self.positions = self.positions.max(length);
+        Ok(self)
+    }
+
     /// Makes a model with fresh weights on a device.
     ///
     /// # Panics
@@ -208,6 +212,20 @@ impl Decoder {
     pub fn spans(&self) -> Vec<Span> {
         let spans = self.layers.iter().map(|layer| layer.attention.span());
         spans.collect()
+    }
+
+    /// Gives the table of learned positions, where there is one, `length` rows.
+    pub(crate) fn extend_table(
+        &mut self,
+        length: usize,
+        how: PositionExtension,
+    ) -> Result<(), PositionError> {
+        if let Some(table) = &mut self.position {
+            let rows = how.extend(table.weight.val(), length)?;
+            table.weight = Param::from_tensor(rows.detach());
+            self.positions = length;
+        }
+        Ok(())
     }
 
     /// Hidden states and logits; `trace` keeps the intermediates it was made for.

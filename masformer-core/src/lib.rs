@@ -23,12 +23,10 @@ pub use activation::Activation;
 pub use attention::{SpanAttention, SpanAttentionConfig};
 pub use block::{TransformerBlock, TransformerBlockConfig};
 pub use cache::LayerCache;
-pub use decoder::{
-    Decoder, DecoderCache, DecoderConfig, DecoderInput, DecoderOutput, PositionEncoding,
-};
+pub use decoder::{Decoder, DecoderCache, DecoderConfig, DecoderInput, DecoderOutput};
 pub use feed_forward::{FeedForward, Mlp, MlpConfig, Tokens};
 pub use norm::{LayerNorm, LayerNormConfig, NormPlacement};
-pub use position::{PositionError, PositionExtension, UnknownExtension};
+pub use position::{PositionEncoding, PositionError, PositionExtension, UnknownExtension};
 pub use span::{
     Direction, KeyValueSize, Placement, ScheduleError, Span, SpanCost, SpanError, SpanSchedule,
 };

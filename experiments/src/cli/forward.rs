@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use clap::Args;
-use masformer_core::{DecoderInput, Keep, Trace, pretrained::DecoderFolder};
+use masformer_core::{
+    DecoderInput, Keep, PositionExtension, SpanSchedule, Trace, pretrained::DecoderFolder,
+};
 use moebert_core::{
     bert::BertInput,
     file::{self, FileError},
@@ -30,6 +32,14 @@ pub struct ForwardArgs {
     /// Where the outputs go
     #[arg(long, value_name = "OUT.safetensors")]
     output: PathBuf,
+    /// What the layers of a decoder attend to, such as `"bottom:1 window:256"`; `kiln spans --help`
+    /// lists the words [default: the model's own]
+    #[arg(long, value_name = "SCHEDULE")]
+    spans: Option<SpanSchedule>,
+    /// How a decoder reads inputs longer than its positions: `tile` or `interpolate` learned ones, or
+    /// `scale-base` rotary ones
+    #[arg(long, value_name = "HOW")]
+    extend: Option<PositionExtension>,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
@@ -54,9 +64,19 @@ pub fn run(args: ForwardArgs) -> Result<(), Error> {
 type Named = (String, Vec<usize>, Values);
 
 fn encode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
+    for (option, is_given) in [
+        ("--spans", args.spans.is_some()),
+        ("--extend", args.extend.is_some()),
+    ] {
+        if is_given {
+            let model = args.model.display();
+            let problem = format!("`{option}` is for decoders, and {model} is a BERT");
+            return Err(Error::Usage(problem));
+        }
+    }
     let pretrained = Pretrained::open(&args.model)?;
     let config = &pretrained.config().bert;
-    let batch = Batch::read(&args.input, config.max_position_embeddings)?;
+    let batch = Batch::read(&args.input)?.up_to(config.max_position_embeddings)?;
     let input = BertInput {
         input_ids: batch.indices("input_ids", config.vocab_size, device)?,
         token_type_ids: batch.indices("token_type_ids", config.type_vocab_size, device)?,
@@ -78,9 +98,15 @@ fn encode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
 }
 
 fn decode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
-    let folder = DecoderFolder::open(&args.model)?;
+    let mut folder = DecoderFolder::open(&args.model)?;
+    if let Some(schedule) = &args.spans {
+        let layers = folder.config().decoder.spans.len();
+        folder = folder.with_spans(schedule.spans(layers)?)?;
+    }
+    let batch = Batch::read(&args.input)?;
+    let [_, length] = batch.shape;
+    folder = folder.with_length(length, args.extend)?;
     let config = &folder.config().decoder;
-    let batch = Batch::read(&args.input, config.positions)?;
     let input = DecoderInput {
         input_ids: batch.indices("input_ids", config.vocabulary, device)?,
         padding: batch.padding(device)?,
@@ -124,16 +150,24 @@ struct Batch {
 }
 
 impl Batch {
-    fn read(path: &Path, positions: usize) -> Result<Self, FileError> {
+    fn read(path: &Path) -> Result<Self, FileError> {
         let file = TensorFile::read(path)?;
         let (shape, _) = file.indices::<2>("input_ids")?;
-        let [batch, length] = shape;
-        if batch == 0 || length == 0 || length > positions {
-            let problem =
-                format!("has shape {shape:?}; expected [B, T] with T from 1 to {positions}");
+        if shape.contains(&0) {
+            let problem = format!("has shape {shape:?}; expected [B, T], both at least 1");
             return Err(file.entry("input_ids", problem));
         }
         Ok(Self { file, shape })
+    }
+
+    /// The batch, if the model has a position for each of its tokens.
+    fn up_to(self, positions: usize) -> Result<Self, FileError> {
+        let shape = self.shape;
+        if shape[1] <= positions {
+            return Ok(self);
+        }
+        let problem = format!("has shape {shape:?}; expected [B, T] with T from 1 to {positions}");
+        Err(self.file.entry("input_ids", problem))
     }
 
     /// A tensor of numbers below a limit.

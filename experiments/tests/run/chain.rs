@@ -16,21 +16,30 @@ const TASK: [&str; 4] = ["--task", "sst2", "--data", "sst2"];
 const SIZES: [&str; 6] = ["--experts", "4", "--width", "8", "--shared", "4"];
 
 /// Writes token ids of two sequences, the second one padded.
-pub fn write_ids(kiln: &Kiln, name: &str, ids: [[i64; 4]; 2], types_shape: [usize; 2]) {
+pub fn write_ids<const T: usize>(
+    kiln: &Kiln,
+    name: &str,
+    ids: [[i64; T]; 2],
+    types_shape: [usize; 2],
+) {
     let bytes = |values: &[i64]| -> Vec<u8> {
         values
             .iter()
             .flat_map(|value| value.to_le_bytes())
             .collect()
     };
-    let ids = bytes(ids.as_flattened());
-    let mask = bytes(&[1, 1, 1, 1, 1, 1, 1, 0]);
-    let types = bytes(&[0; 8]);
+    let mut mask = vec![1; 2 * T];
+    mask[2 * T - 1] = 0;
+    let (ids, mask, types) = (
+        bytes(ids.as_flattened()),
+        bytes(&mask),
+        bytes(&vec![0; 2 * T]),
+    );
     let view =
         |shape: [usize; 2], bytes| TensorView::new(Dtype::I64, shape.to_vec(), bytes).unwrap();
     let tensors = HashMap::from([
-        ("input_ids", view([2, 4], &ids)),
-        ("attention_mask", view([2, 4], &mask)),
+        ("input_ids", view([2, T], &ids)),
+        ("attention_mask", view([2, T], &mask)),
         ("token_type_ids", view(types_shape, &types)),
     ]);
     kiln.write(name, safetensors::serialize(tensors, None).unwrap());
@@ -105,22 +114,71 @@ fn owned((name, shape): (&str, Vec<usize>)) -> (String, Vec<usize>) {
     (name.to_owned(), shape)
 }
 
-#[test]
-fn a_decoder_gives_logits_for_every_position() {
-    let kiln = Kiln::new();
+/// A GPT-2 of two layers and 8 positions in the folder `decoder`.
+fn write_decoder(kiln: &Kiln) {
     let spans = vec![Span::Full, "window:2".parse().unwrap()];
     let decoder = DecoderConfig::new(20, 8, 16, 2, 32, spans);
     let model = decoder.init(&Device::default());
     let config = DecoderFolderConfig::new("gpt2", decoder).unwrap();
     save_decoder(&kiln.path("decoder"), &model, &config, None).unwrap();
+}
+
+#[test]
+fn a_decoder_gives_logits_for_every_position() {
+    let kiln = Kiln::new();
+    write_decoder(&kiln);
     write_ids(&kiln, "ids", [[2, 5, 6, 3], [2, 7, 3, 0]], [2, 4]);
-    let forward = ["forward", "decoder", "--input", "ids", "--output", "out"];
-    kiln.succeed(&forward);
-    let expected = [
-        ("hidden_states.0", vec![2, 4, 16]),
-        ("hidden_states.1", vec![2, 4, 16]),
-        ("hidden_states.2", vec![2, 4, 16]),
-        ("logits", vec![2, 4, 20]),
-    ];
-    assert_eq!(outputs(&kiln, "out"), expected.map(owned));
+    let forward = |more: &[&str]| {
+        let command = ["forward", "decoder", "--input", "ids", "--output", "out"];
+        kiln.succeed(&[&command, more].concat());
+        let expected = [
+            ("hidden_states.0", vec![2, 4, 16]),
+            ("hidden_states.1", vec![2, 4, 16]),
+            ("hidden_states.2", vec![2, 4, 16]),
+            ("logits", vec![2, 4, 20]),
+        ];
+        assert_eq!(outputs(&kiln, "out"), expected.map(owned));
+        fs::read(kiln.path("out")).unwrap()
+    };
+    let own = forward(&[]);
+    assert_eq!(forward(&["--spans", "bottom:1 window:2"]), own);
+    assert_eq!(forward(&["--extend", "tile"]), own);
+    assert_ne!(forward(&["--spans", "full"]), own);
+}
+
+#[test]
+fn a_decoder_reads_longer_inputs_with_an_extension() {
+    let kiln = Kiln::new();
+    write_decoder(&kiln);
+    write_ids(&kiln, "long", [[2; 12], [3; 12]], [2, 12]);
+    let command = ["forward", "decoder", "--input", "long", "--output", "out"];
+    for how in ["tile", "interpolate"] {
+        kiln.succeed(&[&command[..], &["--extend", how]].concat());
+        let logits = outputs(&kiln, "out").pop();
+        assert_eq!(logits, Some(owned(("logits", vec![2, 12, 20]))));
+    }
+    fs::remove_file(kiln.path("out")).unwrap();
+    for (more, texts) in [
+        (
+            &[][..],
+            &["decoder", "12 tokens", "8 positions", "`tile`"][..],
+        ),
+        (
+            &["--extend", "scale-base"],
+            &["`scale-base`", "`interpolate`"],
+        ),
+        (&["--extend", "tiled"], &["`tiled`", "`scale-base`"]),
+        (
+            &["--spans", "bottom:3 window:2"],
+            &["`bottom:3`", "at most 2"],
+        ),
+        (&["--spans", "botom:1"], &["`botom:1`"]),
+    ] {
+        let message = kiln.fail(&[&command, more].concat());
+        assert_eq!(message.lines().count(), 1, "{more:?}: {message}");
+        for text in texts {
+            assert!(message.contains(text), "{more:?}: {message}");
+        }
+    }
+    assert!(!kiln.path("out").exists());
 }

@@ -1,9 +1,9 @@
 //! Folders of decoders, opened by their `model_type`.
 //!
-//! Spans that the configuration of an architecture cannot say stand in the key `kiln` of
-//! `config.json`, as `{"spans": ["full", "window:256", ..]}`, one for each layer from the bottom. The
-//! `model_type` of such a folder begins with `kiln-`, because Transformers would take its weights and
-//! compute something else.
+//! What the configuration of an architecture cannot say stands in the key `kiln` of `config.json`:
+//! `{"spans": ["full", "window:256", ..]}`, one for each layer from the bottom, and
+//! `"position_encoding": {"rotary": {"theta": 10000.0}}`. The `model_type` of such a folder begins with
+//! `kiln-`.
 
 use std::{
     fmt, fs,
@@ -11,86 +11,35 @@ use std::{
 };
 
 use burn::prelude::*;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{
-    CONFIG_FILE, Checkpoint, FolderError, Keys, Layout, LoadReport, MODEL_TYPE, Names,
-    copy_tokenizer, gpt_neo::GptNeo, gpt2::Gpt2, read_config, save_weights, set_dtype,
-    write_config,
+    CONFIG_FILE, Checkpoint, FolderError, Keys, LoadReport, MODEL_TYPE, copy_tokenizer,
+    format::Format,
+    gpt_neo::GptNeo,
+    gpt2::Gpt2,
+    kiln::{KILN, check_kiln_spans, read_kiln, without_prefix, write_kiln},
+    read_config, save_weights, set_dtype, write_config,
 };
 use crate::{
-    activation::Activation,
     decoder::{Decoder, DecoderConfig},
     file::FileError,
+    position::{PositionEncoding, PositionExtension},
     span::Span,
 };
 
 /// The architectures, one file each.
 const FORMATS: [&dyn Format; 2] = [&Gpt2, &GptNeo];
 
-/// The key of what only Kiln knows.
-const KILN: &str = "kiln";
-const SPANS: &str = "spans";
-/// What the `model_type` of a folder begins with that only Kiln reads.
-const KILN_PREFIX: &str = "kiln-";
-
-/// A decoder architecture of Transformers: its keys of `config.json` and its names of weights.
-pub(super) trait Format: Sync {
-    /// The `model_type`.
-    fn model_type(&self) -> &'static str;
-
-    /// The number of layers.
-    fn layers(&self, keys: Keys<'_>) -> Result<usize, FileError>;
-
-    /// What each layer attends to, as the architecture's own keys say it.
-    fn spans(&self, keys: Keys<'_>, layers: usize) -> Result<Vec<Span>, FileError>;
-
-    /// The configuration that the keys describe, with these spans.
-    fn read(&self, keys: Keys<'_>, spans: Vec<Span>) -> Result<DecoderConfig, FileError>;
-
-    /// Writes a configuration into the keys, but for the spans.
-    ///
-    /// What the architecture does not have is an error: the field, and the value that it would need.
-    fn write(
-        &self,
-        config: &DecoderConfig,
-        json: &mut Map<String, Value>,
-    ) -> Result<(), (&'static str, String)>;
-
-    /// Writes the spans into the keys, if they can say them; otherwise leaves none there.
-    fn write_spans(&self, spans: &[Span], json: &mut Map<String, Value>) -> bool;
-
-    /// Where the weights lie in files.
-    fn layout(&self) -> DecoderLayout;
-}
-
-/// Where the weights of a decoder lie in files.
-pub(super) struct DecoderLayout {
-    pub(super) names: Names,
-    pub(super) is_transposed: bool,
-    /// The endings of names that are not weights.
-    pub(super) constants: &'static [&'static str],
-}
-
-impl Layout for DecoderLayout {
-    const PART: &'static str = "decoder";
-
-    fn names(&self) -> &Names {
-        &self.names
-    }
-
-    fn is_transposed(&self) -> bool {
-        self.is_transposed
-    }
-
-    fn is_embedding(&self, module: &str) -> bool {
-        module.starts_with("token.") || module.starts_with("position.")
-    }
-
-    fn is_constant(&self, file: &str) -> bool {
-        let mut endings = self.constants.iter();
-        endings.any(|ending| file.ends_with(ending))
-    }
+/// The key of what the architecture cannot say.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KilnKey {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spans: Option<Vec<Span>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    position_encoding: Option<PositionEncoding>,
 }
 
 /// A decoder's configuration, with every key of `config.json` that we do not know, in their order.
@@ -157,12 +106,24 @@ impl DecoderFolderConfig {
         let found: String = keys.get(MODEL_TYPE, String::new(), &known())?;
         let format = format_of(&found).ok_or_else(|| keys.wrong(MODEL_TYPE, known()))?;
         let layers = format.layers(keys)?;
-        let spans = if found.starts_with(KILN_PREFIX) || json.contains_key(KILN) {
-            kiln_spans(keys, layers)?
-        } else {
-            format.spans(keys, layers)?
+        let expected = format!(
+            "{{\"spans\": [..]}} with a span for each of {layers} layers, \
+             {{\"position_encoding\": ..}}, or both"
+        );
+        let kiln: KilnKey = read_kiln(keys, &expected)?;
+        if without_prefix(&found).is_some() && kiln == KilnKey::default() {
+            return Err(keys.wrong(KILN, expected));
+        }
+        check_kiln_spans(keys, kiln.spans.as_ref(), layers, &expected)?;
+        let spans = match kiln.spans {
+            Some(spans) => spans,
+            None => format.spans(keys, layers)?,
         };
-        let decoder = format.read(keys, spans)?;
+        let decoder = DecoderConfig {
+            position_encoding: kiln.position_encoding.unwrap_or_default(),
+            ..format.read(keys, spans)?
+        };
+        check_rotary(&decoder).map_err(|needed| keys.wrong(KILN, needed))?;
         Ok(Self {
             decoder,
             format,
@@ -173,41 +134,46 @@ impl DecoderFolderConfig {
     /// The keys to write for a model with these spans. Keys that we do not know stay.
     fn to_json(&self, spans: &[Span]) -> Result<Map<String, Value>, FolderError> {
         let mut json = self.json.clone();
-        json.insert(MODEL_TYPE.to_owned(), self.model_type().into());
-        let written = self.format.write(&self.decoder, &mut json);
-        written.map_err(|(field, needed)| FolderError::Foreign {
+        let foreign = |(field, needed)| FolderError::Foreign {
             model_type: self.model_type(),
             field,
             needed,
-        })?;
-        if self.format.write_spans(spans, &mut json) {
-            json.shift_remove(KILN);
-        } else {
-            json.insert(KILN.to_owned(), json!({ SPANS: spans }));
-            let model_type = format!("{KILN_PREFIX}{}", self.model_type());
-            json.insert(MODEL_TYPE.to_owned(), model_type.into());
-        }
+        };
+        check_rotary(&self.decoder).map_err(|needed| foreign(("position_encoding", needed)))?;
+        let written = self.format.write(&self.decoder, &mut json);
+        written.map_err(foreign)?;
+        let said = self.format.write_spans(spans, &mut json);
+        let encoding = self.decoder.position_encoding;
+        let kiln = KilnKey {
+            spans: (!said).then(|| spans.to_vec()),
+            position_encoding: Some(encoding).filter(|it| *it != PositionEncoding::Learned),
+        };
+        write_kiln(&mut json, self.model_type(), &kiln);
         Ok(json)
     }
 }
 
-/// The spans of the key `kiln`.
-fn kiln_spans(keys: Keys<'_>, layers: usize) -> Result<Vec<Span>, FileError> {
-    let expected = format!("{{\"{SPANS}\": [..]}} with a span for each of {layers} layers");
-    let kiln = keys.get(KILN, Map::new(), &expected)?;
-    let spans = kiln.get(SPANS).cloned().unwrap_or_default();
-    let spans: Vec<Span> = serde_json::from_value(spans)
-        .map_err(|error| keys.wrong(KILN, format!("{expected}: {error}")))?;
-    if spans.len() == layers {
-        Ok(spans)
+/// Checks that rotary positions, where a decoder has them, can be computed; otherwise says what would be
+/// right.
+fn check_rotary(decoder: &DecoderConfig) -> Result<(), String> {
+    let PositionEncoding::Rotary { theta } = decoder.position_encoding else {
+        return Ok(());
+    };
+    let width = decoder.hidden / decoder.heads;
+    if !width.is_multiple_of(2) {
+        Err(format!(
+            "heads of an even width for rotary positions, not {width}"
+        ))
+    } else if !(theta.is_finite() && theta > 0.0) {
+        Err(format!("a finite `theta` above 0, not {theta}"))
     } else {
-        Err(keys.wrong(KILN, expected))
+        Ok(())
     }
 }
 
 /// The architecture of a `model_type`, whether or not its spans are only Kiln's.
 fn format_of(model_type: &str) -> Option<&'static dyn Format> {
-    let name = model_type.strip_prefix(KILN_PREFIX).unwrap_or(model_type);
+    let name = without_prefix(model_type).unwrap_or(model_type);
     let mut formats = FORMATS.into_iter();
     formats.find(|format| format.model_type() == name)
 }
@@ -223,6 +189,16 @@ fn known() -> String {
 pub struct DecoderFolder {
     dir: PathBuf,
     config: DecoderFolderConfig,
+    longer: Option<LongerTable>,
+}
+
+/// What a table of learned positions becomes when it is loaded.
+#[derive(Clone, Copy, Debug)]
+struct LongerTable {
+    /// Rows of the table in the files.
+    stored: usize,
+    /// Where the others come from.
+    extension: PositionExtension,
 }
 
 impl DecoderFolder {
@@ -245,7 +221,11 @@ impl DecoderFolder {
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, FolderError> {
         let dir = dir.as_ref().to_owned();
         let config = DecoderFolderConfig::read(&dir.join(CONFIG_FILE))?;
-        Ok(Self { dir, config })
+        Ok(Self {
+            dir,
+            config,
+            longer: None,
+        })
     }
 
     /// The folder.
@@ -276,6 +256,38 @@ impl DecoderFolder {
         Ok(self)
     }
 
+    /// The same weights for inputs of `length` tokens. A model that has as many positions keeps what it
+    /// has; otherwise its table becomes longer as it is loaded, or its rotations get another base, and
+    /// the configuration says so.
+    ///
+    /// # Errors
+    ///
+    /// If the model has fewer positions and there is no extension, or one for the other kind of
+    /// positions.
+    pub fn with_length(
+        mut self,
+        length: usize,
+        extension: Option<PositionExtension>,
+    ) -> Result<Self, FolderError> {
+        let decoder = &mut self.config.decoder;
+        let before = decoder.positions;
+        *decoder = match decoder.clone().extended(length, extension) {
+            Ok(decoder) => decoder,
+            Err(source) => {
+                let dir = self.dir;
+                return Err(FolderError::Positions { dir, source });
+            }
+        };
+        if let Some(extension) = extension
+            && decoder.position_encoding == PositionEncoding::Learned
+            && decoder.positions > before
+        {
+            let stored = self.longer.map_or(before, |longer| longer.stored);
+            self.longer = Some(LongerTable { stored, extension });
+        }
+        Ok(self)
+    }
+
     /// Makes the model and loads its weights.
     ///
     /// # Errors
@@ -283,8 +295,21 @@ impl DecoderFolder {
     /// If weights are missing, of the wrong shape or type, or a file of weights is damaged.
     pub fn load(&self, device: &Device) -> Result<(Decoder, LoadReport), FolderError> {
         let checkpoint = Checkpoint::open(&self.dir, self.config.format.layout())?;
-        let mut model = self.config.decoder.init(device);
+        let config = &self.config.decoder;
+        let stored = self.longer.map_or(config.positions, |longer| longer.stored);
+        let stored = DecoderConfig {
+            positions: stored,
+            ..config.clone()
+        };
+        let mut model = stored.init(device);
         let report = checkpoint.load(&mut model, device)?;
+        if let Some(LongerTable { extension, .. }) = self.longer {
+            let extended = model.extend_table(config.positions, extension);
+            extended.map_err(|source| FolderError::Positions {
+                dir: self.dir.clone(),
+                source,
+            })?;
+        }
         Ok((model, report))
     }
 }
@@ -316,64 +341,4 @@ pub fn save_decoder(
         copy_tokenizer(from, dir)?;
     }
     Ok(write_config(dir, &json)?)
-}
-
-const ACTIVATION: &str = "activation_function";
-/// The names that Transformers has for activations; the first of each kind is written.
-const ACTIVATIONS: [(&str, Activation); 3] = [
-    ("gelu_new", Activation::GeluTanh),
-    ("gelu_pytorch_tanh", Activation::GeluTanh),
-    ("gelu", Activation::Gelu),
-];
-
-/// The activation of the feed-forward layers.
-pub(super) fn read_activation(keys: Keys<'_>) -> Result<Activation, FileError> {
-    let expected = "\"gelu_new\", \"gelu_pytorch_tanh\" or \"gelu\"";
-    let found = keys.get(ACTIVATION, ACTIVATIONS[0].0.to_owned(), expected)?;
-    let mut known = ACTIVATIONS.into_iter();
-    known
-        .find_map(|(name, activation)| (name == found).then_some(activation))
-        .ok_or_else(|| keys.wrong(ACTIVATION, expected))
-}
-
-/// Names the activation, unless a name of it is there already.
-pub(super) fn write_activation(activation: Activation, json: &mut Map<String, Value>) {
-    let mut names = ACTIVATIONS
-        .into_iter()
-        .filter_map(|(name, it)| (it == activation).then_some(name));
-    let is_named = json
-        .get(ACTIVATION)
-        .is_some_and(|found| names.clone().any(|name| found == name));
-    if !is_named {
-        json.insert(ACTIVATION.to_owned(), names.next().into());
-    }
-}
-
-/// The number of attention heads.
-pub(super) fn read_heads(
-    keys: Keys<'_>,
-    key: &str,
-    default: usize,
-    hidden: usize,
-) -> Result<usize, FileError> {
-    let heads = keys.size(key, default)?;
-    if hidden.is_multiple_of(heads) {
-        Ok(heads)
-    } else {
-        Err(keys.wrong(key, format!("a divisor of the hidden size, {hidden}")))
-    }
-}
-
-/// The feed-forward width where `key` may leave it at four times the hidden width.
-pub(super) fn read_width(keys: Keys<'_>, key: &str, hidden: usize) -> Result<usize, FileError> {
-    keys.size(key, 4 * hidden)
-}
-
-/// The value that [`read_width`] reads.
-pub(super) fn written_width(config: &DecoderConfig) -> Value {
-    if config.width == 4 * config.hidden {
-        Value::Null
-    } else {
-        config.width.into()
-    }
 }

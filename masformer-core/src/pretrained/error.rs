@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::report::Mismatch;
-use crate::file::{FileError, shorten};
+use crate::{
+    file::{FileError, shorten},
+    position::PositionError,
+};
 
 /// Why the store of a weight file failed.
 pub(super) type StoreError = Box<dyn std::error::Error + Send + Sync>;
@@ -88,6 +91,14 @@ pub enum FolderError {
         field: &'static str,
         /// What it would have to be.
         needed: String,
+    },
+    /// The model cannot have as many positions as are asked for.
+    #[error("{}: {source}", dir.display())]
+    Positions {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        source: PositionError,
     },
     /// There is not one span for each layer.
     #[error("{} has {layers} layers, and {spans} spans were given: expected one for each", dir.display())]

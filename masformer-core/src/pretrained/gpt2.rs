@@ -7,16 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Keys, Names,
-    decoder::{
+    format::{
         DecoderLayout, Format, read_activation, read_heads, read_width, write_activation,
         written_width,
     },
 };
-use crate::{
-    decoder::{DecoderConfig, PositionEncoding},
-    file::FileError,
-    span::Span,
-};
+use crate::{decoder::DecoderConfig, file::FileError, position::PositionEncoding, span::Span};
 
 /// Names in files and in the model, `{l}` a layer.
 const NAMES: [(&str, &str); 11] = [
@@ -105,13 +101,15 @@ impl Format for Gpt2 {
             Some(1.0) => false,
             Some(_) => return Err(("attention_scale", "1 / sqrt(D / H), or 1".to_owned())),
         };
-        if config.position_encoding != PositionEncoding::Learned {
-            return Err(("position_encoding", "learned positions".to_owned()));
-        }
         if !config.attention_bias {
             return Err(("attention_bias", "true".to_owned()));
         }
+        // An older name of the same number.
+        let has_context = json.contains_key("n_ctx");
         let mut set = |key: &str, value: Value| json.insert(key.to_owned(), value);
+        if has_context {
+            set("n_ctx", config.positions.into());
+        }
         set("architectures", json!(["GPT2LMHeadModel"]));
         set("vocab_size", config.vocabulary.into());
         set("n_positions", config.positions.into());

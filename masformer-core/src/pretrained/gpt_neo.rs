@@ -9,16 +9,12 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Keys, Names,
-    decoder::{
+    format::{
         DecoderLayout, Format, read_activation, read_heads, read_width, write_activation,
         written_width,
     },
 };
-use crate::{
-    decoder::{DecoderConfig, PositionEncoding},
-    file::FileError,
-    span::Span,
-};
+use crate::{decoder::DecoderConfig, file::FileError, position::PositionEncoding, span::Span};
 
 /// Names in files and in the model, `{l}` a layer.
 const NAMES: [(&str, &str); 11] = [
@@ -130,9 +126,6 @@ impl Format for GptNeo {
     ) -> Result<(), (&'static str, String)> {
         if config.attention_scale != Some(1.0) {
             return Err(("attention_scale", "1".to_owned()));
-        }
-        if config.position_encoding != PositionEncoding::Learned {
-            return Err(("position_encoding", "learned positions".to_owned()));
         }
         if config.attention_bias {
             return Err(("attention_bias", "false".to_owned()));

@@ -1,5 +1,7 @@
 //! GPT-2 and GPT-Neo against Transformers, on the checkpoints of `fixtures/decoder_fixtures.py`.
 
+mod longer;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -11,7 +13,7 @@ use burn::{
     store::{ModuleStore, SafetensorsStore, bridge},
 };
 use masformer_core::{
-    Decoder, DecoderInput, Keep, PositionEncoding, Span, Trace,
+    Decoder, DecoderConfig, DecoderInput, Keep, PositionEncoding, Span, Trace,
     pretrained::{CONFIG_FILE, DecoderFolder, DecoderFolderConfig, save_decoder},
 };
 use safetensors::SafeTensors;
@@ -30,6 +32,10 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(name)
+}
+
+fn open_fixture(name: &str) -> DecoderFolder {
+    DecoderFolder::open(fixture(name)).unwrap()
 }
 
 fn load(folder: &DecoderFolder) -> Decoder {
@@ -127,7 +133,7 @@ fn hidden_states_and_logits_are_those_of_transformers() {
 #[test]
 fn windows_everywhere_are_another_model_where_they_end() {
     let name = "gpt-neo-tiny";
-    let folder = DecoderFolder::open(fixture(name)).unwrap();
+    let folder = open_fixture(name);
     let own = spans(&["full", "window:256", "full", "window:256"]);
     assert_eq!(folder.config().decoder.spans, own);
     let inputs = Inputs::read(name);
@@ -141,18 +147,23 @@ fn windows_everywhere_are_another_model_where_they_end() {
 
 #[test]
 fn spans_are_one_a_layer() {
-    let folder = DecoderFolder::open(fixture("gpt2-tiny")).unwrap();
+    let folder = open_fixture("gpt2-tiny");
     let error = folder.with_spans(spans(&["full"; 4])).unwrap_err();
     assert!(error.to_string().contains("has 3 layers, and 4 spans"));
 }
 
 /// Saves a fixture under spans, its own if there are none.
 fn save(name: &str, spans: Option<Vec<Span>>) -> (TempDir, Decoder) {
-    let mut folder = DecoderFolder::open(fixture(name)).unwrap();
+    let mut folder = open_fixture(name);
     if let Some(spans) = spans {
         folder = folder.with_spans(spans).unwrap();
     }
-    let model = load(&folder);
+    save_folder(&folder)
+}
+
+/// Loads a folder and saves it as another.
+fn save_folder(folder: &DecoderFolder) -> (TempDir, Decoder) {
+    let model = load(folder);
     let dir = tempfile::tempdir().unwrap();
     save_decoder(dir.path(), &model, folder.config(), None).unwrap();
     (dir, model)
@@ -221,7 +232,7 @@ fn spans_come_back_whether_or_not_the_architecture_has_them() {
 
         // And back to what the architecture has.
         let folder = DecoderFolder::open(&dir).unwrap();
-        let own = DecoderFolder::open(fixture(name)).unwrap();
+        let own = open_fixture(name);
         let folder = folder.with_spans(own.config().decoder.spans.clone());
         let folder = folder.unwrap();
         save_decoder(dir.path(), &load(&folder), folder.config(), None).unwrap();
@@ -231,26 +242,29 @@ fn spans_come_back_whether_or_not_the_architecture_has_them() {
     }
 }
 
+/// Whether Transformers reads a saved folder and computes what a fixture has.
+fn transformers_agrees(folder: &Path, more: &[&str]) -> bool {
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let mut command = Command::new(&python);
+    command.arg(fixture("decoder_fixtures.py"));
+    let status = command.arg("--check").arg(folder).args(more).status();
+    status.unwrap().success()
+}
+
 /// `PYTHON=python3 cargo test --workspace --test decoder_parity -- --ignored --nocapture`
 #[test]
 #[ignore = "needs Python with Transformers"]
 fn transformers_reads_what_is_saved() {
-    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     for name in FIXTURES {
         let (dir, _) = save(name, None);
-        let status = Command::new(&python)
-            .arg(fixture("decoder_fixtures.py"))
-            .arg("--check")
-            .arg(dir.path())
-            .status();
-        assert!(status.unwrap().success(), "{name}");
+        assert!(transformers_agrees(dir.path(), &[]), "{name}");
     }
 }
 
 #[test]
 fn a_model_that_was_made_here_is_saved_as_an_architecture_that_has_it() {
-    let gpt2 = DecoderFolder::open(fixture("gpt2-tiny")).unwrap();
-    let neo = DecoderFolder::open(fixture("gpt-neo-tiny")).unwrap();
+    let gpt2 = open_fixture("gpt2-tiny");
+    let neo = open_fixture("gpt-neo-tiny");
     for folder in [&gpt2, &neo] {
         let decoder = folder.config().decoder.clone();
         let model_type = folder.config().model_type();
@@ -276,12 +290,18 @@ fn a_model_that_was_made_here_is_saved_as_an_architecture_that_has_it() {
         neo.clone(),
         "the `attention_bias` of this model: expected true",
     );
-    let rotary = PositionEncoding::Rotary { theta: 1e4 };
-    refused(
-        "gpt2",
-        gpt2.clone().with_position_encoding(rotary),
-        "`position_encoding`",
-    );
+    for (heads, theta, expected) in [
+        (8, 1e4, "heads of an even width for rotary positions, not 3"),
+        (3, f32::NAN, "a finite `theta` above 0, not NaN"),
+    ] {
+        let decoder = DecoderConfig {
+            heads,
+            ..gpt2
+                .clone()
+                .with_position_encoding(PositionEncoding::Rotary { theta })
+        };
+        refused("gpt2", decoder, expected);
+    }
     refused(
         "gpt3",
         gpt2.clone(),
@@ -442,6 +462,18 @@ fn what_config_json_says_wrongly_is_named() {
             "kiln",
             serde_json::json!({"spans": ["x"]}),
             "unknown span `x`",
+        ),
+        (
+            "gpt2-tiny",
+            "kiln",
+            serde_json::json!({"span": ["full"]}),
+            "unknown field `span`",
+        ),
+        (
+            "gpt2-tiny",
+            "kiln",
+            serde_json::json!({"position_encoding": {"rotary": {"theta": 0}}}),
+            "expected a finite `theta` above 0, not 0",
         ),
         (
             "gpt-neo-tiny",

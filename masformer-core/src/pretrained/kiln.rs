@@ -1,0 +1,69 @@
+//! The key `kiln` of `config.json`: what an architecture's own keys cannot say.
+//!
+//! The `model_type` of a folder with this key begins with `kiln-`, because Transformers would take its
+//! weights and compute something else.
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+
+use super::{Keys, MODEL_TYPE};
+use crate::{file::FileError, span::Span};
+
+/// The key.
+pub const KILN: &str = "kiln";
+/// What the `model_type` of a folder begins with that only Kiln reads.
+const PREFIX: &str = "kiln-";
+
+/// The `model_type` without what says that only Kiln reads the folder; `None` where nothing does.
+pub(super) fn without_prefix(model_type: &str) -> Option<&str> {
+    model_type.strip_prefix(PREFIX)
+}
+
+/// The value of the key, the default where it is absent; `expected` is for messages.
+///
+/// # Errors
+///
+/// If it is of another form.
+pub fn read_kiln<T: DeserializeOwned + Default>(
+    keys: Keys<'_>,
+    expected: &str,
+) -> Result<T, FileError> {
+    match keys.json.get(KILN) {
+        None => Ok(T::default()),
+        Some(value) => serde_json::from_value(value.clone())
+            .map_err(|error| keys.wrong(KILN, format!("{expected}: {error}"))),
+    }
+}
+
+/// Checks that the key has a span for each layer, where it has spans.
+///
+/// # Errors
+///
+/// If it has not; `expected` says what would be right.
+pub fn check_kiln_spans(
+    keys: Keys<'_>,
+    spans: Option<&Vec<Span>>,
+    layers: usize,
+    expected: &str,
+) -> Result<(), FileError> {
+    match spans {
+        Some(spans) if spans.len() != layers => Err(keys.wrong(KILN, expected)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the key and the `model_type` of an architecture, `name` without the prefix; a default value
+/// is left out.
+pub fn write_kiln<T: Serialize + Default + PartialEq>(
+    json: &mut Map<String, Value>,
+    name: &str,
+    value: &T,
+) {
+    if *value == T::default() {
+        json.insert(MODEL_TYPE.to_owned(), name.into());
+        json.shift_remove(KILN);
+    } else {
+        json.insert(MODEL_TYPE.to_owned(), format!("{PREFIX}{name}").into());
+        json.insert(KILN.to_owned(), json!(value));
+    }
+}
