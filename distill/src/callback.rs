@@ -67,6 +67,8 @@ pub struct Context<'a> {
     pub iteration: usize,
     /// Optimiser steps taken in the whole training.
     pub step: usize,
+    /// The share of the training that is done, from 0 to 1, by the samples of those steps.
+    pub done: f64,
     /// The learning rate of the latest optimiser step.
     pub learning_rate: f64,
     /// Stops the training when asked to.

@@ -1,6 +1,7 @@
 //! The callbacks of a stage in their order, and the methods that ship with Kiln, one a file.
 
 pub mod balance;
+pub mod growing_length;
 pub mod importance;
 pub mod layerwise;
 pub mod partition;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::{Callback, CallbackError, CallbackModel, StageError};
 
 pub use balance::RouterBalance;
+pub use growing_length::{Cut, GrowingLength, Growth};
 pub use importance::{ImportanceScores, NeuronImportance};
 pub use layerwise::{LayerwiseConfig, LayerwiseDistillation};
 pub use partition::{ExpertPartition, PartitionIntoExperts};

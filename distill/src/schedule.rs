@@ -51,7 +51,7 @@ impl Done {
         self.0.store(done.to_bits(), Ordering::Release);
     }
 
-    fn get(&self) -> f64 {
+    pub fn get(&self) -> f64 {
         f64::from_bits(self.0.load(Ordering::Acquire))
     }
 }

@@ -17,6 +17,7 @@ use moebert_core::{
 };
 
 use crate::backend::DeviceError;
+use crate::chart::ChartError;
 use crate::data::DataError;
 use crate::hub::HubError;
 use crate::recipe::{RecipeError, Task};
@@ -76,6 +77,22 @@ pub enum Error {
         /// The longest input of the model in tokens.
         positions: usize,
     },
+    /// A model cannot have the spans that the recipe gives it.
+    #[error("model `{name}`: {source}")]
+    Model {
+        /// The model.
+        name: String,
+        /// Why.
+        source: ScheduleError,
+    },
+    /// A decoder cannot have as many positions as the recipe asks for.
+    #[error("`data.length` = {length} does not fit the model; see `model.extend`: {source}")]
+    Length {
+        /// Tokens of a sequence.
+        length: usize,
+        /// Why.
+        source: FolderError,
+    },
     /// A model cannot be split.
     #[error(transparent)]
     Adapt(#[from] AdaptError),
@@ -94,6 +111,9 @@ pub enum Error {
     /// A file cannot be read, written or understood.
     #[error(transparent)]
     Content(#[from] FileError),
+    /// A picture cannot be drawn.
+    #[error(transparent)]
+    Chart(#[from] ChartError),
     /// A file or folder cannot be changed.
     #[error("{}", path.display())]
     File {

@@ -1,5 +1,7 @@
 //! BERT as a learner: the loss of each task, and what callbacks and metrics see.
 
+pub mod language;
+
 use burn::{
     module::Module,
     nn::loss::{CrossEntropyLossConfig, MseLoss, Reduction},

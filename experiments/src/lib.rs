@@ -1,12 +1,15 @@
 //! The `kiln` program: recipes, data, runs and reports.
 
 pub mod backend;
+pub mod chart;
 pub mod cli;
 pub mod data;
 pub mod error;
 pub mod hub;
 pub mod interrupt;
 pub mod labels;
+pub mod language;
+pub mod language_table;
 pub mod latency;
 pub mod learner;
 pub mod metric;

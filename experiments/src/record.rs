@@ -5,7 +5,8 @@
 //! environment.json   program, machine and command line of every start
 //! metrics.jsonl      the metrics of every finished training, one JSON object a line
 //! artifacts/STAGE/   what a stage makes; `done.json` holds its result once it is finished
-//! results.json       the table for programs
+//! results.json       the table for programs, and results.md for people
+//! curves.svg         language models: validation while training
 //! ```
 
 mod difference;
@@ -22,8 +23,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::environment::Environment;
-use crate::recipe::Recipe;
-use crate::table::Row;
 
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,9 +82,9 @@ impl RunFolder {
     ///
     /// # Errors
     /// The folder is in use, holds a run of another recipe, is damaged, or cannot be written.
-    pub fn open(
+    pub fn open<R: Serialize>(
         path: &Path,
-        recipe: &Recipe,
+        recipe: &R,
         environment: Environment,
     ) -> Result<Self, RecordError> {
         fs::create_dir_all(path).map_err(io_error("make the folder", path))?;
@@ -165,11 +164,23 @@ impl RunFolder {
         self.write_text("metrics.jsonl", &lines)
     }
 
+    /// The lines of `metrics.jsonl`, as [`Self::gather_metrics`] wrote them.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line is not of this form.
+    pub fn metrics<T: DeserializeOwned>(&self) -> Result<Vec<T>, RecordError> {
+        let path = self.path.join("metrics.jsonl");
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        text.lines()
+            .map(|line| serde_json::from_str(line).map_err(damaged(&path)))
+            .collect()
+    }
+
     /// Writes `results.json`, the table for programs.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write_results(&self, rows: &[Row]) -> Result<(), RecordError> {
+    pub fn write_results<R: Serialize>(&self, rows: &[R]) -> Result<(), RecordError> {
         write_json(
             &self.path.join("results.json"),
             &BTreeMap::from([("rows", rows)]),
@@ -205,10 +216,9 @@ fn lock(folder: &Path) -> Result<File, RecordError> {
 }
 
 /// Writes `recipe.toml`, or makes sure that the one that is there says the same.
-fn keep_recipe(folder: &Path, recipe: &Recipe) -> Result<(), RecordError> {
+fn keep_recipe<R: Serialize>(folder: &Path, recipe: &R) -> Result<(), RecordError> {
     let path = folder.join("recipe.toml");
-    let here = recipe
-        .to_toml()
+    let here = toml::to_string(recipe)
         .map_err(|error| io_error("write", &path)(io::Error::other(error)))?;
     let there = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -277,10 +287,14 @@ fn damaged<E: std::error::Error + Send + Sync + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::{AnyRecipe, Recipe};
 
     fn recipe(overrides: &[&str]) -> Recipe {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-        Recipe::load("quickstart", &overrides).expect("quickstart is valid")
+        match AnyRecipe::load("quickstart", &overrides) {
+            Ok(AnyRecipe::Experts(recipe)) => recipe,
+            other => panic!("quickstart is a valid recipe of experts, not {other:?}"),
+        }
     }
 
     fn open(path: &Path, recipe: &Recipe) -> Result<RunFolder, RecordError> {

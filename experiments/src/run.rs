@@ -16,13 +16,18 @@ use crate::{
 
 mod experts;
 mod fit;
+mod language;
 mod prepare;
 mod progress;
 mod seed;
+mod stages;
 
 pub use experts::{expert_files, expert_plan, open_dense, score_neurons};
+pub use language::run_language;
 pub use progress::Progress;
 
+/// The name in the table of the model that a language run begins with.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// The dense model's name in the table.
 const TEACHER: &str = "teacher";
 

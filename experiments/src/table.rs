@@ -35,13 +35,7 @@ impl Table {
     /// A table of `rows`, in their order, with the metric `primary` before the others and latencies
     /// compared with the model called `teacher`.
     pub fn new(rows: &[Row], primary: &str, teacher: &str) -> Self {
-        let mut groups: Vec<(&str, Vec<&Row>)> = Vec::new();
-        for row in rows {
-            match groups.iter_mut().find(|(name, _)| *name == row.name) {
-                Some((_, group)) => group.push(row),
-                None => groups.push((&row.name, vec![row])),
-            }
-        }
+        let groups = by_name(rows, |row| &row.name);
         let mut metrics: Vec<&str> = rows
             .iter()
             .flat_map(|row| row.metrics.keys().map(String::as_str))
@@ -76,11 +70,12 @@ impl Table {
             ));
             cells.push(line);
         }
-        let seeds = groups
-            .iter()
-            .map(|(_, group)| group.len())
-            .max()
-            .unwrap_or(0);
+        Self::from_cells(cells, groups.iter().map(|(_, group)| group.len()).max())
+    }
+
+    /// A table of texts, its header first; `seeds` are those that a line joins.
+    pub(crate) fn from_cells(cells: Vec<Vec<String>>, seeds: Option<usize>) -> Self {
+        let seeds = seeds.unwrap_or(0);
         Self { cells, seeds }
     }
 
@@ -114,6 +109,22 @@ impl Table {
             seeds => format!("mean ± standard deviation over {seeds} seeds\n"),
         }
     }
+}
+
+/// Rows of the same name, in the order in which the names come first.
+pub(crate) fn by_name<'a, R>(
+    rows: &'a [R],
+    name: impl Fn(&'a R) -> &'a str,
+) -> Vec<(&'a str, Vec<&'a R>)> {
+    let mut groups: Vec<(&str, Vec<&R>)> = Vec::new();
+    for row in rows {
+        let name = name(row);
+        match groups.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, group)) => group.push(row),
+            None => groups.push((name, vec![row])),
+        }
+    }
+    groups
 }
 
 fn header(metrics: &[&str], teacher: &str) -> Vec<String> {
@@ -159,7 +170,7 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// Mean and sample standard deviation of scores: fractions with four digits, percentages with two.
-fn score(values: &[f64]) -> String {
+pub(crate) fn score(values: &[f64]) -> String {
     if values.is_empty() {
         return "-".to_owned();
     }

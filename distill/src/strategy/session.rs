@@ -322,6 +322,7 @@ impl<'a, M: CallbackModel> Session<'a, M> {
             epochs: self.epochs,
             iteration: self.iteration,
             step: self.run.step,
+            done: self.settings.done.get(),
             learning_rate: self.learner.lr_current().base(),
             interrupter: self.interrupter,
             store: self.store,

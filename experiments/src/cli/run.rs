@@ -1,4 +1,4 @@
-//! `kiln run`: a whole recipe, from the dense model to the table.
+//! `kiln run`: a whole recipe, from the model to begin with to the table.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,17 @@ use distill::Ui;
 use crate::backend;
 use crate::error::Error;
 use crate::interrupt::Stop;
-use crate::recipe::Recipe;
+use crate::recipe::AnyRecipe;
 use crate::run::RunOptions;
 
-/// Run a recipe: fine-tune, score neurons, cut into experts, distil, measure
+/// Run a recipe: compress an encoder, or compare span schedules of a decoder
 ///
 /// Every stage's result is kept in the run folder; give the same command again after a stop, and it
 /// goes on.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A recipe file, or the name of one that ships: quickstart, sst2, cola, mnli, squad
+    /// A recipe file, or the name of one that ships: quickstart, sst2, cola, mnli, squad, recall,
+    /// gutenberg, continue
     recipe: String,
     /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`
     #[arg(value_name = "KEY.PATH=VALUE")]
@@ -47,11 +48,11 @@ fn ui(name: &str) -> Result<Ui, &'static str> {
 /// # Errors
 /// The recipe or the device is wrong, or a stage fails.
 pub fn run(args: RunArgs) -> Result<(), Error> {
-    let recipe = Recipe::load(&args.recipe, &args.overrides)?;
+    let recipe = AnyRecipe::load(&args.recipe, &args.overrides)?;
     let options = RunOptions {
         out: args
             .out
-            .unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name)),
+            .unwrap_or_else(|| PathBuf::from("runs").join(recipe.name())),
         device: backend::open(args.device.as_deref())?,
         device_name: args
             .device
@@ -60,5 +61,8 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
         ui: args.ui,
         stop: Stop::on_signals()?,
     };
-    crate::run::run(&recipe, &options)
+    match &recipe {
+        AnyRecipe::Experts(recipe) => crate::run::run(recipe, &options),
+        AnyRecipe::Language(recipe) => crate::run::run_language(recipe, &options),
+    }
 }

@@ -12,7 +12,7 @@ use super::{
     token_file::TokenFileError,
     tokenizer::TokenizerError,
 };
-use crate::metric::MetricError;
+use crate::{language::text::TextFilesError, metric::MetricError};
 
 /// Data that cannot be read, batched or scored.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,9 @@ pub enum DataError {
     /// Plain text.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
+    /// The text of a run.
+    #[error(transparent)]
+    Text(#[from] TextFilesError),
     /// The windows of passages.
     #[error(transparent)]
     Windows(#[from] WindowError),

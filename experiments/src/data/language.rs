@@ -9,13 +9,10 @@ use burn::{
     },
     prelude::*,
 };
-use distill::epoch::Epoch;
+use distill::{Epoch, WithoutAutodiff, callbacks::Cut};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use super::loader::LoaderError;
-
-/// The target of a position that has none, as `PyTorch` writes it.
-pub const IGNORED: i64 = -100;
 
 /// Tokens, and the token that should follow each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +28,13 @@ pub struct Sequence {
 pub struct LanguageBatch {
     /// Token ids `[B, T]`.
     pub input_ids: Tensor<2, Int>,
-    /// The right next tokens `[B, T]`; [`IGNORED`] where none is asked for, as at padding.
-    pub targets: Tensor<2, Int>,
     /// `[B, T]`, true at the positions after the end of a shorter sequence; `None` if there are
     /// none.
     pub padding: Option<Tensor<2, Bool>>,
+    /// Which of the `B T` positions have a target `[N]`, row after row; `None` if all have.
+    pub asked: Option<Tensor<1, Int>>,
+    /// The right next tokens at these positions `[N]`.
+    pub targets: Tensor<1, Int>,
 }
 
 impl LanguageBatch {
@@ -44,22 +43,59 @@ impl LanguageBatch {
         let lengths = sequences.iter().map(|sequence| sequence.input_ids.len());
         let longest = lengths.max().unwrap_or(0);
         let shape = [sequences.len(), longest];
-        let (mut ids, mut targets, mut padding) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ids, mut padding) = (vec![], vec![]);
+        let (mut asked, mut targets) = (vec![], vec![]);
         for sequence in sequences {
-            let end = ids.len() + longest;
+            let start = ids.len();
             ids.extend(sequence.input_ids.iter().map(|id| i64::from(*id)));
-            let row = sequence.targets.iter();
-            targets.extend(row.map(|target| target.map_or(IGNORED, i64::from)));
             padding.resize(ids.len(), false);
-            ids.resize(end, i64::from(pad_id));
-            targets.resize(end, IGNORED);
-            padding.resize(end, true);
+            ids.resize(start + longest, i64::from(pad_id));
+            padding.resize(start + longest, true);
+            for (position, target) in sequence.targets.iter().enumerate() {
+                if let Some(target) = target {
+                    asked.push((start + position) as i64);
+                    targets.push(i64::from(*target));
+                }
+            }
         }
+        let all = asked.len() == ids.len();
+        let integers = |values: Vec<i64>| {
+            let count = values.len();
+            Tensor::<1, Int>::from_data(TensorData::new(values, [count]), device)
+        };
         let padded = padding.contains(&true);
         Self {
             input_ids: Tensor::from_data(TensorData::new(ids, shape), device),
-            targets: Tensor::from_data(TensorData::new(targets, shape), device),
             padding: padded.then(|| Tensor::from_data(TensorData::new(padding, shape), device)),
+            asked: (!all).then(|| integers(asked)),
+            targets: integers(targets),
+        }
+    }
+}
+
+impl Cut for LanguageBatch {
+    fn length(&self) -> usize {
+        self.input_ids.dims()[1]
+    }
+
+    // Row after row, the positions stay as they are counted: targets need no change.
+    fn cut(self, length: usize) -> Self {
+        let shape = [self.input_ids.shape().num_elements() / length, length];
+        Self {
+            input_ids: self.input_ids.reshape(shape),
+            padding: self.padding.map(|padding| padding.reshape(shape)),
+            ..self
+        }
+    }
+}
+
+impl WithoutAutodiff for LanguageBatch {
+    fn without_autodiff(&self) -> Self {
+        Self {
+            input_ids: self.input_ids.clone().without_autodiff(),
+            padding: self.padding.clone().map(Tensor::without_autodiff),
+            asked: self.asked.clone().map(Tensor::without_autodiff),
+            targets: self.targets.clone().without_autodiff(),
         }
     }
 }
@@ -68,7 +104,8 @@ impl LanguageBatch {
 #[derive(Clone)]
 pub struct LanguageLoader {
     sequences: Arc<dyn Dataset<Sequence>>,
-    items: Range<usize>,
+    /// Which sequences of an epoch, in its order.
+    part: Range<usize>,
     batch_size: usize,
     pad_id: u32,
     order: Order,
@@ -77,59 +114,80 @@ pub struct LanguageLoader {
 
 #[derive(Clone)]
 enum Order {
-    Shuffled { seed: u64, epoch: Epoch },
+    Shuffled {
+        seed: u64,
+        epoch: Epoch,
+        per_epoch: usize,
+    },
     AsStored,
 }
 
 impl LanguageLoader {
-    /// Batches in an order that depends on the seed and the epoch alone, for training. Each epoch
-    /// sees every sequence once. `device` takes the tensors.
+    /// Batches in an order that depends on the seed and the epoch alone, for training. `device`
+    /// takes the tensors.
+    ///
+    /// An epoch is `per_epoch` sequences, or all of them. Epochs go on where the one before
+    /// ended, and every sequence comes once before any comes again.
     ///
     /// # Errors
     ///
-    /// If there are no sequences, or the batch size is 0.
+    /// If there are no sequences, or the batch size or `per_epoch` is 0.
     pub fn shuffled(
         sequences: Arc<dyn Dataset<Sequence>>,
         batch_size: usize,
+        per_epoch: Option<usize>,
         pad_id: u32,
-        seed: u64,
-        epoch: Epoch,
+        (seed, epoch): (u64, Epoch),
         device: &Device,
     ) -> Result<Self, LoaderError> {
-        let order = Order::Shuffled { seed, epoch };
-        Self::new(sequences, batch_size, pad_id, order, device)
+        let per_epoch = per_epoch.unwrap_or(sequences.len());
+        let order = Order::Shuffled {
+            seed,
+            epoch,
+            per_epoch,
+        };
+        Self::new(sequences, per_epoch, batch_size, pad_id, order, device)
     }
 
     /// Batches in the order of the sequences, for evaluation.
     ///
     /// # Errors
     ///
-    /// As [`Self::shuffled`].
+    /// If there are no sequences, or the batch size is 0.
     pub fn in_order(
         sequences: Arc<dyn Dataset<Sequence>>,
         batch_size: usize,
         pad_id: u32,
         device: &Device,
     ) -> Result<Self, LoaderError> {
-        Self::new(sequences, batch_size, pad_id, Order::AsStored, device)
+        let count = sequences.len();
+        Self::new(
+            sequences,
+            count,
+            batch_size,
+            pad_id,
+            Order::AsStored,
+            device,
+        )
     }
 
     fn new(
         sequences: Arc<dyn Dataset<Sequence>>,
+        per_epoch: usize,
         batch_size: usize,
         pad_id: u32,
         order: Order,
         device: &Device,
     ) -> Result<Self, LoaderError> {
-        if sequences.is_empty() {
+        if sequences.is_empty() || per_epoch == 0 {
             return Err(LoaderError::Empty);
         }
         if batch_size == 0 {
             return Err(LoaderError::BatchSize);
         }
         Ok(Self {
-            items: 0..sequences.len(),
             sequences,
+            part: 0..per_epoch,
             batch_size,
             pad_id,
             order,
@@ -139,12 +197,36 @@ impl LanguageLoader {
 
     /// The sequences of the present epoch in their order.
     fn order(&self) -> Vec<usize> {
-        let mut items: Vec<usize> = self.items.clone().collect();
-        if let Order::Shuffled { seed, epoch } = &self.order {
-            items.shuffle(&mut StdRng::seed_from_u64(epoch.seed(*seed)));
+        let Order::Shuffled {
+            seed,
+            epoch,
+            per_epoch,
+        } = &self.order
+        else {
+            return self.part.clone().collect();
+        };
+        let count = self.sequences.len();
+        let start = epoch.get().saturating_sub(1) * per_epoch;
+        let mut wanted = start + self.part.start..start + self.part.end;
+        let mut items = Vec::with_capacity(wanted.len());
+        while !wanted.is_empty() {
+            let pass = wanted.start / count;
+            let end = wanted.end.min((pass + 1) * count);
+            let shuffled = shuffled_pass(count, *seed, pass);
+            items.extend(&shuffled[wanted.start % count..][..end - wanted.start]);
+            wanted.start = end;
         }
         items
     }
+}
+
+/// All sequences in the order of a pass over them, counted from 0.
+fn shuffled_pass(count: usize, seed: u64, pass: usize) -> Vec<usize> {
+    let number = Epoch::default();
+    number.set(pass + 1);
+    let mut items: Vec<usize> = (0..count).collect();
+    items.shuffle(&mut StdRng::seed_from_u64(number.seed(seed)));
+    items
 }
 
 impl DataLoader<LanguageBatch> for LanguageLoader {
@@ -156,7 +238,7 @@ impl DataLoader<LanguageBatch> for LanguageLoader {
     }
 
     fn num_items(&self) -> usize {
-        self.items.len()
+        self.part.len()
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<LanguageBatch>> {
@@ -167,9 +249,9 @@ impl DataLoader<LanguageBatch> for LanguageLoader {
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<LanguageBatch>> {
-        let items = self.items.start + start..self.items.end.min(self.items.start + end);
+        let part = self.part.start + start..self.part.end.min(self.part.start + end);
         Arc::new(Self {
-            items,
+            part,
             ..self.clone()
         })
     }
@@ -208,7 +290,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::data) fn integers(tensor: &Tensor<2, Int>) -> Vec<i64> {
+    pub(in crate::data) fn integers<const D: usize>(tensor: &Tensor<D, Int>) -> Vec<i64> {
         tensor.to_data().iter::<i64>().collect()
     }
 
@@ -223,8 +305,8 @@ pub(super) mod tests {
     }
 
     fn shuffled(count: usize, batch_size: usize, seed: u64, epoch: &Epoch) -> LanguageLoader {
-        let (epoch, device) = (epoch.clone(), Device::default());
-        LanguageLoader::shuffled(numbered(count), batch_size, 0, seed, epoch, &device).unwrap()
+        let (order, device) = ((seed, epoch.clone()), Device::default());
+        LanguageLoader::shuffled(numbered(count), batch_size, None, 0, order, &device).unwrap()
     }
 
     /// The numbers of the sequences, batch by batch.
@@ -251,18 +333,51 @@ pub(super) mod tests {
         let batch = LanguageBatch::collate(&sequences, 9, &device);
         assert_eq!(batch.input_ids.dims(), [2, 3]);
         assert_eq!(integers(&batch.input_ids), [1, 2, 3, 5, 9, 9]);
-        assert_eq!(
-            integers(&batch.targets),
-            [2, IGNORED, 4, 6, IGNORED, IGNORED]
-        );
+        assert_eq!(integers(&batch.asked.unwrap()), [0, 2, 3]);
+        assert_eq!(integers(&batch.targets), [2, 4, 6]);
         let padding = batch.padding.unwrap().to_data();
         let expected = [false, false, false, false, true, true];
         assert_eq!(padding.iter::<bool>().collect::<Vec<_>>(), expected);
-        assert!(
-            LanguageBatch::collate(&sequences[1..], 9, &device)
-                .padding
-                .is_none()
-        );
+        let whole = LanguageBatch::collate(&sequences[1..], 9, &device);
+        assert!(whole.padding.is_none() && whole.asked.is_none());
+        assert_eq!(integers(&whole.targets), [6]);
+    }
+
+    #[test]
+    fn cutting_keeps_tokens_and_targets() {
+        let sequence = |first: u32| Sequence {
+            input_ids: (first..first + 4).collect(),
+            targets: (first..first + 4)
+                .map(|id| (id != 2).then_some(id + 1))
+                .collect(),
+        };
+        let device = Device::default();
+        let batch = LanguageBatch::collate(&[sequence(0), sequence(10)], 0, &device);
+        let cut = batch.clone().cut(2);
+        assert_eq!((batch.length(), cut.length()), (4, 2));
+        assert_eq!(cut.input_ids.dims(), [4, 2]);
+        assert_eq!(integers(&cut.input_ids), integers(&batch.input_ids));
+        assert_eq!(integers(&cut.asked.unwrap()), [0, 1, 3, 4, 5, 6, 7]);
+        assert_eq!(integers(&cut.targets), [1, 2, 4, 11, 12, 13, 14]);
+    }
+
+    #[test]
+    fn epochs_that_are_a_part_of_the_data_go_on_where_the_last_one_ended() {
+        let epoch = Epoch::default();
+        let (order, device) = ((7, epoch.clone()), Device::default());
+        let loader =
+            LanguageLoader::shuffled(numbered(10), 4, Some(15), 0, order, &device).unwrap();
+        assert_eq!(loader.num_items(), 15);
+        let mut seen = Vec::new();
+        for number in 1..=2 {
+            epoch.set(number);
+            seen.extend(batches(&loader).concat());
+        }
+        assert_eq!(seen.len(), 30);
+        for pass in seen.chunks_mut(10) {
+            pass.sort_unstable();
+            assert_eq!(pass, (0..10).collect::<Vec<_>>());
+        }
     }
 
     #[test]

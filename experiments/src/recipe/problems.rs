@@ -1,6 +1,6 @@
 //! A list of what is wrong with a recipe, filled by small rules.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 /// What was found so far.
 #[derive(Default)]
@@ -55,6 +55,25 @@ impl Problems {
             value <= most,
             &format!("must be at most {most} ({what}), not {value}"),
         );
+    }
+
+    /// `value` must be a multiple of `divisor`, and both at least 1.
+    pub(super) fn divided(&mut self, key: &str, value: usize, by: &str, divisor: usize) {
+        self.at_least(by, divisor, 1);
+        self.at_least(key, value, 1);
+        if divisor > 0 && !value.is_multiple_of(divisor) {
+            let name = by.rsplit('.').next().unwrap_or(by);
+            let reason = format!("must be a multiple of the {divisor} {name}, not {value}");
+            self.add(key, &reason);
+        }
+    }
+
+    /// A name that no other row has.
+    pub(super) fn unique<'a>(&mut self, key: &str, name: &'a str, taken: &mut BTreeSet<&'a str>) {
+        if !taken.insert(name) {
+            let reason = format!("`{name}` is taken; every row needs its own");
+            self.add(key, &reason);
+        }
     }
 
     /// `value` must be finite and above 0.

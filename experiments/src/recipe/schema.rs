@@ -47,7 +47,7 @@ pub struct Recipe {
     pub students: Vec<StudentRecipe>,
 }
 
-fn one_seed() -> Vec<u64> {
+pub(super) fn one_seed() -> Vec<u64> {
     vec![1]
 }
 

@@ -7,4 +7,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("cola", include_str!("../../recipes/cola.toml")),
     ("mnli", include_str!("../../recipes/mnli.toml")),
     ("squad", include_str!("../../recipes/squad.toml")),
+    ("recall", include_str!("../../recipes/recall.toml")),
+    ("gutenberg", include_str!("../../recipes/gutenberg.toml")),
+    ("continue", include_str!("../../recipes/continue.toml")),
 ];

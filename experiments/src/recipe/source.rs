@@ -2,46 +2,37 @@
 
 use std::ops::Range;
 
-use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::{DataRecipe, Recipe, RecipeError, Task, validate};
+use super::{AnyRecipe, LanguageTask, RecipeError, Schema, Task};
 use crate::error::one_line;
 use crate::nearest::hint;
 
 /// Reads `text`, a recipe called `origin` in messages, lays `overrides` over it and checks the
-/// result.
-pub(super) fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Recipe, RecipeError> {
+/// result. The task says which keys there are.
+pub(super) fn parse(
+    origin: &str,
+    text: &str,
+    overrides: &[String],
+) -> Result<AnyRecipe, RecipeError> {
     let source = Source::new(origin, text, overrides)?;
     let table = source.table()?;
-    let mut recipe = Recipe::deserialize(Deserializer::from(table.clone()))
-        .map_err(|error| source.error(&error))?;
-    complete(&mut recipe.data);
-    let problems: Vec<String> = validate::problems(&recipe)
-        .into_iter()
-        .map(|(key, reason)| {
-            format!(
-                "{}: `{key}` {reason}",
-                source.place(locate(table.get_ref(), &key))
-            )
-        })
-        .collect();
-    if problems.is_empty() {
-        Ok(recipe)
-    } else {
-        Err(RecipeError::Invalid { problems })
+    let data = table.get_ref().get("data").map(Spanned::get_ref);
+    let task = data.and_then(|data| data.get("task"));
+    let Some(name) = task.and_then(|task| task.get_ref().as_str()) else {
+        // The schema says what is missing or of the wrong type.
+        return Ok(AnyRecipe::Experts(source.read(&table)?));
+    };
+    if name.parse::<LanguageTask>().is_ok() {
+        return Ok(AnyRecipe::Language(source.read(&table)?));
     }
-}
-
-/// Spells out the defaults that depend on the task, for the record.
-fn complete(data: &mut DataRecipe) {
-    data.max_length = Some(data.max_length());
-    match data.task {
-        Task::Glue(_) => {}
-        Task::Squad(_) => drop(data.squad.get_or_insert_default()),
-        Task::Synthetic => drop(data.synthetic.get_or_insert_default()),
-    }
+    // The keys that are there may be those of either kind: the task comes first.
+    name.parse::<Task>().map_err(|error| RecipeError::Schema {
+        place: source.place(task.map(Spanned::span)),
+        reason: format!("`data.task`: {error}"),
+    })?;
+    Ok(AnyRecipe::Experts(source.read(&table)?))
 }
 
 /// The recipe's text and its overrides, as if they were written one after the other: each override
@@ -96,6 +87,24 @@ impl<'a> Source<'a> {
             })?;
         }
         Ok(table)
+    }
+
+    /// The recipe of the merged table, checked.
+    fn read<R: Schema>(&self, table: &Spanned<DeTable<'_>>) -> Result<R, RecipeError> {
+        let mut recipe = R::deserialize(Deserializer::from(table.clone()))
+            .map_err(|error| self.error(&error))?;
+        recipe.complete();
+        let place = |key: &str| self.place(locate(table.get_ref(), key));
+        let problems: Vec<String> = recipe
+            .problems()
+            .into_iter()
+            .map(|(key, reason)| format!("{}: `{key}` {reason}", place(&key)))
+            .collect();
+        if problems.is_empty() {
+            Ok(recipe)
+        } else {
+            Err(RecipeError::Invalid { problems })
+        }
     }
 
     /// File and line, or override, of what stands at `span`.
@@ -171,6 +180,8 @@ fn assignment(argument: &str) -> Option<String> {
 fn whole(list: &str) -> &'static str {
     match list {
         "students" => r#"'students=[{name="importance", width=8}]'"#,
+        "models" => r#"'models=[{name="full", spans="full"}]'"#,
+        "grow" => r#"'grow=[{length=256, until=0.5}]'"#,
         _ => "'seeds=[1, 2, 3]'",
     }
 }
@@ -218,6 +229,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::recipe::Recipe;
 
     const TEXT: &str = r#"name = "mine"
 [model]
@@ -233,7 +245,13 @@ name = "only"
 
     fn read(text: &str, overrides: &[&str]) -> Result<Recipe, String> {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-        parse("mine.toml", text, &overrides).map_err(|error| error.to_string())
+        match parse("mine.toml", text, &overrides) {
+            Ok(AnyRecipe::Experts(recipe)) => Ok(recipe),
+            Ok(AnyRecipe::Language(recipe)) => {
+                Err(format!("{} is no recipe of experts", recipe.name))
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::LanguageTask;
 use crate::data::glue::GlueTask;
 use crate::data::squad::SquadVersion;
 use crate::nearest::hint;
@@ -23,13 +24,19 @@ pub enum Task {
 
 /// No task has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown task `{name}`; {}", hint(name, &Task::all().map(Task::name).collect::<Vec<_>>()))]
+#[error("unknown task `{name}`; {}", hint(name, &task_names()))]
 pub struct UnknownTask {
     name: String,
 }
 
+/// Every task that a recipe can name, those of language models included.
+fn task_names() -> Vec<&'static str> {
+    let language = LanguageTask::ALL.map(LanguageTask::name);
+    Task::all().map(Task::name).chain(language).collect()
+}
+
 impl Task {
-    /// Every task.
+    /// Every task of an encoder.
     pub fn all() -> impl Iterator<Item = Self> {
         let others = [
             Self::Squad(SquadVersion::V1),

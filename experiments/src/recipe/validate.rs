@@ -17,19 +17,7 @@ const SHORTEST_INPUT: usize = 5;
 /// its sentence.
 pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
     let mut found = Problems::default();
-    found.name("name", &recipe.name);
-    found.require(
-        "seeds",
-        !recipe.seeds.is_empty(),
-        "must hold at least one seed",
-    );
-    let distinct: BTreeSet<u64> = recipe.seeds.iter().copied().collect();
-    found.require(
-        "seeds",
-        distinct.len() == recipe.seeds.len(),
-        "must not repeat a seed",
-    );
-
+    run(&mut found, &recipe.name, &recipe.seeds);
     model(&mut found, &recipe.model);
     data(&mut found, &recipe.data);
     train(&mut found, "train", &recipe.train);
@@ -87,28 +75,40 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
     found.into_pairs()
 }
 
-fn model(found: &mut Problems, model: &ModelRecipe) {
-    let given = [
-        ("model.path", model.path.is_some()),
-        ("model.hub", model.hub.is_some()),
-        ("model.random", model.random.is_some()),
-    ];
-    let given: Vec<&str> = given
-        .into_iter()
-        .filter(|(_, is)| *is)
-        .map(|(key, _)| key)
-        .collect();
+/// The name of a run and its seeds.
+pub(super) fn run(found: &mut Problems, name: &str, seeds: &[u64]) {
+    found.name("name", name);
+    found.require("seeds", !seeds.is_empty(), "must hold at least one seed");
+    let distinct: BTreeSet<u64> = seeds.iter().copied().collect();
+    let is_distinct = distinct.len() == seeds.len();
+    found.require("seeds", is_distinct, "must not repeat a seed");
+}
+
+/// Exactly one of the keys of `table` must be given; `add` says how.
+pub(super) fn one_of(found: &mut Problems, table: &str, keys: &[(&str, bool)], add: &str) {
+    let given = keys.iter().filter(|(_, is_given)| *is_given);
+    let given: Vec<&str> = given.map(|(key, _)| *key).collect();
     match given.as_slice() {
-        [] => found.add(
-            "model",
-            "is missing: add model.path=FOLDER, a Hugging Face folder, or [model.random]",
-        ),
+        [] => found.add(table, &format!("is missing: {add}")),
         [_] => {}
         [first, .., last] => found.add(
             last,
             &format!("cannot go with `{first}`: give exactly one of them"),
         ),
     }
+}
+
+fn model(found: &mut Problems, model: &ModelRecipe) {
+    one_of(
+        found,
+        "model",
+        &[
+            ("model.path", model.path.is_some()),
+            ("model.hub", model.hub.is_some()),
+            ("model.random", model.random.is_some()),
+        ],
+        "add model.path=FOLDER, a Hugging Face folder, or [model.random]",
+    );
     hub(found, "model.hub", model.hub.as_deref());
     if let Some(random) = &model.random {
         random_model(found, random);
@@ -118,23 +118,13 @@ fn model(found: &mut Problems, model: &ModelRecipe) {
 fn random_model(found: &mut Problems, random: &RandomModel) {
     let key = |name: &str| format!("model.random.{name}");
     found.at_least(&key("layers"), random.layers, 1);
-    found.at_least(&key("heads"), random.heads, 1);
     found.at_least(&key("width"), random.width, 1);
     // The special tokens and the letters must fit.
     found.at_least(&key("vocabulary"), random.vocabulary, 100);
     found.at_least(&key("positions"), random.positions, SHORTEST_INPUT);
     found.within(&key("dropout"), random.dropout, 0.0..1.0);
     found.positive(&key("initializer_range"), random.initializer_range);
-    found.at_least(&key("hidden"), random.hidden, 1);
-    if random.heads > 0 && !random.hidden.is_multiple_of(random.heads) {
-        found.add(
-            &key("hidden"),
-            &format!(
-                "must be a multiple of the {} heads, not {}",
-                random.heads, random.hidden
-            ),
-        );
-    }
+    found.divided(&key("hidden"), random.hidden, &key("heads"), random.heads);
 }
 
 fn data(found: &mut Problems, data: &DataRecipe) {
@@ -195,7 +185,8 @@ fn hub(found: &mut Problems, key: &str, name: Option<&str>) {
     }
 }
 
-fn train(found: &mut Problems, table: &str, train: &TrainRecipe) {
+/// The settings of a training.
+pub(super) fn train(found: &mut Problems, table: &str, train: &TrainRecipe) {
     let key = |name: &str| format!("{table}.{name}");
     found.at_least(&key("epochs"), train.epochs, 1);
     found.at_least(&key("batch_size"), train.batch_size, 1);
@@ -231,12 +222,7 @@ fn students(found: &mut Problems, recipe: &Recipe) {
     for (index, student) in recipe.students.iter().enumerate() {
         let table = format!("students.{index}");
         found.name(&format!("{table}.name"), &student.name);
-        if !names.insert(&student.name) {
-            found.add(
-                &format!("{table}.name"),
-                &format!("`{}` is taken; every row needs its own", student.name),
-            );
-        }
+        found.unique(&format!("{table}.name"), &student.name, &mut names);
         if defaults_are_fine {
             experts(
                 found,

@@ -2,16 +2,21 @@
 
 use std::{path::Path, sync::Arc};
 
-use burn::train::{
-    MetricEarlyStoppingStrategy, StoppingCondition,
-    metric::{
-        LossMetric,
-        store::{Aggregate, Direction, Split},
+use burn::{
+    data::dataloader::DataLoader,
+    train::{
+        InferenceStep, MetricEarlyStoppingStrategy, StoppingCondition,
+        metric::{
+            LossMetric, Metric,
+            store::{Aggregate, Direction, Split},
+        },
     },
 };
-use distill::{Adam, Callback, Epoch, Gauge, Schedule, Stage, StageConfig, StageError};
+use distill::{
+    Adam, Batch, Callback, CallbackModel, Epoch, Gauge, Schedule, Stage, StageConfig, StageError,
+};
 
-use super::prepare::Prepared;
+use super::{RunOptions, prepare::Prepared};
 use crate::{
     data::{DataError, loader::GroupedLoader},
     error::Error,
@@ -21,20 +26,26 @@ use crate::{
 };
 
 /// One training of a run.
-pub(super) struct Training<'a> {
+pub(super) struct Training<'a, M: CallbackModel> {
     /// What a person reads, such as `seed 1 teacher`.
     pub label: String,
     /// The folder of checkpoints and metrics.
     pub directory: &'a Path,
     pub recipe: TrainRecipe,
     pub seed: u64,
-    pub callbacks: Vec<Box<dyn Callback<TaskLearner>>>,
+    pub callbacks: Vec<Box<dyn Callback<M>>>,
     pub gauges: Vec<Gauge>,
 }
 
-impl Training<'_> {
-    /// Trains a learner, or goes on where a stop left it; returns it in evaluation form.
-    pub fn fit(self, run: &Prepared<'_>, learner: TaskLearner) -> Result<TaskLearner, Error> {
+impl<M: CallbackModel> Training<'_, M> {
+    /// A stage over these data; its metrics are yet to be named.
+    pub fn stage(
+        self,
+        options: &RunOptions,
+        epoch: Epoch,
+        train: impl DataLoader<Batch<M>> + 'static,
+        dev: impl DataLoader<<M as InferenceStep>::Input> + 'static,
+    ) -> Stage<M> {
         let recipe = &self.recipe;
         let mut config = StageConfig::new(self.directory, recipe.epochs, recipe.learning_rate);
         config.schedule = Schedule::Linear {
@@ -47,44 +58,63 @@ impl Training<'_> {
         config.seed = self.seed;
         config.accumulation = recipe.accumulate;
         config.clip_norm = (recipe.clip_norm > 0.0).then_some(recipe.clip_norm);
-        config.ui = run.options.ui;
+        config.ui = options.ui;
+        let stage = Stage::new(config, Arc::new(train), Arc::new(dev))
+            .epoch(epoch)
+            .label(&self.label)
+            .interrupter(options.stop.interrupter())
+            .callbacks(self.callbacks);
+        self.gauges.into_iter().fold(stage, Stage::gauge)
+    }
+}
 
+/// Ends a training when a metric of the validation is no longer getting better.
+pub(super) fn stop_early<M: CallbackModel, Me: Metric>(
+    stage: Stage<M>,
+    recipe: &TrainRecipe,
+    metric: &Me,
+    better: Direction,
+) -> Stage<M> {
+    match recipe.early_stopping {
+        None => stage,
+        Some(n_epochs) => stage.early_stopping(MetricEarlyStoppingStrategy::new(
+            metric,
+            Aggregate::Mean,
+            better,
+            Split::Valid,
+            StoppingCondition::NoImprovementSince { n_epochs },
+        )),
+    }
+}
+
+/// Trains a learner, or goes on where a stop left it; returns it in evaluation form.
+pub(super) fn fit<M: CallbackModel>(stage: Stage<M>, learner: M) -> Result<M, Error> {
+    match stage.fit(learner) {
+        Ok(fitted) => Ok(fitted.model),
+        Err(StageError::Interrupted { .. }) => Err(Error::Stopped),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Training<'_, TaskLearner> {
+    /// Trains on the task of a recipe of experts.
+    pub fn fit(self, run: &Prepared<'_>, learner: TaskLearner) -> Result<TaskLearner, Error> {
         let device = &run.options.device;
         let pad = run.tokenizer.pad_id();
         let epoch = Epoch::default();
         let train = run.train.features.clone();
-        let batch_size = recipe.batch_size;
+        let batch_size = self.recipe.batch_size;
         let train =
-            GroupedLoader::shuffled(train, batch_size, pad, self.seed, epoch.clone(), device);
+            GroupedLoader::shuffled(train, batch_size, pad, self.seed, epoch.clone(), device)
+                .map_err(DataError::from)?;
         let dev = run.dev[0].0.features.clone();
-        let dev = GroupedLoader::sorted(dev, batch_size, pad, device);
+        let dev = GroupedLoader::sorted(dev, batch_size, pad, device).map_err(DataError::from)?;
         let quality = Quality::new(run.recipe.data.task.progress_metric());
-        let mut stage = Stage::<TaskLearner>::new(
-            config,
-            Arc::new(train.map_err(DataError::from)?),
-            Arc::new(dev.map_err(DataError::from)?),
-        )
-        .epoch(epoch)
-        .label(&self.label)
-        .metrics((LossMetric::new(), quality.clone()))
-        .interrupter(run.options.stop.interrupter())
-        .callbacks(self.callbacks);
-        for gauge in self.gauges {
-            stage = stage.gauge(gauge);
-        }
-        if let Some(n_epochs) = recipe.early_stopping {
-            stage = stage.early_stopping(MetricEarlyStoppingStrategy::new(
-                &quality,
-                Aggregate::Mean,
-                Direction::Highest,
-                Split::Valid,
-                StoppingCondition::NoImprovementSince { n_epochs },
-            ));
-        }
-        match stage.fit(learner) {
-            Ok(fitted) => Ok(fitted.model),
-            Err(StageError::Interrupted { .. }) => Err(Error::Stopped),
-            Err(error) => Err(error.into()),
-        }
+        let recipe = self.recipe.clone();
+        let stage = self
+            .stage(run.options, epoch, train, dev)
+            .metrics((LossMetric::new(), quality.clone()));
+        let stage = stop_early(stage, &recipe, &quality, Direction::Highest);
+        fit(stage, learner)
     }
 }

@@ -1,7 +1,6 @@
 //! The stages of one seed. Each leaves its result in the run folder and is skipped when it is there.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -28,6 +27,7 @@ use super::{
     fit::Training,
     prepare::{Prepared, Start},
     score_neurons,
+    stages::discard_checkpoints,
 };
 use crate::{
     data::{DataError, loader::GroupedLoader},
@@ -401,13 +401,4 @@ impl Seed<'_> {
         self.run.folder.finish(&stage, &latencies)?;
         Ok(latencies)
     }
-}
-
-/// Deletes the checkpoints of a training that is done, also where a kill came between the two.
-fn discard_checkpoints(training: &Path) -> Result<(), Error> {
-    let checkpoints = training.join("checkpoints");
-    if checkpoints.exists() {
-        fs::remove_dir_all(&checkpoints).map_err(|source| Error::file(&checkpoints, source))?;
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use super::chain::write_ids;
 use super::kiln::Kiln;
 
 /// Gives a command that must fail with one line, in which these texts are found.
-fn refuse(kiln: &Kiln, arguments: &[&str], texts: &[&str]) {
+pub fn refuse(kiln: &Kiln, arguments: &[&str], texts: &[&str]) {
     let message = kiln.fail(arguments);
     assert_eq!(message.lines().count(), 1, "{arguments:?}: {message}");
     for text in texts {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod chain;
 mod kiln;
+mod language;
 mod spans;
 #[cfg(unix)]
 mod stops;

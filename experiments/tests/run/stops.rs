@@ -16,14 +16,15 @@ const RUN: [&str; 4] = ["run", "small.toml", "--out", "run"];
 
 /// A point of a run.
 #[derive(Clone, Copy)]
-enum Point {
+pub enum Point {
     /// The run folder holds this file.
     File(&'static str),
     /// Standard error holds this text.
     Told(&'static str),
 }
 
-use Point::{File as Has, Told};
+pub use Point::File as Has;
+use Point::Told;
 
 /// Points of every stage in the order of a run, and what is told of work that need not be done
 /// again after a stop there.
@@ -49,7 +50,7 @@ const POINTS: [(Point, Option<&str>); 9] = [
 ];
 
 /// The program at work; it does not outlive the test.
-struct Started {
+pub struct Started {
     process: Child,
     told: PathBuf,
     run: PathBuf,
@@ -64,10 +65,10 @@ impl Drop for Started {
 }
 
 impl Started {
-    fn new(kiln: &Kiln) -> Self {
+    pub fn new(kiln: &Kiln, arguments: &[&str]) -> Self {
         let told = kiln.path("told");
         let process = kiln
-            .command(&RUN)
+            .command(arguments)
             .stdout(Stdio::null())
             .stderr(File::create(&told).unwrap())
             .spawn()
@@ -83,7 +84,7 @@ impl Started {
         fs::read_to_string(&self.told).unwrap()
     }
 
-    fn wait_for(&mut self, point: Point) {
+    pub fn wait_for(&mut self, point: Point) {
         let start = Instant::now();
         let reached = |started: &Self| match point {
             Has(file) => started.run.join(file).exists(),
@@ -97,7 +98,7 @@ impl Started {
         }
     }
 
-    fn stop(&mut self, signal: &str) -> ExitStatus {
+    pub fn stop(&mut self, signal: &str) -> ExitStatus {
         let process = self.process.id().to_string();
         let sent = Command::new("kill").args([signal, &process]).status();
         assert!(sent.unwrap().success());
@@ -167,7 +168,7 @@ fn stop_everywhere(signal: &str, check: impl Fn(ExitStatus, &str)) {
             // The signal before came late, at the end of its stage.
             continue;
         }
-        let mut started = Started::new(&kiln);
+        let mut started = Started::new(&kiln, &RUN);
         started.wait_for(point);
         let status = started.stop(signal);
         // The last stage may end before the signal comes.
@@ -220,7 +221,7 @@ fn a_finished_run_prints_its_table_and_does_nothing_again() {
 #[test]
 fn a_folder_in_use_and_a_folder_of_another_recipe_are_refused() {
     let kiln = Kiln::new();
-    let mut first = Started::new(&kiln);
+    let mut first = Started::new(&kiln, &RUN);
     first.wait_for(Told("fine-tuning the teacher"));
     let message = kiln.fail(&RUN);
     assert!(message.contains("another run is using run"), "{message}");
@@ -249,7 +250,7 @@ fn on_a_full_disk(kiln: &Kiln, arguments: &[&str]) -> String {
 fn a_full_disk_leaves_the_last_checkpoint_to_go_on_from() {
     let kiln = Kiln::new();
     let checkpoints = kiln.path("run/artifacts/seed-1/teacher/training/checkpoints");
-    let mut started = Started::new(&kiln);
+    let mut started = Started::new(&kiln, &RUN);
     started.wait_for(Has("artifacts/seed-1/teacher/training/checkpoints/epoch-1"));
     started.stop("-KILL");
 

@@ -1,0 +1,263 @@
+//! Line charts as SVG: learning curves, and what something costs as it grows.
+
+use std::{convert::Infallible, ops::Range};
+
+use plotters::{
+    coord::ranged1d::{AsRangedCoord, ValueFormatter},
+    drawing::DrawingAreaErrorKind,
+    prelude::*,
+};
+
+/// Size of a picture in pixels.
+const SIZE: (u32, u32) = (880, 480);
+/// Okabe and Ito's palette, which colour-blind people can tell apart.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xe6, 0x9f, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x56, 0xb4, 0xe9),
+    RGBColor(0x49, 0x50, 0x57),
+];
+const FONT: &str = "system-ui, 'DejaVu Sans', sans-serif";
+
+/// A picture that cannot be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot draw `{title}`: {source}")]
+pub struct ChartError {
+    title: String,
+    source: DrawingAreaErrorKind<Infallible>,
+}
+
+/// What one axis shows.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// Its name, with the unit.
+    pub label: String,
+    /// Whether equal distances are equal factors; values must then be above 0.
+    pub log: bool,
+}
+
+impl Axis {
+    /// An axis on which equal distances are equal differences.
+    pub fn linear(label: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            log: false,
+        }
+    }
+
+    /// An axis on which equal distances are equal factors.
+    pub fn log(label: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            log: true,
+        }
+    }
+}
+
+/// A line of a chart.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// Its name in the legend.
+    pub name: String,
+    /// Its points from left to right. Those that are not finite are left out.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Lines over a common axis.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    /// What it shows.
+    pub title: String,
+    /// From left to right.
+    pub x: Axis,
+    /// From bottom to top.
+    pub y: Axis,
+    /// The lines, in the order of the legend.
+    pub series: Vec<Series>,
+}
+
+impl Chart {
+    /// The picture, as the text of an SVG file.
+    ///
+    /// # Errors
+    ///
+    /// None that is known; the drawing library does not rule them out.
+    pub fn to_svg(&self) -> Result<String, ChartError> {
+        let mut text = String::new();
+        let drawn = {
+            let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+            let x = bounds(&self.x, self.points().map(|point| point.0));
+            let y = bounds(&self.y, self.points().map(|point| point.1));
+            match (self.x.log, self.y.log) {
+                (false, false) => self.draw(&area, x, y),
+                (true, false) => self.draw(&area, x.log_scale(), y),
+                (false, true) => self.draw(&area, x, y.log_scale()),
+                (true, true) => self.draw(&area, x.log_scale(), y.log_scale()),
+            }
+        };
+        match drawn {
+            Ok(()) => Ok(text),
+            Err(source) => Err(ChartError {
+                title: self.title.clone(),
+                source,
+            }),
+        }
+    }
+
+    fn points(&self) -> impl Iterator<Item = (f64, f64)> {
+        let points = self.series.iter().flat_map(|series| &series.points);
+        points.copied().filter(|point| self.is_drawable(*point))
+    }
+
+    fn is_drawable(&self, (x, y): (f64, f64)) -> bool {
+        let fits = |value: f64, axis: &Axis| value.is_finite() && (!axis.log || value > 0.0);
+        fits(x, &self.x) && fits(y, &self.y)
+    }
+
+    fn draw<X, Y>(
+        &self,
+        area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+        x: X,
+        y: Y,
+    ) -> Result<(), DrawingAreaErrorKind<Infallible>>
+    where
+        X: AsRangedCoord<Value = f64>,
+        Y: AsRangedCoord<Value = f64>,
+        X::CoordDescType: ValueFormatter<f64>,
+        Y::CoordDescType: ValueFormatter<f64>,
+    {
+        let broken = |error| match error {
+            DrawingAreaErrorKind::BackendError(_) | DrawingAreaErrorKind::SharingError => {
+                DrawingAreaErrorKind::SharingError
+            }
+            DrawingAreaErrorKind::LayoutError => DrawingAreaErrorKind::LayoutError,
+        };
+        area.fill(&WHITE).map_err(broken)?;
+        let mut chart = ChartBuilder::on(area)
+            .caption(&self.title, (FONT, 20))
+            .margin(16)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(x, y)
+            .map_err(broken)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .label_style((FONT, 13))
+            .x_desc(&self.x.label)
+            .y_desc(&self.y.label)
+            .x_label_formatter(&|value| number(*value))
+            .y_label_formatter(&|value| number(*value))
+            .draw()
+            .map_err(broken)?;
+        for (series, colour) in self.series.iter().zip(COLOURS.into_iter().cycle()) {
+            let points = series.points.iter().copied();
+            let points = points.filter(|point| self.is_drawable(*point));
+            let line = chart
+                .draw_series(LineSeries::new(points, colour.stroke_width(2)))
+                .map_err(broken)?;
+            line.label(&series.name).legend(move |(x, y)| {
+                PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
+            });
+        }
+        chart
+            .configure_series_labels()
+            .border_style(RGBColor(0xad, 0xb5, 0xbd))
+            .background_style(WHITE.mix(0.85))
+            .label_font((FONT, 13))
+            .position(SeriesLabelPosition::UpperRight)
+            .draw()
+            .map_err(broken)?;
+        area.present().map_err(broken)
+    }
+}
+
+/// From the least to the largest value, with some room; never empty.
+fn bounds(axis: &Axis, values: impl Iterator<Item = f64>) -> Range<f64> {
+    let (least, most) = values.fold(
+        (f64::INFINITY, f64::NEG_INFINITY),
+        |(least, most), value| (least.min(value), most.max(value)),
+    );
+    match (axis.log, least <= most) {
+        (true, true) => least / 1.1..most * 1.1,
+        (true, false) => 1.0..10.0,
+        (false, true) => {
+            let room = ((most - least) * 0.03).max(1e-9);
+            least - room..most + room
+        }
+        (false, false) => 0.0..1.0,
+    }
+}
+
+/// A number on an axis, in thousands, millions or billions where it is large.
+fn number(value: f64) -> String {
+    let (value, unit) = match value.abs() {
+        size if size >= 1e9 => (value / 1e9, "B"),
+        size if size >= 1e6 => (value / 1e6, "M"),
+        size if size >= 1e4 => (value / 1e3, "k"),
+        _ => (value, ""),
+    };
+    // Four digits, and no zeros behind them.
+    let text = format!("{value:.3}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}{unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(x: Axis, y: Axis, points: &[(f64, f64)]) -> String {
+        let series = |name: &str, points: &[(f64, f64)]| Series {
+            name: name.to_owned(),
+            points: points.to_vec(),
+        };
+        let chart = Chart {
+            title: "Loss & more".to_owned(),
+            x,
+            y,
+            series: vec![series("full", points), series("empty", &[])],
+        };
+        chart.to_svg().unwrap()
+    }
+
+    #[test]
+    fn every_scale_draws_its_lines_and_names() {
+        let points = [(1.0, 2.0), (10.0, 0.5), (100.0, f64::NAN), (1000.0, 0.25)];
+        for (x, y) in [(false, false), (true, false), (false, true), (true, true)] {
+            let axis = |label: &str, log| Axis {
+                label: label.to_owned(),
+                log,
+            };
+            let svg = chart(axis("step", x), axis("nats", y), &points);
+            assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+            for text in ["Loss &amp; more", "step", "nats", "full", "<polyline"] {
+                assert!(svg.contains(text), "{text}: {svg}");
+            }
+            assert!(!svg.contains("NaN"));
+        }
+    }
+
+    #[test]
+    fn nothing_to_draw_is_a_picture_too() {
+        assert!(chart(Axis::log("x"), Axis::linear("y"), &[]).contains("<svg"));
+        let one = chart(Axis::linear("x"), Axis::linear("y"), &[(3.0, 3.0)]);
+        assert!(one.contains("</svg>"));
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        for (value, text) in [
+            (0.25, "0.25"),
+            (2048.0, "2048"),
+            (16384.0, "16.384k"),
+            (3e6, "3M"),
+            (-1.5e9, "-1.5B"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Associative recall: the share of queries that are answered with the right value.
+
+use std::{path::Path, sync::Arc};
+
+use burn::data::dataset::Dataset;
+use masformer_core::{Decoder, Trace};
+
+use super::{LanguageProblem, Watch};
+use crate::{
+    data::{
+        DataError,
+        language::{LanguageBatch, Sequence},
+        recall::{Recall, RecallError, RecallExample, RecallSplit},
+    },
+    error::Error,
+    learner::language::LanguageLearner,
+    metric::{MetricError, Scores},
+    recipe::RecallData,
+};
+
+/// The task with its number of sequences.
+#[derive(Clone, Debug)]
+pub struct RecallProblem {
+    recall: Recall,
+    data: RecallData,
+}
+
+impl RecallProblem {
+    /// The task with sequences of `length` tokens.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made.
+    pub fn new(data: &RecallData, length: usize) -> Result<Self, RecallError> {
+        Ok(Self {
+            recall: data.config(length).init()?,
+            data: data.clone(),
+        })
+    }
+}
+
+/// Answers by whether the pair lies beyond the window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    right: usize,
+    asked: usize,
+}
+
+impl Share {
+    fn add(&mut self, is_right: bool) {
+        self.right += usize::from(is_right);
+        self.asked += 1;
+    }
+
+    fn value(self) -> Option<f64> {
+        (self.asked > 0).then(|| self.right as f64 / self.asked as f64)
+    }
+}
+
+impl LanguageProblem for RecallProblem {
+    fn vocabulary(&self) -> usize {
+        self.recall.config().vocabulary()
+    }
+
+    fn tokenizer_dir(&self) -> Option<&Path> {
+        None
+    }
+
+    fn pad_id(&self) -> u32 {
+        0
+    }
+
+    fn train(&self) -> Arc<dyn Dataset<Sequence>> {
+        Arc::new(self.recall.examples(RecallSplit::Train, self.data.train))
+    }
+
+    fn dev(&self) -> Arc<dyn Dataset<Sequence>> {
+        Arc::new(self.recall.examples(RecallSplit::Dev, self.data.dev))
+    }
+
+    fn has_answers(&self) -> bool {
+        true
+    }
+
+    /// `recall`, of all queries, and `recall_beyond` and `recall_within`, of those whose pair lies
+    /// beyond the window and within it.
+    fn judge(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+        let learner = LanguageLearner {
+            model: model.clone(),
+        };
+        let device = model.token.weight.device();
+        let bar = watch.progress.bar("evaluate", self.data.test);
+        let (mut beyond, mut within) = (Share::default(), Share::default());
+        for start in (0..self.data.test).step_by(watch.batch_size) {
+            watch.stop.check()?;
+            let end = self.data.test.min(start + watch.batch_size);
+            let examples: Vec<RecallExample> = (start..end)
+                .map(|index| self.recall.example(RecallSplit::Test, index))
+                .collect();
+            let sequences: Vec<Sequence> = examples.iter().map(RecallExample::sequence).collect();
+            let batch = LanguageBatch::collate(&sequences, self.pad_id(), &device);
+            let hidden = learner.asked(&batch, &mut Trace::nothing());
+            let answers = learner.logits(hidden).argmax(1).try_into_data()?;
+            let queries = examples.iter().flat_map(|example| &example.queries);
+            for (query, answer) in queries.zip(answers.iter::<i64>()) {
+                let share = if query.is_beyond(self.data.window) {
+                    &mut beyond
+                } else {
+                    &mut within
+                };
+                share.add(answer == i64::from(query.target));
+            }
+            bar.set_position(end as u64);
+        }
+        bar.finish_and_clear();
+        let all = Share {
+            right: beyond.right + within.right,
+            asked: beyond.asked + within.asked,
+        };
+        let scores = [
+            ("recall", all),
+            ("recall_beyond", beyond),
+            ("recall_within", within),
+        ];
+        let scores: Scores = scores
+            .into_iter()
+            .filter_map(|(name, share)| Some((name.to_owned(), share.value()?)))
+            .collect();
+        if scores.is_empty() {
+            return Err(DataError::from(MetricError::Empty).into());
+        }
+        Ok(scores)
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        &["recall_beyond", "recall_within"]
+    }
+}

@@ -1,0 +1,167 @@
+//! Where the text of a run lies, and whether it is text.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    data::corpus::{Corpus, CorpusError, Document},
+    interrupt::Stop,
+};
+
+/// Text to train on, to validate on, and to judge by.
+#[derive(Clone, Debug)]
+pub struct TextFiles {
+    /// `train`.
+    pub train: Corpus,
+    /// `valid`.
+    pub valid: Corpus,
+    /// `test`, if it is there.
+    pub test: Option<Corpus>,
+}
+
+/// Text that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TextFilesError {
+    /// It cannot be read, or is not text.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// A split is not there.
+    #[error(
+        "{} has no `{split}`: expected a folder `{split}` with .txt files, or a file `{split}.txt`",
+        path.display()
+    )]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+        /// `train` or `valid`.
+        split: &'static str,
+    },
+    /// A split is shorter than one sequence, whatever the tokenizer.
+    #[error(
+        "{split} has {bytes} bytes of text, at most {most} tokens: one sequence of {length} needs \
+         {}; take more text or a smaller data.length",
+        length + 1
+    )]
+    Short {
+        /// `train` or `valid`.
+        split: &'static str,
+        /// Bytes of text.
+        bytes: u64,
+        /// The most tokens that they can be, document ends included.
+        most: u64,
+        /// Tokens of a sequence.
+        length: usize,
+    },
+}
+
+impl TextFiles {
+    /// Finds the splits in a folder and reads them once, to be sure that they are text and that there
+    /// is enough of it for sequences of `length` tokens. Stops early if a stop is asked for.
+    ///
+    /// # Errors
+    ///
+    /// If a split is missing, cannot be read, is not UTF-8, or is too short.
+    pub fn open(path: &Path, length: usize, stop: &Stop) -> Result<Self, TextFilesError> {
+        let split = |name: &'static str| -> Result<Option<Corpus>, TextFilesError> {
+            let places = [path.join(name), path.join(format!("{name}.txt"))];
+            let place = places.iter().find(|place| place.exists());
+            Ok(place.map(|place| Corpus::open(place)).transpose()?)
+        };
+        let needed = |name| {
+            split(name)?.ok_or_else(|| TextFilesError::Missing {
+                path: path.to_owned(),
+                split: name,
+            })
+        };
+        let files = Self {
+            train: needed("train")?,
+            valid: needed("valid")?,
+            test: split("test")?,
+        };
+        for (split, corpus) in [("train", &files.train), ("valid", &files.valid)] {
+            let bytes = corpus.bytes();
+            // A token is a byte at least, and each document has an end.
+            let most = bytes + corpus.documents().len() as u64;
+            if most <= length as u64 {
+                return Err(TextFilesError::Short {
+                    split,
+                    bytes,
+                    most,
+                    length,
+                });
+            }
+        }
+        let corpora = [&files.train, &files.valid].into_iter().chain(&files.test);
+        for document in corpora.flat_map(Corpus::documents) {
+            read(document, stop)?;
+        }
+        Ok(files)
+    }
+}
+
+/// Reads a document to its end.
+fn read(document: &Document, stop: &Stop) -> Result<(), CorpusError> {
+    for piece in document.pieces()? {
+        piece?;
+        if stop.requested() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn open(files: &[(&str, &[u8])]) -> Result<TextFiles, String> {
+        let folder = folder(files);
+        TextFiles::open(folder.path(), 4, &Stop::default()).map_err(|error| {
+            let folder = folder.path().display().to_string();
+            error.to_string().replace(&folder, "DIR")
+        })
+    }
+
+    #[test]
+    fn splits_are_folders_or_files() {
+        let files = open(&[
+            ("train/a.txt", b"one two"),
+            ("train/b.txt", b"three"),
+            ("valid.txt", b"four"),
+        ])
+        .unwrap();
+        assert_eq!(files.train.documents().len(), 2);
+        assert_eq!(files.valid.bytes(), 4);
+        assert!(files.test.is_none());
+    }
+
+    #[test]
+    fn what_is_missing_short_or_no_text_is_named() {
+        let missing = open(&[("train.txt", b"enough text")]).unwrap_err();
+        let expected =
+            "DIR has no `valid`: expected a folder `valid` with .txt files, or a file `valid.txt`";
+        assert_eq!(missing, expected);
+        let short = open(&[("train.txt", b"abc"), ("valid.txt", b"enough")]).unwrap_err();
+        let expected = "train has 3 bytes of text, at most 4 tokens: one sequence of 4 needs 5; \
+                        take more text or a smaller data.length";
+        assert_eq!(short, expected);
+        let broken = open(&[
+            ("train.txt", b"enough"),
+            ("valid.txt", b"enough"),
+            ("test/x.txt", b"abc\xff"),
+        ])
+        .unwrap_err();
+        assert_eq!(broken, "DIR/test/x.txt: byte 3 is not UTF-8 text");
+    }
+}

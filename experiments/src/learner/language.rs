@@ -1,0 +1,173 @@
+//! A decoder as a learner of language: the loss, and what callbacks and metrics see.
+
+use burn::{
+    module::Module,
+    prelude::*,
+    tensor::ExecutionError,
+    train::{
+        InferenceStep, ItemLazy, TrainOutput, TrainStep,
+        metric::{AccuracyInput, Adaptor, LossInput},
+    },
+};
+use distill::{CallbackModel, Signals, Step};
+use masformer_core::{Decoder, DecoderInput, Keep, Trace, ops::linear_cross_entropy};
+
+use crate::data::language::LanguageBatch;
+
+/// A decoder with the loss of a language model.
+#[derive(Module, Debug)]
+pub struct LanguageLearner {
+    /// The model.
+    pub model: Decoder,
+}
+
+/// What one batch gives to the metrics.
+#[derive(Clone, Debug)]
+pub struct LanguageOutput {
+    /// The mean negative log-likelihood of the targets in nats `[1]`.
+    pub loss: Tensor<1>,
+    /// The scores `[N, V]` at the positions that have a target; `None` where all have one, as their
+    /// logits are more than memory should hold.
+    pub logits: Option<Tensor<2>>,
+    /// The targets `[N]`.
+    pub targets: Tensor<1, Int>,
+}
+
+impl LanguageLearner {
+    /// The hidden states `[N, D]` at the positions of a batch that have a target.
+    pub fn asked(&self, batch: &LanguageBatch, trace: &mut Trace) -> Tensor<2> {
+        let input = DecoderInput {
+            input_ids: batch.input_ids.clone(),
+            padding: batch.padding.clone(),
+        };
+        let hidden = self.model.hidden(&input, trace).flatten::<2>(0, 1);
+        match &batch.asked {
+            Some(positions) => hidden.select(0, positions.clone()),
+            None => hidden,
+        }
+    }
+
+    /// The scores `[N, V]` of hidden states `[N, D]`.
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.model.logits(hidden.unsqueeze::<3>()).squeeze_dim(0)
+    }
+}
+
+impl CallbackModel for LanguageLearner {
+    fn forward_step(&self, batch: LanguageBatch, keep: Keep) -> Step<LanguageOutput> {
+        let mut trace = Trace::new(keep);
+        let hidden = self.asked(&batch, &mut trace);
+        let head = self.model.token.weight.val();
+        let nats = linear_cross_entropy(hidden.clone(), head, batch.targets.clone());
+        let loss = nats.mean();
+        // What the metrics see needs no gradient.
+        let logits = batch
+            .asked
+            .is_some()
+            .then(|| self.logits(hidden.detach()).detach());
+        let [samples, _] = batch.input_ids.dims();
+        Step {
+            output: LanguageOutput {
+                loss: loss.clone(),
+                logits,
+                targets: batch.targets,
+            },
+            loss,
+            signals: Signals {
+                trace,
+                logits: vec![],
+                padding: batch.padding,
+                samples,
+            },
+        }
+    }
+}
+
+impl TrainStep for LanguageLearner {
+    type Input = LanguageBatch;
+    type Output = LanguageOutput;
+
+    fn step(&self, batch: LanguageBatch) -> TrainOutput<LanguageOutput> {
+        let step = self.forward_step(batch, Keep::default());
+        TrainOutput::new(self, step.loss.backward(), step.output)
+    }
+}
+
+impl InferenceStep for LanguageLearner {
+    type Input = LanguageBatch;
+    type Output = LanguageOutput;
+
+    fn step(&self, batch: LanguageBatch) -> LanguageOutput {
+        self.forward_step(batch, Keep::default()).output
+    }
+}
+
+impl ItemLazy for LanguageOutput {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        self.loss.device().flush()?;
+        Ok(Self {
+            loss: self.loss.without_autodiff(),
+            logits: self.logits.map(Tensor::without_autodiff),
+            targets: self.targets.without_autodiff(),
+        })
+    }
+}
+
+impl Adaptor<LossInput> for LanguageOutput {
+    fn adapt(&self) -> LossInput {
+        LossInput::new(self.loss.clone())
+    }
+}
+
+impl Adaptor<AccuracyInput> for LanguageOutput {
+    fn adapt(&self) -> AccuracyInput {
+        // Accuracy is a metric of tasks alone that ask at some positions.
+        let logits = self.logits.clone().expect("some positions have no target");
+        AccuracyInput::new(logits, self.targets.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Tolerance, activation::log_softmax};
+    use masformer_core::DecoderConfig;
+
+    use super::*;
+    use crate::data::language::Sequence;
+
+    #[test]
+    fn the_loss_is_the_mean_over_the_targets() {
+        let device = Device::default();
+        let spans = vec!["full".parse().unwrap(), "window:2".parse().unwrap()];
+        let model = DecoderConfig::new(7, 6, 8, 2, 16, spans)
+            .with_initializer_range(0.5)
+            .init(&device);
+        let learner = LanguageLearner { model };
+        let sequences = [
+            Sequence {
+                input_ids: vec![1, 2, 3, 4],
+                targets: vec![None, Some(3), None, Some(6)],
+            },
+            Sequence {
+                input_ids: vec![5, 6],
+                targets: vec![Some(0), None],
+            },
+        ];
+        let batch = LanguageBatch::collate(&sequences, 0, &device);
+        let output = learner.forward_step(batch.clone(), Keep::default()).output;
+        assert_eq!(output.logits.as_ref().unwrap().dims(), [3, 7]);
+
+        let input = DecoderInput {
+            input_ids: batch.input_ids,
+            padding: batch.padding,
+        };
+        let logits = learner.model.forward(&input, &mut Trace::nothing()).logits;
+        let logs: Vec<f32> = log_softmax(logits, 2).into_data().iter().collect();
+        let at = |row: usize, position: usize, id: usize| logs[(row * 4 + position) * 7 + id];
+        let expected = -(at(0, 1, 3) + at(0, 3, 6) + at(1, 0, 0)) / 3.0;
+        output
+            .loss
+            .into_data()
+            .assert_approx_eq::<f32>(&TensorData::from([expected]), Tolerance::absolute(1e-5));
+    }
+}

@@ -1,0 +1,285 @@
+//! Values of a language recipe that cannot work, found before any work starts.
+
+use std::collections::BTreeSet;
+
+use super::{DecoderRecipe, LanguageData, LanguageRecipe, LanguageTask, RandomDecoder, RecallData};
+use crate::{
+    data::packing::Documents,
+    recipe::{
+        problems::Problems,
+        validate::{one_of, run, train},
+    },
+    run::CHECKPOINT,
+};
+
+/// Everything in `recipe` that cannot work, as pairs of a dotted key and a reason that continues
+/// its sentence.
+pub(super) fn problems(recipe: &LanguageRecipe) -> Vec<(String, String)> {
+    let mut found = Problems::default();
+    run(&mut found, &recipe.name, &recipe.seeds);
+    model(&mut found, &recipe.model, recipe.data.length);
+    data(&mut found, recipe);
+    train(&mut found, "train", &recipe.train);
+    growth(&mut found, recipe);
+    found.at_least("evaluate.batch_size", recipe.evaluate.batch_size, 1);
+    if let Some(stride) = recipe.evaluate.stride {
+        let (length, is_text) = (recipe.data.length, recipe.data.task == LanguageTask::Text);
+        found.require("evaluate.stride", is_text, "is for the task `text` only");
+        found.at_least("evaluate.stride", stride, 1);
+        found.at_most("evaluate.stride", stride, length, "`data.length`");
+    }
+    models(&mut found, recipe);
+    found.into_pairs()
+}
+
+fn model(found: &mut Problems, model: &DecoderRecipe, length: usize) {
+    one_of(
+        found,
+        "model",
+        &[
+            ("model.path", model.path.is_some()),
+            ("model.random", model.random.is_some()),
+        ],
+        "add model.path=FOLDER, a Hugging Face folder, or [model.random]",
+    );
+    let Some(random) = &model.random else {
+        return;
+    };
+    let extends = model.extend.is_some();
+    let reason = "is for a model from a folder: set model.random.positions";
+    found.require("model.extend", !extends, reason);
+    let key = |name: &str| format!("model.random.{name}");
+    let RandomDecoder {
+        layers,
+        hidden,
+        heads,
+        width,
+        positions,
+        rotary,
+        dropout,
+        initializer_range,
+    } = *random;
+    found.at_least(&key("layers"), layers, 1);
+    found.at_least(&key("width"), width, 1);
+    found.divided(&key("hidden"), hidden, &key("heads"), heads);
+    if positions.is_some_and(|positions| positions < length) {
+        let reason = format!("must be at least {length}, as `data.length` is");
+        found.add(&key("positions"), &reason);
+    }
+    if let Some(theta) = rotary {
+        found.positive(&key("rotary"), theta.into());
+        let is_even = heads > 0 && (hidden / heads).is_multiple_of(2);
+        let reason = "needs heads of an even width: `hidden / heads` is odd";
+        found.require(&key("rotary"), is_even, reason);
+    }
+    found.within(&key("dropout"), dropout, 0.0..1.0);
+    found.positive(&key("initializer_range"), initializer_range);
+}
+
+fn data(found: &mut Problems, recipe: &LanguageRecipe) {
+    let LanguageData {
+        task,
+        path,
+        length,
+        tokenizer,
+        documents,
+        epoch,
+        recall: recall_data,
+    } = &recipe.data;
+    found.at_least("data.length", *length, 1);
+    if let Some(epoch) = epoch {
+        found.at_least("data.epoch", *epoch, 1);
+    }
+    match task {
+        LanguageTask::Text => {
+            if path.is_none() {
+                let reason = "has no folder: add data.path=FOLDER with train, valid and test, \
+                              each a folder of .txt files or one .txt file";
+                found.add("data", reason);
+            }
+            if recipe.model.path.is_some() && tokenizer.is_some() {
+                let reason = "is for a fresh model: that of `model.path` brings its own";
+                found.add("data.tokenizer", reason);
+            }
+            if recall_data.is_some() {
+                found.add("data.recall", "is for the task `recall` only");
+            }
+        }
+        LanguageTask::Recall => {
+            let foreign = [
+                ("data.path", path.is_some()),
+                ("data.tokenizer", tokenizer.is_some()),
+                ("data.documents", *documents != Documents::default()),
+                ("model.path", recipe.model.path.is_some()),
+            ];
+            for (key, is_given) in foreign {
+                let reason =
+                    "cannot go with the task `recall`, whose tokens kiln makes: leave it out";
+                found.require(key, !is_given, reason);
+            }
+            if let Some(data) = recall_data {
+                recall(found, data, *length);
+            }
+        }
+    }
+}
+
+fn recall(found: &mut Problems, data: &RecallData, length: usize) {
+    let key = |name: &str| format!("data.recall.{name}");
+    found.at_least(&key("train"), data.train, 1);
+    found.at_least(&key("dev"), data.dev, 1);
+    found.at_least(&key("test"), data.test, 1);
+    if let Err(error) = data.config(length).init() {
+        found.add("data.recall", &format!("cannot work: {error}"));
+    }
+}
+
+fn growth(found: &mut Problems, recipe: &LanguageRecipe) {
+    let mut before = 0.0;
+    let whole = recipe.data.length;
+    for (index, part) in recipe.grow.iter().enumerate() {
+        let key = |name: &str| format!("grow.{index}.{name}");
+        let rises = part.until > before && part.until <= 1.0;
+        let reason = format!("must be above {before} and at most 1, not {}", part.until);
+        found.require(&key("until"), rises, &reason);
+        before = part.until;
+        let divides = part.length > 0 && whole.is_multiple_of(part.length);
+        let reason = format!(
+            "must divide `data.length`, {whole}, into whole pieces, not {}",
+            part.length
+        );
+        found.require(&key("length"), divides, &reason);
+    }
+    let cuts = recipe.data.task == LanguageTask::Text && recipe.data.documents == Documents::Joined;
+    let reason = "cuts sequences into pieces, which only joined text allows: set data.task=text and \
+                  data.documents=joined, or leave it out";
+    found.require("grow", recipe.grow.is_empty() || cuts, reason);
+}
+
+fn models(found: &mut Problems, recipe: &LanguageRecipe) {
+    let reason = "must hold at least one model";
+    found.require("models", !recipe.models.is_empty(), reason);
+    let mut names = BTreeSet::from([CHECKPOINT]);
+    for (index, model) in recipe.models.iter().enumerate() {
+        let key = |name: &str| format!("models.{index}.{name}");
+        found.name(&key("name"), &model.name);
+        found.unique(&key("name"), &model.name, &mut names);
+        if let Some(random) = &recipe.model.random
+            && let Err(error) = model.spans.spans(random.layers)
+        {
+            found.add(&key("spans"), &format!("cannot work: {error}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::source;
+
+    /// A recipe on which every check passes.
+    const VALID: &str = r#"
+name = "mine"
+[model.random]
+layers = 2
+hidden = 64
+heads = 4
+width = 256
+[data]
+task = "text"
+path = "books"
+length = 128
+[[models]]
+name = "full"
+spans = "full"
+[[models]]
+name = "local"
+spans = "window:32"
+"#;
+
+    fn refusal(overrides: &[&str]) -> String {
+        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+        let error =
+            source::parse("mine.toml", VALID, &overrides).expect_err("the value cannot work");
+        error.to_string()
+    }
+
+    #[test]
+    fn the_recipe_of_these_tests_is_valid() {
+        source::parse("mine.toml", VALID, &[]).expect("valid");
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_placed_with_their_reason() {
+        let cases: [(&[&str], &str); 13] = [
+            (
+                &["data.length=0"],
+                "override `data.length=0`: `data.length` must be at least 1, not 0",
+            ),
+            (
+                &["model.random.positions=100"],
+                "`model.random.positions` must be at least 128, as `data.length` is",
+            ),
+            (
+                &["model.random.heads=3"],
+                "`model.random.hidden` must be a multiple of the 3 heads, not 64",
+            ),
+            (
+                &["model.extend=tile"],
+                "`model.extend` is for a model from a folder: set model.random.positions",
+            ),
+            (
+                &["model.path=gpt2"],
+                "`model.random` cannot go with `model.path`: give exactly one of them",
+            ),
+            (
+                &[r#"models=[{name="a", spans="bottom:3 window:8"}]"#],
+                "`models.0.spans` cannot work: `bottom:3` asks for more full layers than the model has",
+            ),
+            (
+                &[r#"models=[{name="a", spans="full"}, {name="a", spans="window:8"}]"#],
+                "`models.1.name` `a` is taken; every row needs its own",
+            ),
+            (
+                &[r#"models=[{name="a", spans="window:0"}]"#],
+                "unknown span `window:0`",
+            ),
+            (
+                &["grow=[{length=48, until=0.5}]"],
+                "`grow.0.length` must divide `data.length`, 128, into whole pieces, not 48",
+            ),
+            (
+                &["grow=[{length=32, until=0.5}, {length=64, until=0.4}]"],
+                "`grow.1.until` must be above 0.5 and at most 1, not 0.4",
+            ),
+            (
+                &["evaluate.stride=200"],
+                "`evaluate.stride` must be at most 128 (`data.length`), not 200",
+            ),
+            (
+                &["data.tokenizer=bpe:9"],
+                "unknown tokenizer `bpe:9`: expected `bytes` or `bpe:V`, V at least 257",
+            ),
+            (
+                &["data.task=recall"],
+                "`data.path` cannot go with the task `recall`",
+            ),
+        ];
+        for (overrides, expected) in cases {
+            let message = refusal(overrides);
+            assert!(message.contains(expected), "{overrides:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_impossible_recall_task_is_refused_with_its_reason() {
+        let text = VALID.replace("task = \"text\"\npath = \"books\"", "task = \"recall\"");
+        let overrides = ["data.recall.pairs=100".to_owned()];
+        let error = source::parse("mine.toml", &text, &overrides).expect_err("too many pairs");
+        assert!(
+            error
+                .to_string()
+                .contains("`data.recall` cannot work: keys = 64: it must be at least 100"),
+            "{error}"
+        );
+    }
+}

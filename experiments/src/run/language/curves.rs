@@ -1,0 +1,89 @@
+//! Learning curves: how the models of a run come along, in one picture.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::prepare::Prepared;
+use crate::{
+    chart::{Axis, Chart, Series},
+    error::Error,
+};
+
+/// What of a line of `metrics.jsonl` is drawn.
+#[derive(Deserialize)]
+struct Line {
+    stage: String,
+    step: usize,
+    split: String,
+    name: String,
+    value: f64,
+    #[serde(default)]
+    last: bool,
+}
+
+/// Writes `curves.svg`: the validation of every model after each epoch, the mean over the seeds.
+pub(super) fn write(run: &Prepared<'_>) -> Result<(), Error> {
+    let (metric, label) = if run.problem.has_answers() {
+        ("Accuracy", "right answers, validation (%)")
+    } else {
+        ("Loss", "validation loss (nats a token)")
+    };
+    let lines: Vec<Line> = run.folder.metrics()?;
+    let recipe = run.recipe;
+    let tokens = recipe.train.batch_size * recipe.train.accumulate * recipe.data.length;
+    let series = recipe.models.iter().map(|model| Series {
+        name: format!("{} ({})", model.name, model.spans),
+        points: curve(&lines, &model.name, metric, tokens),
+    });
+    let chart = Chart {
+        title: format!("{}: validation while training", recipe.name),
+        x: Axis::linear("tokens trained on"),
+        y: Axis::linear(label),
+        series: series.collect(),
+    };
+    Ok(run.folder.write_text("curves.svg", &chart.to_svg()?)?)
+}
+
+/// The metric of a model by the tokens of its steps, averaged over the seeds.
+fn curve(lines: &[Line], model: &str, metric: &str, tokens_a_step: usize) -> Vec<(f64, f64)> {
+    let mut steps: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for line in lines {
+        let is_of_model = line
+            .stage
+            .split_once('/')
+            .is_some_and(|(_, name)| name == model);
+        if is_of_model && line.last && line.split == "valid" && line.name == metric {
+            steps.entry(line.step).or_default().push(line.value);
+        }
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let points = steps.iter().map(|(step, values)| {
+        let tokens = step * tokens_a_step;
+        (tokens as f64, mean(values))
+    });
+    points.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_is_the_mean_of_the_seeds_after_each_epoch() {
+        let lines = r#"
+            {"stage":"seed-1/full","step":10,"split":"valid","name":"Loss","value":2.0,"last":true}
+            {"stage":"seed-2/full","step":10,"split":"valid","name":"Loss","value":4.0,"last":true}
+            {"stage":"seed-1/full","step":5,"split":"train","name":"Loss","value":9.0}
+            {"stage":"seed-1/full","step":20,"split":"valid","name":"Loss","value":1.0,"last":true}
+            {"stage":"seed-1/full","step":20,"split":"train","name":"Loss","value":1.5,"last":true}
+            {"stage":"seed-1/local","step":10,"split":"valid","name":"Loss","value":7.0,"last":true}"#;
+        let lines: Vec<Line> = lines
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let curve = curve(&lines, "full", "Loss", 100);
+        assert_eq!(curve, [(1000.0, 3.0), (2000.0, 1.0)]);
+    }
+}

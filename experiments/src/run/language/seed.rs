@@ -1,0 +1,238 @@
+//! The stages of one seed. Each leaves its result in the run folder and is skipped when it is there.
+
+use std::{path::Path, time::Instant};
+
+use burn::{
+    module::Module,
+    train::metric::{AccuracyMetric, LossMetric, store::Direction as Better},
+};
+use distill::{Epoch, callbacks::GrowingLength};
+use masformer_core::{
+    Decoder, Direction, Span, SpanCost,
+    pretrained::{DecoderFolder, DecoderFolderConfig, save_decoder},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{fit, fit::Training, stages},
+    CHECKPOINT,
+    prepare::{Prepared, Start},
+};
+use crate::{
+    data::{DataError, language::LanguageLoader},
+    error::Error,
+    language::Watch,
+    language_table::LanguageRow,
+    learner::language::LanguageLearner,
+    metric::Scores,
+    recipe::SpanModel,
+};
+
+/// The architecture that fresh models are saved as.
+const MODEL_TYPE: &str = "gpt2";
+
+/// Trains and judges every model; one row each, and one for the checkpoint that they begin with.
+pub(super) fn run(run: &Prepared<'_>, seed: u64) -> Result<Vec<LanguageRow>, Error> {
+    Seed { run, seed }.rows()
+}
+
+struct Seed<'a> {
+    run: &'a Prepared<'a>,
+    seed: u64,
+}
+
+/// What a training says of itself when it is done.
+#[derive(Serialize, Deserialize)]
+struct Trained {
+    seconds: f64,
+}
+
+impl Seed<'_> {
+    fn rows(&self) -> Result<Vec<LanguageRow>, Error> {
+        let start = self.start()?;
+        let is_pretrained = matches!(self.run.start, Start::Folder(_));
+        let mut rows = vec![];
+        if is_pretrained {
+            let scores = self.judge(CHECKPOINT, "evaluate", &start)?;
+            rows.push(self.row(CHECKPOINT, &start, None, scores, None)?);
+        }
+        for model in &self.run.recipe.models {
+            let layers = start.config().decoder.spans.len();
+            let switched = start.clone().with_spans(model.spans.spans(layers)?)?;
+            let before = if is_pretrained {
+                Some(self.judge(&model.name, "before", &switched)?)
+            } else {
+                None
+            };
+            let (trained, Trained { seconds }) = self.train(model, &switched)?;
+            let after = self.judge(&model.name, "evaluate", &trained)?;
+            rows.push(self.row(&model.name, &trained, before, after, Some(seconds))?);
+        }
+        Ok(rows)
+    }
+
+    fn stage(&self, name: &str) -> String {
+        format!("seed-{}/{name}", self.seed)
+    }
+
+    fn say(&self, text: &str) {
+        let progress = self.run.progress;
+        progress.say(&format!("seed {}: {text}", self.seed));
+    }
+
+    /// The model to begin with. A fresh one has the same weights under every schedule.
+    fn start(&self) -> Result<DecoderFolder, Error> {
+        let config = match &self.run.start {
+            Start::Folder(folder) => return Ok(folder.as_ref().clone()),
+            Start::Fresh(config) => config,
+        };
+        let stage = self.stage("start");
+        let dir = self.run.folder.stage_dir(&stage)?;
+        if self.run.folder.done::<()>(&stage)?.is_none() {
+            let device = &self.run.options.device;
+            device.seed(self.seed);
+            let model = config.init(device);
+            let config = DecoderFolderConfig::new(MODEL_TYPE, config.clone())?;
+            save_decoder(&dir, &model, &config, self.run.problem.tokenizer_dir())?;
+            self.run.folder.finish(&stage, &())?;
+        }
+        Ok(DecoderFolder::open(dir)?)
+    }
+
+    fn load(&self, folder: &DecoderFolder) -> Result<Decoder, Error> {
+        let (model, report) = folder.load(&self.run.options.device)?;
+        if !report.is_exact() {
+            self.run.progress.say(report.to_string().trim_end());
+        }
+        Ok(model)
+    }
+
+    /// The trained model, and what its training took.
+    fn train(
+        &self,
+        model: &SpanModel,
+        start: &DecoderFolder,
+    ) -> Result<(DecoderFolder, Trained), Error> {
+        let stage = self.stage(&model.name);
+        let dir = self.run.folder.stage_dir(&stage)?;
+        let (training, output) = (dir.join("training"), dir.join("model"));
+        let trained = match self.run.folder.done(&stage)? {
+            Some(trained) => trained,
+            None => {
+                self.say(&format!("training `{}`, {}", model.name, model.spans));
+                let clock = Instant::now();
+                let learner = LanguageLearner {
+                    model: self.load(start)?,
+                };
+                let learner = self.fit(model, &training, learner)?;
+                let tokenizer = self.run.problem.tokenizer_dir();
+                save_decoder(&output, &learner.model, start.config(), tokenizer)?;
+                let seconds = clock.elapsed().as_secs_f64();
+                let trained = Trained { seconds };
+                self.run.folder.finish(&stage, &trained)?;
+                self.run.folder.gather_metrics()?;
+                trained
+            }
+        };
+        stages::discard_checkpoints(&training)?;
+        Ok((DecoderFolder::open(output)?, trained))
+    }
+
+    fn fit(
+        &self,
+        model: &SpanModel,
+        directory: &Path,
+        learner: LanguageLearner,
+    ) -> Result<LanguageLearner, Error> {
+        let recipe = self.run.recipe;
+        let mut training = Training {
+            label: format!("seed {} {}", self.seed, model.name),
+            directory,
+            recipe: recipe.train.clone(),
+            seed: self.seed,
+            callbacks: vec![],
+            gauges: vec![],
+        };
+        if !recipe.grow.is_empty() {
+            let growing = GrowingLength::new(recipe.grow.clone());
+            training.gauges.push(growing.gauge());
+            training.callbacks.push(Box::new(growing));
+        }
+        let problem = &self.run.problem;
+        let options = self.run.options;
+        let epoch = Epoch::default();
+        let train = LanguageLoader::shuffled(
+            problem.train(),
+            recipe.train.batch_size,
+            recipe.data.epoch,
+            problem.pad_id(),
+            (self.seed, epoch.clone()),
+            &options.device,
+        );
+        let dev = LanguageLoader::in_order(
+            problem.dev(),
+            recipe.evaluate.batch_size,
+            problem.pad_id(),
+            &options.device,
+        );
+        let stage = training.stage(
+            options,
+            epoch,
+            train.map_err(DataError::from)?,
+            dev.map_err(DataError::from)?,
+        );
+        let loss = LossMetric::new();
+        let stage = if problem.has_answers() {
+            stage.metrics((loss.clone(), AccuracyMetric::new()))
+        } else {
+            stage.metrics((loss.clone(),))
+        };
+        let stage = fit::stop_early(stage, &recipe.train, &loss, Better::Lowest);
+        fit::fit(stage, learner)
+    }
+
+    /// The scores of a model, as the stage `name/what`.
+    fn judge(&self, name: &str, what: &str, folder: &DecoderFolder) -> Result<Scores, Error> {
+        let stage = self.stage(&format!("{name}/{what}"));
+        if let Some(scores) = self.run.folder.done(&stage)? {
+            return Ok(scores);
+        }
+        self.say(&match what {
+            "before" => format!("evaluating `{name}` before its training"),
+            _ => format!("evaluating `{name}`"),
+        });
+        let watch = Watch {
+            batch_size: self.run.recipe.evaluate.batch_size,
+            progress: self.run.progress,
+            stop: self.run.options.stop.clone(),
+        };
+        let scores = self.run.problem.judge(&self.load(folder)?, &watch)?;
+        self.run.folder.finish(&stage, &scores)?;
+        Ok(scores)
+    }
+
+    fn row(
+        &self,
+        name: &str,
+        folder: &DecoderFolder,
+        before: Option<Scores>,
+        metrics: Scores,
+        seconds: Option<f64>,
+    ) -> Result<LanguageRow, Error> {
+        let spans: &[Span] = &folder.config().decoder.spans;
+        let length = self.run.recipe.data.length;
+        let cost = SpanCost::of(spans, Direction::Causal, length);
+        Ok(LanguageRow {
+            name: name.to_owned(),
+            seed: self.seed,
+            spans: spans.to_vec(),
+            metrics_before: before,
+            metrics,
+            parameters: self.load(folder)?.num_params() as u64,
+            attention_pairs: cost.pairs,
+            attention_share: cost.share(),
+            cached_positions: cost.cached_positions as u64,
+            seconds,
+        })
+    }
+}

@@ -1,0 +1,251 @@
+//! Runs of language models, on recipes that take about a second.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::bad_input::refuse;
+use super::kiln::Kiln;
+#[cfg(unix)]
+use super::stops::{Has, Started};
+
+const TEXT: &str = r#"
+name = "text"
+grow = [{ length = 8, until = 0.4 }]
+
+[model.random]
+layers = 2
+hidden = 16
+heads = 2
+width = 32
+initializer_range = 0.2
+
+[data]
+task = "text"
+path = "books"
+length = 32
+epoch = 40
+
+[train]
+epochs = 3
+batch_size = 8
+learning_rate = 3e-3
+
+[[models]]
+name = "full"
+spans = "full"
+
+[[models]]
+name = "mixed"
+spans = "bottom:1 window:4"
+"#;
+
+const RECALL: &str = r#"
+name = "recall"
+seeds = [1, 2]
+
+[model.random]
+layers = 2
+hidden = 16
+heads = 2
+width = 32
+
+[data]
+task = "recall"
+length = 40
+
+[data.recall]
+pairs = 4
+queries = 4
+keys = 8
+values = 8
+fillers = 4
+window = 8
+train = 64
+dev = 8
+test = 20
+
+[train]
+epochs = 1
+batch_size = 8
+learning_rate = 1e-3
+
+[[models]]
+name = "full"
+spans = "full"
+"#;
+
+/// A folder with two recipes, and with books of one sentence again and again.
+fn kiln() -> Kiln {
+    let kiln = Kiln::new();
+    kiln.write("text.toml", TEXT);
+    kiln.write("recall.toml", RECALL);
+    let book = |from: usize, lines: usize| -> String {
+        let words = ["the", "cat", "sat", "on", "a", "mat", "and", "slept"];
+        let line = |line: usize| (0..6).map(move |word| words[(line * word + from) % 8]);
+        let lines = (0..lines).map(|index| line(index).collect::<Vec<_>>().join(" "));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    kiln.write("books/train/one.txt", book(0, 60));
+    kiln.write("books/train/two.txt", book(1, 60));
+    kiln.write("books/valid.txt", book(2, 10));
+    kiln.write("books/test.txt", book(3, 20));
+    kiln
+}
+
+fn rows(kiln: &Kiln, run: &str) -> Vec<Value> {
+    let text = fs::read(kiln.path(&format!("{run}/results.json"))).unwrap();
+    let mut results: Value = serde_json::from_slice(&text).unwrap();
+    let rows = results["rows"].as_array_mut().unwrap();
+    for row in rows.iter_mut() {
+        row.as_object_mut().unwrap().remove("seconds").unwrap();
+    }
+    std::mem::take(rows)
+}
+
+const MODEL: &str = "run/artifacts/seed-1/full/model";
+
+#[test]
+fn a_model_learns_text_and_continues_under_other_spans() {
+    let kiln = kiln();
+    let table = kiln.succeed(&["run", "text.toml", "--out", "run", "train.epochs=6"]);
+    assert!(table.contains("bits_per_byte"), "{table}");
+    let first = rows(&kiln, "run");
+    let bits = |row: &Value| row["metrics"]["bits_per_byte"].as_f64().unwrap();
+    assert_eq!(first.len(), 2);
+    for row in &first {
+        // A guess among bytes takes 8 bits.
+        assert!(bits(row) < 5.5, "{row}");
+        assert!(row["metrics_before"].is_null(), "{row}");
+    }
+    assert!((first[0]["attention_share"].as_f64().unwrap() - 1.0).abs() < 1e-12);
+    assert!(first[1]["attention_share"].as_f64().unwrap() < 0.7);
+
+    // The checkpoint goes on, longer than it was trained.
+    let table = kiln.succeed(&[
+        "run",
+        "continue",
+        "--out",
+        "next",
+        &format!("model.path={MODEL}"),
+        "data.path=books",
+        "data.length=64",
+        "model.extend=tile",
+        "data.epoch=16",
+        r#"models=[{name="switched", spans="window:4"}]"#,
+    ]);
+    assert!(table.contains("bits_per_byte before training"), "{table}");
+    let next = rows(&kiln, "next");
+    assert_eq!(next[0]["name"], "checkpoint");
+    assert_eq!(next[1]["name"], "switched");
+    assert!(next[1]["metrics_before"]["bits_per_byte"].is_f64());
+}
+
+#[test]
+fn recall_is_judged_within_and_beyond_the_window() {
+    let kiln = kiln();
+    let table = kiln.succeed(&["run", "recall.toml", "--out", "run"]);
+    assert!(
+        table.contains("recall_beyond") && table.contains('±'),
+        "{table}"
+    );
+    let rows = rows(&kiln, "run");
+    assert_eq!(rows.len(), 2);
+    for name in ["recall", "recall_beyond", "recall_within"] {
+        let share = rows[0]["metrics"][name].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&share), "{name}: {share}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_killed_ends_as_an_unbroken_one() {
+    const RUN: [&str; 4] = ["run", "text.toml", "--out", "run"];
+    let unbroken = kiln();
+    unbroken.succeed(&RUN);
+    let kiln = kiln();
+    for point in [
+        "tokens/train.json",
+        "seed-1/full/training/checkpoints/epoch-1",
+        "seed-1/full/model",
+        "seed-1/mixed/training/checkpoints/epoch-2",
+    ] {
+        let path = format!("artifacts/{point}");
+        if kiln.path(&format!("run/{path}")).exists() {
+            continue;
+        }
+        let mut started = Started::new(&kiln, &RUN);
+        started.wait_for(Has(path.leak()));
+        started.stop("-KILL");
+    }
+    kiln.succeed(&RUN);
+    assert_eq!(rows(&kiln, "run"), rows(&unbroken, "run"));
+    let metrics = |kiln: &Kiln| fs::read_to_string(kiln.path("run/metrics.jsonl")).unwrap();
+    assert_eq!(metrics(&kiln), metrics(&unbroken));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_a_folder_is_made() {
+    let kiln = kiln();
+    kiln.write("broken/train.txt", "x".repeat(99));
+    kiln.write(
+        "broken/valid.txt",
+        b"caf\xe9, and so on, and on, and on, and on",
+    );
+    let refuse = |changes: &[&str], texts: &[&str]| {
+        let command = ["run", "text.toml", "--out", "new"];
+        refuse(&kiln, &[&command[..], changes].concat(), texts);
+        assert!(!kiln.path("new").exists(), "{changes:?}");
+    };
+    refuse(&["data.path=nowhere"], &["nowhere", "`train`"]);
+    refuse(
+        &["data.path=broken"],
+        &["broken/valid.txt", "byte 3 is not UTF-8"],
+    );
+    refuse(
+        &["data.length=4096"],
+        &["train has", "one sequence of 4096 needs 4097"],
+    );
+    refuse(
+        &[r#"models=[{name="a", spans="bottom:3 window:4"}]"#],
+        &["`models.0.spans`", "more full layers than the model has"],
+    );
+    refuse(
+        &[r#"models=[{name="a", spans="window:0"}]"#],
+        &["unknown span `window:0`"],
+    );
+    refuse(&["data.task=rekall"], &["did you mean `recall`?"]);
+
+    kiln.succeed(&["run", "text.toml", "--out", "run", "train.epochs=1"]);
+    let refuse = |changes: &[&str], texts: &[&str]| {
+        let model = format!("model.path={MODEL}");
+        let command = ["run", "continue", "--out", "new", &model, "data.path=books"];
+        super::bad_input::refuse(&kiln, &[&command[..], changes].concat(), texts);
+        assert!(!kiln.path("new").exists(), "{changes:?}");
+    };
+    refuse(
+        &["data.length=33"],
+        &[
+            "`data.length` = 33",
+            "32 positions",
+            "`model.extend`",
+            "`tile`",
+        ],
+    );
+    let short = "data.length=32";
+    refuse(
+        &[
+            short,
+            r#"models=[{name="deep", spans="bottom:3 window:4"}]"#,
+        ],
+        &["model `deep`", "more full layers than the model has"],
+    );
+    // The tokens of another model.
+    let tokenizer = kiln.path(&format!("{MODEL}/tokenizer.json"));
+    let text = fs::read_to_string(&tokenizer).unwrap();
+    let more = text.replace("\"<|endoftext|>\": 256", "\"<|endoftext|>\": 300");
+    fs::write(&tokenizer, more.replace("\"id\": 256", "\"id\": 300")).unwrap();
+    refuse(&[short], &["tokenizer", "301", "257"]);
+    fs::remove_file(&tokenizer).unwrap();
+    refuse(&[short], &["tokenizer.json"]);
+}
