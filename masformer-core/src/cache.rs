@@ -92,10 +92,13 @@ impl LayerCache {
 
     /// Takes the sequences `rows` `[R]` of the batch, in that order and as often as they are named.
     pub fn select(&mut self, rows: &Tensor<1, Int>) {
+        // Flex gives selected Booleans another dtype than its other operations do, and then cannot put
+        // both into one tensor.
+        let select = |mask: Tensor<2, Bool>| mask.int().select(0, rows.clone()).bool();
         self.kept = self.kept.take().map(|kept| Kept {
             key: kept.key.select(0, rows.clone()),
             value: kept.value.select(0, rows.clone()),
-            padding: kept.padding.map(|padding| padding.select(0, rows.clone())),
+            padding: kept.padding.map(select),
         });
     }
 }
