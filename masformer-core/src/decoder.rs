@@ -228,6 +228,16 @@ impl Decoder {
         Ok(())
     }
 
+    /// The longest sequence.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Number of token ids `V`.
+    pub fn vocabulary(&self) -> usize {
+        self.token.weight.dims()[0]
+    }
+
     /// Hidden states and logits; `trace` keeps the intermediates it was made for.
     ///
     /// The hidden states of the trace are those of Transformers: the embeddings, the output of each

@@ -11,6 +11,7 @@ pub mod cache;
 pub mod decoder;
 pub mod feed_forward;
 pub mod file;
+pub mod generate;
 pub mod norm;
 pub mod ops;
 pub mod position;
@@ -25,6 +26,10 @@ pub use block::{TransformerBlock, TransformerBlockConfig};
 pub use cache::LayerCache;
 pub use decoder::{Decoder, DecoderCache, DecoderConfig, DecoderInput, DecoderOutput};
 pub use feed_forward::{FeedForward, Mlp, MlpConfig, Tokens};
+pub use generate::{
+    BeamConfig, GenerateConfig, GenerateError, Generated, Generator, NewToken, PromptError,
+    SampleConfig, Stopped, Strategy,
+};
 pub use norm::{LayerNorm, LayerNormConfig, NormPlacement};
 pub use position::{PositionEncoding, PositionError, PositionExtension, UnknownExtension};
 pub use span::{

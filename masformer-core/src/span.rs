@@ -75,6 +75,12 @@ impl Span {
         }
     }
 
+    /// Whether what a query sees depends on distances alone, so that padding before a sequence leaves
+    /// it as it is. Blocks and sinks are counted from the first position.
+    pub fn is_relative(self) -> bool {
+        matches!(self, Self::Full | Self::Window { sinks: 0, .. })
+    }
+
     /// The keys that query `i` sees in a sequence of `length`, as two ranges in their order: sinks
     /// that are apart from the others (often none), and the others.
     pub fn keys(self, direction: Direction, query: usize, length: usize) -> [Range<usize>; 2] {
@@ -242,6 +248,15 @@ mod tests {
                     (0..length).filter(|&key| span.sees(direction, query, key)).collect();
                 prop_assert_eq!(keys, seen);
             }
+        }
+
+        #[test]
+        fn relative_spans_stay_behind_padding(span in spans(), query in 0..100_usize, more in 0..9_usize) {
+            let stays = (0..=query).all(|key| {
+                let sees = |more| span.sees(Direction::Causal, query + more, key + more);
+                sees(0) == sees(more)
+            });
+            prop_assert!(stays || !span.is_relative());
         }
     }
 }

@@ -1,0 +1,272 @@
+//! Text generation: continuations of prompts, token by token.
+//!
+//! A [`Search`] decides for one prompt which tokens follow; the model reads the prompts of a batch
+//! together. So a prompt's continuation does not depend on the others, up to rounding.
+
+mod batch;
+mod beam;
+mod error;
+mod sample;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+use burn::{config::Config, module::Module};
+use serde::{Deserialize, Serialize};
+
+pub use beam::BeamConfig;
+pub use error::{GenerateError, PromptError};
+pub use sample::SampleConfig;
+
+use self::{
+    batch::Batch,
+    beam::BeamSearch,
+    search::{Ending, Extension, Search, Single, likeliest},
+};
+use crate::decoder::Decoder;
+
+/// How the next token is chosen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// The likeliest token.
+    #[default]
+    Greedy,
+    /// A random token.
+    Sample(SampleConfig),
+    /// The token of the likeliest continuation that a beam search finds.
+    Beam(BeamConfig),
+}
+
+/// Configuration of [`Generator`].
+#[derive(Config, Debug, PartialEq)]
+pub struct GenerateConfig {
+    /// The most tokens that follow a prompt.
+    #[config(default = 128)]
+    pub max_new_tokens: usize,
+    /// How the next token is chosen.
+    #[config(default = "Strategy::Greedy")]
+    pub strategy: Strategy,
+    /// The ids after which a continuation has ended.
+    #[config(default = "Vec::new()")]
+    pub stop_tokens: Vec<u32>,
+    /// Whether keys and values are kept from step to step. Without, each step reads everything again:
+    /// the plain definition of what the cache does.
+    #[config(default = true)]
+    pub cache: bool,
+}
+
+/// Why a continuation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Its last token is a stop token.
+    Token,
+    /// The rule of [`Generator::with_rule`] holds.
+    Rule,
+    /// It has as many tokens as are allowed.
+    Length,
+    /// The caller stopped the generation, and it is not complete.
+    Interrupt,
+}
+
+/// The continuation of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// The new token ids; a stop token is the last of them.
+    pub tokens: Vec<u32>,
+    /// Why there are no more.
+    pub stopped: Stopped,
+}
+
+/// A new token of a continuation, which no later step changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewToken {
+    /// The prompt that it continues, counted from 0.
+    pub prompt: usize,
+    /// The token id.
+    pub id: u32,
+}
+
+type Rule<'a> = dyn Fn(&[u32]) -> bool + 'a;
+
+/// Continues prompts with a decoder.
+pub struct Generator<'a> {
+    model: Decoder,
+    config: GenerateConfig,
+    rule: Option<Box<Rule<'a>>>,
+}
+
+impl GenerateConfig {
+    /// Checks the configuration, and prompts against a model with a vocabulary and a number of
+    /// positions.
+    ///
+    /// # Errors
+    ///
+    /// If a value is outside its range, a token is not in the vocabulary, a prompt has no tokens, or
+    /// has not enough positions for itself and `max_new_tokens`.
+    pub fn check(
+        &self,
+        prompts: &[Vec<u32>],
+        vocabulary: usize,
+        positions: usize,
+    ) -> Result<(), GenerateError> {
+        if self.max_new_tokens == 0 {
+            let expected = "at least 1";
+            return Err(GenerateError::value("max_new_tokens", 0.0, expected));
+        }
+        match &self.strategy {
+            Strategy::Greedy => {}
+            Strategy::Sample(config) => config.check()?,
+            Strategy::Beam(config) => config.check()?,
+        }
+        let foreign = |ids: &[u32]| ids.iter().copied().find(|id| *id as usize >= vocabulary);
+        if let Some(id) = foreign(&self.stop_tokens) {
+            return Err(GenerateError::StopToken { id, vocabulary });
+        }
+        for (prompt, ids) in prompts.iter().enumerate() {
+            let refuse = |problem| Err(GenerateError::Prompt { prompt, problem });
+            if ids.is_empty() {
+                return refuse(PromptError::Empty);
+            }
+            if let Some(id) = foreign(ids) {
+                return refuse(PromptError::Vocabulary { id, vocabulary });
+            }
+            if ids.len().saturating_add(self.max_new_tokens) > positions {
+                return refuse(PromptError::TooLong {
+                    tokens: ids.len(),
+                    new_tokens: self.max_new_tokens,
+                    positions,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Strategy {
+    /// A search for each of a number of prompts.
+    fn searches<'a>(&self, prompts: usize, ending: &'a Ending<'a>) -> Vec<Box<dyn Search + 'a>> {
+        match self {
+            Self::Greedy => (0..prompts)
+                .map(|_| Box::new(Single::new(likeliest, ending)) as Box<dyn Search>)
+                .collect(),
+            Self::Sample(config) => config
+                .samplers(prompts)
+                .map(|sampler| Box::new(Single::new(sampler, ending)) as Box<dyn Search>)
+                .collect(),
+            Self::Beam(config) => (0..prompts)
+                .map(|_| Box::new(BeamSearch::new(config.clone(), ending)) as Box<dyn Search>)
+                .collect(),
+        }
+    }
+}
+
+impl<'a> Generator<'a> {
+    /// A generator over a model in its evaluation form.
+    pub fn new(model: &Decoder, config: &GenerateConfig) -> Self {
+        Self {
+            model: model.valid(),
+            config: config.clone(),
+            rule: None,
+        }
+    }
+
+    /// Ends a continuation also where `rule` holds for its new tokens, the last of which has just been
+    /// chosen.
+    pub fn with_rule(mut self, rule: impl Fn(&[u32]) -> bool + 'a) -> Self {
+        self.rule = Some(Box::new(rule));
+        self
+    }
+
+    /// The continuation of each prompt. `on_step` sees after each step the tokens that have become
+    /// certain, and may stop the generation; of a beam search, those are all tokens of a prompt when
+    /// its search is over.
+    ///
+    /// Prompts are read together, padded on the left to the longest of them. Where a span depends on
+    /// the position in the sequence ([`Span::is_relative`](crate::Span::is_relative)), padding would
+    /// change it, and only prompts of equal length are read together.
+    ///
+    /// # Errors
+    ///
+    /// As [`GenerateConfig::check`], before any work; if logits are not finite or cannot be read from
+    /// the device.
+    pub fn generate(
+        &self,
+        prompts: &[Vec<u32>],
+        mut on_step: impl FnMut(&[NewToken]) -> ControlFlow<()>,
+    ) -> Result<Vec<Generated>, GenerateError> {
+        let (vocabulary, positions) = (self.model.vocabulary(), self.model.positions());
+        self.config.check(prompts, vocabulary, positions)?;
+        let ending = Ending {
+            stop_tokens: &self.config.stop_tokens,
+            rule: self.rule.as_deref(),
+            max_new_tokens: self.config.max_new_tokens,
+        };
+        let mut searches = self.config.strategy.searches(prompts.len(), &ending);
+        for group in self.groups(prompts) {
+            let ids = group.iter().map(|prompt| prompts[*prompt].as_slice());
+            let mut batch = Batch::new(&self.model, ids, self.config.cache);
+            if run(&mut batch, group, &mut searches, &mut on_step)?.is_break() {
+                break;
+            }
+        }
+        Ok(searches.iter().map(|search| search.result()).collect())
+    }
+
+    /// The prompts that may be read together.
+    fn groups(&self, prompts: &[Vec<u32>]) -> Vec<Vec<usize>> {
+        let is_relative = self.model.spans().iter().all(|span| span.is_relative());
+        let mut groups = BTreeMap::<usize, Vec<usize>>::new();
+        for (prompt, ids) in prompts.iter().enumerate() {
+            let key = if is_relative { 0 } else { ids.len() };
+            groups.entry(key).or_default().push(prompt);
+        }
+        groups.into_values().collect()
+    }
+}
+
+/// Goes on with the prompts of a batch until their searches are over.
+fn run<'a>(
+    batch: &mut Batch<'_>,
+    prompts: Vec<usize>,
+    searches: &mut [Box<dyn Search + 'a>],
+    on_step: &mut impl FnMut(&[NewToken]) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, GenerateError> {
+    // The prompts whose searches are not over, with the number of their rows in the batch.
+    let mut open: Vec<(usize, usize)> = prompts.into_iter().map(|prompt| (prompt, 1)).collect();
+    loop {
+        let logits = batch.logits()?;
+        let logits: Vec<&[f32]> = logits.chunks(batch.vocabulary()).collect();
+        let (mut first, mut still_open) = (0, Vec::new());
+        let (mut tokens, mut extensions) = (Vec::new(), Vec::new());
+        for (prompt, rows) in open {
+            let own = &logits[first..first + rows];
+            if !own.iter().copied().flatten().all(|logit| logit.is_finite()) {
+                return Err(GenerateError::NotFinite { prompt });
+            }
+            let search = &mut searches[prompt];
+            let known = search.settled().len();
+            let next = search.advance(own);
+            let settled = search.settled()[known..].iter();
+            tokens.extend(settled.map(|&id| NewToken { prompt, id }));
+            if !next.is_empty() {
+                still_open.push((prompt, next.len()));
+            }
+            extensions.extend(next.into_iter().map(|Extension { row, id }| Extension {
+                row: first + row,
+                id,
+            }));
+            first += rows;
+        }
+        open = still_open;
+        if on_step(&tokens).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if open.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        batch.extend(&extensions);
+    }
+}
