@@ -4,6 +4,7 @@ pub mod adapt;
 pub mod devices;
 pub mod eval;
 pub mod forward;
+pub mod generate;
 pub mod importance;
 pub mod run;
 pub mod spans;
@@ -11,10 +12,12 @@ mod task_folder;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 
 use burn::tensor::Device;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use masformer_core::{Decoder, SpanSchedule, pretrained::DecoderFolder};
 use moebert_core::heads::BertModel;
 use moebert_core::pretrained::Pretrained;
 
@@ -35,6 +38,7 @@ enum Command {
     Adapt(adapt::AdaptArgs),
     Eval(eval::EvalArgs),
     Forward(forward::ForwardArgs),
+    Generate(generate::GenerateArgs),
     Spans(spans::SpansArgs),
     Devices(devices::DevicesArgs),
 }
@@ -54,6 +58,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
         Command::Adapt(args) => adapt::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Forward(args) => forward::run(args),
+        Command::Generate(args) => generate::run(&args),
         Command::Spans(args) => spans::run(&args),
         Command::Devices(args) => devices::run(&args),
     }
@@ -63,6 +68,25 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
 /// are named on the standard error.
 fn load(pretrained: &Pretrained, device: &Device) -> Result<BertModel, Error> {
     let (model, report) = pretrained.load_whole(None, device)?;
+    if !report.is_exact() {
+        eprintln!("{report}");
+    }
+    Ok(model)
+}
+
+/// The folder of a decoder, under a schedule if one is given.
+fn open_decoder(dir: &Path, spans: Option<&SpanSchedule>) -> Result<DecoderFolder, Error> {
+    let folder = DecoderFolder::open(dir)?;
+    let Some(schedule) = spans else {
+        return Ok(folder);
+    };
+    let layers = folder.config().decoder.spans.len();
+    Ok(folder.with_spans(schedule.spans(layers)?)?)
+}
+
+/// The decoder of a folder. Weights that have no place in it are named on the standard error.
+fn load_decoder(folder: &DecoderFolder, device: &Device) -> Result<Decoder, Error> {
+    let (model, report) = folder.load(device)?;
     if !report.is_exact() {
         eprintln!("{report}");
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::ExecutionError;
 use distill::{CallbackError, LayerMapError, StageError};
-use masformer_core::{ScheduleError, pretrained::FolderError};
+use masformer_core::{GenerateError, PromptError, ScheduleError, pretrained::FolderError};
 use moebert_core::{
     adapt::AdaptError,
     file::FileError,
@@ -160,6 +160,17 @@ pub enum Error {
     /// The spans of the layers make no sense.
     #[error(transparent)]
     Spans(#[from] ScheduleError),
+    /// A text cannot be continued.
+    #[error("{name}: {problem}")]
+    Prompt {
+        /// Its file, or its number.
+        name: String,
+        /// Why.
+        problem: PromptError,
+    },
+    /// Text cannot be generated.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
     /// The layer map does not fit the depth of the model.
     #[error("`distill.layers`: {0}")]
     LayerMap(#[from] LayerMapError),
@@ -172,6 +183,9 @@ pub enum Error {
     /// The user interrupted the command, and it stopped where it can go on.
     #[error("stopped; give the same command again to go on")]
     Stopped,
+    /// The user interrupted a generation, and its text has been printed as far as it came.
+    #[error("interrupted; the text is not complete")]
+    Interrupted,
 }
 
 impl Error {
@@ -201,7 +215,7 @@ impl Error {
     /// The exit code of the program: 2, or 130 for an interrupt, as shells have it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Stopped => 130,
+            Self::Stopped | Self::Interrupted => 130,
             _ => 2,
         }
     }

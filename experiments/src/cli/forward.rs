@@ -98,23 +98,16 @@ fn encode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
 }
 
 fn decode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
-    let mut folder = DecoderFolder::open(&args.model)?;
-    if let Some(schedule) = &args.spans {
-        let layers = folder.config().decoder.spans.len();
-        folder = folder.with_spans(schedule.spans(layers)?)?;
-    }
+    let folder = super::open_decoder(&args.model, args.spans.as_ref())?;
     let batch = Batch::read(&args.input)?;
     let [_, length] = batch.shape;
-    folder = folder.with_length(length, args.extend)?;
+    let folder = folder.with_length(length, args.extend)?;
     let config = &folder.config().decoder;
     let input = DecoderInput {
         input_ids: batch.indices("input_ids", config.vocabulary, device)?,
         padding: batch.padding(device)?,
     };
-    let (model, report) = folder.load(device)?;
-    if !report.is_exact() {
-        eprintln!("{report}");
-    }
+    let model = super::load_decoder(&folder, device)?;
     let mut trace = Trace::new(HIDDEN_STATES);
     let output = model.forward(&input, &mut trace);
     let mut tensors = hidden_states(trace)?;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod chain;
+mod generate;
 mod kiln;
 mod language;
 mod spans;

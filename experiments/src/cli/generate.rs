@@ -1,0 +1,259 @@
+//! `kiln generate`: continuations of texts.
+
+mod transcript;
+
+use std::{
+    ops::ControlFlow,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, builder::NonEmptyStringValueParser};
+use masformer_core::{
+    BeamConfig, GenerateConfig, GenerateError, Generated, Generator, SampleConfig, SpanSchedule,
+    Stopped, Strategy,
+};
+use serde_json::json;
+
+use self::transcript::Transcript;
+use crate::{
+    backend,
+    data::{
+        DataError,
+        corpus::{Corpus, CorpusError},
+        text_tokenizer::TextTokenizer,
+    },
+    error::Error,
+    interrupt::Stop,
+};
+
+/// Continue texts with a decoder
+///
+/// The likeliest token follows, unless --temperature or --beams is given. A continuation ends with the
+/// model's end of a document, where --stop appears, or after --max-new-tokens. One prompt's is printed as
+/// it comes (of a beam search, when it is over), those of several under their headers. An interrupt prints
+/// what there is. Tokens a second go to standard error.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// The model, a decoder (GPT-2, GPT-Neo) with its tokenizer: a Hugging Face folder
+    model: PathBuf,
+    /// A text to continue; may be given several times
+    #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
+    prompt: Vec<String>,
+    /// A file with a text to continue, or a folder of .txt files; may be given several times
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Vec<PathBuf>,
+    /// The most tokens that follow a prompt
+    #[arg(long, value_name = "TOKENS", default_value_t = 128)]
+    max_new_tokens: usize,
+    /// Draw tokens at random, from logits divided by this: below 1 likely ones become likelier
+    #[arg(long, conflicts_with = "beams")]
+    temperature: Option<f64>,
+    /// Draw from the K likeliest tokens
+    #[arg(long, value_name = "K", requires = "temperature")]
+    top_k: Option<usize>,
+    /// Draw from the fewest likeliest tokens whose probabilities make up P, above 0 and at most 1
+    #[arg(long, value_name = "P", requires = "temperature", default_value = "1")]
+    top_p: f64,
+    /// Decides the draws
+    #[arg(long, requires = "temperature", default_value_t = 0)]
+    seed: u64,
+    /// Search for the likeliest continuation with this many hypotheses
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    beams: Option<u32>,
+    /// The power of the length that divides a hypothesis's log-probability; higher prefers longer ones
+    #[arg(
+        long,
+        value_name = "POWER",
+        requires = "beams",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    length_penalty: f64,
+    /// End a continuation where this text appears, and before it
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    stop: Option<String>,
+    /// What the layers attend to, such as `"bottom:1 window:256"`; `kiln spans --help` lists the words
+    /// [default: the model's own]
+    #[arg(long, value_name = "SCHEDULE")]
+    spans: Option<SpanSchedule>,
+    /// Keep no keys and values: read everything again for each token
+    #[arg(long)]
+    no_cache: bool,
+    /// Print a JSON object a prompt: `prompt`, `text`, `tokens`, and `stopped`, which is `end`, `text`,
+    /// `length` or `interrupt`
+    #[arg(long)]
+    json: bool,
+    /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
+    #[arg(long)]
+    device: Option<String>,
+}
+
+/// A text to continue.
+struct Prompt {
+    /// Its file, or its number.
+    name: String,
+    text: String,
+}
+
+/// Continues the prompts and prints what follows.
+///
+/// # Errors
+/// The model, its tokenizer or a prompt cannot be read, they do not fit together, a number makes no
+/// sense, or the user interrupts.
+pub fn run(args: &GenerateArgs) -> Result<(), Error> {
+    let device = backend::open(args.device.as_deref())?;
+    let folder = super::open_decoder(&args.model, args.spans.as_ref())?;
+    let decoder = &folder.config().decoder;
+    let tokenizer = TextTokenizer::load(&args.model).map_err(DataError::from)?;
+    let fits = tokenizer.check_fits(decoder.vocabulary);
+    fits.map_err(DataError::from)?;
+    let prompts = args.prompts().map_err(DataError::from)?;
+    let texts: Vec<&str> = prompts.iter().map(|prompt| prompt.text.as_str()).collect();
+    let ids = tokenizer.encode(&texts).map_err(DataError::from)?;
+    let config = args.config(tokenizer.end_id());
+    let named = |error| name_prompt(error, &prompts);
+    let check = config.check(&ids, decoder.vocabulary, decoder.positions);
+    check.map_err(named)?;
+
+    let stop = Stop::on_signals()?;
+    let model = super::load_decoder(&folder, &device)?;
+    let transcript = Transcript::new(&tokenizer, args.stop.as_deref());
+    let generator =
+        Generator::new(&model, &config).with_rule(|tokens| transcript.is_at_stop(tokens));
+    let mut stream = (prompts.len() == 1 && !args.json).then(|| transcript.stream());
+    let mut printed = Ok(());
+    let mut clock = Clock::start();
+    let generated = generator.generate(&ids, |tokens| {
+        clock.step();
+        if let Some(stream) = &mut stream {
+            let text: String = tokens.iter().map(|token| stream.push(token.id)).collect();
+            printed = super::print(&text);
+        }
+        if printed.is_err() || stop.requested() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    let generated = generated.map_err(named)?;
+    let told = clock.told(&generated);
+    printed?;
+    super::print(&match stream {
+        Some(stream) => stream.finish() + "\n",
+        None => args.show(&prompts, &generated, &transcript),
+    })?;
+    eprintln!("{told}");
+    let is_interrupted = |generated: &Generated| generated.stopped == Stopped::Interrupt;
+    if generated.iter().any(is_interrupted) {
+        return Err(Error::Interrupted);
+    }
+    Ok(())
+}
+
+impl GenerateArgs {
+    /// The prompts of the command line, then those of files.
+    fn prompts(&self) -> Result<Vec<Prompt>, CorpusError> {
+        let texts = self.prompt.iter().zip(1..).map(|(text, number)| Prompt {
+            name: format!("prompt {number}"),
+            text: text.clone(),
+        });
+        let mut prompts: Vec<Prompt> = texts.collect();
+        for path in &self.prompt_file {
+            for document in Corpus::open(path)?.documents() {
+                prompts.push(Prompt {
+                    name: document.path().display().to_string(),
+                    text: document.pieces()?.collect::<Result<_, _>>()?,
+                });
+            }
+        }
+        Ok(prompts)
+    }
+
+    fn config(&self, end_id: u32) -> GenerateConfig {
+        let strategy = match (self.temperature, self.beams) {
+            (Some(temperature), _) => Strategy::Sample(SampleConfig {
+                temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                seed: self.seed,
+            }),
+            (None, Some(beams)) => Strategy::Beam(BeamConfig {
+                beams: beams as usize,
+                length_penalty: self.length_penalty,
+            }),
+            (None, None) => Strategy::Greedy,
+        };
+        GenerateConfig {
+            max_new_tokens: self.max_new_tokens,
+            strategy,
+            stop_tokens: vec![end_id],
+            cache: !self.no_cache,
+        }
+    }
+
+    /// The continuations as they are printed together.
+    fn show(&self, prompts: &[Prompt], all: &[Generated], transcript: &Transcript<'_>) -> String {
+        let shown = prompts.iter().zip(all).map(|(prompt, generated)| {
+            let text = transcript.text(&generated.tokens);
+            if !self.json {
+                return format!("==> {} <==\n{text}\n", prompt.name);
+            }
+            let object = json!({
+                "prompt": prompt.text,
+                "text": text,
+                "tokens": generated.tokens,
+                "stopped": match generated.stopped {
+                    Stopped::Token => "end",
+                    Stopped::Rule => "text",
+                    Stopped::Length => "length",
+                    Stopped::Interrupt => "interrupt",
+                },
+            });
+            format!("{object}\n")
+        });
+        shown.collect()
+    }
+}
+
+/// Names the prompt that an error is about as the user knows it.
+fn name_prompt(error: GenerateError, prompts: &[Prompt]) -> Error {
+    match error {
+        GenerateError::Prompt { prompt, problem } => Error::Prompt {
+            name: prompts[prompt].name.clone(),
+            problem,
+        },
+        error => error.into(),
+    }
+}
+
+/// Measures a generation.
+struct Clock {
+    start: Instant,
+    /// When the prompts had been read and the first tokens found.
+    first: Option<Duration>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            start: Instant::now(),
+            first: None,
+        }
+    }
+
+    fn step(&mut self) {
+        self.first.get_or_insert_with(|| self.start.elapsed());
+    }
+
+    /// The speed so far.
+    fn told(&self, all: &[Generated]) -> String {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let tokens: usize = all.iter().map(|generated| generated.tokens.len()).sum();
+        let first = self.first.unwrap_or_default().as_secs_f64();
+        format!(
+            "{tokens} tokens in {seconds:.2} s, {:.1} tokens/s; the first after {first:.2} s",
+            tokens as f64 / seconds
+        )
+    }
+}
