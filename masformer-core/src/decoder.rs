@@ -14,6 +14,7 @@ use crate::{
     attention::SpanAttentionConfig,
     block::{TransformerBlock, TransformerBlockConfig},
     cache::LayerCache,
+    dropout::dropout,
     feed_forward::{Mlp, MlpConfig, Tokens},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
     span::{Direction, Span},
@@ -354,7 +355,7 @@ impl Decoder {
                 token + table.forward(ids + before)
             }
         };
-        self.dropout.forward(sum)
+        dropout(&self.dropout, sum)
     }
 }
 
