@@ -2,9 +2,10 @@
 
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
-    optim::{AdamWConfig, ModuleOptimizer},
+    optim::{AdamWState, AdaptiveMomentumState, ModuleOptimizer, Optimizer},
     prelude::*,
 };
+use masformer_core::ops::{AdamStep, adam_step};
 use serde::{Deserialize, Serialize};
 
 /// Adam with decoupled weight decay (arXiv 1711.05101).
@@ -38,21 +39,50 @@ impl Default for Adam {
 impl Adam {
     /// The optimiser for a model; it goes by parameter ids, so load the model's parameters first.
     pub(crate) fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
-        let config = AdamWConfig::new()
-            .with_beta_1(self.beta_1)
-            .with_beta_2(self.beta_2)
-            .with_epsilon(self.epsilon);
         let mut vectors = Vectors(Vec::new());
         model.visit(&mut vectors);
-        config
-            .clone()
-            .with_weight_decay(self.weight_decay)
-            .init()
-            .with_group(
-                ParamGroup::from_ids(vectors.0),
-                config.with_weight_decay(0.0).build(),
-                None,
-            )
+        let without_decay = Self {
+            weight_decay: 0.0,
+            ..self.clone()
+        };
+        let vectors = ParamGroup::from_ids(vectors.0);
+        ModuleOptimizer::from(self.clone()).with_group(vectors, without_decay, None)
+    }
+}
+
+/// Burn's `AdamW` in one pass over the numbers, with the same state.
+impl Optimizer for Adam {
+    type State<const D: usize> = AdamWState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        rate: f64,
+        parameter: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<AdamWState<D>>,
+    ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        let (time, moments) = match state {
+            Some(AdamWState { momentum }) => {
+                (momentum.time + 1, [momentum.moment_1, momentum.moment_2])
+            }
+            None => (1, [(); 2].map(|()| gradient.zeros_like())),
+        };
+        let step = AdamStep {
+            rate,
+            beta_1: self.beta_1.into(),
+            beta_2: self.beta_2.into(),
+            epsilon: self.epsilon.into(),
+            weight_decay: self.weight_decay.into(),
+            time: i32::try_from(time).unwrap_or(i32::MAX),
+        };
+        let (parameter, [first, second]) = adam_step(parameter, gradient, moments, step);
+        let momentum = AdaptiveMomentumState::new(time, first, second);
+        (parameter, Some(AdamWState::new(momentum)))
+    }
+
+    fn to_device<const D: usize>(mut state: AdamWState<D>, device: &Device) -> AdamWState<D> {
+        state.momentum = state.momentum.to_device(device);
+        state
     }
 }
 

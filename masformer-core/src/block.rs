@@ -10,6 +10,7 @@ use burn::{
 use crate::{
     attention::{SpanAttention, SpanAttentionConfig},
     cache::LayerCache,
+    dropout::dropout,
     feed_forward::{FeedForward, Tokens},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
     trace::Trace,
@@ -105,7 +106,7 @@ impl<F: FeedForward> TransformerBlock<F> {
         let attended = self
             .norm_placement
             .residual(&self.attention_norm, input, |input| {
-                self.dropout.forward(attend(input))
+                dropout(&self.dropout, attend(input))
             });
         let output = self.feed_forward.forward(attended, tokens, trace);
         trace.push_hidden_state(&output);

@@ -13,6 +13,7 @@ use crate::{
     attention::SpanAttentionConfig,
     block::{TransformerBlock, TransformerBlockConfig},
     cache::LayerCache,
+    dropout::dropout,
     feed_forward::{Mlp, MlpConfig, Tokens},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
     position::{PositionEncoding, PositionError, PositionExtension},
@@ -382,7 +383,7 @@ impl Decoder {
                 token + table.forward(ids + before)
             }
         };
-        self.dropout.forward(sum)
+        dropout(&self.dropout, sum)
     }
 }
 

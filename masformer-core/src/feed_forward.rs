@@ -9,6 +9,7 @@ use burn::{
 
 use crate::{
     activation::Activation,
+    dropout::dropout,
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
     ops::{FeedForwardOptions, FeedForwardWeights, feed_forward},
     trace::{NeuronProbe, Trace},
@@ -142,7 +143,7 @@ impl Mlp {
                 activation: self.activation,
                 chunk: self.chunk,
             };
-            self.dropout.forward(feed_forward(input, weights, options))
+            dropout(&self.dropout, feed_forward(input, weights, options))
         })
     }
 
@@ -158,7 +159,7 @@ impl Mlp {
             };
             let seen = hidden.clone().inner();
             probe = Some(NeuronProbe::new(without_bias, seen, pre_leaf, hidden_leaf));
-            self.dropout.forward(self.outer.forward(hidden))
+            dropout(&self.dropout, self.outer.forward(hidden))
         });
         (output, probe.expect("the layer has just been applied"))
     }

@@ -9,6 +9,7 @@ pub mod attention;
 pub mod block;
 pub mod cache;
 pub mod decoder;
+pub mod dropout;
 pub mod feed_forward;
 pub mod file;
 pub mod generate;

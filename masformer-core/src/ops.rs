@@ -13,10 +13,12 @@
 )]
 
 mod activation;
+mod adam;
 #[cfg(test)]
 mod agreement;
 mod attention;
 mod cross_entropy;
+mod dropout;
 mod feed_forward;
 #[cfg(feature = "flex")]
 mod flex;
@@ -27,7 +29,9 @@ mod primitive;
 mod tiles;
 
 pub use activation::{ActivationOps, bias_activation};
+pub use adam::{AdamOps, AdamStep, adam_step};
 pub use attention::{SpanAttentionOps, SpanAttentionOptions, WeightDropout, span_attention};
 pub use cross_entropy::{CrossEntropyOps, cross_entropy, linear_cross_entropy};
+pub use dropout::{DropoutOps, dropout};
 pub use feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights, feed_forward};
 pub use layer_norm::{LayerNormOps, layer_norm};

@@ -9,7 +9,7 @@ use burn::{
 };
 use masformer_core::{
     FeedForward, LayerNorm, LayerNormConfig, Mlp, MlpConfig, SpanAttentionConfig, Tokens, Trace,
-    TransformerBlock, TransformerBlockConfig, feed_forward::zero_bias,
+    TransformerBlock, TransformerBlockConfig, dropout::dropout, feed_forward::zero_bias,
 };
 
 use crate::expert::ExpertLayer;
@@ -185,7 +185,7 @@ impl BertEmbeddings {
         let token_type = self.token_type.forward(input.token_type_ids.clone());
         let position = self.position.weight.val().slice([0..length]).unsqueeze();
         let sum = word + token_type + position;
-        self.dropout.forward(self.norm.forward(sum))
+        dropout(&self.dropout, self.norm.forward(sum))
     }
 }
 
