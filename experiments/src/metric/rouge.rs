@@ -67,7 +67,7 @@ impl Rouge {
 /// If there are no summaries, or not as many as lists of references.
 pub fn rouge<P: AsRef<str>, R: AsRef<str>>(
     predictions: &[P],
-    references: &[Vec<R>],
+    references: &[&[R]],
 ) -> Result<Scores, MetricError> {
     if predictions.len() != references.len() {
         return Err(MetricError::Lengths {
@@ -274,7 +274,7 @@ mod tests {
         let best = Rouge::best("d a b", &[one, other]);
         assert!((best.rouge_1 - Rouge::of("d a b", one).rouge_1).abs() < 1e-12);
         assert!((best.rouge_2 - Rouge::of("d a b", one).rouge_2).abs() < 1e-12);
-        let scores = rouge(&["d a b", "x"], &[vec![one, other], vec!["x"]]).unwrap();
+        let scores = rouge(&["d a b", "x"], &[&[one, other][..], &["x"]]).unwrap();
         assert!((scores["rouge1"] - f64::midpoint(best.rouge_1, 1.0)).abs() < 1e-12);
         let names = ["rouge1", "rouge2", "rougeL"].map(|name| scores[name]);
         let mean = names.iter().product::<f64>().powf(1.0 / 3.0);
@@ -285,7 +285,7 @@ mod tests {
     fn lists_that_do_not_fit_are_errors() {
         let none: [&str; 0] = [];
         assert_eq!(rouge::<&str, &str>(&none, &[]), Err(MetricError::Empty));
-        let error = rouge(&["a"], &[vec!["a"], vec!["b"]]).unwrap_err();
+        let error = rouge(&["a"], &[&["a"][..], &["b"]]).unwrap_err();
         assert_eq!(error.to_string(), "1 predictions for 2 references");
     }
 
