@@ -21,6 +21,7 @@ use masformer_core::{Decoder, SpanSchedule, pretrained::DecoderFolder};
 use moebert_core::heads::BertModel;
 use moebert_core::pretrained::Pretrained;
 
+use crate::data::{DataError, text_tokenizer::TextTokenizer};
 use crate::error::{Error, one_line};
 
 /// Makes transformers cheaper and shows what each saving costs.
@@ -91,6 +92,14 @@ fn load_decoder(folder: &DecoderFolder, device: &Device) -> Result<Decoder, Erro
         eprintln!("{report}");
     }
     Ok(model)
+}
+
+/// The tokenizer of a decoder's folder.
+fn load_text_tokenizer(folder: &DecoderFolder) -> Result<TextTokenizer, Error> {
+    let tokenizer = TextTokenizer::load(folder.dir()).map_err(DataError::from)?;
+    let fits = tokenizer.check_fits(folder.config().decoder.vocabulary);
+    fits.map_err(DataError::from)?;
+    Ok(tokenizer)
 }
 
 /// Writes `text` to standard output.

@@ -9,6 +9,7 @@ pub mod loader;
 pub mod packing;
 pub mod recall;
 pub mod squad;
+pub mod summary;
 pub mod synthetic;
 pub mod text_tokenizer;
 pub mod token_file;

@@ -171,6 +171,9 @@ pub enum Error {
     /// Text cannot be generated.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    /// The spans of a recipe do not fit the depth of the model.
+    #[error("`model.spans`: {0}")]
+    ModelSpans(#[source] ScheduleError),
     /// The layer map does not fit the depth of the model.
     #[error("`distill.layers`: {0}")]
     LayerMap(#[from] LayerMapError),

@@ -20,6 +20,7 @@ pub mod quality;
 pub mod recipe;
 pub mod record;
 pub mod run;
+pub mod summarize;
 pub mod table;
 
 mod environment;

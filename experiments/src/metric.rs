@@ -1,6 +1,7 @@
 //! The metrics of GLUE, as scikit-learn and `SciPy` define them, and those of other tasks.
 
 pub mod perplexity;
+pub mod rouge;
 pub mod squad;
 
 use std::collections::BTreeMap;

@@ -17,7 +17,7 @@ pub use checkpoint::{Checkpoint, Layout, save_weights};
 pub use decoder::{DecoderFolder, DecoderFolderConfig, save_decoder};
 pub use error::FolderError;
 pub use keys::{Keys, MODEL_TYPE, read_config, set_dtype, write_config};
-pub use kiln::{KILN, check_kiln_spans, read_kiln, write_kiln};
+pub use kiln::{KILN, check_kiln_spans, check_spans, kiln_model_type, read_kiln, write_kiln};
 pub use names::Names;
 pub use report::{LoadReport, Mismatch};
 pub use tokenizer::{TOKENIZER_FILES, copy_tokenizer};

@@ -8,8 +8,8 @@ use burn::{
     tensor::assert_shape,
 };
 use masformer_core::{
-    FeedForward, LayerNorm, LayerNormConfig, Mlp, MlpConfig, SpanAttentionConfig, Tokens, Trace,
-    TransformerBlock, TransformerBlockConfig, dropout::dropout, feed_forward::zero_bias,
+    FeedForward, LayerNorm, LayerNormConfig, Mlp, MlpConfig, Span, SpanAttentionConfig, Tokens,
+    Trace, TransformerBlock, TransformerBlockConfig, dropout::dropout, feed_forward::zero_bias,
 };
 
 use crate::expert::ExpertLayer;
@@ -53,6 +53,9 @@ pub struct BertConfig {
     /// Whether the pooler (a dense layer with tanh on the first token) is there.
     #[config(default = true)]
     pub pooler: bool,
+    /// What each of the `L` layers attends to, from the bottom; empty for `full` everywhere.
+    #[config(default = "vec![]")]
+    pub spans: Vec<Span>,
 }
 
 /// A batch of token sequences.
@@ -121,7 +124,17 @@ impl BertConfig {
     }
 
     /// Makes a dense model with fresh weights on a device.
+    ///
+    /// # Panics
+    ///
+    /// If there are spans, but not one for each layer.
     pub fn init(&self, device: &Device) -> Bert {
+        let given = self.spans.len();
+        assert!(
+            given == 0 || given == self.num_hidden_layers,
+            "{given} spans for {} layers",
+            self.num_hidden_layers
+        );
         let embedding = |count| {
             EmbeddingConfig::new(count, self.hidden_size)
                 .with_initializer(self.initializer())
@@ -136,18 +149,22 @@ impl BertConfig {
                 .init(device),
             dropout: DropoutConfig::new(self.hidden_dropout_prob).init(),
         };
-        let attention = SpanAttentionConfig::new(self.hidden_size, self.num_attention_heads)
-            .with_dropout(self.attention_probs_dropout_prob)
-            .with_initializer(self.initializer());
-        let block = TransformerBlockConfig::new(attention)
-            .with_dropout(self.hidden_dropout_prob)
-            .with_norm_epsilon(self.layer_norm_eps);
+        let block = |layer| {
+            let span = self.spans.get(layer).copied().unwrap_or_default();
+            let attention = SpanAttentionConfig::new(self.hidden_size, self.num_attention_heads)
+                .with_span(span)
+                .with_dropout(self.attention_probs_dropout_prob)
+                .with_initializer(self.initializer());
+            TransformerBlockConfig::new(attention)
+                .with_dropout(self.hidden_dropout_prob)
+                .with_norm_epsilon(self.layer_norm_eps)
+        };
         let mlp = MlpConfig::new(self.hidden_size, self.intermediate_size)
             .with_dropout(self.hidden_dropout_prob)
             .with_norm_epsilon(self.layer_norm_eps)
             .with_initializer(self.initializer());
         let layers = (0..self.num_hidden_layers)
-            .map(|_| block.init(BertFeedForward::Dense(mlp.init(device)), device))
+            .map(|layer| block(layer).init(BertFeedForward::Dense(mlp.init(device)), device))
             .collect();
         let pooler = self.pooler.then(|| {
             let config = LinearConfig::new(self.hidden_size, self.hidden_size)
@@ -199,6 +216,12 @@ impl FeedForward for BertFeedForward {
 }
 
 impl Bert {
+    /// What each layer attends to, from the bottom.
+    pub fn spans(&self) -> Vec<Span> {
+        let spans = self.layers.iter().map(|layer| layer.attention.span());
+        spans.collect()
+    }
+
     /// The number of layers, and of neurons in each dense feed-forward layer (0 where none is dense).
     pub fn neurons(&self) -> (usize, usize) {
         let width = self
@@ -292,6 +315,41 @@ mod tests {
         let one = forward([[1, 2, 3, 4], [5, 6, 7, 8]]);
         let other = forward([[1, 2, 9, 10], [5, 6, 7, 8]]);
         assert!((one - other).abs().max().into_scalar::<f32>() < 1e-6);
+    }
+
+    /// The largest difference in the real tokens' hidden states from those of full attention.
+    fn difference(spans: &[&str]) -> f32 {
+        let device = Device::default();
+        let full = tiny().with_initializer_range(0.5).init(&device);
+        let spans = spans.iter().map(|span| span.parse().unwrap()).collect();
+        let mut local = tiny().with_spans(spans).init(&device);
+        // The same weights: spans have none.
+        local = local.load_record(full.clone().into_record());
+        let padding = [[false, false, false, true], [false; 4]];
+        let input = input([[1, 2, 3, 4], [5, 6, 7, 8]], padding, &device);
+        let hidden = |bert: &Bert| bert.forward(&input, &mut Trace::nothing()).hidden;
+        let difference = (hidden(&full) - hidden(&local)).abs();
+        let padding = Tensor::<2, Bool>::from_data(padding, &device).unsqueeze_dim::<3>(2);
+        difference
+            .mask_fill(padding.expand([2, 4, 8]), 0.0)
+            .max()
+            .into_scalar()
+    }
+
+    #[test]
+    fn spans_that_reach_everything_are_full_attention() {
+        assert_eq!(difference(&["full", "full"]).to_bits(), 0);
+        for local in ["window:8", "block:4", "window:1+4"] {
+            assert!(difference(&["full", local]) < 1e-5, "{local}");
+            assert!(difference(&[local, local]) < 1e-5, "{local}");
+        }
+        assert!(difference(&["full", "window:2"]) > 1e-3);
+    }
+
+    #[test]
+    #[should_panic(expected = "1 spans for 2 layers")]
+    fn spans_are_one_a_layer() {
+        tiny().with_spans(vec![Span::Full]).init(&Device::default());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a model costs: parameters, and multiply-adds a token.
 
 use burn::module::Module;
+use masformer_core::{Direction, SpanCost};
 
 use crate::{bert::BertFeedForward, heads::BertModel};
 
@@ -18,15 +19,17 @@ pub struct Cost {
 impl Cost {
     /// Counts a model on sequences of `length` tokens.
     ///
-    /// A layer takes `4 D^2` multiply-adds for its projections, `2 T D` for scores and weighted sums,
-    /// and `2 D F` for its feed-forward half (`2 D d_e`, and `D E` for a gate, in an expert layer).
+    /// A layer takes `4 D^2` multiply-adds for its projections, `2 K D` for scores and weighted sums
+    /// where a query sees `K` keys on average (`T` with full attention), and `2 D F` for its
+    /// feed-forward half (`2 D d_e`, and `D E` for a gate, in an expert layer).
     pub fn of(model: &BertModel, length: usize) -> Self {
         let parameters = model.num_params();
         let [_, hidden] = model.bert.embeddings.word.weight.dims();
         let mut idle = 0;
-        let mut multiply_adds = 0;
+        let spans = SpanCost::of(&model.bert.spans(), Direction::Bidirectional, length);
+        let mut multiply_adds = 2 * hidden * spans.pairs as usize / length.max(1);
         for block in &model.bert.layers {
-            multiply_adds += 4 * hidden * hidden + 2 * length * hidden;
+            multiply_adds += 4 * hidden * hidden;
             multiply_adds += match &block.feed_forward {
                 BertFeedForward::Dense(mlp) => 2 * hidden * mlp.inner.weight.dims()[1],
                 BertFeedForward::Experts(layer) => {
@@ -71,6 +74,7 @@ mod tests {
             .with_num_attention_heads(2)
             .with_intermediate_size(8)
             .with_max_position_embeddings(6);
+        let local = bert.clone().with_spans(vec!["block:2".parse().unwrap()]);
         let model = BertModelConfig::new(bert, Task::Encoder).init(&Device::default());
         let embeddings = 10 * 4 + 6 * 4 + 2 * 4 + 8;
         let attention = 4 * (4 * 4 + 4) + 8;
@@ -80,6 +84,13 @@ mod tests {
         assert_eq!(cost.parameters, embeddings + attention + pooler + dense);
         assert_eq!(cost.active_parameters, cost.parameters);
         assert_eq!(cost.multiply_adds_per_token, 4 * 16 + 2 * 5 * 4 + 2 * 4 * 8);
+
+        // Two blocks of two tokens, and one of one: 9 pairs.
+        let local = BertModelConfig::new(local, Task::Encoder).init(&Device::default());
+        assert_eq!(
+            Cost::of(&local, 5).multiply_adds_per_token,
+            4 * 16 + 2 * 9 * 4 / 5 + 2 * 4 * 8
+        );
 
         let layout = ExpertLayout {
             neurons: vec![vec![vec![0, 1], vec![2, 3], vec![4, 5]]],

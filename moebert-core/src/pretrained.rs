@@ -1,8 +1,12 @@
 //! Hugging Face folders: `config.json`, weights and tokenizer, in and out.
 //!
-//! A dense model is written as Transformers writes it. An expert model has, besides, what
-//! [`expert_files`](crate::expert_files) describes, and in `config.json` the key `kiln` and the
-//! `model_type` `kiln-moebert`; its weights are named
+//! A dense model is written as Transformers writes it. Where some layer does not attend to everything,
+//! the key `kiln` of `config.json` has `{"spans": ["full", "window:128", ..]}`, one for each layer from
+//! the bottom, and the `model_type` is `kiln-bert`.
+//!
+//! An expert model has, besides, what [`expert_files`](crate::expert_files) describes, in the key `kiln`
+//! the name of a file of it, `{"experts": "experts.json"}`, and the `model_type` `kiln-moebert`; its
+//! weights are named
 //!
 //! | name | shape |
 //! |---|---|
@@ -17,7 +21,10 @@ use std::{
 };
 
 use burn::prelude::*;
-use masformer_core::pretrained::{Checkpoint, copy_tokenizer, save_weights, write_config};
+use masformer_core::{
+    Span,
+    pretrained::{Checkpoint, check_spans, copy_tokenizer, save_weights, write_config},
+};
 
 use crate::{
     bert::BertFeedForward,
@@ -94,6 +101,17 @@ impl Pretrained {
         self.experts.as_ref()
     }
 
+    /// The same weights under other spans, one for each layer from the bottom.
+    ///
+    /// # Errors
+    ///
+    /// If there are not as many spans as layers.
+    pub fn with_spans(mut self, spans: Vec<Span>) -> Result<Self, PretrainedError> {
+        check_spans(&self.dir, &spans, self.config.bert.num_hidden_layers)?;
+        self.config.bert.spans = spans;
+        Ok(self)
+    }
+
     /// Makes the model with the head of a task (`None`: the one the folder was saved for) and loads
     /// its weights.
     ///
@@ -150,7 +168,8 @@ impl Pretrained {
     }
 }
 
-/// Writes a model folder that [`Pretrained::open`] and, for a dense model, Transformers read.
+/// Writes a model folder that [`Pretrained::open`] and, for a dense model with full attention,
+/// Transformers read. The spans written are the model's own.
 ///
 /// Every file appears whole or not at all. The configuration comes last, so that a folder that has
 /// one has all the rest.
@@ -184,6 +203,7 @@ pub fn save(
         copy_tokenizer(source, dir)?;
     }
     let dtype = model.bert.embeddings.word.weight.val().dtype();
-    let json = config.to_json(model.task(), options.labels, has_experts, dtype);
+    let spans = model.bert.spans();
+    let json = config.to_json(model.task(), options.labels, &spans, has_experts, dtype);
     Ok(write_config(dir, &json)?)
 }

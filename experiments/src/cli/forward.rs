@@ -32,7 +32,7 @@ pub struct ForwardArgs {
     /// Where the outputs go
     #[arg(long, value_name = "OUT.safetensors")]
     output: PathBuf,
-    /// What the layers of a decoder attend to, such as `"bottom:1 window:256"`; `kiln spans --help`
+    /// What the layers attend to, such as `"bottom:1 window:256"`; `kiln spans --help`
     /// lists the words [default: the model's own]
     #[arg(long, value_name = "SCHEDULE")]
     spans: Option<SpanSchedule>,
@@ -64,17 +64,16 @@ pub fn run(args: ForwardArgs) -> Result<(), Error> {
 type Named = (String, Vec<usize>, Values);
 
 fn encode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
-    for (option, is_given) in [
-        ("--spans", args.spans.is_some()),
-        ("--extend", args.extend.is_some()),
-    ] {
-        if is_given {
-            let model = args.model.display();
-            let problem = format!("`{option}` is for decoders, and {model} is a BERT");
-            return Err(Error::Usage(problem));
-        }
+    if args.extend.is_some() {
+        let model = args.model.display();
+        let problem = format!("`--extend` is for decoders, and {model} is a BERT");
+        return Err(Error::Usage(problem));
     }
-    let pretrained = Pretrained::open(&args.model)?;
+    let mut pretrained = Pretrained::open(&args.model)?;
+    if let Some(schedule) = &args.spans {
+        let layers = pretrained.config().bert.num_hidden_layers;
+        pretrained = pretrained.with_spans(schedule.spans(layers)?)?;
+    }
     let config = &pretrained.config().bert;
     let batch = Batch::read(&args.input)?.up_to(config.max_position_embeddings)?;
     let input = BertInput {

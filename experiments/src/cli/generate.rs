@@ -21,7 +21,6 @@ use crate::{
     data::{
         DataError,
         corpus::{Corpus, CorpusError},
-        text_tokenizer::TextTokenizer,
     },
     error::Error,
     interrupt::Stop,
@@ -105,9 +104,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Error> {
     let device = backend::open(args.device.as_deref())?;
     let folder = super::open_decoder(&args.model, args.spans.as_ref())?;
     let decoder = &folder.config().decoder;
-    let tokenizer = TextTokenizer::load(&args.model).map_err(DataError::from)?;
-    let fits = tokenizer.check_fits(decoder.vocabulary);
-    fits.map_err(DataError::from)?;
+    let tokenizer = super::load_text_tokenizer(&folder)?;
     let prompts = args.prompts().map_err(DataError::from)?;
     let texts: Vec<&str> = prompts.iter().map(|prompt| prompt.text.as_str()).collect();
     let ids = tokenizer.encode(&texts).map_err(DataError::from)?;

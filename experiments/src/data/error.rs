@@ -9,6 +9,7 @@ use super::{
     packing::PackingError,
     recall::RecallError,
     squad::{SquadError, spans::SpanSearchError, windows::WindowError},
+    summary::SummaryError,
     token_file::TokenFileError,
     tokenizer::TokenizerError,
 };
@@ -44,6 +45,9 @@ pub enum DataError {
     /// The sequences of a token file.
     #[error(transparent)]
     Packing(#[from] PackingError),
+    /// Texts and their summaries.
+    #[error(transparent)]
+    Summary(#[from] SummaryError),
     /// The synthetic recall task.
     #[error(transparent)]
     Recall(#[from] RecallError),

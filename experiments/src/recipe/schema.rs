@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use distill::LayerMap;
+use masformer_core::SpanSchedule;
 use moebert_core::partition::{NeuronOrder, PartitionConfig};
 use moebert_core::router::{GateScale, RouterKind};
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,7 @@ impl Recipe {
     }
 }
 
-/// `[model]`: the model to begin with. Exactly one of its keys is given.
+/// `[model]`: the model to begin with. Exactly one of `path`, `hub` and `random` is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelRecipe {
@@ -86,6 +87,9 @@ pub struct ModelRecipe {
     pub hub: Option<String>,
     /// A fresh BERT with a tokenizer trained on the data.
     pub random: Option<RandomModel>,
+    /// What its layers attend to, such as `every:3 window:128`. Absent: what those of the folder do, or
+    /// everything for a fresh model.
+    pub spans: Option<SpanSchedule>,
 }
 
 /// `[model.random]`: the size of a fresh BERT.

@@ -112,6 +112,11 @@ fn model(found: &mut Problems, model: &ModelRecipe) {
     hub(found, "model.hub", model.hub.as_deref());
     if let Some(random) = &model.random {
         random_model(found, random);
+        if let Some(schedule) = &model.spans
+            && let Err(error) = schedule.spans(random.layers)
+        {
+            found.add("model.spans", &format!("cannot work: {error}"));
+        }
     }
 }
 
@@ -423,6 +428,40 @@ order = "random"
             message
                 .to_string()
                 .starts_with("mine.toml, line 5: `model.random.hidden`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn spans_that_do_not_fit_are_placed_too() {
+        let spans = |schedule: &str| {
+            let keys = format!("[model]\nspans = \"{schedule}\"\n[model.random]");
+            let text = VALID.replace("[model.random]", &keys);
+            source::parse("mine.toml", &text, &[])
+        };
+        spans("every:2 window:8").expect("two layers");
+        for (schedule, expected) in [
+            (
+                "bottom:3 window:8",
+                "`model.spans` cannot work: `bottom:3` asks for more full layers than the model has",
+            ),
+            ("layers:2 window:8", "`model.spans` cannot work: `layers:2`"),
+            (
+                "every:0 window:8",
+                "`model.spans`: `every:0` in a span schedule: expected",
+            ),
+            (
+                "bottom:1 windw:8",
+                "`model.spans`: unknown word `windw:8` in a span",
+            ),
+        ] {
+            let message = spans(schedule).expect_err("two layers").to_string();
+            let expected = format!("mine.toml, line 4: {expected}");
+            assert!(message.starts_with(&expected), "{message}");
+        }
+        let message = refusal(&["model.spans=bottom:1"]);
+        assert!(
+            message.starts_with("override `model.spans=bottom:1`: `model.spans` cannot work"),
             "{message}"
         );
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use masformer_core::Span;
 use moebert_core::{bert::BertConfig, heads::Task as Head};
 
 use super::{Progress, RunOptions, open_dense};
@@ -27,6 +28,8 @@ pub(super) struct Prepared<'a> {
     /// The folder that the tokenizer's files are in.
     pub tokenizer_dir: PathBuf,
     pub start: Start,
+    /// What the layers attend to, where the recipe says so.
+    pub spans: Option<Vec<Span>>,
     /// The hidden states of student and teacher that are matched.
     pub layers: Vec<(usize, usize)>,
     pub train: Sequences,
@@ -47,6 +50,7 @@ pub(super) enum Start {
 /// folder that refuses the right one.
 pub(super) struct Inputs<'a> {
     model: Model<'a>,
+    spans: Option<Vec<Span>>,
     layers: Vec<(usize, usize)>,
     data_dir: PathBuf,
     train: Texts,
@@ -91,6 +95,9 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
         )?)),
     };
     let depth = model.layers();
+    let schedule = recipe.model.spans.as_ref();
+    let spans = schedule.map(|schedule| schedule.spans(depth)).transpose();
+    let spans = spans.map_err(Error::ModelSpans)?;
     let layers = recipe.distill.layers.pairs(depth, depth)?;
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
         (Some(path), _) => path.clone(),
@@ -104,6 +111,7 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
     stop.check()?;
     Ok(Inputs {
         model,
+        spans,
         layers,
         data_dir,
         train,
@@ -171,7 +179,8 @@ pub(super) fn prepare<'a>(
         Model::Random(random) => {
             let dir = folder.stage_dir("tokenizer")?;
             let tokenizer = trained_tokenizer(&inputs.train, random, folder, &dir)?;
-            let config = fresh_config(random, tokenizer.vocab_size());
+            let config = fresh_config(random, tokenizer.vocab_size())
+                .with_spans(inputs.spans.clone().unwrap_or_default());
             (tokenizer, dir, config.clone(), Start::Fresh(config))
         }
     };
@@ -201,6 +210,7 @@ pub(super) fn prepare<'a>(
         tokenizer,
         tokenizer_dir,
         start,
+        spans: inputs.spans,
         layers: inputs.layers,
         train,
         dev,

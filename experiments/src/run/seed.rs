@@ -140,7 +140,7 @@ impl Seed<'_> {
         let clock = Instant::now();
         let device = &self.run.options.device;
         device.seed(self.seed);
-        let pretrained = Pretrained::open(start)?;
+        let pretrained = self.open(start)?;
         let (model, report) = pretrained.load(Some(self.run.head), device)?;
         if matches!(self.run.start, Start::Folder(_)) && !report.is_exact() {
             self.run.progress.say(report.to_string().trim_end());
@@ -236,9 +236,18 @@ impl Seed<'_> {
         Ok(Some(importance))
     }
 
+    /// A model's folder, under the spans of the recipe.
+    fn open(&self, dir: &Path) -> Result<Pretrained, Error> {
+        let pretrained = Pretrained::open(dir)?;
+        Ok(match &self.run.spans {
+            Some(spans) => pretrained.with_spans(spans.clone())?,
+            None => pretrained,
+        })
+    }
+
     fn learner(&self, dir: &Path) -> Result<TaskLearner, Error> {
         let device = &self.run.options.device;
-        let (model, _) = Pretrained::open(dir)?.load_whole(Some(self.run.head), device)?;
+        let (model, _) = self.open(dir)?.load_whole(Some(self.run.head), device)?;
         Ok(TaskLearner { model })
     }
 

@@ -17,7 +17,7 @@ pub fn refuse(kiln: &Kiln, arguments: &[&str], texts: &[&str]) {
 #[test]
 fn a_recipe_that_cannot_work_is_refused_before_a_folder_is_made() {
     let kiln = Kiln::new();
-    let cases: [(&str, &[&str]); 8] = [
+    let cases: [(&str, &[&str]); 9] = [
         (
             "train.epohcs=2",
             &["`train.epohcs`", "did you mean `epochs`"],
@@ -29,6 +29,10 @@ fn a_recipe_that_cannot_work_is_refused_before_a_folder_is_made() {
         ("train.batch_size=0", &["`train.batch_size`", "at least 1"]),
         ("data.synthetic.dev=0", &["`data.synthetic.dev`"]),
         ("distill.layers=0-0,3-3", &["`distill.layers`", "2 layers"]),
+        (
+            "model.spans=bottom:3 window:8",
+            &["`model.spans`", "at most 2"],
+        ),
     ];
     for (change, texts) in cases {
         refuse(&kiln, &["run", "small.toml", "--out", "new", change], texts);
@@ -43,12 +47,8 @@ fn a_recipe_that_cannot_work_is_refused_before_a_folder_is_made() {
 #[test]
 fn data_and_models_that_do_not_fit_are_refused_before_a_folder_is_made() {
     let kiln = Kiln::with_teacher();
-    let recipe = fs::read_to_string(kiln.path("sst2.toml")).unwrap();
-    let (before, after) = recipe.split_once("[model.random]").unwrap();
-    let (_, data) = after.split_once("[data]").unwrap();
-    kiln.write("path.toml", format!("{before}[data]{data}"));
     let run = |changes: &[&str], texts: &[&str]| {
-        let command = ["run", "path.toml", "--out", "new", "data.task=sst2"];
+        let command = ["run", "path.toml", "--out", "new"];
         refuse(&kiln, &[&command[..], changes].concat(), texts);
     };
     let model = "model.path=teacher";
@@ -74,6 +74,10 @@ fn data_and_models_that_do_not_fit_are_refused_before_a_folder_is_made() {
     run(
         &[model, data, "distill.layers=0-0,3-3"],
         &["`distill.layers`", "2 layers"],
+    );
+    run(
+        &[model, data, "model.spans=layers:2 window:8"],
+        &["`model.spans`", "below 2"],
     );
     let experts = "run/artifacts/seed-1/cut/distil/model";
     run(

@@ -9,6 +9,7 @@ use masformer_core::{
     pretrained::{DecoderFolderConfig, save_decoder},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::{Value, json};
 
 use super::kiln::Kiln;
 
@@ -93,6 +94,70 @@ fn scores_experts_evaluation_and_outputs_follow_from_a_fine_tuned_model() {
         ];
         assert_eq!(shapes, expected.map(owned), "{output}");
     }
+}
+
+#[test]
+fn spans_stay_with_the_teacher_and_its_experts() {
+    let kiln = Kiln::with_teacher();
+    let settings = [
+        "run",
+        "sst2.toml",
+        "--out",
+        "local",
+        "data.path=sst2",
+        "model.spans=every:2 window:4",
+        "train.epochs=1",
+        "latency.repeats=1",
+    ];
+    kiln.succeed(&settings);
+    let spans = |model: &str| {
+        let text = fs::read(kiln.path(model).join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&text).unwrap();
+        config["kiln"]["spans"].clone()
+    };
+    let expected = json!(["full", "window:4"]);
+    for model in ["start", "teacher/model", "cut/distil/model"] {
+        assert_eq!(spans(&format!("local/artifacts/seed-1/{model}")), expected);
+    }
+
+    // A folder without spans, under those of the recipe, and a folder with its own.
+    write_ids(
+        &kiln,
+        "ids",
+        [[2, 5, 6, 7, 8, 3], [2, 7, 5, 6, 3, 0]],
+        [2, 6],
+    );
+    let forward = |model: &str, output: &str, more: &[&str]| {
+        let command = ["forward", model, "--input", "ids", "--output", output];
+        kiln.succeed(&[&command, more].concat());
+        fs::read(kiln.path(output)).unwrap()
+    };
+    let local = ["--spans", "every:2 window:4"];
+    assert_ne!(
+        forward("teacher", "full", &[]),
+        forward("teacher", "out", &local)
+    );
+    let student = "local/artifacts/seed-1/cut/distil/model";
+    assert_eq!(
+        forward(student, "own", &[]),
+        forward(student, "out", &local)
+    );
+    // A teacher that was fine-tuned without them.
+    let tuned = [
+        "run",
+        "path.toml",
+        "--out",
+        "tuned",
+        "data.path=sst2",
+        "model.path=teacher",
+        "model.spans=window:4",
+        "teacher.fine_tuned=true",
+        "train.epochs=1",
+        "latency.repeats=1",
+    ];
+    kiln.succeed(&tuned);
+    let expected = json!(["window:4", "window:4"]);
+    assert_eq!(spans("tuned/artifacts/seed-1/cut/distil/model"), expected);
 }
 
 /// The names and shapes of a file of float32 tensors, sorted.

@@ -60,7 +60,7 @@ fn config(vocabulary: usize, positions: usize) -> DecoderConfig {
 }
 
 /// With the folder `model` of 64 positions.
-fn kiln() -> Kiln {
+pub fn kiln() -> Kiln {
     let kiln = Kiln::new();
     save(&kiln, "model", &config(END + 1, 64), false);
     kiln

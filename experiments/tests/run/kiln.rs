@@ -63,7 +63,8 @@ impl Kiln {
         kiln
     }
 
-    /// With a task in GLUE's format as well, and a teacher fine-tuned on it: `sst2` and `teacher`.
+    /// With a task in GLUE's format as well, and a teacher fine-tuned on it: `sst2` and `teacher`; and
+    /// a recipe `path.toml` for the task that names no model.
     pub fn with_teacher() -> Self {
         let kiln = Self::new();
         let mut text = "sentence\tlabel\n".to_owned();
@@ -78,13 +79,12 @@ impl Kiln {
             .lines()
             .filter(|line| !line.starts_with("synthetic"))
             .collect();
-        kiln.write("sst2.toml", recipe.join("\n"));
-        let settings = [
-            "data.task=sst2",
-            "data.path=sst2",
-            "train.epochs=1",
-            "latency.repeats=1",
-        ];
+        let recipe = recipe.join("\n").replace("synthetic", "sst2");
+        let (before, after) = recipe.split_once("[model.random]").unwrap();
+        let (_, data) = after.split_once("[data]").unwrap();
+        kiln.write("path.toml", format!("{before}[data]{data}"));
+        kiln.write("sst2.toml", &recipe);
+        let settings = ["data.path=sst2", "train.epochs=1", "latency.repeats=1"];
         let output = kiln.start(&[&["run", "sst2.toml", "--out", "run"][..], &settings].concat());
         assert!(output.status.success(), "{}", text_of(&output.stderr));
         fs::rename(kiln.path(TEACHER), kiln.path("teacher")).unwrap();

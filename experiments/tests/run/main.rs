@@ -8,3 +8,4 @@ mod language;
 mod spans;
 #[cfg(unix)]
 mod stops;
+mod summary;

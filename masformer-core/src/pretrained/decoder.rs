@@ -19,7 +19,7 @@ use super::{
     format::Format,
     gpt_neo::GptNeo,
     gpt2::Gpt2,
-    kiln::{KILN, check_kiln_spans, read_kiln, without_prefix, write_kiln},
+    kiln::{KILN, check_kiln_spans, check_spans, read_kiln, without_prefix, write_kiln},
     read_config, save_weights, set_dtype, write_config,
 };
 use crate::{
@@ -244,14 +244,7 @@ impl DecoderFolder {
     ///
     /// If there are not as many spans as layers.
     pub fn with_spans(mut self, spans: Vec<Span>) -> Result<Self, FolderError> {
-        let layers = self.config.decoder.spans.len();
-        if spans.len() != layers {
-            return Err(FolderError::Spans {
-                dir: self.dir,
-                layers,
-                spans: spans.len(),
-            });
-        }
+        check_spans(&self.dir, &spans, self.config.decoder.spans.len())?;
         self.config.decoder.spans = spans;
         Ok(self)
     }

@@ -3,10 +3,12 @@
 //! The `model_type` of a folder with this key begins with `kiln-`, because Transformers would take its
 //! weights and compute something else.
 
+use std::path::Path;
+
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use super::{Keys, MODEL_TYPE};
+use super::{FolderError, Keys, MODEL_TYPE};
 use crate::{file::FileError, span::Span};
 
 /// The key.
@@ -52,18 +54,39 @@ pub fn check_kiln_spans(
     }
 }
 
-/// Writes the key and the `model_type` of an architecture, `name` without the prefix; a default value
-/// is left out.
+/// Checks that there is a span for each layer of the model in a folder.
+///
+/// # Errors
+///
+/// If there is not.
+pub fn check_spans(dir: &Path, spans: &[Span], layers: usize) -> Result<(), FolderError> {
+    if spans.len() == layers {
+        return Ok(());
+    }
+    Err(FolderError::Spans {
+        dir: dir.to_owned(),
+        layers,
+        spans: spans.len(),
+    })
+}
+
+/// The `model_type` of an architecture, `name` without the prefix, in a folder with this key.
+pub fn kiln_model_type<T: Default + PartialEq>(name: &str, value: &T) -> String {
+    let prefix = if *value == T::default() { "" } else { PREFIX };
+    format!("{prefix}{name}")
+}
+
+/// Writes the key and the [`kiln_model_type`]; a default value is left out.
 pub fn write_kiln<T: Serialize + Default + PartialEq>(
     json: &mut Map<String, Value>,
     name: &str,
     value: &T,
 ) {
+    let model_type = kiln_model_type(name, value);
+    json.insert(MODEL_TYPE.to_owned(), model_type.into());
     if *value == T::default() {
-        json.insert(MODEL_TYPE.to_owned(), name.into());
         json.shift_remove(KILN);
     } else {
-        json.insert(MODEL_TYPE.to_owned(), format!("{PREFIX}{name}").into());
         json.insert(KILN.to_owned(), json!(value));
     }
 }

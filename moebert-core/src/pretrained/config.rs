@@ -3,27 +3,47 @@
 use std::path::Path;
 
 use burn::tensor::DType;
-use masformer_core::pretrained::{Keys, read_config, set_dtype};
+use masformer_core::{
+    Span,
+    pretrained::{
+        Keys, check_kiln_spans, kiln_model_type, read_config, read_kiln, set_dtype, write_kiln,
+    },
+};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{bert::BertConfig, expert_files::SETTINGS_FILE, file::FileError, heads::Task};
 
-/// The key of an expert model; its value names the file with the experts' settings.
-const KILN: &str = "kiln";
+/// The key of what BERT's own keys cannot say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KilnKey {
+    /// The file with the experts' settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    experts: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spans: Option<Vec<Span>>,
+}
+
+impl KilnKey {
+    /// The `model_type` without the prefix. Transformers would load an expert model as a BERT and make
+    /// up the feed-forward weights that it does not find; a type that it does not know it refuses.
+    fn name(&self) -> &'static str {
+        if self.experts.is_some() {
+            "moebert"
+        } else {
+            "bert"
+        }
+    }
+}
 
 /// What the names of classes without a name begin with in Transformers.
 const UNNAMED: &str = "LABEL_";
 
-/// The `model_type`. Transformers would load an expert model as a BERT and make up the feed-forward
-/// weights that it does not find; a type that it does not know it refuses.
-fn model_type(has_experts: bool) -> &'static str {
-    if has_experts { "kiln-moebert" } else { "bert" }
-}
-
 /// Keys with one supported value, which but for `model_type` is also what their absence means.
-fn fixed(has_experts: bool) -> [(&'static str, Value); 5] {
+fn fixed(kiln: &KilnKey) -> [(&'static str, Value); 5] {
     [
-        ("model_type", model_type(has_experts).into()),
+        ("model_type", kiln_model_type(kiln.name(), kiln).into()),
         ("hidden_act", "gelu".into()),
         ("position_embedding_type", "absolute".into()),
         ("is_decoder", false.into()),
@@ -38,6 +58,7 @@ pub struct PretrainedConfig {
     pub bert: BertConfig,
     /// What the head predicts.
     task: Task,
+    has_experts: bool,
     json: Map<String, Value>,
 }
 
@@ -47,6 +68,7 @@ impl PretrainedConfig {
         Self {
             bert,
             task,
+            has_experts: false,
             json: Map::new(),
         }
     }
@@ -58,7 +80,7 @@ impl PretrainedConfig {
 
     /// Whether the model was saved with expert layers.
     pub fn has_experts(&self) -> bool {
-        self.json.contains_key(KILN)
+        self.has_experts
     }
 
     /// The names of the classes in their order, as `id2label` has them; `None` where some class has
@@ -88,10 +110,15 @@ impl PretrainedConfig {
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let json = read_config(path)?;
         let keys = Keys { path, json: &json };
-        keys.check_fixed(fixed(json.contains_key(KILN)))?;
+        let expected = "{\"spans\": [..]} with a span for each layer, {\"experts\": ..}, or both";
+        let kiln: KilnKey = read_kiln(keys, expected)?;
+        keys.check_fixed(fixed(&kiln))?;
+        let bert = bert(keys)?;
+        check_kiln_spans(keys, kiln.spans.as_ref(), bert.num_hidden_layers, expected)?;
         Ok(Self {
-            bert: bert(keys)?,
+            bert: bert.with_spans(kiln.spans.unwrap_or_default()),
             task: task(keys)?,
+            has_experts: kiln.experts.is_some(),
             json,
         })
     }
@@ -102,13 +129,13 @@ impl PretrainedConfig {
         &self,
         task: Task,
         labels: &[&str],
+        spans: &[Span],
         has_experts: bool,
         dtype: DType,
     ) -> Map<String, Value> {
         let mut json = self.json.clone();
         let bert = &self.bert;
         let mut set = |key: &str, value: Value| json.insert(key.to_owned(), value);
-        set("model_type", model_type(has_experts).into());
         set("vocab_size", bert.vocab_size.into());
         set("hidden_size", bert.hidden_size.into());
         set("num_hidden_layers", bert.num_hidden_layers.into());
@@ -137,11 +164,12 @@ impl PretrainedConfig {
             set_labels(&mut json, task, labels);
         }
         set_dtype(&mut json, dtype);
-        if has_experts {
-            json.insert(KILN.to_owned(), json!({ "experts": SETTINGS_FILE }));
-        } else {
-            json.shift_remove(KILN);
-        }
+        let is_local = spans.iter().any(|span| *span != Span::Full);
+        let kiln = KilnKey {
+            experts: has_experts.then(|| SETTINGS_FILE.to_owned()),
+            spans: is_local.then(|| spans.to_vec()),
+        };
+        write_kiln(&mut json, kiln.name(), &kiln);
         json
     }
 }
@@ -193,6 +221,7 @@ fn bert(keys: Keys<'_>) -> Result<BertConfig, FileError> {
         layer_norm_eps: keys.positive("layer_norm_eps", default.layer_norm_eps)?,
         initializer_range: keys.positive("initializer_range", default.initializer_range)?,
         pooler: default.pooler,
+        spans: default.spans,
     };
     if bert.hidden_size.is_multiple_of(bert.num_attention_heads) {
         Ok(bert)
@@ -275,7 +304,7 @@ mod tests {
     #[test]
     fn unknown_keys_keep_value_and_place() {
         let config = read(SMALL).unwrap();
-        let json = config.to_json(Task::Encoder, &[], false, DType::F32);
+        let json = config.to_json(Task::Encoder, &[], &[], false, DType::F32);
         assert_eq!(json["architectures"], json!(["BertModel"]));
         assert_eq!(json["zeta"], json!([1, {"kept": null}]));
         let keys: Vec<_> = json.keys().map(String::as_str).collect();
@@ -320,7 +349,7 @@ mod tests {
                 PretrainedConfig::new(bert.clone(), task),
                 read(SMALL).unwrap(),
             ] {
-                let json = config.to_json(task, &[], false, DType::F32);
+                let json = config.to_json(task, &[], &[], false, DType::F32);
                 let again = read(&Value::from(json).to_string()).unwrap();
                 assert_eq!((again.task(), &again.bert), (task, &bert));
             }
@@ -330,20 +359,36 @@ mod tests {
     #[test]
     fn an_expert_model_is_no_bert_to_others() {
         let config = read(SMALL).unwrap();
-        let json = config.to_json(Task::Encoder, &[], true, DType::F32);
+        let json = config.to_json(Task::Encoder, &[], &[], true, DType::F32);
         assert_eq!(json["model_type"], "kiln-moebert");
         let experts = read(&Value::from(json).to_string()).unwrap();
         assert!(experts.has_experts());
-        let dense = experts.to_json(Task::Encoder, &[], false, DType::F32);
+        let dense = experts.to_json(Task::Encoder, &[], &[], false, DType::F32);
         assert_eq!(dense["model_type"], "bert");
         assert!(!dense.contains_key("kiln"));
+    }
+
+    #[test]
+    fn a_bert_with_spans_is_none_to_others() {
+        let config = read(SMALL).unwrap();
+        let spans: Vec<Span> = vec!["window:128".parse().unwrap()];
+        for (has_experts, model_type) in [(false, "kiln-bert"), (true, "kiln-moebert")] {
+            let json = config.to_json(Task::Encoder, &[], &spans, has_experts, DType::F32);
+            assert_eq!(json["model_type"], model_type);
+            let local = read(&Value::from(json).to_string()).unwrap();
+            assert_eq!(local.bert.spans, spans);
+            assert_eq!(local.has_experts(), has_experts);
+            let full = local.to_json(Task::Encoder, &[], &[Span::Full], false, DType::F32);
+            assert_eq!(full["model_type"], "bert");
+            assert!(!full.contains_key("kiln"));
+        }
     }
 
     #[test]
     fn classes_have_the_names_they_were_given() {
         let task = Task::Classification { classes: 2 };
         let read_names = |config: &PretrainedConfig, names: &[&str]| {
-            let json = config.to_json(task, names, false, DType::F32);
+            let json = config.to_json(task, names, &[], false, DType::F32);
             read(&Value::from(json).to_string()).unwrap()
         };
         let unnamed = read_names(&read(SMALL).unwrap(), &[]);
@@ -359,7 +404,7 @@ mod tests {
     #[test]
     fn the_written_type_is_named() {
         let config = with(r#""torch_dtype": "float16""#).unwrap();
-        let json = config.to_json(Task::Encoder, &[], false, DType::F32);
+        let json = config.to_json(Task::Encoder, &[], &[], false, DType::F32);
         assert_eq!(json["torch_dtype"], "float32");
     }
 
@@ -405,10 +450,25 @@ mod tests {
             read(r#"{"model_type": "kiln-moebert"}"#),
             r#"`model_type` is "kiln-moebert"; expected "bert""#,
         );
-        assert_message(
-            with(r#""kiln": {}"#),
-            r#"`model_type` is "bert"; expected "kiln-moebert""#,
+        for (kiln, expected) in [
+            (
+                r#"{"experts": "experts.json"}"#,
+                r#"`model_type` is "bert"; expected "kiln-moebert""#,
+            ),
+            (
+                r#"{"spans": ["window:2"]}"#,
+                r#"`model_type` is "bert"; expected "kiln-bert""#,
+            ),
+            (r#"{"spans": ["windw:2"]}"#, "unknown span `windw:2`"),
+            (r#"{"span": []}"#, "unknown field `span`"),
+        ] {
+            assert_message(with(&format!(r#""kiln": {kiln}"#)), expected);
+        }
+        let two = SMALL.replace(
+            r#""bert""#,
+            r#""kiln-bert", "kiln": {"spans": ["full", "full"]}"#,
         );
+        assert_message(read(&two), "with a span for each layer");
         assert_message(
             read(r#"{"hidden_size": 8}"#),
             "`model_type` is absent; expected \"bert\"",

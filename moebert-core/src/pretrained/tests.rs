@@ -109,6 +109,41 @@ fn a_model_comes_back_as_it_was() {
 }
 
 #[test]
+fn the_same_weights_load_under_any_spans() {
+    let (dir, model) = saved();
+    let spans: Vec<Span> = vec!["block:1".parse().unwrap(), Span::Full];
+    let device = Device::default();
+    let pretrained = Pretrained::open(&dir).unwrap();
+    let local = pretrained.clone().with_spans(spans.clone()).unwrap();
+    let (local_model, report) = local.load(None, &device).unwrap();
+    assert!(report.is_exact(), "{report}");
+    assert_eq!(local_model.bert.spans(), spans);
+    assert_ne!(pooled(&local_model), pooled(&model));
+
+    let to = tempfile::tempdir().unwrap();
+    save(
+        to.path(),
+        &local_model,
+        pretrained.config(),
+        SaveOptions::default(),
+    )
+    .unwrap();
+    let (again, _) = load(&to, None).unwrap();
+    assert_eq!(again.bert.spans(), spans);
+    pooled(&again).assert_eq(&pooled(&local_model), true);
+
+    let full = Pretrained::open(&to)
+        .unwrap()
+        .with_spans(vec![Span::Full; 2]);
+    let (full_model, _) = full.unwrap().load(None, &device).unwrap();
+    pooled(&full_model).assert_eq(&pooled(&model), true);
+    assert_message(
+        pretrained.with_spans(vec![Span::Full; 3]),
+        &["has 2 layers, and 3 spans were given"],
+    );
+}
+
+#[test]
 fn older_names_and_constants_are_read() {
     let (dir, model) = saved();
     rewrite(&dir, |tensors| {
@@ -325,7 +360,9 @@ fn an_expert_model_comes_back_with_its_routers() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let files = expert_files(router, gate_scale);
-        let mut model = BertModelConfig::new(small(), CLASSES).init(&device);
+        let spans: Vec<Span> = vec!["window:2".parse().unwrap(), Span::Full];
+        let local = small().with_spans(spans.clone());
+        let mut model = BertModelConfig::new(local, CLASSES).init(&device);
         let experts = SavedExperts {
             dir: dir.path(),
             config: &small(),
@@ -355,6 +392,7 @@ fn an_expert_model_comes_back_with_its_routers() {
         assert_eq!(folder.experts(), Some(&files));
         let (again, report) = folder.load(None, &device).unwrap();
         assert!(report.is_exact(), "{report}");
+        assert_eq!(again.bert.spans(), spans);
         pooled(&again).assert_eq(&pooled(&model), true);
     }
 }

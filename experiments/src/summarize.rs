@@ -1,0 +1,105 @@
+//! The summaries that a decoder writes, and how good they are.
+
+use std::ops::ControlFlow;
+
+use masformer_core::{BeamConfig, Decoder, GenerateConfig, Generator, Strategy};
+
+use crate::{
+    data::{
+        DataError,
+        loader::LoaderError,
+        summary::{SummaryExample, SummaryFormat},
+    },
+    error::Error,
+    interrupt::Stop,
+    metric::{Scores, rouge::rouge},
+};
+
+/// How summaries are written.
+#[derive(Clone, Copy, Debug)]
+pub struct SummarySearch {
+    /// The hypotheses of a beam search; with 1 the likeliest token follows.
+    pub beams: usize,
+    /// Texts that are read together; no effect on their summaries, up to rounding.
+    pub batch_size: usize,
+}
+
+impl SummarySearch {
+    fn config(self, format: &SummaryFormat) -> GenerateConfig {
+        let strategy = match self.beams {
+            1 => Strategy::Greedy,
+            beams => Strategy::Beam(BeamConfig::new().with_beams(beams)),
+        };
+        GenerateConfig::new()
+            .with_max_new_tokens(format.config().max_new_tokens)
+            .with_strategy(strategy)
+            .with_stop_tokens(vec![format.tokenizer().end_id()])
+    }
+}
+
+/// Lets a model summarise texts; `progress` hears how many are done.
+///
+/// # Errors
+///
+/// If the format asks for more positions or token ids than the model has, a number of the search is 0,
+/// the model fails, or a stop is asked for.
+pub fn summaries<S: AsRef<str>>(
+    model: &Decoder,
+    texts: &[S],
+    format: &SummaryFormat,
+    search: SummarySearch,
+    stop: &Stop,
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<String>, Error> {
+    if search.batch_size == 0 {
+        return Err(DataError::from(LoaderError::BatchSize).into());
+    }
+    let prompts = format.prompts(texts).map_err(DataError::from)?;
+    let config = search.config(format);
+    config.check(&prompts, model.vocabulary(), model.positions())?;
+    let generator = Generator::new(model, &config);
+    // Texts of like length are read together, the longest first, so that memory shows what it takes.
+    let mut order: Vec<usize> = (0..prompts.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(prompts[*index].len()));
+    let mut summaries = vec![String::new(); prompts.len()];
+    let mut done = 0;
+    for batch in order.chunks(search.batch_size) {
+        let rows: Vec<Vec<u32>> = batch.iter().map(|index| prompts[*index].clone()).collect();
+        let generated = generator.generate(&rows, |_| match stop.requested() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })?;
+        stop.check()?;
+        for (index, generated) in batch.iter().zip(generated) {
+            summaries[*index] = format.summary(&generated.tokens);
+        }
+        done += batch.len();
+        progress(done);
+    }
+    Ok(summaries)
+}
+
+/// The ROUGE scores ([`rouge`]) of a model's summaries, each against the best of its references.
+///
+/// # Errors
+///
+/// As [`summaries`], and if there are no examples.
+pub fn rouge_of(
+    model: &Decoder,
+    examples: &[SummaryExample],
+    format: &SummaryFormat,
+    search: SummarySearch,
+    stop: &Stop,
+    progress: impl FnMut(usize),
+) -> Result<Scores, Error> {
+    let texts: Vec<&str> = examples
+        .iter()
+        .map(|example| example.input.as_str())
+        .collect();
+    let references: Vec<&[String]> = examples
+        .iter()
+        .map(|example| example.references.as_slice())
+        .collect();
+    let summaries = summaries(model, &texts, format, search, stop, progress)?;
+    Ok(rouge(&summaries, &references).map_err(DataError::from)?)
+}
