@@ -26,6 +26,8 @@ mod layer_norm;
 #[cfg(feature = "flex")]
 mod math;
 mod primitive;
+#[cfg(feature = "flex")]
+mod simd;
 mod tiles;
 
 pub use activation::{ActivationOps, bias_activation};

@@ -106,6 +106,28 @@ impl Span {
             }
         }
     }
+
+    /// The queries that see key `j` in a sequence of `length`: the other side of [`Self::keys`].
+    pub fn queries(self, direction: Direction, key: usize, length: usize) -> Range<usize> {
+        let first = match direction {
+            Direction::Causal => key,
+            Direction::Bidirectional => 0,
+        };
+        let (start, end) = match self {
+            Self::Full => (0, length),
+            Self::Window { sinks, .. } if key < sinks => (0, length),
+            Self::Window { width, .. } => {
+                let reach = reach(width, direction);
+                let end = key.saturating_add(reach).saturating_add(1);
+                (key.saturating_sub(reach), end)
+            }
+            Self::Block { width } => {
+                let start = key / width * width.get();
+                (start, start.saturating_add(width.get()))
+            }
+        };
+        start.max(first)..end.min(length)
+    }
 }
 
 /// How far a window goes to either side that a query may see.
@@ -257,6 +279,17 @@ mod tests {
                 sees(0) == sees(more)
             });
             prop_assert!(stays || !span.is_relative());
+        }
+
+        #[test]
+        fn queries_are_those_that_see(span in spans(), key in 0..100_usize, more in 1..50_usize) {
+            let length = key + more;
+            for direction in [Direction::Causal, Direction::Bidirectional] {
+                let queries: Vec<usize> = span.queries(direction, key, length).collect();
+                let seeing: Vec<usize> =
+                    (0..length).filter(|&query| span.sees(direction, query, key)).collect();
+                prop_assert_eq!(queries, seeing);
+            }
         }
     }
 }

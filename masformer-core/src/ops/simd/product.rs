@@ -1,0 +1,210 @@
+//! Products of small matrices that lie in the cache, of which only parts may be wanted.
+//!
+//! A micro tile of six rows by two vectors of the result stays in registers while it is summed.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
+/// Rows of the result that are computed together: a panel.
+pub(in crate::ops) const PANEL: usize = 6;
+/// Vectors of a micro tile: with six rows they take twelve registers of the sixteen of AVX2.
+const VECTORS: usize = 2;
+
+/// A matrix in rows.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Rows<'a> {
+    pub(in crate::ops) data: &'a [f32],
+    /// Numbers from one row to the next.
+    pub(in crate::ops) stride: usize,
+}
+
+/// `C = A B`, with `A` `[m, k]`, `B` `[k, n]` and `C` `[m, n]`; `n` is a multiple of [`LANES`](super::LANES).
+///
+/// Of the panel `p` of `C` only the columns `columns[p]` are written, widened to whole vectors.
+pub(in crate::ops) fn multiply<S: Simd>(
+    simd: S,
+    left: Rows,
+    right: Rows,
+    result: &mut [f32],
+    [rows, inner]: [usize; 2],
+    columns: &[Range<usize>],
+) {
+    let product = Product::<false, false> {
+        left,
+        right,
+        result,
+        rows,
+        inner,
+        bounds: columns,
+    };
+    Simd::vectorize(simd, product);
+}
+
+/// `C += A B`, as for [`multiply`]; the panel `p` of `C` is a sum over `inner[p]` of `0..k` alone.
+pub(in crate::ops) fn accumulate<S: Simd>(
+    simd: S,
+    left: Rows,
+    right: Rows,
+    result: &mut [f32],
+    rows: usize,
+    inner: &[Range<usize>],
+) {
+    let product = Product::<false, true> {
+        left,
+        right,
+        result,
+        rows,
+        inner: 0,
+        bounds: inner,
+    };
+    Simd::vectorize(simd, product);
+}
+
+/// `C += A^T B`, as for [`accumulate`], with `A` `[k, m]`.
+pub(in crate::ops) fn accumulate_transposed<S: Simd>(
+    simd: S,
+    left: Rows,
+    right: Rows,
+    result: &mut [f32],
+    rows: usize,
+    inner: &[Range<usize>],
+) {
+    let product = Product::<true, true> {
+        left,
+        right,
+        result,
+        rows,
+        inner: 0,
+        bounds: inner,
+    };
+    Simd::vectorize(simd, product);
+}
+
+/// The bounds of a panel are columns, or what is summed over where the result is added to.
+struct Product<'a, const TRANSPOSED: bool, const ADDED: bool> {
+    left: Rows<'a>,
+    right: Rows<'a>,
+    result: &'a mut [f32],
+    rows: usize,
+    inner: usize,
+    bounds: &'a [Range<usize>],
+}
+
+impl<const TRANSPOSED: bool, const ADDED: bool> WithSimd for Product<'_, TRANSPOSED, ADDED> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let step = VECTORS * S::F32_LANES;
+        let stride = self.right.stride / S::F32_LANES;
+        let (right, _) = S::as_simd_f32s(self.right.data);
+        let (result, _) = S::as_mut_simd_f32s(self.result);
+        for column in (0..self.right.stride).step_by(step) {
+            for (panel, bound) in self.bounds.iter().enumerate() {
+                let inner = if ADDED && !bound.is_empty() {
+                    bound.clone()
+                } else if !ADDED && bound.start < column + step && column < bound.end {
+                    0..self.inner
+                } else {
+                    continue;
+                };
+                let row = panel * PANEL;
+                let mut tile = Tile::<S> {
+                    simd,
+                    left: self.left,
+                    right,
+                    result,
+                    stride,
+                    row,
+                    inner,
+                    at: column / S::F32_LANES,
+                };
+                match self.rows - row {
+                    1 => tile.compute::<1, TRANSPOSED, ADDED>(),
+                    2 => tile.compute::<2, TRANSPOSED, ADDED>(),
+                    3 => tile.compute::<3, TRANSPOSED, ADDED>(),
+                    4 => tile.compute::<4, TRANSPOSED, ADDED>(),
+                    5 => tile.compute::<5, TRANSPOSED, ADDED>(),
+                    _ => tile.compute::<PANEL, TRANSPOSED, ADDED>(),
+                }
+            }
+        }
+    }
+}
+
+/// A micro tile of the result: `M` rows from `row`, and two vectors from `at`.
+struct Tile<'a, S: Simd> {
+    simd: S,
+    left: Rows<'a>,
+    right: &'a [S::f32s],
+    result: &'a mut [S::f32s],
+    stride: usize,
+    row: usize,
+    inner: Range<usize>,
+    at: usize,
+}
+
+impl<S: Simd> Tile<'_, S> {
+    #[inline(always)]
+    fn compute<const M: usize, const TRANSPOSED: bool, const ADDED: bool>(&mut self) {
+        let sums = if TRANSPOSED {
+            self.columns::<M>()
+        } else {
+            self.rows::<M>()
+        };
+        for (row, sums) in sums.into_iter().enumerate() {
+            let start = (self.row + row) * self.stride + self.at;
+            let result = &mut self.result[start..start + VECTORS];
+            for (result, sum) in result.iter_mut().zip(sums) {
+                *result = if ADDED {
+                    self.simd.add_f32s(*result, sum)
+                } else {
+                    sum
+                };
+            }
+        }
+    }
+
+    /// With `A` in rows.
+    #[inline(always)]
+    fn rows<const M: usize>(&self) -> [[S::f32s; VECTORS]; M] {
+        let Range { start, end } = self.inner;
+        let length = end - start;
+        let mut left = [&self.left.data[..length]; M];
+        for (row, left) in left.iter_mut().enumerate() {
+            *left = &self.left.data[(self.row + row) * self.left.stride + start..][..length];
+        }
+        let mut sums = [[self.simd.splat_f32s(0.0); VECTORS]; M];
+        for place in 0..length {
+            let start = (start + place) * self.stride + self.at;
+            let right = &self.right[start..start + VECTORS];
+            for (left, sums) in left.iter().zip(&mut sums) {
+                let left = self.simd.splat_f32s(left[place]);
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = self.simd.mul_add_e_f32s(left, *right, *sum);
+                }
+            }
+        }
+        sums
+    }
+
+    /// With `A` in columns.
+    #[inline(always)]
+    fn columns<const M: usize>(&self) -> [[S::f32s; VECTORS]; M] {
+        let mut sums = [[self.simd.splat_f32s(0.0); VECTORS]; M];
+        for place in self.inner.clone() {
+            let start = place * self.stride + self.at;
+            let right = &self.right[start..start + VECTORS];
+            let start = place * self.left.stride + self.row;
+            let left = &self.left.data[start..start + M];
+            for (left, sums) in left.iter().zip(&mut sums) {
+                let left = self.simd.splat_f32s(*left);
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = self.simd.mul_add_e_f32s(left, *right, *sum);
+                }
+            }
+        }
+        sums
+    }
+}
