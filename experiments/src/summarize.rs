@@ -65,9 +65,12 @@ pub fn summaries<S: AsRef<str>>(
     let mut done = 0;
     for batch in order.chunks(search.batch_size) {
         let rows: Vec<Vec<u32>> = batch.iter().map(|index| prompts[*index].clone()).collect();
-        let generated = generator.generate(&rows, |_| match stop.requested() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+        let generated = generator.generate(&rows, |_| {
+            if stop.requested() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })?;
         stop.check()?;
         for (index, generated) in batch.iter().zip(generated) {
