@@ -73,9 +73,9 @@ pub enum RecipeError {
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyRecipe {
     /// An encoder is fine-tuned, cut into experts and distilled.
-    Experts(Recipe),
+    Experts(Box<Recipe>),
     /// Decoders are trained under several span schedules.
-    Language(LanguageRecipe),
+    Language(Box<LanguageRecipe>),
 }
 
 /// A kind of recipe.

@@ -292,7 +292,7 @@ mod tests {
     fn recipe(overrides: &[&str]) -> Recipe {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
         match AnyRecipe::load("quickstart", &overrides) {
-            Ok(AnyRecipe::Experts(recipe)) => recipe,
+            Ok(AnyRecipe::Experts(recipe)) => *recipe,
             other => panic!("quickstart is a valid recipe of experts, not {other:?}"),
         }
     }

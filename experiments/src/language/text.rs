@@ -70,7 +70,7 @@ impl TextProblem {
             let bar = progress.bar(&format!("tokenize {name}"), corpus.bytes() as usize);
             let file =
                 TokenFile::open_or_make(&tokens.join(name), corpus, &tokenizer, &mut |done| {
-                    bar.set_position(done)
+                    bar.set_position(done);
                 })?;
             bar.finish_and_clear();
             Ok(Arc::new(file))

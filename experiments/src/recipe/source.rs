@@ -22,17 +22,17 @@ pub(super) fn parse(
     let task = data.and_then(|data| data.get("task"));
     let Some(name) = task.and_then(|task| task.get_ref().as_str()) else {
         // The schema says what is missing or of the wrong type.
-        return Ok(AnyRecipe::Experts(source.read(&table)?));
+        return Ok(AnyRecipe::Experts(Box::new(source.read(&table)?)));
     };
     if name.parse::<LanguageTask>().is_ok() {
-        return Ok(AnyRecipe::Language(source.read(&table)?));
+        return Ok(AnyRecipe::Language(Box::new(source.read(&table)?)));
     }
     // The keys that are there may be those of either kind: the task comes first.
     name.parse::<Task>().map_err(|error| RecipeError::Schema {
         place: source.place(task.map(Spanned::span)),
         reason: format!("`data.task`: {error}"),
     })?;
-    Ok(AnyRecipe::Experts(source.read(&table)?))
+    Ok(AnyRecipe::Experts(Box::new(source.read(&table)?)))
 }
 
 /// The recipe's text and its overrides, as if they were written one after the other: each override
@@ -181,7 +181,7 @@ fn whole(list: &str) -> &'static str {
     match list {
         "students" => r#"'students=[{name="importance", width=8}]'"#,
         "models" => r#"'models=[{name="full", spans="full"}]'"#,
-        "grow" => r#"'grow=[{length=256, until=0.5}]'"#,
+        "grow" => "'grow=[{length=256, until=0.5}]'",
         _ => "'seeds=[1, 2, 3]'",
     }
 }
@@ -246,7 +246,7 @@ name = "only"
     fn read(text: &str, overrides: &[&str]) -> Result<Recipe, String> {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
         match parse("mine.toml", text, &overrides) {
-            Ok(AnyRecipe::Experts(recipe)) => Ok(recipe),
+            Ok(AnyRecipe::Experts(recipe)) => Ok(*recipe),
             Ok(AnyRecipe::Language(recipe)) => {
                 Err(format!("{} is no recipe of experts", recipe.name))
             }

@@ -116,23 +116,22 @@ impl Seed<'_> {
         let stage = self.stage(&model.name);
         let dir = self.run.folder.stage_dir(&stage)?;
         let (training, output) = (dir.join("training"), dir.join("model"));
-        let trained = match self.run.folder.done(&stage)? {
-            Some(trained) => trained,
-            None => {
-                self.say(&format!("training `{}`, {}", model.name, model.spans));
-                let clock = Instant::now();
-                let learner = LanguageLearner {
-                    model: self.load(start)?,
-                };
-                let learner = self.fit(model, &training, learner)?;
-                let tokenizer = self.run.problem.tokenizer_dir();
-                save_decoder(&output, &learner.model, start.config(), tokenizer)?;
-                let seconds = clock.elapsed().as_secs_f64();
-                let trained = Trained { seconds };
-                self.run.folder.finish(&stage, &trained)?;
-                self.run.folder.gather_metrics()?;
-                trained
-            }
+        let trained = if let Some(trained) = self.run.folder.done(&stage)? {
+            trained
+        } else {
+            self.say(&format!("training `{}`, {}", model.name, model.spans));
+            let clock = Instant::now();
+            let learner = LanguageLearner {
+                model: self.load(start)?,
+            };
+            let learner = self.fit(model, &training, learner)?;
+            let tokenizer = self.run.problem.tokenizer_dir();
+            save_decoder(&output, &learner.model, start.config(), tokenizer)?;
+            let seconds = clock.elapsed().as_secs_f64();
+            let trained = Trained { seconds };
+            self.run.folder.finish(&stage, &trained)?;
+            self.run.folder.gather_metrics()?;
+            trained
         };
         stages::discard_checkpoints(&training)?;
         Ok((DecoderFolder::open(output)?, trained))
