@@ -55,15 +55,26 @@ pub trait ActivationOps: Backend {
         plain::<Self>(input, bias, activation)
     }
 
-    /// `activation(input + bias)` again, and the gradient of the input.
+    /// The gradient of the input.
     #[fusion(default)]
     fn bias_activation_backward(
         input: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         activation: Activation,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> FloatTensor<Self> {
         plain_backward::<Self>(input, bias, gradient, activation)
+    }
+
+    /// `activation(input + bias)` again, and the gradient of the input.
+    #[fusion(default)]
+    fn bias_activation_again(
+        input: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        activation: Activation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain_again::<Self>(input, bias, gradient, activation)
     }
 }
 
@@ -90,6 +101,17 @@ fn plain<B: Backend>(
 
 /// The default body of the backward pass.
 fn plain_backward<B: Backend>(
+    input: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    activation: Activation,
+) -> FloatTensor<B> {
+    let sum = Float::<B>(input) + Float(bias);
+    (slope(sum, activation) * Float(gradient)).0
+}
+
+/// The default body of both.
+fn plain_again<B: Backend>(
     input: FloatTensor<B>,
     bias: FloatTensor<B>,
     gradient: FloatTensor<B>,
@@ -157,7 +179,7 @@ impl<B: ActivationOps, C: CheckpointStrategy> ActivationOps for Autodiff<B, C> {
             ) {
                 let gradient = grads.consume::<B>(&ops.node);
                 let (input, bias, activation) = ops.state;
-                let (_, gradient) = B::bias_activation_backward(input, bias, gradient, activation);
+                let gradient = B::bias_activation_backward(input, bias, gradient, activation);
                 let [input, bias] = ops.parents;
                 if let Some(node) = bias {
                     grads.register::<B>(node.id, B::float_sum_dim(gradient.clone(), 0));
@@ -184,6 +206,15 @@ impl<B: ActivationOps, C: CheckpointStrategy> ActivationOps for Autodiff<B, C> {
     }
 
     fn bias_activation_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: Activation,
+    ) -> FloatTensor<Self> {
+        unreachable!("autodiff calls the backward pass of the backend under it")
+    }
+
+    fn bias_activation_again(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,

@@ -147,7 +147,7 @@ pub trait FeedForwardOps: ActivationOps {
             let pre = kept.take();
             let pre = pre.unwrap_or_else(|| input.clone().matmul(inner.clone()));
             let to_activated = gradient.clone().matmul(outer.clone().transpose());
-            let (activated, to_pre) = Self::bias_activation_backward(
+            let (activated, to_pre) = Self::bias_activation_again(
                 pre.0,
                 inner_bias.clone(),
                 to_activated.0,

@@ -3,11 +3,11 @@
 use burn::backend::{Flex, TensorMetadata};
 use rayon::prelude::*;
 
-use super::{ActivationOps, plain, plain_backward};
+use super::{ActivationOps, plain, plain_again, plain_backward};
 use crate::{
     activation::Activation,
     ops::{
-        flex::{FlexTensor, all_f32, in_order, run_of_rows},
+        flex::{FlexTensor, TASK, all_f32, change, in_order, make, run_of_rows},
         math::{Mac, gelu, gelu_and_slope, gelu_tanh, gelu_tanh_and_slope, vectorize},
     },
 };
@@ -28,13 +28,28 @@ impl ActivationOps for Flex {
         bias: FlexTensor,
         gradient: FlexTensor,
         activation: Activation,
-    ) -> (FlexTensor, FlexTensor) {
+    ) -> FlexTensor {
         if !all_f32(&[&input, &bias, &gradient]) {
             return plain_backward::<Flex>(input, bias, gradient, activation);
         }
         match activation {
             Activation::Gelu => apply_backward(input, bias, gradient, gelu_and_slope),
             Activation::GeluTanh => apply_backward(input, bias, gradient, gelu_tanh_and_slope),
+        }
+    }
+
+    fn bias_activation_again(
+        input: FlexTensor,
+        bias: FlexTensor,
+        gradient: FlexTensor,
+        activation: Activation,
+    ) -> (FlexTensor, FlexTensor) {
+        if !all_f32(&[&input, &bias, &gradient]) {
+            return plain_again::<Flex>(input, bias, gradient, activation);
+        }
+        match activation {
+            Activation::Gelu => apply_again(input, bias, gradient, gelu_and_slope),
+            Activation::GeluTanh => apply_again(input, bias, gradient, gelu_tanh_and_slope),
         }
     }
 }
@@ -45,15 +60,14 @@ fn apply(
     function: impl Fn(Mac, f32) -> f32 + Copy + Sync,
 ) -> FlexTensor {
     let [_, width] = input.shape().dims();
-    let (mut values, bias) = (in_order(input), in_order(bias));
+    let (input, bias) = (in_order(input), in_order(bias));
     let bias = bias.storage::<f32>();
-    let runs = values
-        .storage_mut::<f32>()
-        .par_chunks_mut(run_of_rows(width));
-    runs.for_each(|run| {
-        vectorize(
+    if input.is_unique() {
+        return change(
+            input,
+            run_of_rows(width),
             #[inline(always)]
-            |mac| {
+            |mac, _, run| {
                 for row in run.chunks_exact_mut(width) {
                     for (x, bias) in row.iter_mut().zip(bias) {
                         *x = function(mac, *x + bias);
@@ -61,11 +75,47 @@ fn apply(
                 }
             },
         );
-    });
-    values
+    }
+    make(
+        &input,
+        run_of_rows(width),
+        #[inline(always)]
+        |mac, _, input, output| {
+            let rows = output.chunks_exact_mut(width);
+            for (output, input) in rows.zip(input.chunks_exact(width)) {
+                for ((y, x), bias) in output.iter_mut().zip(input).zip(bias) {
+                    *y = function(mac, x + bias);
+                }
+            }
+        },
+    )
 }
 
 fn apply_backward(
+    input: FlexTensor,
+    bias: FlexTensor,
+    gradient: FlexTensor,
+    function: impl Fn(Mac, f32) -> (f32, f32) + Copy + Sync,
+) -> FlexTensor {
+    let [_, width] = input.shape().dims();
+    let (input, bias) = (in_order(input), in_order(bias));
+    let (input, bias) = (input.storage::<f32>(), bias.storage::<f32>());
+    change(
+        gradient,
+        run_of_rows(width),
+        #[inline(always)]
+        |mac, first, run| {
+            let rows = input[first..].chunks_exact(width);
+            for (gradient, row) in run.chunks_exact_mut(width).zip(rows) {
+                for ((gradient, x), bias) in gradient.iter_mut().zip(row).zip(bias) {
+                    *gradient *= function(mac, x + bias).1;
+                }
+            }
+        },
+    )
+}
+
+fn apply_again(
     input: FlexTensor,
     bias: FlexTensor,
     gradient: FlexTensor,
@@ -77,7 +127,7 @@ fn apply_backward(
     let step = run_of_rows(width);
     let runs = values.storage_mut::<f32>().par_chunks_mut(step);
     let runs = runs.zip(gradient.storage_mut::<f32>().par_chunks_mut(step));
-    runs.for_each(|(run, gradient)| {
+    runs.with_min_len(TASK).for_each(|(run, gradient)| {
         vectorize(
             #[inline(always)]
             |mac| {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{AdamOps, AdamStep, plain};
 use crate::ops::{
-    flex::{FlexTensor, all_f32, in_order, run_of_rows},
+    flex::{FlexTensor, TASK, all_f32, in_order, run_of_rows},
     math::vectorize,
 };
 
@@ -36,21 +36,22 @@ impl AdamOps for Flex {
             (step.rate / correction_1) as f32,
             correction_2.recip() as f32,
         );
-        runs.for_each(|((parameters, gradients), (firsts, seconds))| {
-            vectorize(
-                #[inline(always)]
-                |_| {
-                    let numbers = parameters.iter_mut().zip(gradients);
-                    let moments = firsts.iter_mut().zip(seconds);
-                    for ((parameter, gradient), (first, second)) in numbers.zip(moments) {
-                        *first = *first * beta_1 + gradient * new_1;
-                        *second = *second * beta_2 + gradient * gradient * new_2;
-                        let deviation = (*second * inverse).sqrt() + epsilon;
-                        *parameter = *parameter * kept - rate * *first / deviation;
-                    }
-                },
-            );
-        });
+        runs.with_min_len(TASK)
+            .for_each(|((parameters, gradients), (firsts, seconds))| {
+                vectorize(
+                    #[inline(always)]
+                    |_| {
+                        let numbers = parameters.iter_mut().zip(gradients);
+                        let moments = firsts.iter_mut().zip(seconds);
+                        for ((parameter, gradient), (first, second)) in numbers.zip(moments) {
+                            *first = *first * beta_1 + gradient * new_1;
+                            *second = *second * beta_2 + gradient * gradient * new_2;
+                            let deviation = (*second * inverse).sqrt() + epsilon;
+                            *parameter = *parameter * kept - rate * *first / deviation;
+                        }
+                    },
+                );
+            });
         (parameter, first, second)
     }
 }

@@ -8,7 +8,7 @@ use super::{
     CrossEntropyOps, by_chunks, chunks, plain, plain_backward, plain_linear, plain_linear_backward,
 };
 use crate::ops::{
-    flex::{FlexTensor, all_f32, in_order, matrix, run_of_rows},
+    flex::{FlexTensor, all_f32, change, in_order, matrix, run_of_rows},
     math::{exp, max_of, sum_of, vectorize},
     primitive::Float,
 };
@@ -48,8 +48,8 @@ impl CrossEntropyOps for Flex {
         if !all_f32(&[&hidden, &head]) {
             return plain_linear::<Flex>(hidden, head, targets);
         }
-        let targets = numbers(targets);
-        let (hidden, head) = (Float::<Flex>(hidden), Float::<Flex>(head));
+        let (counted, targets) = Counted::of(&numbers(targets));
+        let (hidden, head) = (Float::<Flex>(counted.gather(hidden)), Float::<Flex>(head));
         let (mut all_losses, mut all_denominators) = (vec![], vec![]);
         for rows in chunks(&hidden, &head) {
             let logits = hidden.rows(&rows).matmul(head.clone().transpose());
@@ -57,7 +57,8 @@ impl CrossEntropyOps for Flex {
             all_losses.extend(losses);
             all_denominators.extend(denominators);
         }
-        (column(all_losses), column(all_denominators))
+        let scatter = |values| counted.scatter(column(values));
+        (scatter(all_losses), scatter(all_denominators))
     }
 
     fn linear_cross_entropy_backward(
@@ -70,10 +71,12 @@ impl CrossEntropyOps for Flex {
         if !all_f32(&[&hidden, &head, &denominators, &gradient]) {
             return plain_linear_backward::<Flex>(hidden, head, targets, denominators, gradient);
         }
-        let targets = numbers(targets);
-        let (denominators, gradient) = (in_order(denominators), in_order(gradient));
+        let (counted, targets) = Counted::of(&numbers(targets));
+        let [denominators, gradient] =
+            [denominators, gradient].map(|column| in_order(counted.gather(column)));
         let (denominators, gradient) = (denominators.storage(), gradient.storage());
-        by_chunks::<Flex>(Float(hidden), Float(head), |rows, logits| {
+        let hidden = Float(counted.gather(hidden));
+        let (to_hidden, to_head) = by_chunks::<Flex>(hidden, Float(head), |rows, logits| {
             let (targets, rows) = (&targets[rows.clone()], rows.clone());
             Float(backward(
                 logits.0,
@@ -81,7 +84,57 @@ impl CrossEntropyOps for Flex {
                 &denominators[rows.clone()],
                 &gradient[rows],
             ))
-        })
+        });
+        (counted.scatter(to_hidden), to_head)
+    }
+}
+
+/// The rows whose targets count, among all.
+struct Counted {
+    rows: Vec<usize>,
+    all: usize,
+}
+
+impl Counted {
+    /// These rows, and their targets.
+    fn of(targets: &[Option<usize>]) -> (Self, Vec<Option<usize>>) {
+        let rows: Vec<usize> = (0..targets.len())
+            .filter(|row| targets[*row].is_some())
+            .collect();
+        let counted = rows.iter().map(|row| targets[*row]).collect();
+        let all = targets.len();
+        (Self { rows, all }, counted)
+    }
+
+    /// These rows of a matrix.
+    fn gather(&self, matrix_of_all: FlexTensor) -> FlexTensor {
+        if self.rows.len() == self.all {
+            return matrix_of_all;
+        }
+        let [_, width] = matrix_of_all.shape().dims();
+        let all = in_order(matrix_of_all);
+        let all = all.storage::<f32>();
+        let rows = self.rows.iter().map(|row| &all[row * width..][..width]);
+        let values: Vec<f32> = rows.flatten().copied().collect();
+        matrix(values, [self.rows.len(), width])
+    }
+
+    /// A matrix of all rows that has these, and zeros elsewhere.
+    fn scatter(&self, matrix_of_rows: FlexTensor) -> FlexTensor {
+        if self.rows.len() == self.all {
+            return matrix_of_rows;
+        }
+        let [_, width] = matrix_of_rows.shape().dims();
+        let rows = in_order(matrix_of_rows);
+        let mut all = vec![0.0; self.all * width];
+        for (row, values) in self
+            .rows
+            .iter()
+            .zip(rows.storage::<f32>().chunks_exact(width))
+        {
+            all[row * width..][..width].copy_from_slice(values);
+        }
+        matrix(all, [self.all, width])
     }
 }
 
@@ -136,32 +189,23 @@ fn backward(
     gradient: &[f32],
 ) -> FlexTensor {
     let [_, width] = logits.shape().dims();
-    let mut logits = in_order(logits);
-    let step = run_of_rows(width);
-    let rows = step / width;
-    let runs = logits.storage_mut::<f32>().par_chunks_mut(step);
-    let runs = runs.zip(targets.par_chunks(rows));
-    let parts = denominators.par_chunks(rows).zip(gradient.par_chunks(rows));
-    runs.zip(parts)
-        .for_each(|((run, targets), (denominators, gradient))| {
-            vectorize(
-                #[inline(always)]
-                |mac| {
-                    let rows = run.chunks_exact_mut(width).zip(targets);
-                    for ((row, target), (denominator, gradient)) in
-                        rows.zip(denominators.iter().zip(gradient))
-                    {
-                        let Some(target) = target else {
-                            row.fill(0.0);
-                            continue;
-                        };
-                        for x in row.iter_mut() {
-                            *x = exp(mac, *x - denominator) * gradient;
-                        }
-                        row[*target] -= gradient;
+    change(
+        logits,
+        run_of_rows(width),
+        #[inline(always)]
+        |mac, first, run| {
+            for (row, values) in run.chunks_exact_mut(width).enumerate() {
+                let row = first / width + row;
+                let (denominator, gradient) = (denominators[row], gradient[row]);
+                if let Some(target) = targets[row] {
+                    for x in values.iter_mut() {
+                        *x = exp(mac, *x - denominator) * gradient;
                     }
-                },
-            );
-        });
-    logits
+                    values[target] -= gradient;
+                } else {
+                    values.fill(0.0);
+                }
+            }
+        },
+    )
 }

@@ -1,16 +1,11 @@
 //! Dropout on the flex backend: whether a number stays is a function of its place and of a key, so that
 //! only the key is kept.
 
+use super::{DropoutOps, plain, plain_again};
+use crate::ops::flex::{FlexTensor, all_f32, change, run_of_rows};
 use burn::{
     backend::{Flex, TensorMetadata, ops::FloatTensorOps},
     tensor::Distribution,
-};
-use rayon::prelude::*;
-
-use super::{DropoutOps, plain, plain_again};
-use crate::ops::{
-    flex::{FlexTensor, all_f32, in_order, run_of_rows},
-    math::vectorize,
 };
 
 /// Numbers of 24 random bits in a key of 64.
@@ -43,22 +38,20 @@ fn drop_by_key(numbers: FlexTensor, draws: &FlexTensor, prob: f64) -> FlexTensor
     let key = [(key >> 32) as u32, key as u32];
     let limit = (prob * 4_294_967_296.0) as u32;
     let factor = (1.0 / (1.0 - prob)) as f32;
-    let mut numbers = in_order(numbers);
-    let step = run_of_rows(1);
-    let runs = numbers.storage_mut::<f32>().par_chunks_mut(step);
-    runs.enumerate().for_each(|(index, run)| {
-        let first = (index * step) as u32;
-        vectorize(
-            #[inline(always)]
-            |_| {
-                for (place, x) in run.iter_mut().enumerate() {
-                    let drawn = bits(first.wrapping_add(place as u32), key);
-                    *x = if drawn < limit { 0.0 } else { *x * factor };
-                }
-            },
-        );
-    });
-    numbers
+    change(
+        numbers,
+        run_of_rows(1),
+        #[inline(always)]
+        |_, first, run| {
+            // Copies, which the compiler knows not to change while it writes the numbers.
+            let (key, limit, factor) = (key, limit, factor);
+            for (place, x) in run.iter_mut().enumerate() {
+                let drawn = bits((first + place) as u32, key);
+                let scaled = *x * factor;
+                *x = if drawn < limit { 0.0 } else { scaled };
+            }
+        },
+    )
 }
 
 /// 32 random bits of a place: a permutation of the places, and the one with the least bias of those that

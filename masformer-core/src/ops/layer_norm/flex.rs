@@ -5,9 +5,13 @@ use rayon::prelude::*;
 
 use super::{LayerNormOps, plain, plain_backward};
 use crate::ops::{
-    flex::{FlexTensor, all_f32, in_order, matrix, run_of_rows},
+    flex::{FlexTensor, all_f32, in_order, make, matrix, run_of_rows},
     math::{sum_of, sum_of_pairs, vectorize},
 };
+
+/// Fewest rows whose gradients of gamma and beta are summed by themselves: sums of sums are a small part
+/// of the work.
+const SUMMED_ROWS: usize = 64;
 
 impl LayerNormOps for Flex {
     fn layer_norm_rows(
@@ -20,25 +24,23 @@ impl LayerNormOps for Flex {
             return plain::<Flex>(input, gamma, beta, epsilon);
         }
         let [_, width] = input.shape().dims();
-        let (mut output, gamma, beta) = (in_order(input), in_order(gamma), in_order(beta));
+        let (gamma, beta) = (in_order(gamma), in_order(beta));
         let (gamma, beta) = (gamma.storage::<f32>(), beta.storage::<f32>());
-        let runs = output
-            .storage_mut::<f32>()
-            .par_chunks_mut(run_of_rows(width));
-        runs.for_each(|run| {
-            vectorize(
-                #[inline(always)]
-                |_| {
-                    for row in run.chunks_exact_mut(width) {
-                        let (mean, scale) = moments(row, epsilon);
-                        for ((x, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
-                            *x = (*x - mean) * scale * gamma + beta;
-                        }
+        make(
+            &in_order(input),
+            run_of_rows(width),
+            #[inline(always)]
+            |_, _, input, output| {
+                let rows = output.chunks_exact_mut(width);
+                for (output, input) in rows.zip(input.chunks_exact(width)) {
+                    let (mean, scale) = moments(input, epsilon);
+                    let numbers = output.iter_mut().zip(input);
+                    for ((y, x), (gamma, beta)) in numbers.zip(gamma.iter().zip(beta)) {
+                        *y = (x - mean) * scale * gamma + beta;
                     }
-                },
-            );
-        });
-        output
+                }
+            },
+        )
     }
 
     fn layer_norm_rows_backward(
@@ -53,7 +55,7 @@ impl LayerNormOps for Flex {
         let [_, width] = input.shape().dims();
         let (input, gamma, mut gradient) = (in_order(input), in_order(gamma), in_order(gradient));
         let gamma = gamma.storage::<f32>();
-        let step = run_of_rows(width);
+        let step = run_of_rows(width).max(SUMMED_ROWS * width);
         let runs = gradient.storage_mut::<f32>().par_chunks_mut(step);
         let runs = runs.zip(input.storage::<f32>().par_chunks(step));
         let parts: Vec<[Vec<f32>; 2]> = runs
