@@ -1,6 +1,6 @@
 //! Text generation: continuations of prompts, token by token.
 //!
-//! A [`Search`] decides for one prompt which tokens follow; the model reads the prompts of a batch
+//! A search decides for one prompt which tokens follow; the model reads the prompts of a batch
 //! together. So a prompt's continuation does not depend on the others, up to rounding.
 
 mod batch;
