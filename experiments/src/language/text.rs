@@ -7,21 +7,22 @@ use std::{
     sync::Arc,
 };
 
-use burn::{data::dataset::Dataset, prelude::*};
+use burn::data::dataset::Dataset;
 pub use files::{TextFiles, TextFilesError};
-use masformer_core::{Decoder, DecoderInput, Trace, ops::linear_cross_entropy};
+use masformer_core::{Decoder, Trace};
 
 use super::{LanguageProblem, Watch};
 use crate::{
     data::{
         DataError,
         corpus::Corpus,
-        language::Sequence,
+        language::{LanguageBatch, Sequence},
         packing::{Documents, Packing},
         text_tokenizer::TextTokenizer,
         token_file::{TokenFile, TokenFileError},
     },
     error::Error,
+    learner::language::LanguageLearner,
     metric::{
         Scores,
         perplexity::{EvaluationWindow, Perplexity, SlidingWindows},
@@ -95,45 +96,35 @@ impl TextProblem {
         })
     }
 
-    /// Adds the tokens that the windows of one document score, all windows of one length.
+    /// A window as a sequence that asks for the tokens it scores.
+    fn sequence(&self, document: &[u32], window: &EvaluationWindow) -> Sequence {
+        let targets = window.targets.clone();
+        Sequence {
+            input_ids: window.input_ids(document, self.tokenizer.end_id()),
+            targets: targets
+                .map(|token| window.scored.contains(&token).then(|| document[token]))
+                .collect(),
+        }
+    }
+
+    /// Adds the tokens that windows of a document score.
     fn score(
         &self,
-        model: &Decoder,
+        learner: &LanguageLearner,
         document: &[u32],
         windows: &[EvaluationWindow],
         perplexity: &mut Perplexity,
     ) -> Result<(), Error> {
-        let device = model.token.weight.device();
-        let length = windows[0].targets.len();
-        let rows = windows.iter();
-        let ids: Vec<i64> = rows
-            .clone()
-            .flat_map(|window| window.input_ids(document, self.tokenizer.end_id()))
-            .map(i64::from)
-            .collect();
-        let scored = rows.enumerate().flat_map(|(row, window)| {
-            let start = row * length;
-            let first = window.targets.start;
-            let tokens = window.scored.clone();
-            tokens.map(move |token| (start + token - first, token))
-        });
-        let (places, tokens): (Vec<i64>, Vec<usize>) =
-            scored.map(|(place, token)| (place as i64, token)).unzip();
-        let targets: Vec<i64> = tokens.iter().map(|token| document[*token].into()).collect();
-        let integers = |values: Vec<i64>| {
-            let count = values.len();
-            Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &device)
-        };
-        let input = DecoderInput {
-            input_ids: integers(ids).reshape([windows.len(), length]),
-            padding: None,
-        };
-        let hidden = model
-            .hidden(&input, &mut Trace::nothing())
-            .flatten::<2>(0, 1);
-        let hidden = hidden.select(0, integers(places));
-        let nats = linear_cross_entropy(hidden, model.token.weight.val(), integers(targets));
-        for (token, nats) in tokens.into_iter().zip(nats.try_into_data()?.iter::<f64>()) {
+        let device = learner.model.token.weight.device();
+        let sequences = windows
+            .iter()
+            .map(|window| self.sequence(document, window))
+            .collect::<Vec<Sequence>>();
+        let batch = LanguageBatch::collate(&sequences, self.pad_id(), &device);
+        let hidden = learner.asked(&batch, &mut Trace::nothing());
+        let nats = learner.nats(hidden, &batch).try_into_data()?;
+        let tokens = windows.iter().flat_map(|window| window.scored.clone());
+        for (token, nats) in tokens.zip(nats.iter::<f64>()) {
             let bytes = self.tokenizer.token_bytes(document[token]).len();
             perplexity
                 .add(token, bytes, nats)
@@ -171,6 +162,9 @@ impl LanguageProblem for TextProblem {
     /// Perplexity and bits per byte ([`Perplexity::scores`]) of the test text, or of the validation
     /// text where there is no other.
     fn judge(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+        let learner = LanguageLearner {
+            model: model.clone(),
+        };
         let header = self.test.header();
         let bar = watch.progress.bar("evaluate", header.tokens);
         let mut perplexity = Perplexity::default();
@@ -178,13 +172,10 @@ impl LanguageProblem for TextProblem {
             let range = header.document(index);
             let document = self.test.read(range.clone()).map_err(DataError::from)?;
             let windows: Vec<EvaluationWindow> = self.windows.over(document.len()).collect();
-            // The last window of a document may be shorter than the others.
-            for alike in windows.chunk_by(|a, b| a.targets.len() == b.targets.len()) {
-                for batch in alike.chunks(watch.batch_size) {
-                    watch.stop.check()?;
-                    self.score(model, &document, batch, &mut perplexity)?;
-                    bar.set_position((range.start + batch[batch.len() - 1].scored.end) as u64);
-                }
+            for batch in windows.chunks(watch.batch_size) {
+                watch.stop.check()?;
+                self.score(&learner, &document, batch, &mut perplexity)?;
+                bar.set_position((range.start + batch[batch.len() - 1].scored.end) as u64);
             }
         }
         bar.finish_and_clear();

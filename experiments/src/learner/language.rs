@@ -47,6 +47,12 @@ impl LanguageLearner {
         }
     }
 
+    /// The negative log-likelihoods in nats `[N]` of a batch's targets, from the hidden states
+    /// `[N, D]` at their positions.
+    pub fn nats(&self, hidden: Tensor<2>, batch: &LanguageBatch) -> Tensor<1> {
+        linear_cross_entropy(hidden, self.model.token.weight.val(), batch.targets.clone())
+    }
+
     /// The scores `[N, V]` of hidden states `[N, D]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.model.logits(hidden.unsqueeze::<3>()).squeeze_dim(0)
@@ -57,9 +63,7 @@ impl CallbackModel for LanguageLearner {
     fn forward_step(&self, batch: LanguageBatch, keep: Keep) -> Step<LanguageOutput> {
         let mut trace = Trace::new(keep);
         let hidden = self.asked(&batch, &mut trace);
-        let head = self.model.token.weight.val();
-        let nats = linear_cross_entropy(hidden.clone(), head, batch.targets.clone());
-        let loss = nats.mean();
+        let loss = self.nats(hidden.clone(), &batch).mean();
         // What the metrics see needs no gradient.
         let logits = batch
             .asked

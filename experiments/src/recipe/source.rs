@@ -224,6 +224,14 @@ fn locate(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
     Some(at.span())
 }
 
+/// What is said of a recipe that must be refused.
+#[cfg(test)]
+pub(super) fn refusal(text: &str, overrides: &[&str]) -> String {
+    let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+    let error = parse("mine.toml", text, &overrides).expect_err("the value cannot work");
+    error.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

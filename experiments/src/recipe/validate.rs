@@ -301,10 +301,7 @@ order = "random"
 "#;
 
     fn refusal(overrides: &[&str]) -> String {
-        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-        let error =
-            source::parse("mine.toml", VALID, &overrides).expect_err("the value cannot work");
-        error.to_string()
+        source::refusal(VALID, overrides)
     }
 
     #[test]

@@ -51,10 +51,29 @@ impl Seed<'_> {
     fn rows(&self) -> Result<Vec<LanguageRow>, Error> {
         let start = self.start()?;
         let is_pretrained = matches!(self.run.start, Start::Folder(_));
+        // Spans add no weights: all models have those of the first.
+        let parameters = self.load(&start)?.num_params() as u64;
+        let row = |name: &str, folder: &DecoderFolder, before, metrics, seconds| {
+            let spans: &[Span] = &folder.config().decoder.spans;
+            let length = self.run.recipe.data.length;
+            let cost = SpanCost::of(spans, Direction::Causal, length);
+            LanguageRow {
+                name: name.to_owned(),
+                seed: self.seed,
+                spans: spans.to_vec(),
+                metrics_before: before,
+                metrics,
+                parameters,
+                attention_pairs: cost.pairs,
+                attention_share: cost.share(),
+                cached_positions: cost.cached_positions as u64,
+                seconds,
+            }
+        };
         let mut rows = vec![];
         if is_pretrained {
             let scores = self.judge(CHECKPOINT, "evaluate", &start)?;
-            rows.push(self.row(CHECKPOINT, &start, None, scores, None)?);
+            rows.push(row(CHECKPOINT, &start, None, scores, None));
         }
         for model in &self.run.recipe.models {
             let layers = start.config().decoder.spans.len();
@@ -66,7 +85,7 @@ impl Seed<'_> {
             };
             let (trained, Trained { seconds }) = self.train(model, &switched)?;
             let after = self.judge(&model.name, "evaluate", &trained)?;
-            rows.push(self.row(&model.name, &trained, before, after, Some(seconds))?);
+            rows.push(row(&model.name, &trained, before, after, Some(seconds)));
         }
         Ok(rows)
     }
@@ -208,30 +227,5 @@ impl Seed<'_> {
         let scores = self.run.problem.judge(&self.load(folder)?, &watch)?;
         self.run.folder.finish(&stage, &scores)?;
         Ok(scores)
-    }
-
-    fn row(
-        &self,
-        name: &str,
-        folder: &DecoderFolder,
-        before: Option<Scores>,
-        metrics: Scores,
-        seconds: Option<f64>,
-    ) -> Result<LanguageRow, Error> {
-        let spans: &[Span] = &folder.config().decoder.spans;
-        let length = self.run.recipe.data.length;
-        let cost = SpanCost::of(spans, Direction::Causal, length);
-        Ok(LanguageRow {
-            name: name.to_owned(),
-            seed: self.seed,
-            spans: spans.to_vec(),
-            metrics_before: before,
-            metrics,
-            parameters: self.load(folder)?.num_params() as u64,
-            attention_pairs: cost.pairs,
-            attention_share: cost.share(),
-            cached_positions: cost.cached_positions as u64,
-            seconds,
-        })
     }
 }
