@@ -226,17 +226,17 @@ impl<B: ActivationOps, C: CheckpointStrategy> ActivationOps for Autodiff<B, C> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::activation::{gelu, gelu_approximate};
+    use burn::tensor::activation::gelu_approximate;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ops::agreement::{assert_same, random};
+    use crate::ops::agreement::{assert_same, gelu, random};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
-        fn both_equal_burns(rows in 0..20_usize, width in 1..70_usize) {
+        fn both_equal_their_definitions(rows in 0..20_usize, width in 1..70_usize) {
             let device = Device::default().autodiff();
             let inputs = [random([rows, width], &device), random([1, width], &device)];
             let apply = |activation| {

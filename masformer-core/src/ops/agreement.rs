@@ -6,6 +6,25 @@ pub(super) fn random(shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.5), device)
 }
 
+/// The exact form of gelu (arXiv 1606.08415, section 2), of operations that autodiff knows: Burn's own has
+/// on some backends the gradient of the other form.
+pub(super) fn gelu(input: Tensor<2>) -> Tensor<2> {
+    let error = (input.clone() * std::f64::consts::FRAC_1_SQRT_2).erf();
+    input * (error + 1.0) * 0.5
+}
+
+/// Whether a device multiplies matrices without rows. Burn's ndarray backend divides by their number.
+#[cfg(feature = "ndarray")]
+pub(super) fn multiplies_empty(device: &Device) -> bool {
+    device.clone().inner() != Device::ndarray()
+}
+
+/// Whether a device multiplies matrices without rows, as all of these do.
+#[cfg(not(feature = "ndarray"))]
+pub(super) fn multiplies_empty(_: &Device) -> bool {
+    true
+}
+
 /// The output of an operation, and the gradient of each input where the gradient of the output is
 /// `weights`.
 pub(super) fn run<const N: usize>(
