@@ -38,7 +38,7 @@ impl Default for Adam {
 
 impl Adam {
     /// The optimiser for a model; it goes by parameter ids, so load the model's parameters first.
-    pub(crate) fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
+    pub fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
         let mut vectors = Vectors(Vec::new());
         model.visit(&mut vectors);
         let without_decay = Self {

@@ -48,7 +48,8 @@ impl Axis {
         }
     }
 
-    /// An axis on which equal distances are equal factors.
+    /// An axis on which equal distances are equal factors. From left to right each mark is twice the one
+    /// before, as sizes are.
     pub fn log(label: &str) -> Self {
         Self {
             label: label.to_owned(),
@@ -93,9 +94,9 @@ impl Chart {
             let y = bounds(&self.y, self.points().map(|point| point.1));
             match (self.x.log, self.y.log) {
                 (false, false) => self.draw(&area, x, y),
-                (true, false) => self.draw(&area, x.log_scale(), y),
+                (true, false) => self.draw(&area, x.log_scale().base(2.0), y),
                 (false, true) => self.draw(&area, x, y.log_scale()),
-                (true, true) => self.draw(&area, x.log_scale(), y.log_scale()),
+                (true, true) => self.draw(&area, x.log_scale().base(2.0), y.log_scale()),
             }
         };
         match drawn {
@@ -104,6 +105,21 @@ impl Chart {
                 title: self.title.clone(),
                 source,
             }),
+        }
+    }
+
+    /// Where the legend hides least: lines that rise leave the left free.
+    fn corner(&self) -> SeriesLabelPosition {
+        let rise: f64 = self
+            .series
+            .iter()
+            .filter_map(|series| Some(series.points.last()?.1 - series.points.first()?.1))
+            .filter(|rise| rise.is_finite())
+            .sum();
+        if rise > 0.0 {
+            SeriesLabelPosition::UpperLeft
+        } else {
+            SeriesLabelPosition::UpperRight
         }
     }
 
@@ -168,7 +184,7 @@ impl Chart {
             .border_style(RGBColor(0xad, 0xb5, 0xbd))
             .background_style(WHITE.mix(0.85))
             .label_font((FONT, 13))
-            .position(SeriesLabelPosition::UpperRight)
+            .position(self.corner())
             .draw()
             .map_err(broken)?;
         area.present().map_err(broken)

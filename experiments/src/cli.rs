@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod adapt;
+pub mod bench;
 pub mod devices;
 pub mod eval;
 pub mod forward;
@@ -41,6 +42,7 @@ enum Command {
     Forward(forward::ForwardArgs),
     Generate(generate::GenerateArgs),
     Spans(spans::SpansArgs),
+    Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
 }
 
@@ -61,6 +63,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
         Command::Forward(args) => forward::run(args),
         Command::Generate(args) => generate::run(&args),
         Command::Spans(args) => spans::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
     }
 }

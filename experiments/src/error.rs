@@ -177,6 +177,22 @@ pub enum Error {
     /// The layer map does not fit the depth of the model.
     #[error("`distill.layers`: {0}")]
     LayerMap(#[from] LayerMapError),
+    /// A bench found cases that are worse than they were.
+    #[error("worse than in {}: {cases}", path.display())]
+    Worse {
+        /// The earlier report.
+        path: PathBuf,
+        /// The cases.
+        cases: String,
+    },
+    /// Two reports of benches have nothing in common.
+    #[error("{} has none of these cases; it must be what `kiln bench {bench} --json` printed", path.display())]
+    Incomparable {
+        /// The earlier report.
+        path: PathBuf,
+        /// The bench that was run.
+        bench: String,
+    },
     /// Standard output could not be written.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -215,9 +231,11 @@ impl Error {
         one_line(&line)
     }
 
-    /// The exit code of the program: 2, or 130 for an interrupt, as shells have it.
+    /// The exit code of the program: 2, or 130 for an interrupt, as shells have it, or 1 where all went
+    /// well and the answer is bad.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Worse { .. } => 1,
             Self::Stopped | Self::Interrupted => 130,
             _ => 2,
         }

@@ -1,6 +1,7 @@
 //! The `kiln` program: recipes, data, runs and reports.
 
 pub mod backend;
+pub mod bench;
 pub mod chart;
 pub mod cli;
 pub mod data;
@@ -12,6 +13,7 @@ pub mod language;
 pub mod language_table;
 pub mod latency;
 pub mod learner;
+pub mod memory;
 pub mod metric;
 pub mod panics;
 pub mod predict;

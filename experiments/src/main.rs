@@ -5,11 +5,6 @@ use std::process::ExitCode;
 
 use experiments::{cli, panics};
 
-// Training allocates and frees large tensors all the time; under glibc's allocator that time goes
-// into page faults.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     panics::report_as_errors();
     match std::panic::catch_unwind(|| cli::main(std::env::args_os())) {

@@ -195,6 +195,20 @@ pub(crate) fn count(value: u64) -> String {
     }
 }
 
+/// A number of bytes in the unit that suits it, to about three digits.
+pub(crate) fn memory(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    // What would be shown as 1024 is 1 of the next unit.
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = usize::from(unit > 0);
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,5 +300,20 @@ mod tests {
             "latency_ms",
         ];
         assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn memory_is_told_in_a_unit_that_suits_it() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (1024 * 1024 - 1, "1.0 MiB"),
+            (9216 * 3072, "27.0 MiB"),
+            (5 << 29, "2.5 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(memory(bytes), text);
+        }
     }
 }

@@ -32,7 +32,9 @@ mod tiles;
 
 pub use activation::{ActivationOps, bias_activation};
 pub use adam::{AdamOps, AdamStep, adam_step};
-pub use attention::{SpanAttentionOps, SpanAttentionOptions, WeightDropout, span_attention};
+pub use attention::{
+    SpanAttentionOps, SpanAttentionOptions, WeightDropout, computed_pairs, span_attention,
+};
 pub use cross_entropy::{CrossEntropyOps, cross_entropy, linear_cross_entropy};
 pub use dropout::{DropoutOps, dropout};
 pub use feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights, feed_forward};

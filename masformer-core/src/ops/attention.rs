@@ -18,6 +18,7 @@ use burn::{
     prelude::*,
 };
 
+use super::tiles::Tiles;
 use crate::span::{Direction, Span};
 
 /// What is added to the score of a hidden pair: its weight is zero in float32 and bfloat16.
@@ -93,6 +94,25 @@ pub fn span_attention(
         options,
     );
     Tensor::from_dispatch(output)
+}
+
+/// Number of pairs of a query and a key whose scores [`span_attention`] computes on a device, for one head
+/// of a sequence: those of [`Span::pairs`] and what tiles have at their edges besides.
+///
+/// That is at most 100 pairs a query on Burn's flex backend. On the others it is for a window of `W` at
+/// most three cells more, and for a block at most `W` and three cells; a cell has 256 keys, or `W` if that
+/// is less, but 32 at least.
+pub fn computed_pairs(span: Span, direction: Direction, length: usize, device: &Device) -> u64 {
+    #[cfg(feature = "flex")]
+    {
+        let device = device.clone().without_autodiff();
+        if matches!(device.as_dispatch(), burn::backend::DispatchDevice::Flex(_)) {
+            return kernel::computed_pairs(span, direction, length);
+        }
+    }
+    #[cfg(not(feature = "flex"))]
+    let _ = device;
+    Tiles::new(span, direction, length, length).pairs()
 }
 
 /// Attention with a span on one backend; the default body works on all of them.

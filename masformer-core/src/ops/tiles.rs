@@ -84,6 +84,15 @@ impl Tiles {
             .collect()
     }
 
+    /// Number of pairs in all tiles.
+    pub(super) fn pairs(&self) -> u64 {
+        let tile = |rows: Range<usize>| {
+            let keys: usize = self.keys(&rows).iter().map(ExactSizeIterator::len).sum();
+            (rows.len() * keys) as u64
+        };
+        self.rows().map(tile).sum()
+    }
+
     /// Which of a tile's pairs are hidden, row by row; `None` if none is.
     pub(super) fn mask(&self, rows: &Range<usize>, keys: &Range<usize>) -> Option<Vec<bool>> {
         let offset = self.keys - self.queries;

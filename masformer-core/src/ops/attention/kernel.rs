@@ -13,7 +13,10 @@ use std::{borrow::Cow, f32::consts::LOG2_E, ops::Range};
 use pulp::Simd;
 
 use super::{SpanAttentionOptions, draws::Draws};
-use crate::ops::simd::{LANES, Rows};
+use crate::{
+    ops::simd::{LANES, Rows},
+    span::{Direction, Span},
+};
 use band::{Band, Bounds};
 
 pub(super) use backward::{Gradients, Results, backward};
@@ -177,6 +180,18 @@ impl Head<'_> {
             stride: self.stride,
         }
     }
+}
+
+/// Number of pairs whose scores are computed for one head of a sequence: those that the span allows, and
+/// at most 100 a query more at the edges of strips and panels.
+pub(super) fn computed_pairs(span: Span, direction: Direction, length: usize) -> u64 {
+    let band = Band {
+        span,
+        direction,
+        queries: length,
+        keys: length,
+    };
+    band.computed_pairs()
 }
 
 /// The places of the vectors that hold a range of numbers.

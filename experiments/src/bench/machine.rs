@@ -1,0 +1,76 @@
+//! What the machine can do at best: a matrix product, and a copy.
+
+use std::{hint::black_box, thread};
+
+use burn::{prelude::*, tensor::Distribution};
+
+use super::{Case, Pass, Work};
+
+/// The name of the product's case.
+pub(super) const PRODUCT: &str = "matrix product";
+/// The name of the copy's case.
+pub(super) const COPY: &str = "copy";
+/// The side of the matrices.
+const SIDE: usize = 1024;
+/// Numbers that are copied: more than caches hold.
+const NUMBERS: usize = 1 << 26;
+
+/// The cases that the others are compared with: what the machine can do at best.
+pub fn cases(device: &Device) -> [Case; 2] {
+    let (side, numbers) = (SIDE as u64, NUMBERS as u64);
+    let product = Work {
+        multiply_adds: side * side * side,
+        bytes: 3 * 4 * side * side,
+        tokens: 0,
+    };
+    let copy = Work {
+        multiply_adds: 0,
+        bytes: 2 * 4 * numbers,
+        tokens: 0,
+    };
+    let case = |name: &str, size, work, pass: fn(&Device) -> Pass| {
+        let device = device.clone();
+        Case {
+            name: name.to_owned(),
+            size,
+            work,
+            prepare: Box::new(move || Ok(pass(&device))),
+        }
+    };
+    [
+        case(PRODUCT, SIDE, product, product_pass),
+        case(COPY, NUMBERS, copy, copy_pass),
+    ]
+}
+
+fn product_pass(device: &Device) -> Pass {
+    let matrix = || Tensor::<2>::random([SIDE, SIDE], Distribution::Default, device);
+    let (left, right) = (matrix(), matrix());
+    Box::new(move || {
+        drop(black_box(left.clone().matmul(right.clone())));
+        Ok(())
+    })
+}
+
+fn copy_pass(device: &Device) -> Pass {
+    if device.memory_pool_usage().is_some() {
+        let numbers = Tensor::<1>::zeros([NUMBERS], device);
+        return Box::new(move || {
+            drop(black_box(numbers.clone() + 1.0));
+            Ok(())
+        });
+    }
+    // A tensor would be copied to pages that the system must first clear.
+    let from = vec![1.0_f32; NUMBERS];
+    let mut to = vec![0.0_f32; NUMBERS];
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let part = NUMBERS.div_ceil(threads);
+    Box::new(move || {
+        thread::scope(|scope| {
+            for (to, from) in to.chunks_mut(part).zip(from.chunks(part)) {
+                scope.spawn(|| black_box(to).copy_from_slice(from));
+            }
+        });
+        Ok(())
+    })
+}
