@@ -28,10 +28,7 @@ use masformer_core::{
         layer_norm, linear_cross_entropy,
     },
 };
-use mimalloc::MiMalloc;
-
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+use experiments as _;
 
 /// What is run of every case, and the shapes, `[N, ..]`.
 const CASES: &[(&str, Operation, [usize; 3])] = &[
