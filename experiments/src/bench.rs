@@ -4,6 +4,7 @@ pub mod attention;
 pub mod bert;
 pub mod compare;
 pub mod decode;
+pub mod ops;
 pub mod report;
 
 mod machine;
@@ -105,7 +106,8 @@ impl Timing {
 
 /// Measures cases in turn, each for about as long as `patience` and three times at least.
 ///
-/// Each turn begins with a pass that warms up; its memory is what the row has, but not its time.
+/// Each turn begins with a pass that warms up, whose time does not count. The least memory of these passes
+/// is what the row has: the first one may also make what is kept from then on, such as weights.
 ///
 /// # Errors
 ///
@@ -118,7 +120,7 @@ pub fn measure(
 ) -> Result<Vec<Row>, Error> {
     let bar = progress.bar("measuring", cases.len() * ROUNDS as usize);
     let mut times = vec![Vec::new(); cases.len()];
-    let mut peaks = vec![0; cases.len()];
+    let mut peaks = vec![u64::MAX; cases.len()];
     for _ in 0..ROUNDS {
         for (case, (times, peak)) in cases.iter().zip(times.iter_mut().zip(&mut peaks)) {
             bar.set_message(format!("{} {}", case.name, case.size));
@@ -127,7 +129,7 @@ pub fn measure(
             let (warm, bytes) = memory::peak(device, &mut pass);
             warm?;
             device.sync()?;
-            *peak = bytes.max(*peak);
+            *peak = bytes.min(*peak);
             let start = Instant::now();
             loop {
                 let before = Instant::now();

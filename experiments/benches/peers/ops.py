@@ -1,20 +1,12 @@
-"""The fused operations of Kiln against the same work in PyTorch, in turn, in one session.
+"""The fused operations of Kiln against the same work in PyTorch.
 
-    cargo bench --workspace --bench ops --no-run        (prints where the program lies)
-    OMP_WAIT_POLICY=passive python ops.py PROGRAM [--threads 2] [--rounds 5] [--compile] [CASE..]
-
-Each round runs a case for about a second in Kiln and then in PyTorch; the table has the medians of the
-rounds in milliseconds, and how many times faster Kiln is. Needs torch.
+    OMP_WAIT_POLICY=passive python ops.py KILN [--only gelu]
 """
-
-import argparse
-import json
-import subprocess
-import time
-from statistics import median
 
 import torch
 import torch.nn.functional as F
+
+from turns import Comparison, arguments, compare
 
 EPSILON = 1e-5
 
@@ -40,101 +32,66 @@ def feed_forward(x, inner, inner_bias, outer, outer_bias):
     return F.linear(F.gelu(F.linear(x, inner, inner_bias[0])), outer, outer_bias[0])
 
 
-# The cases of ops.rs: the kind and its shape.
-CASES = {
-    "gelu": ("gelu", 1024, 3072, 0),
-    "gelu-tanh": ("gelu-tanh", 1024, 3072, 0),
-    "layer-norm": ("layer-norm", 1024, 3072, 0),
-    "layer-norm-768": ("layer-norm", 4096, 768, 0),
-    "layer-norm-128": ("layer-norm", 8192, 128, 0),
-    "cross-entropy": ("cross-entropy", 1024, 30522, 0),
-    "cross-entropy-bytes": ("cross-entropy", 8192, 257, 0),
-    "linear-cross-entropy": ("linear-cross-entropy", 1024, 768, 50257),
-    "linear-cross-entropy-bytes": ("linear-cross-entropy", 8192, 128, 257),
-    "feed-forward-768": ("feed-forward", 1024, 768, 3072),
-    "feed-forward-768-long": ("feed-forward", 8192, 768, 3072),
-    "feed-forward-768-chunks": ("feed-forward", 8192, 768, 3072),
-    "feed-forward-128": ("feed-forward", 1024, 128, 512),
-    "feed-forward-128-long": ("feed-forward", 8192, 128, 512),
-    "feed-forward-128-chunks": ("feed-forward", 8192, 128, 512),
-}
+# Names as in `kiln bench ops`, with rows, width, and the second width.
+CASES = [
+    ("gelu 3072", "gelu", 1024, 3072, 0),
+    ("gelu tanh 3072", "gelu-tanh", 1024, 3072, 0),
+    ("layer norm 3072", "layer-norm", 1024, 3072, 0),
+    ("layer norm 768", "layer-norm", 4096, 768, 0),
+    ("layer norm 128", "layer-norm", 8192, 128, 0),
+    ("cross entropy 30522", "cross-entropy", 1024, 30522, 0),
+    ("cross entropy 257", "cross-entropy", 8192, 257, 0),
+    ("linear cross entropy 768x50257", "linear-cross-entropy", 1024, 768, 50257),
+    ("linear cross entropy 128x257", "linear-cross-entropy", 8192, 128, 257),
+    ("feed-forward 768x3072", "feed-forward", 1024, 768, 3072),
+    ("feed-forward 768x3072", "feed-forward", 8192, 768, 3072),
+    ("feed-forward 768x3072 by 1024", "feed-forward", 8192, 768, 3072),
+    ("feed-forward 128x512", "feed-forward", 8192, 128, 512),
+    ("feed-forward 128x512 by 1024", "feed-forward", 8192, 128, 512),
+]
 
 
-def make(kind, rows, width, inner):
-    """The function of a case, its inputs, and the vector that its output is multiplied by."""
-    below = inner or width
-    targets = torch.tensor([row * 7919 % below for row in range(rows)])
-    functions = {
-        "gelu": (gelu("none"), [(rows, width), (1, width)], width),
-        "gelu-tanh": (gelu("tanh"), [(rows, width), (1, width)], width),
-        "layer-norm": (layer_norm, [(rows, width), (1, width), (1, width)], width),
-        "cross-entropy": (cross_entropy(targets), [(rows, width)], 1),
-        "linear-cross-entropy": (linear_cross_entropy(targets), [(rows, width), (inner, width)], 1),
-        "feed-forward": (
-            feed_forward,
-            [(rows, width), (inner, width), (1, inner), (width, inner), (1, width)],
-            width,
-        ),
-    }
-    function, shapes, classes = functions[kind]
-    inputs = [torch.randn(shape) * (1.0 if index == 0 else 0.02) for index, shape in enumerate(shapes)]
-    return function, [x.requires_grad_() for x in inputs], torch.rand(classes, 1)
+def work(kind, rows, width, inner, training, compiled):
+    def make():
+        targets = torch.arange(rows) * 7919 % (inner or width)
+        matrix, vector = (rows, width), (1, width)
+        function, shapes, outputs = {
+            "gelu": (gelu("none"), [matrix, vector], width),
+            "gelu-tanh": (gelu("tanh"), [matrix, vector], width),
+            "layer-norm": (layer_norm, [matrix, vector, vector], width),
+            "cross-entropy": (cross_entropy(targets), [matrix], 1),
+            "linear-cross-entropy": (linear_cross_entropy(targets), [matrix, (inner, width)], 1),
+            "feed-forward": (feed_forward, [matrix, (inner, width), (1, inner), (width, inner), vector], width),
+        }[kind]
+        scales = [1.0 if index == 0 else 0.02 for index in range(len(shapes))]
+        inputs = [torch.randn(shape) * scale for shape, scale in zip(shapes, scales)]
+        inputs = [x.requires_grad_(training) for x in inputs]
+        end = torch.rand(outputs, 1)
+        call = torch.compile(function) if compiled else function
 
+        def forward():
+            with torch.inference_mode():
+                return call(*inputs)
 
-def timed(run):
-    run()
-    start, times = time.perf_counter(), []
-    while len(times) < 3 or time.perf_counter() - start < 0.5:
-        before = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - before) * 1e3)
-    return median(times)
+        def both():
+            for x in inputs:
+                x.grad = None
+            (call(*inputs) @ end).sum().backward()
 
+        return both if training else forward
 
-def pytorch(function, inputs, end):
-    def forward():
-        with torch.inference_mode():
-            function(*inputs)
-
-    def both():
-        for x in inputs:
-            x.grad = None
-        (function(*inputs) @ end).sum().backward()
-
-    return {"forward": timed(forward), "both": timed(both)}
+    return make
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("program")
-    parser.add_argument("cases", nargs="*")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--compile", action="store_true")
-    arguments = parser.parse_intermixed_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    kiln = subprocess.Popen([arguments.program, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    print(f"PyTorch {torch.__version__}, {arguments.threads} threads")
-    print("| case | Kiln | PyTorch | ratio | Kiln, with backward | PyTorch | ratio |")
-    print("|---|---|---|---|---|---|---|")
-    for name in arguments.cases or CASES:
-        function, inputs, end = make(*CASES[name])
-        if arguments.compile:
-            function = torch.compile(function)
-        rounds = []
-        for _ in range(arguments.rounds):
-            print(name, file=kiln.stdin, flush=True)
-            ours = json.loads(kiln.stdout.readline())
-            rounds.append((ours, pytorch(function, inputs, end)))
-        cells = []
-        for key in ["forward", "both"]:
-            ours = median(kiln[key] for kiln, _ in rounds)
-            theirs = median(peer[key] for _, peer in rounds)
-            cells += [f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.2f}"]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    kiln.stdin.close()
-    kiln.wait()
+    given = arguments(__doc__.splitlines()[0]).parse_args()
+    comparisons = []
+    for name, *case in CASES:
+        for training in [False, True]:
+            peers = {"eager": work(*case, training, False), "compiled": work(*case, training, True)}
+            full = f"{name}, {'training' if training else 'forward'}"
+            comparisons.append(Comparison("ops", full, case[1], peers=peers))
+    compare(comparisons, given)
 
 
 if __name__ == "__main__":

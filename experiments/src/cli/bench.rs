@@ -21,6 +21,7 @@ use crate::{
         bert::BertBench,
         compare::Comparison,
         decode::DecodeBench,
+        ops,
         report::{Measure, Report},
     },
     environment::Environment,
@@ -48,6 +49,7 @@ enum What {
     Decode(DecodeArgs),
     Bert(BertArgs),
     Train(TrainArgs),
+    Ops(OpsArgs),
 }
 
 /// How to measure, and what to do with the result.
@@ -163,6 +165,14 @@ struct TrainArgs {
     length: u32,
 }
 
+/// The fused operations, forward and in training
+#[derive(Debug, Args)]
+struct OpsArgs {
+    /// Measure the same work made of Burn's own operations too
+    #[arg(long)]
+    burn: bool,
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(seconds),
@@ -227,6 +237,7 @@ impl What {
             Self::Decode(args) => args.bench().plan(device)?,
             Self::Bert(args) => args.bench().inference(device)?,
             Self::Train(args) => args.bench().training(device)?,
+            Self::Ops(args) => ops::plan(args.burn, device),
         })
     }
 }
