@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::bad_input::refuse;
-use super::kiln::Kiln;
+use super::kiln::{Kiln, rows};
 #[cfg(unix)]
 use super::stops::{Has, Started};
 
@@ -91,16 +91,6 @@ fn kiln() -> Kiln {
     kiln.write("books/valid.txt", book(2, 10));
     kiln.write("books/test.txt", book(3, 20));
     kiln
-}
-
-fn rows(kiln: &Kiln, run: &str) -> Vec<Value> {
-    let text = fs::read(kiln.path(&format!("{run}/results.json"))).unwrap();
-    let mut results: Value = serde_json::from_slice(&text).unwrap();
-    let rows = results["rows"].as_array_mut().unwrap();
-    for row in rows.iter_mut() {
-        row.as_object_mut().unwrap().remove("seconds").unwrap();
-    }
-    std::mem::take(rows)
 }
 
 const MODEL: &str = "run/artifacts/seed-1/full/model";

@@ -8,15 +8,15 @@ use crate::{
     data::{DataError, summary::SummaryConfig},
     error::Error,
     interrupt::Stop,
+    language::{Watch, summary::SummaryJudge},
     metric::Scores,
     run::Progress,
-    summarize::{SummarySearch, rouge_of},
 };
 
 /// Summaries take much more memory than the inputs of other tasks.
 const BATCH_SIZE: usize = 4;
 
-/// The ROUGE scores of the model on a split.
+/// The scores of the model on a split ([`SummaryJudge::scores`]).
 pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     let device = backend::open(args.device.as_deref())?;
     let folder = cli::open_decoder(&args.model, None)?;
@@ -43,14 +43,17 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     let examples = examples.map_err(DataError::from)?;
     let stop = Stop::on_signals()?;
     let model = cli::load_decoder(&folder, &device)?;
-    let search = SummarySearch {
+    let judge = SummaryJudge {
+        format,
+        examples,
         beams: args.beams.unwrap_or(1),
-        batch_size: args.batch_size.unwrap_or(BATCH_SIZE),
     };
-    let bar = Progress::new(Ui::Plain).bar("summarise", examples.len());
-    let scores = rouge_of(&model, &examples, &format, search, &stop, |done| {
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
-    Ok(scores)
+    judge.scores(
+        &model,
+        &Watch {
+            batch_size: args.batch_size.unwrap_or(BATCH_SIZE),
+            progress: Progress::new(Ui::Plain),
+            stop,
+        },
+    )
 }

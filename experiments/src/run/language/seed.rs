@@ -142,6 +142,7 @@ impl Seed<'_> {
             let clock = Instant::now();
             let learner = LanguageLearner {
                 model: self.load(start)?,
+                answers: self.run.problem.has_answers(),
             };
             let learner = self.fit(model, &training, learner)?;
             let tokenizer = self.run.problem.tokenizer_dir();
