@@ -164,3 +164,11 @@ pub fn rows(kiln: &Kiln, run: &str) -> Vec<Value> {
     }
     std::mem::take(rows)
 }
+
+/// The scores of such a row as `kiln eval` prints them.
+pub fn printed(scores: &Value) -> String {
+    let scores = scores.as_object().unwrap().iter();
+    scores
+        .map(|(name, score)| format!("{name} {:.4}\n", score.as_f64().unwrap()))
+        .collect()
+}

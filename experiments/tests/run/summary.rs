@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::bad_input;
 use super::generate::kiln;
-use super::kiln::{Kiln, rows};
+use super::kiln::{Kiln, printed, rows};
 
 const EVAL: [&str; 6] = ["eval", "model", "--task", "summary", "--data", "pairs"];
 const SHORT: [&str; 2] = ["--max-new-tokens", "24"];
@@ -86,11 +86,9 @@ fn a_model_learns_to_summarise_and_goes_on_from_its_folder() {
         "--batch-size=8",
     ];
     let scores = kiln.succeed(&eval);
-    let expected = trained.as_object().unwrap().iter();
-    let expected: String = expected
-        .map(|(name, score)| format!("{name} {:.4}\n", score.as_f64().unwrap()))
-        .collect();
-    assert_eq!(scores, expected);
+    assert_eq!(scores, printed(trained));
+    let spans = kiln.succeed(&[&eval[..], &["--spans=window:2"]].concat());
+    assert_ne!(spans, scores);
 
     // Where a fresh model begins, there is nothing of this.
     let fresh = kiln.succeed(&[&["eval", "run/artifacts/seed-1/start"], &eval[2..]].concat());
@@ -263,7 +261,7 @@ fn what_cannot_be_is_refused_on_one_line() {
     );
     refuse(
         &["--max-length", "65"],
-        &["`--max-length` is 65", "model", "64 positions"],
+        &["model: 65 tokens", "64 positions", "`tile`"],
     );
     let refuse = |more: &[&str], texts: &[&str]| refuse(&[&SHORT, more].concat(), texts);
     refuse(&["--beams", "0"], &["beams", "at least 1"]);
@@ -283,7 +281,7 @@ fn what_cannot_be_is_refused_on_one_line() {
     ];
     let message = kiln.fail(&bert);
     assert!(
-        message.contains("`--beams` is for --task summary, not for sst2"),
+        message.contains("`--beams` cannot go with --task sst2"),
         "{message}"
     );
     let message = kiln.fail(&["eval", "model", "--task", "sumary", "--data", "pairs"]);
