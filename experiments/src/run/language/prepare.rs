@@ -11,7 +11,6 @@ use crate::{
         DataError, summary::SummaryConfig, text_tokenizer::TextTokenizer, tokenizer::TokenizerError,
     },
     error::Error,
-    interrupt::Stop,
     language::{
         LanguageProblem,
         recall::RecallProblem,
@@ -24,6 +23,9 @@ use crate::{
     },
     record::RunFolder,
 };
+
+/// The stage of token files.
+const TOKENS: &str = "tokens";
 
 /// Everything that a seed needs.
 pub(super) struct Prepared<'a> {
@@ -68,18 +70,21 @@ enum Data {
 }
 
 /// Reads model and data, and checks that they and the recipe go together.
-pub(super) fn read<'a>(recipe: &'a LanguageRecipe, stop: &Stop) -> Result<Inputs<'a>, Error> {
+pub(super) fn read<'a>(
+    recipe: &'a LanguageRecipe,
+    options: &RunOptions,
+) -> Result<Inputs<'a>, Error> {
     let model = match recipe.model.source()? {
         DecoderSource::Folder(path) => Model::Folder(Box::new(checkpoint(recipe, path)?)),
         DecoderSource::Fresh(random) => Model::Fresh(random),
     };
     let length = recipe.data.length;
     let data = match recipe.data.source()? {
-        LanguageSource::Text(path) => text(path, length, recipe.stride(), stop),
+        LanguageSource::Text(path) => text(path, length, recipe.stride(), options),
         LanguageSource::Summary(path, data) => summaries(path, data.config(length), &model),
         LanguageSource::Recall(data) => recall(&data, length),
     };
-    stop.check()?;
+    options.stop.check()?;
     let data = data?;
     Ok(Inputs { model, data })
 }
@@ -105,9 +110,16 @@ fn checkpoint(recipe: &LanguageRecipe, path: &Path) -> Result<Checkpoint, Error>
     Ok(Checkpoint { folder, tokenizer })
 }
 
-fn text(path: &Path, length: usize, stride: usize, stop: &Stop) -> Result<Data, DataError> {
+fn text(
+    path: &Path,
+    length: usize,
+    stride: usize,
+    options: &RunOptions,
+) -> Result<Data, DataError> {
     let windows = SlidingWindows::new(length, stride)?;
-    Ok(Data::Text(TextFiles::open(path, length, stop)?, windows))
+    let tokens = RunFolder::stage_path(&options.out, TOKENS);
+    let files = TextFiles::open(path, length, &tokens, &options.stop)?;
+    Ok(Data::Text(files, windows))
 }
 
 fn summaries(path: &Path, config: SummaryConfig, model: &Model<'_>) -> Result<Data, DataError> {
@@ -149,7 +161,7 @@ pub(super) fn prepare<'a>(
                 documents: recipe.data.documents,
                 windows,
             };
-            let tokens = folder.stage_dir("tokens")?;
+            let tokens = folder.stage_dir(TOKENS)?;
             let problem = TextProblem::new(&files, tokenizer, dir, &tokens, layout, progress);
             Box::new(problem?)
         }
