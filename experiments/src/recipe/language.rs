@@ -59,6 +59,9 @@ pub struct DecoderRecipe {
     /// How its positions become as many as `data.length`, where it has fewer. Absent: that is an
     /// error.
     pub extend: Option<PositionExtension>,
+    /// Tokens in a chunk of the feed-forward layers, whose activations the backward pass computes again,
+    /// so that memory grows by D and not by F a token. Absent: they are kept, which is faster.
+    pub feed_forward_chunk: Option<usize>,
     /// A fresh decoder.
     pub random: Option<RandomDecoder>,
 }

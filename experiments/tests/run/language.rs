@@ -158,6 +158,23 @@ fn a_model_learns_text_and_continues_under_other_spans() {
 }
 
 #[test]
+fn chunks_of_feed_forward_layers_train_the_same_model() {
+    let kiln = kiln();
+    let bits = |out: &str, more: &[&str]| {
+        let model = r#"models=[{name="full", spans="full"}]"#;
+        let command = ["run", "text.toml", "--out", out, "train.epochs=1", model];
+        kiln.succeed(&[&command, more].concat());
+        let rows = rows(&kiln, out);
+        rows[0]["metrics"]["bits_per_byte"].as_f64().unwrap()
+    };
+    let whole = bits("whole", &[]);
+    let chunks = bits("chunks", &["model.feed_forward_chunk=48"]);
+    // Sums in another order tell that chunks were taken.
+    assert!((whole - chunks).abs() < 1e-3, "{whole} {chunks}");
+    assert!((whole - chunks).abs() > 0.0, "{whole}");
+}
+
+#[test]
 fn recall_is_judged_within_and_beyond_the_window() {
     let kiln = kiln();
     let table = kiln.succeed(&["run", "recall.toml", "--out", "run"]);

@@ -38,6 +38,9 @@ fn model(found: &mut Problems, model: &DecoderRecipe, length: usize) {
             ("model.random", model.random.is_some()),
         ],
     );
+    if let Some(chunk) = model.feed_forward_chunk {
+        found.at_least("model.feed_forward_chunk", chunk, 1);
+    }
     let Some(random) = &model.random else {
         return;
     };
@@ -239,7 +242,11 @@ spans = "window:32"
 
     #[test]
     fn values_that_cannot_work_are_placed_with_their_reason() {
-        let cases: [(&[&str], &str); 13] = [
+        let cases: [(&[&str], &str); 14] = [
+            (
+                &["model.feed_forward_chunk=0"],
+                "`model.feed_forward_chunk` must be at least 1, not 0",
+            ),
             (
                 &["data.length=0"],
                 "override `data.length=0`: `data.length` must be at least 1, not 0",
