@@ -168,7 +168,6 @@ pub fn rows(kiln: &Kiln, run: &str) -> Vec<Value> {
 /// The scores of such a row as `kiln eval` prints them.
 pub fn printed(scores: &Value) -> String {
     let scores = scores.as_object().unwrap().iter();
-    scores
-        .map(|(name, score)| format!("{name} {:.4}\n", score.as_f64().unwrap()))
-        .collect()
+    let lines = scores.map(|(name, score)| format!("{name} {:.4}\n", score.as_f64().unwrap()));
+    lines.collect::<Vec<_>>().concat()
 }
