@@ -12,7 +12,7 @@ use super::kiln::{Kiln, printed, rows};
 const EVAL: [&str; 6] = ["eval", "model", "--task", "summary", "--data", "pairs"];
 const SHORT: [&str; 2] = ["--max-new-tokens", "24"];
 
-/// One layer learns in seconds to find what is marked, where the words are few and their tokens whole.
+/// A model that learns in a second to name the marked word, where words are few and whole tokens.
 const RECIPE: &str = r#"
 name = "summary"
 
