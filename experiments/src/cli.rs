@@ -10,15 +10,15 @@ pub mod importance;
 pub mod run;
 pub mod spans;
 mod task_folder;
+mod variant;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
 
 use burn::tensor::Device;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use masformer_core::{Decoder, SpanSchedule, pretrained::DecoderFolder};
+use masformer_core::{Decoder, pretrained::DecoderFolder};
 use moebert_core::heads::BertModel;
 use moebert_core::pretrained::Pretrained;
 
@@ -76,16 +76,6 @@ fn load(pretrained: &Pretrained, device: &Device) -> Result<BertModel, Error> {
         eprintln!("{report}");
     }
     Ok(model)
-}
-
-/// The folder of a decoder, under a schedule if one is given.
-fn open_decoder(dir: &Path, spans: Option<&SpanSchedule>) -> Result<DecoderFolder, Error> {
-    let folder = DecoderFolder::open(dir)?;
-    let Some(schedule) = spans else {
-        return Ok(folder);
-    };
-    let layers = folder.config().decoder.spans.len();
-    Ok(folder.with_spans(schedule.spans(layers)?)?)
 }
 
 /// The decoder of a folder. Weights that have no place in it are named on the standard error.

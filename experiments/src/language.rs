@@ -1,6 +1,7 @@
 //! What language models are trained on and judged by: one file a task.
 
 pub mod recall;
+pub mod summary;
 pub mod text;
 
 use std::{path::Path, sync::Arc};
@@ -29,7 +30,7 @@ pub trait LanguageProblem {
     /// The sequences to validate on after each epoch.
     fn dev(&self) -> Arc<dyn Dataset<Sequence>>;
 
-    /// Whether sequences ask at some positions alone, so that their answers are right or wrong.
+    /// Whether sequences ask for single tokens, each an answer that is right or wrong.
     fn has_answers(&self) -> bool;
 
     /// The scores of a model on the data to judge by.

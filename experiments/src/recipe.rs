@@ -15,8 +15,8 @@ mod validate;
 use std::path::{Path, PathBuf};
 
 pub use language::{
-    DecoderRecipe, EvaluateRecipe, LanguageData, LanguageRecipe, LanguageTask, RandomDecoder,
-    RecallData, SpanModel, TokenizerChoice,
+    DecoderRecipe, DecoderSource, EvaluateRecipe, LanguageData, LanguageRecipe, LanguageSource,
+    LanguageTask, RandomDecoder, RecallData, SpanModel, SummaryData, TokenizerChoice,
 };
 use schema::one_seed;
 pub use schema::{
@@ -60,6 +60,14 @@ pub enum RecipeError {
         place: String,
         /// What is wrong and what would be right.
         reason: String,
+    },
+    /// A key is missing that others make necessary.
+    #[error("`{key}` {reason}")]
+    Missing {
+        /// The dotted key.
+        key: &'static str,
+        /// What is missing and what would be right.
+        reason: &'static str,
     },
     /// Values that cannot work.
     #[error("{}", problems.join("; "))]

@@ -109,9 +109,15 @@ impl RunFolder {
     /// # Errors
     /// The folder cannot be made.
     pub fn stage_dir(&self, stage: &str) -> Result<PathBuf, RecordError> {
-        let path = self.path.join("artifacts").join(stage);
+        let path = Self::stage_path(&self.path, stage);
         fs::create_dir_all(&path).map_err(io_error("make the folder", &path))?;
         Ok(path)
+    }
+
+    /// Where the folder of `stage` is in the run folder `run`, whether or not it is there: for what is
+    /// read before the run folder is opened.
+    pub fn stage_path(run: &Path, stage: &str) -> PathBuf {
+        run.join("artifacts").join(stage)
     }
 
     /// The result of `stage`, if it was finished.
@@ -119,7 +125,7 @@ impl RunFolder {
     /// # Errors
     /// The result cannot be read, or is not what [`RunFolder::finish`] wrote.
     pub fn done<T: DeserializeOwned>(&self, stage: &str) -> Result<Option<T>, RecordError> {
-        let path = self.path.join("artifacts").join(stage).join("done.json");
+        let path = Self::stage_path(&self.path, stage).join("done.json");
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)

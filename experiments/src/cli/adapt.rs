@@ -114,7 +114,7 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
     let token_counts = match (args.task, &args.data) {
         (Some(task), Some(data)) => {
             let length = Some(config.max_position_embeddings);
-            let folder = TaskFolder::open(&args.model, task, data, length)?;
+            let folder = TaskFolder::open(pretrained.clone(), task, data, length)?;
             let (train, _) = folder.splits(DataSplit::Train)?.swap_remove(0);
             Some(train.token_counts(config.vocab_size))
         }

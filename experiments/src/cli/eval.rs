@@ -1,50 +1,57 @@
 //! `kiln eval`: the scores of a model on a task.
 
+mod encoder;
+mod recall;
 mod summary;
+mod text;
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::RangedU64ValueParser};
 use distill::Ui;
+use masformer_core::pretrained::DecoderFolder;
 
-use super::task_folder::TaskFolder;
+use super::variant::VariantArgs;
 use crate::{
-    backend,
-    data::{DataError, summary::SummarySplit},
     error::Error,
     interrupt::Stop,
-    metric::Scores,
-    nearest::hint,
-    predict::predict,
-    recipe::{DataSplit, Task},
+    language::Watch,
+    recipe::{LanguageTask, Task, UnknownTask},
     run::Progress,
 };
 
-/// Evaluate a model on a task: a BERT, dense or expert, or a decoder on summaries
+/// Evaluate a model on a task: a BERT, dense or expert, or a decoder on text, summaries or recall
 ///
-/// Texts with summaries are JSON lines in the form of SCROLLS, objects with `input` and `output`, in
-/// train.jsonl, validation.jsonl or dev.jsonl, and test.jsonl; lines with the same `id` are references
-/// of one text. Scores are ROUGE F1, from 0 to 1.
+/// Text is judged by perplexity and bits per byte, in all and by the position in its document, in windows
+/// that slide over it. Texts with summaries are JSON lines in the form of SCROLLS, objects with `input`
+/// and `output`, in train.jsonl, validation.jsonl or dev.jsonl, and test.jsonl; lines with the same `id`
+/// are references of one text. Their scores are ROUGE F1, from 0 to 1, and the perplexity of the
+/// references.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// The model: a Hugging Face folder
     model: PathBuf,
-    /// The task: a GLUE name such as sst2, squad, squad2, or summary
+    /// The task: a GLUE name such as sst2, squad, squad2, or of a decoder text, summary or recall
     #[arg(long)]
     task: EvalTask,
-    /// The folder with the task's files
-    #[arg(long, value_name = "DIR")]
+    /// The folder with the task's files; for text a file, or a folder of .txt files; for recall the recipe
+    /// that describes its sequences, a file or a shipped one
+    #[arg(long, value_name = "PATH")]
     data: PathBuf,
-    /// The split to evaluate on
-    #[arg(long, value_enum, default_value_t = EvalSplit::Dev)]
-    split: EvalSplit,
-    /// Examples a batch; no effect on the scores [default: 4 for summary, 32 otherwise]
-    #[arg(long)]
+    /// The split to evaluate on; text and recall have none [default: dev]
+    #[arg(long, value_enum)]
+    split: Option<EvalSplit>,
+    /// Examples a batch; no effect on the scores [default: 4 for summary, 8 for text, 32 otherwise]
+    #[arg(long, value_parser = at_least_1())]
     batch_size: Option<usize>,
     /// Longest input in tokens, for summary with its output [default: 384 for squad and squad2, the
-    /// positions of the model for summary, 128 otherwise]
-    #[arg(long)]
+    /// positions of the model for text and summary, 128 otherwise]
+    #[arg(long, value_parser = at_least_1())]
     max_length: Option<usize>,
+    /// For text: tokens between the beginnings of two windows of --max-length tokens [default: half of
+    /// them]
+    #[arg(long, value_name = "TOKENS")]
+    stride: Option<usize>,
     /// The most tokens of a summary [default: 128]
     #[arg(long, value_name = "TOKENS")]
     max_new_tokens: Option<usize>,
@@ -54,18 +61,24 @@ pub struct EvalArgs {
     /// What stands between text and summary [default: two line breaks and `TL;DR:`]
     #[arg(long, value_name = "TEXT")]
     separator: Option<String>,
+    #[command(flatten)]
+    variant: VariantArgs,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
+}
+
+fn at_least_1() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 /// What a model is evaluated on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EvalTask {
     /// A task of a BERT.
-    Bert(Task),
-    /// Summaries of a decoder.
-    Summary,
+    Encoder(Task),
+    /// A task of a decoder.
+    Decoder(LanguageTask),
 }
 
 /// A part of the data.
@@ -77,58 +90,22 @@ enum EvalSplit {
     Test,
 }
 
-/// No task has this name.
-#[derive(Debug, thiserror::Error)]
-#[error("unknown task `{name}`; {}", hint(name, &EvalTask::names().collect::<Vec<_>>()))]
-struct UnknownTask {
-    name: String,
-}
-
-impl EvalTask {
-    const SUMMARY: &str = "summary";
-
-    fn names() -> impl Iterator<Item = &'static str> {
-        Task::all().map(Task::name).chain([Self::SUMMARY])
-    }
-}
-
 impl FromStr for EvalTask {
     type Err = UnknownTask;
 
     fn from_str(name: &str) -> Result<Self, UnknownTask> {
-        if name == Self::SUMMARY {
-            return Ok(Self::Summary);
+        match name.parse() {
+            Ok(task) => Ok(Self::Decoder(task)),
+            Err(_) => name.parse().map(Self::Encoder),
         }
-        name.parse().map(Self::Bert).map_err(|_| UnknownTask {
-            name: name.to_owned(),
-        })
     }
 }
 
 impl fmt::Display for EvalTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bert(task) => task.fmt(f),
-            Self::Summary => f.write_str(Self::SUMMARY),
-        }
-    }
-}
-
-impl EvalSplit {
-    fn of_summaries(self) -> SummarySplit {
-        match self {
-            Self::Train => SummarySplit::Train,
-            Self::Dev => SummarySplit::Validation,
-            Self::Test => SummarySplit::Test,
-        }
-    }
-
-    /// The split of a task whose test data has no labels.
-    fn with_labels(self) -> Result<DataSplit, DataError> {
-        match self {
-            Self::Train => Ok(DataSplit::Train),
-            Self::Dev => Ok(DataSplit::Dev),
-            Self::Test => Err(DataError::NoLabels),
+            Self::Encoder(task) => task.fmt(f),
+            Self::Decoder(task) => task.fmt(f),
         }
     }
 }
@@ -138,9 +115,12 @@ impl EvalSplit {
 /// # Errors
 /// The model or the data cannot be read.
 pub fn run(args: EvalArgs) -> Result<(), Error> {
+    args.check_options()?;
     let scores = match args.task {
-        EvalTask::Bert(task) => bert_scores(&args, task)?,
-        EvalTask::Summary => summary::scores(&args)?,
+        EvalTask::Encoder(task) => encoder::scores(&args, task)?,
+        EvalTask::Decoder(LanguageTask::Text) => text::scores(&args)?,
+        EvalTask::Decoder(LanguageTask::Summary) => summary::scores(&args)?,
+        EvalTask::Decoder(LanguageTask::Recall) => recall::scores(&args)?,
     };
     let lines = scores
         .iter()
@@ -148,42 +128,56 @@ pub fn run(args: EvalArgs) -> Result<(), Error> {
     super::print(&lines.collect::<String>())
 }
 
-/// Examples a batch, where the command line does not say.
-const BATCH_SIZE: usize = 32;
-
-fn bert_scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
-    for (option, is_given) in [
-        ("--max-new-tokens", args.max_new_tokens.is_some()),
-        ("--beams", args.beams.is_some()),
-        ("--separator", args.separator.is_some()),
-    ] {
-        if is_given {
-            let problem = format!("`{option}` is for --task summary, not for {task}");
-            return Err(Error::Usage(problem));
+impl EvalArgs {
+    /// Refuses options that mean nothing for the task.
+    fn check_options(&self) -> Result<(), Error> {
+        let is = |task| self.task == EvalTask::Decoder(task);
+        let (is_text, is_summary, is_recall) = (
+            is(LanguageTask::Text),
+            is(LanguageTask::Summary),
+            is(LanguageTask::Recall),
+        );
+        for (option, is_given, fits) in [
+            ("--split", self.split.is_some(), !is_text && !is_recall),
+            ("--max-length", self.max_length.is_some(), !is_recall),
+            ("--stride", self.stride.is_some(), is_text),
+            (
+                "--max-new-tokens",
+                self.max_new_tokens.is_some(),
+                is_summary,
+            ),
+            ("--beams", self.beams.is_some(), is_summary),
+            ("--separator", self.separator.is_some(), is_summary),
+        ] {
+            if is_given && !fits {
+                let problem = format!("`{option}` cannot go with --task {}", self.task);
+                return Err(Error::Usage(problem));
+            }
         }
+        Ok(())
     }
-    let split = args.split.with_labels()?;
-    let device = backend::open(args.device.as_deref())?;
-    let stop = Stop::on_signals()?;
-    let task = TaskFolder::open(&args.model, task, &args.data, args.max_length)?;
-    let splits = task.splits(split)?;
-    let learner = task.learner(&device)?;
-    let progress = Progress::new(Ui::Plain);
-    let mut scores = Scores::new();
-    for (sequences, rule) in splits {
-        let bar = progress.bar("evaluate", sequences.features.len());
-        let predictions = predict(
-            &learner,
-            &sequences.features,
-            args.batch_size.unwrap_or(BATCH_SIZE),
-            task.tokenizer.pad_id(),
-            &stop,
-            |done, _| bar.set_position(done as u64),
-        )?;
-        bar.finish_and_clear();
-        scores.extend(sequences.judge(&predictions, &rule).map_err(Error::from)?);
+
+    fn split(&self) -> EvalSplit {
+        self.split.unwrap_or(EvalSplit::Dev)
     }
-    Ok(scores)
+
+    /// The folder of a decoder for inputs of --max-length tokens, or as long as it has positions, and
+    /// this length.
+    fn decoder(&self) -> Result<(DecoderFolder, usize), Error> {
+        let folder = self.variant.decoder(&self.model)?;
+        let positions = folder.config().decoder.positions;
+        let length = self.max_length.unwrap_or(positions);
+        Ok((self.variant.lengthen(folder, length)?, length))
+    }
+
+    /// How the work is watched, which may be asked for once; `batch_size` is the default.
+    fn watch(&self, batch_size: usize) -> Result<Watch, Error> {
+        Ok(Watch {
+            batch_size: self.batch_size.unwrap_or(batch_size),
+            progress: Progress::new(Ui::Plain),
+            stop: Stop::on_signals()?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -192,7 +186,8 @@ mod tests {
 
     #[test]
     fn every_task_is_read_back_and_an_unknown_one_named() {
-        for name in EvalTask::names() {
+        let decoder = LanguageTask::ALL.map(LanguageTask::name);
+        for name in Task::all().map(Task::name).chain(decoder) {
             assert_eq!(name.parse::<EvalTask>().unwrap().to_string(), name);
         }
         let error = "sumary".parse::<EvalTask>().unwrap_err().to_string();

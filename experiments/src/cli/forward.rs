@@ -4,17 +4,15 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use clap::Args;
-use masformer_core::{
-    DecoderInput, Keep, PositionExtension, SpanSchedule, Trace, pretrained::DecoderFolder,
-};
+use masformer_core::{DecoderInput, Keep, Trace, pretrained::DecoderFolder};
 use moebert_core::{
     bert::BertInput,
     file::{self, FileError},
     heads::Logits,
-    pretrained::Pretrained,
     tensor_file::{self, TensorFile, Values},
 };
 
+use super::variant::VariantArgs;
 use crate::{backend, error::Error};
 
 /// Run a model on token ids and write its outputs
@@ -32,14 +30,8 @@ pub struct ForwardArgs {
     /// Where the outputs go
     #[arg(long, value_name = "OUT.safetensors")]
     output: PathBuf,
-    /// What the layers attend to, such as `"bottom:1 window:256"`; `kiln spans --help`
-    /// lists the words [default: the model's own]
-    #[arg(long, value_name = "SCHEDULE")]
-    spans: Option<SpanSchedule>,
-    /// How a decoder reads inputs longer than its positions: `tile` or `interpolate` learned ones, or
-    /// `scale-base` rotary ones
-    #[arg(long, value_name = "HOW")]
-    extend: Option<PositionExtension>,
+    #[command(flatten)]
+    variant: VariantArgs,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
@@ -64,16 +56,7 @@ pub fn run(args: ForwardArgs) -> Result<(), Error> {
 type Named = (String, Vec<usize>, Values);
 
 fn encode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
-    if args.extend.is_some() {
-        let model = args.model.display();
-        let problem = format!("`--extend` is for decoders, and {model} is a BERT");
-        return Err(Error::Usage(problem));
-    }
-    let mut pretrained = Pretrained::open(&args.model)?;
-    if let Some(schedule) = &args.spans {
-        let layers = pretrained.config().bert.num_hidden_layers;
-        pretrained = pretrained.with_spans(schedule.spans(layers)?)?;
-    }
+    let pretrained = args.variant.encoder(&args.model)?;
     let config = &pretrained.config().bert;
     let batch = Batch::read(&args.input)?.up_to(config.max_position_embeddings)?;
     let input = BertInput {
@@ -97,10 +80,10 @@ fn encode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
 }
 
 fn decode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
-    let folder = super::open_decoder(&args.model, args.spans.as_ref())?;
+    let folder = args.variant.decoder(&args.model)?;
     let batch = Batch::read(&args.input)?;
     let [_, length] = batch.shape;
-    let folder = folder.with_length(length, args.extend)?;
+    let folder = args.variant.lengthen(folder, length)?;
     let config = &folder.config().decoder;
     let input = DecoderInput {
         input_ids: batch.indices("input_ids", config.vocabulary, device)?,

@@ -10,12 +10,13 @@ use std::{
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 use masformer_core::{
-    BeamConfig, GenerateConfig, GenerateError, Generated, Generator, SampleConfig, SpanSchedule,
-    Stopped, Strategy,
+    BeamConfig, GenerateConfig, GenerateError, Generated, Generator, SampleConfig, Stopped,
+    Strategy,
 };
 use serde_json::json;
 
 use self::transcript::Transcript;
+use super::variant::VariantArgs;
 use crate::{
     backend,
     data::{
@@ -72,10 +73,8 @@ pub struct GenerateArgs {
     /// End a continuation where this text appears, and before it
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     stop: Option<String>,
-    /// What the layers attend to, such as `"bottom:1 window:256"`; `kiln spans --help` lists the words
-    /// [default: the model's own]
-    #[arg(long, value_name = "SCHEDULE")]
-    spans: Option<SpanSchedule>,
+    #[command(flatten)]
+    variant: VariantArgs,
     /// Keep no keys and values: read everything again for each token
     #[arg(long)]
     no_cache: bool,
@@ -102,13 +101,18 @@ struct Prompt {
 /// sense, or the user interrupts.
 pub fn run(args: &GenerateArgs) -> Result<(), Error> {
     let device = backend::open(args.device.as_deref())?;
-    let folder = super::open_decoder(&args.model, args.spans.as_ref())?;
-    let decoder = &folder.config().decoder;
+    let mut folder = args.variant.decoder(&args.model)?;
     let tokenizer = super::load_text_tokenizer(&folder)?;
     let prompts = args.prompts().map_err(DataError::from)?;
     let texts: Vec<&str> = prompts.iter().map(|prompt| prompt.text.as_str()).collect();
     let ids = tokenizer.encode(&texts).map_err(DataError::from)?;
     let config = args.config(tokenizer.end_id());
+    if args.variant.extend.is_some() {
+        let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
+        let length = longest.saturating_add(args.max_new_tokens);
+        folder = args.variant.lengthen(folder, length)?;
+    }
+    let decoder = &folder.config().decoder;
     let named = |error| name_prompt(error, &prompts);
     let check = config.check(&ids, decoder.vocabulary, decoder.positions);
     check.map_err(named)?;

@@ -55,8 +55,8 @@ pub fn run(args: ImportanceArgs) -> Result<(), Error> {
     file::check_writable(&args.output)?;
     let device = backend::open(args.device.as_deref())?;
     let stop = Stop::on_signals()?;
-    open_dense(&args.model)?;
-    let task = TaskFolder::open(&args.model, args.task, &args.data, args.max_length)?;
+    let pretrained = open_dense(&args.model)?;
+    let task = TaskFolder::open(pretrained, args.task, &args.data, args.max_length)?;
     let sequences = task.splits(args.split)?.swap_remove(0).0;
     let features = match args.samples {
         Some(samples) => sequences.first(samples),

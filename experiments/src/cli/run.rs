@@ -18,7 +18,7 @@ use crate::run::RunOptions;
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// A recipe file, or the name of one that ships: quickstart, sst2, cola, mnli, squad, recall,
-    /// gutenberg, continue
+    /// gutenberg, summary, continue
     recipe: String,
     /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`
     #[arg(value_name = "KEY.PATH=VALUE")]

@@ -22,16 +22,15 @@ pub(super) struct TaskFolder {
 }
 
 impl TaskFolder {
-    /// Reads the configuration and the tokenizer, and checks that they fit the task.
+    /// Reads the tokenizer of a folder, and checks that both fit the task.
     pub fn open(
-        model: &Path,
+        pretrained: Pretrained,
         task: Task,
         data: &Path,
         max_length: Option<usize>,
     ) -> Result<Self, Error> {
-        let pretrained = Pretrained::open(model)?;
         check_fine_tuned(&pretrained, task)?;
-        let tokenizer = Tokenizer::load(model).map_err(DataError::from)?;
+        let tokenizer = Tokenizer::load(pretrained.dir()).map_err(DataError::from)?;
         tokenizer
             .check_fits(pretrained.config().bert.vocab_size)
             .map_err(DataError::from)?;

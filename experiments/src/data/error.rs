@@ -13,7 +13,10 @@ use super::{
     token_file::TokenFileError,
     tokenizer::TokenizerError,
 };
-use crate::{language::text::TextFilesError, metric::MetricError};
+use crate::{
+    language::text::TextFilesError,
+    metric::{MetricError, perplexity::SlidingError},
+};
 
 /// Data that cannot be read, batched or scored.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,9 @@ pub enum DataError {
     /// A batch.
     #[error(transparent)]
     Batch(#[from] DatasetError),
+    /// The windows that slide over documents.
+    #[error(transparent)]
+    Sliding(#[from] SlidingError),
     /// The scores.
     #[error(transparent)]
     Metric(#[from] MetricError),

@@ -61,6 +61,12 @@ impl SummarySplit {
         }
     }
 
+    /// The file of the split in a folder, if it is there.
+    pub fn file_in(self, dir: &Path) -> Option<PathBuf> {
+        let mut paths = self.files().iter().map(|name| dir.join(name));
+        paths.find(|path| path.exists())
+    }
+
     /// Reads the split of a folder, in the order of its texts.
     ///
     /// # Errors
@@ -68,8 +74,7 @@ impl SummarySplit {
     /// If there is no such file, or it has no lines, or one that is not of the form; the error names
     /// file and line.
     pub fn read(self, dir: &Path) -> Result<Vec<SummaryExample>, SummaryError> {
-        let mut paths = self.files().iter().map(|name| dir.join(name));
-        match paths.find(|path| path.exists()) {
+        match self.file_in(dir) {
             Some(path) => read(path),
             None => Err(SummaryError::NoFile {
                 dir: dir.to_owned(),

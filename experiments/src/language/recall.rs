@@ -85,9 +85,7 @@ impl LanguageProblem for RecallProblem {
     /// `recall`, of all queries, and `recall_beyond` and `recall_within`, of those whose pair lies
     /// beyond the window and within it.
     fn judge(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
-        let learner = LanguageLearner {
-            model: model.clone(),
-        };
+        let learner = LanguageLearner::to_judge(model);
         let device = model.token.weight.device();
         let bar = watch.progress.bar("evaluate", self.data.test);
         let (mut beyond, mut within) = (Share::default(), Share::default());

@@ -9,14 +9,14 @@ use std::{
 
 use burn::data::dataset::Dataset;
 pub use files::{TextFiles, TextFilesError};
-use masformer_core::{Decoder, Trace};
+use masformer_core::Decoder;
 
 use super::{LanguageProblem, Watch};
 use crate::{
     data::{
         DataError,
         corpus::Corpus,
-        language::{LanguageBatch, Sequence},
+        language::Sequence,
         packing::{Documents, Packing},
         text_tokenizer::TextTokenizer,
         token_file::{TokenFile, TokenFileError},
@@ -30,15 +30,104 @@ use crate::{
     run::Progress,
 };
 
+/// Tokenized text, by which models are judged.
+#[derive(Clone, Debug)]
+pub struct TextJudge {
+    /// The tokenizer that made the tokens.
+    pub tokenizer: TextTokenizer,
+    /// The text.
+    pub text: Arc<TokenFile>,
+    /// The windows that slide over each document.
+    pub windows: SlidingWindows,
+}
+
+impl TextJudge {
+    /// Perplexity and bits per byte, in all and by position ([`Perplexity::scores`]).
+    ///
+    /// # Errors
+    ///
+    /// If the text cannot be read, a likelihood is not finite, or a stop is asked for.
+    pub fn scores(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+        let learner = LanguageLearner::to_judge(model);
+        let header = self.text.header();
+        let bar = watch.progress.bar("evaluate", header.tokens);
+        let mut perplexity = Perplexity::default();
+        for index in 0..header.documents.len() {
+            let range = header.document(index);
+            let document = self.text.read(range.clone()).map_err(DataError::from)?;
+            let windows: Vec<EvaluationWindow> = self.windows.over(document.len()).collect();
+            for batch in windows.chunks(watch.batch_size) {
+                watch.stop.check()?;
+                self.score(&learner, &document, batch, &mut perplexity)?;
+                bar.set_position((range.start + batch[batch.len() - 1].scored.end) as u64);
+            }
+        }
+        bar.finish_and_clear();
+        Ok(perplexity.scores().map_err(DataError::from)?)
+    }
+
+    /// A window as a sequence that asks for the tokens it scores.
+    fn sequence(&self, document: &[u32], window: &EvaluationWindow) -> Sequence {
+        let targets = window.targets.clone();
+        Sequence {
+            input_ids: window.input_ids(document, self.tokenizer.end_id()),
+            targets: targets
+                .map(|token| window.scored.contains(&token).then(|| document[token]))
+                .collect(),
+        }
+    }
+
+    /// Adds the tokens that windows of a document score.
+    fn score(
+        &self,
+        learner: &LanguageLearner,
+        document: &[u32],
+        windows: &[EvaluationWindow],
+        perplexity: &mut Perplexity,
+    ) -> Result<(), Error> {
+        let sequences = windows
+            .iter()
+            .map(|window| self.sequence(document, window))
+            .collect::<Vec<Sequence>>();
+        let nats = learner.surprisals(&sequences, self.tokenizer.end_id())?;
+        let tokens = windows.iter().flat_map(|window| window.scored.clone());
+        for (token, nats) in tokens.zip(nats) {
+            let bytes = self.tokenizer.token_bytes(document[token]).len();
+            perplexity
+                .add(token, bytes, nats)
+                .map_err(DataError::from)?;
+        }
+        Ok(())
+    }
+}
+
+/// The token file of a corpus at `path`, without extension; made with a bar if it is not there.
+///
+/// # Errors
+///
+/// As [`TokenFile::open_or_make`].
+pub fn tokenize(
+    path: &Path,
+    corpus: &Corpus,
+    tokenizer: &TextTokenizer,
+    progress: Progress,
+) -> Result<Arc<TokenFile>, TokenFileError> {
+    let name = path.file_name().unwrap_or_default().display();
+    let bar = progress.bar(&format!("tokenize {name}"), corpus.bytes() as usize);
+    let file = TokenFile::open_or_make(path, corpus, tokenizer, &mut |done| {
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    Ok(Arc::new(file))
+}
+
 /// Tokenized text with what divides it into sequences and windows.
 #[derive(Debug)]
 pub struct TextProblem {
-    tokenizer: TextTokenizer,
     tokenizer_dir: PathBuf,
     train: Arc<Packing>,
     dev: Arc<Packing>,
-    test: Arc<TokenFile>,
-    windows: SlidingWindows,
+    judge: TextJudge,
 }
 
 /// How text is divided.
@@ -67,14 +156,8 @@ impl TextProblem {
         layout: TextLayout,
         progress: Progress,
     ) -> Result<Self, DataError> {
-        let open = |name: &str, corpus: &Corpus| -> Result<Arc<TokenFile>, TokenFileError> {
-            let bar = progress.bar(&format!("tokenize {name}"), corpus.bytes() as usize);
-            let file =
-                TokenFile::open_or_make(&tokens.join(name), corpus, &tokenizer, &mut |done| {
-                    bar.set_position(done);
-                })?;
-            bar.finish_and_clear();
-            Ok(Arc::new(file))
+        let open = |name: &str, corpus: &Corpus| {
+            tokenize(&tokens.join(name), corpus, &tokenizer, progress)
         };
         let TextLayout {
             length,
@@ -83,60 +166,27 @@ impl TextProblem {
         } = layout;
         let pack = |file| Packing::new(file, length, documents).map(Arc::new);
         let valid = open("valid", &files.valid)?;
+        let train = pack(open("train", &files.train)?)?;
+        let text = match &files.test {
+            Some(test) => open("test", test)?,
+            None => valid.clone(),
+        };
         Ok(Self {
-            train: pack(open("train", &files.train)?)?,
-            test: match &files.test {
-                Some(test) => open("test", test)?,
-                None => valid.clone(),
-            },
-            dev: pack(valid)?,
-            tokenizer,
             tokenizer_dir,
-            windows,
+            train,
+            dev: pack(valid)?,
+            judge: TextJudge {
+                tokenizer,
+                text,
+                windows,
+            },
         })
-    }
-
-    /// A window as a sequence that asks for the tokens it scores.
-    fn sequence(&self, document: &[u32], window: &EvaluationWindow) -> Sequence {
-        let targets = window.targets.clone();
-        Sequence {
-            input_ids: window.input_ids(document, self.tokenizer.end_id()),
-            targets: targets
-                .map(|token| window.scored.contains(&token).then(|| document[token]))
-                .collect(),
-        }
-    }
-
-    /// Adds the tokens that windows of a document score.
-    fn score(
-        &self,
-        learner: &LanguageLearner,
-        document: &[u32],
-        windows: &[EvaluationWindow],
-        perplexity: &mut Perplexity,
-    ) -> Result<(), Error> {
-        let device = learner.model.token.weight.device();
-        let sequences = windows
-            .iter()
-            .map(|window| self.sequence(document, window))
-            .collect::<Vec<Sequence>>();
-        let batch = LanguageBatch::collate(&sequences, self.pad_id(), &device);
-        let hidden = learner.asked(&batch, &mut Trace::nothing());
-        let nats = learner.nats(hidden, &batch).try_into_data()?;
-        let tokens = windows.iter().flat_map(|window| window.scored.clone());
-        for (token, nats) in tokens.zip(nats.iter::<f64>()) {
-            let bytes = self.tokenizer.token_bytes(document[token]).len();
-            perplexity
-                .add(token, bytes, nats)
-                .map_err(DataError::from)?;
-        }
-        Ok(())
     }
 }
 
 impl LanguageProblem for TextProblem {
     fn vocabulary(&self) -> usize {
-        self.tokenizer.vocab_size()
+        self.judge.tokenizer.vocab_size()
     }
 
     fn tokenizer_dir(&self) -> Option<&Path> {
@@ -144,7 +194,7 @@ impl LanguageProblem for TextProblem {
     }
 
     fn pad_id(&self) -> u32 {
-        self.tokenizer.end_id()
+        self.judge.tokenizer.end_id()
     }
 
     fn train(&self) -> Arc<dyn Dataset<Sequence>> {
@@ -159,27 +209,10 @@ impl LanguageProblem for TextProblem {
         false
     }
 
-    /// Perplexity and bits per byte ([`Perplexity::scores`]) of the test text, or of the validation
-    /// text where there is no other.
+    /// The scores ([`TextJudge::scores`]) on the test text, or on the validation text where there is no
+    /// other.
     fn judge(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
-        let learner = LanguageLearner {
-            model: model.clone(),
-        };
-        let header = self.test.header();
-        let bar = watch.progress.bar("evaluate", header.tokens);
-        let mut perplexity = Perplexity::default();
-        for index in 0..header.documents.len() {
-            let range = header.document(index);
-            let document = self.test.read(range.clone()).map_err(DataError::from)?;
-            let windows: Vec<EvaluationWindow> = self.windows.over(document.len()).collect();
-            for batch in windows.chunks(watch.batch_size) {
-                watch.stop.check()?;
-                self.score(&learner, &document, batch, &mut perplexity)?;
-                bar.set_position((range.start + batch[batch.len() - 1].scored.end) as u64);
-            }
-        }
-        bar.finish_and_clear();
-        Ok(perplexity.scores().map_err(DataError::from)?)
+        self.judge.scores(model, watch)
     }
 
     fn columns(&self) -> &'static [&'static str] {

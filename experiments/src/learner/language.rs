@@ -12,13 +12,16 @@ use burn::{
 use distill::{CallbackModel, Signals, Step};
 use masformer_core::{Decoder, DecoderInput, Keep, Trace, ops::linear_cross_entropy};
 
-use crate::data::language::LanguageBatch;
+use crate::data::language::{LanguageBatch, Sequence};
 
 /// A decoder with the loss of a language model.
 #[derive(Module, Debug)]
 pub struct LanguageLearner {
     /// The model.
     pub model: Decoder,
+    /// Whether its outputs have logits, as the metrics of right and wrong answers need them.
+    #[module(skip)]
+    pub answers: bool,
 }
 
 /// What one batch gives to the metrics.
@@ -26,14 +29,22 @@ pub struct LanguageLearner {
 pub struct LanguageOutput {
     /// The mean negative log-likelihood of the targets in nats `[1]`.
     pub loss: Tensor<1>,
-    /// The scores `[N, V]` at the positions that have a target; `None` where all have one, as their
-    /// logits are more than memory should hold.
+    /// The scores `[N, V]` at the positions that have a target; `None` unless
+    /// [`LanguageLearner::answers`], as they are more than memory should hold where text is predicted.
     pub logits: Option<Tensor<2>>,
     /// The targets `[N]`.
     pub targets: Tensor<1, Int>,
 }
 
 impl LanguageLearner {
+    /// The model to judge: its outputs are asked for one by one.
+    pub fn to_judge(model: &Decoder) -> Self {
+        Self {
+            model: model.clone(),
+            answers: false,
+        }
+    }
+
     /// The hidden states `[N, D]` at the positions of a batch that have a target.
     pub fn asked(&self, batch: &LanguageBatch, trace: &mut Trace) -> Tensor<2> {
         let input = DecoderInput {
@@ -53,6 +64,24 @@ impl LanguageLearner {
         linear_cross_entropy(hidden, self.model.token.weight.val(), batch.targets.clone())
     }
 
+    /// The negative log-likelihoods in nats of the tokens that sequences ask for, one after the other.
+    /// `pad_id` may be any token.
+    ///
+    /// # Errors
+    ///
+    /// If the result cannot be read from the device.
+    pub fn surprisals(
+        &self,
+        sequences: &[Sequence],
+        pad_id: u32,
+    ) -> Result<Vec<f64>, ExecutionError> {
+        let device = self.model.token.weight.device();
+        let batch = LanguageBatch::collate(sequences, pad_id, &device);
+        let hidden = self.asked(&batch, &mut Trace::nothing());
+        let nats = self.nats(hidden, &batch).try_into_data()?;
+        Ok(nats.iter().collect())
+    }
+
     /// The scores `[N, V]` of hidden states `[N, D]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.model.logits(hidden.unsqueeze::<3>()).squeeze_dim(0)
@@ -65,10 +94,7 @@ impl CallbackModel for LanguageLearner {
         let hidden = self.asked(&batch, &mut trace);
         let loss = self.nats(hidden.clone(), &batch).mean();
         // What the metrics see needs no gradient.
-        let logits = batch
-            .asked
-            .is_some()
-            .then(|| self.logits(hidden.detach()).detach());
+        let logits = self.answers.then(|| self.logits(hidden.detach()).detach());
         let [samples, _] = batch.input_ids.dims();
         Step {
             output: LanguageOutput {
@@ -125,8 +151,8 @@ impl Adaptor<LossInput> for LanguageOutput {
 
 impl Adaptor<AccuracyInput> for LanguageOutput {
     fn adapt(&self) -> AccuracyInput {
-        // Accuracy is a metric of tasks alone that ask at some positions.
-        let logits = self.logits.clone().expect("some positions have no target");
+        // Accuracy is a metric of those learners alone that have answers.
+        let logits = self.logits.clone().expect("the learner has answers");
         AccuracyInput::new(logits, self.targets.clone())
     }
 }
@@ -137,7 +163,6 @@ mod tests {
     use masformer_core::DecoderConfig;
 
     use super::*;
-    use crate::data::language::Sequence;
 
     #[test]
     fn the_loss_is_the_mean_over_the_targets() {
@@ -146,7 +171,10 @@ mod tests {
         let model = DecoderConfig::new(7, 6, 8, 2, 16, spans)
             .with_initializer_range(0.5)
             .init(&device);
-        let learner = LanguageLearner { model };
+        let learner = LanguageLearner {
+            model,
+            answers: true,
+        };
         let sequences = [
             Sequence {
                 input_ids: vec![1, 2, 3, 4],
@@ -173,5 +201,17 @@ mod tests {
             .loss
             .into_data()
             .assert_approx_eq::<f32>(&TensorData::from([expected]), Tolerance::absolute(1e-5));
+
+        let nats = learner.surprisals(&sequences, 0).unwrap();
+        let one_by_one = [at(0, 1, 3), at(0, 3, 6), at(1, 0, 0)];
+        for (found, log) in nats.iter().zip(one_by_one) {
+            assert!((found + f64::from(log)).abs() < 1e-5, "{nats:?}");
+        }
+        assert_eq!(nats.len(), 3);
+
+        let judged = LanguageLearner::to_judge(&learner.model);
+        let batch = LanguageBatch::collate(&sequences, 0, &device);
+        let output = judged.forward_step(batch, Keep::default()).output;
+        assert!(output.logits.is_none());
     }
 }

@@ -55,6 +55,12 @@ impl SlidingWindows {
         }
     }
 
+    /// The stride where nothing else is asked for: half a window, so that each token is scored with at
+    /// least half a window before it.
+    pub fn default_stride(length: usize) -> usize {
+        length.div_ceil(2)
+    }
+
     /// The windows over a document of `tokens` tokens. Each token is scored once, in a window that
     /// has at least `T - S` tokens of the document before it, or all if there are fewer.
     pub fn over(self, tokens: usize) -> impl Iterator<Item = EvaluationWindow> {

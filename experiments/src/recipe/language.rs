@@ -3,7 +3,11 @@
 mod tokenizer;
 mod validate;
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use distill::callbacks::Growth;
 use masformer_core::{PositionExtension, SpanSchedule};
@@ -11,8 +15,11 @@ use serde::{Deserialize, Serialize};
 
 pub use tokenizer::TokenizerChoice;
 
-use super::{Schema, TrainRecipe, one_seed};
-use crate::data::{packing::Documents, recall::RecallConfig};
+use super::{RecipeError, Schema, TrainRecipe, one_seed, validate::NO_MODEL};
+use crate::{
+    data::{packing::Documents, recall::RecallConfig, summary::SummaryConfig},
+    metric::perplexity::SlidingWindows,
+};
 
 /// What a run of language models does: train the same model under several span schedules, on the
 /// same data from the same weights, and judge each.
@@ -52,8 +59,38 @@ pub struct DecoderRecipe {
     /// How its positions become as many as `data.length`, where it has fewer. Absent: that is an
     /// error.
     pub extend: Option<PositionExtension>,
+    /// Tokens in a chunk of the feed-forward layers, whose activations the backward pass computes again,
+    /// so that memory grows by D and not by F a token. Absent: they are kept, which is faster.
+    pub feed_forward_chunk: Option<usize>,
     /// A fresh decoder.
     pub random: Option<RandomDecoder>,
+}
+
+/// The decoder to begin with, as [`DecoderRecipe::source`] finds it.
+#[derive(Clone, Copy, Debug)]
+pub enum DecoderSource<'a> {
+    /// `model.path`.
+    Folder(&'a Path),
+    /// `model.random`.
+    Fresh(&'a RandomDecoder),
+}
+
+impl DecoderRecipe {
+    /// The decoder to begin with.
+    ///
+    /// # Errors
+    ///
+    /// If there is none; recipes that were loaded have one.
+    pub fn source(&self) -> Result<DecoderSource<'_>, RecipeError> {
+        match (&self.path, &self.random) {
+            (Some(path), _) => Ok(DecoderSource::Folder(path)),
+            (None, Some(random)) => Ok(DecoderSource::Fresh(random)),
+            (None, None) => Err(RecipeError::Missing {
+                key: "model",
+                reason: NO_MODEL,
+            }),
+        }
+    }
 }
 
 /// `[model.random]`: the size of a fresh decoder of GPT-2's architecture.
@@ -93,14 +130,16 @@ fn initializer_range() -> f64 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LanguageData {
-    /// `text` or `recall`.
+    /// `text`, `summary` or `recall`.
     pub task: LanguageTask,
     /// For `text`: the folder with `train`, `valid` and `test`, each a folder of `.txt` files or one
-    /// file such as `train.txt`. Without `test`, models are judged on `valid`.
+    /// file such as `train.txt`. Without `test`, models are judged on `valid`. For `summary`: the folder
+    /// with `train.jsonl`, `validation.jsonl` or `dev.jsonl`, and `test.jsonl`. Without the last one,
+    /// models are judged on the second.
     pub path: Option<PathBuf>,
-    /// Tokens of a training sequence, T.
+    /// Tokens of a training sequence, T; for `summary` the most of a text, the separator and a summary.
     pub length: usize,
-    /// For `text` and a fresh model: `bytes` (default), or `bpe:V` to learn `V` tokens from the
+    /// For text and a fresh model: `bytes` (default), or `bpe:V` to learn `V` tokens from the
     /// training text. A model from a folder brings its own.
     pub tokenizer: Option<TokenizerChoice>,
     /// For `text`, what a sequence may span: `joined` (default; documents with the end-of-document
@@ -112,6 +151,50 @@ pub struct LanguageData {
     pub epoch: Option<usize>,
     /// How the data is made; for `recall` only.
     pub recall: Option<RecallData>,
+    /// How a text and its summary are read; for `summary` only.
+    pub summary: Option<SummaryData>,
+}
+
+/// A task with what it is made of, as [`LanguageData::source`] finds it.
+#[derive(Clone, Debug)]
+pub enum LanguageSource<'a> {
+    /// Plain text in a folder.
+    Text(&'a Path),
+    /// Texts with summaries in a folder.
+    Summary(&'a Path, SummaryData),
+    /// Associative recall.
+    Recall(RecallData),
+}
+
+impl LanguageData {
+    /// The task and what it is made of.
+    ///
+    /// # Errors
+    ///
+    /// If the folder is missing; recipes that were loaded have it.
+    pub fn source(&self) -> Result<LanguageSource<'_>, RecipeError> {
+        let folder = |reason| {
+            let missing = RecipeError::Missing {
+                key: "data",
+                reason,
+            };
+            self.path.as_deref().ok_or(missing)
+        };
+        Ok(match self.task {
+            LanguageTask::Text => LanguageSource::Text(folder(
+                "has no folder: add data.path=FOLDER with train, valid and test, each a folder of .txt \
+                 files or one .txt file",
+            )?),
+            LanguageTask::Summary => LanguageSource::Summary(
+                folder(
+                    "has no folder: add data.path=FOLDER with train.jsonl, validation.jsonl and \
+                     test.jsonl",
+                )?,
+                self.summary.clone().unwrap_or_default(),
+            ),
+            LanguageTask::Recall => LanguageSource::Recall(self.recall.clone().unwrap_or_default()),
+        })
+    }
 }
 
 /// What a language model is trained on and judged by.
@@ -120,18 +203,21 @@ pub struct LanguageData {
 pub enum LanguageTask {
     /// Plain text, judged by perplexity and bits per byte.
     Text,
+    /// Summaries of texts, judged by ROUGE.
+    Summary,
     /// Multi-query associative recall, which kiln makes itself, judged by the share recalled.
     Recall,
 }
 
 impl LanguageTask {
     /// Every task.
-    pub const ALL: [Self; 2] = [Self::Text, Self::Recall];
+    pub const ALL: [Self; 3] = [Self::Text, Self::Summary, Self::Recall];
 
     /// The text form.
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
+            Self::Summary => "summary",
             Self::Recall => "recall",
         }
     }
@@ -239,6 +325,42 @@ impl RecallData {
     }
 }
 
+/// `[data.summary]`: how a decoder reads a text and writes its summary. The defaults are those of
+/// [`SummaryConfig`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SummaryData {
+    /// The most tokens of a summary, with the one that ends it. Default 128.
+    pub max_new_tokens: usize,
+    /// What stands between text and summary. Default `"\n\nTL;DR:"`.
+    pub separator: String,
+}
+
+impl Default for SummaryData {
+    fn default() -> Self {
+        let SummaryConfig {
+            max_new_tokens,
+            separator,
+            ..
+        } = SummaryConfig::new(0);
+        Self {
+            max_new_tokens,
+            separator,
+        }
+    }
+}
+
+impl SummaryData {
+    /// The format of sequences of at most `length` tokens.
+    pub fn config(&self, length: usize) -> SummaryConfig {
+        SummaryConfig {
+            length,
+            max_new_tokens: self.max_new_tokens,
+            separator: self.separator.clone(),
+        }
+    }
+}
+
 /// `[evaluate]`: how a trained model is judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -247,6 +369,8 @@ pub struct EvaluateRecipe {
     /// over a document. Each token is scored with at least `length - stride` tokens before it, or all
     /// there are. Default: half of `data.length`.
     pub stride: Option<usize>,
+    /// For `summary`: the hypotheses of a beam search; with 1 (default) the likeliest token follows.
+    pub beams: Option<usize>,
     /// Windows or sequences a forward pass; no effect on the scores. Default 8.
     pub batch_size: usize,
 }
@@ -255,6 +379,7 @@ impl Default for EvaluateRecipe {
     fn default() -> Self {
         Self {
             stride: None,
+            beams: None,
             batch_size: 8,
         }
     }
@@ -274,7 +399,12 @@ impl LanguageRecipe {
     /// Tokens between the beginnings of two evaluation windows.
     pub fn stride(&self) -> usize {
         let stride = self.evaluate.stride;
-        stride.unwrap_or_else(|| self.data.length.div_ceil(2))
+        stride.unwrap_or_else(|| SlidingWindows::default_stride(self.data.length))
+    }
+
+    /// Hypotheses of the search for a summary.
+    pub fn beams(&self) -> usize {
+        self.evaluate.beams.unwrap_or(1)
     }
 }
 
@@ -284,13 +414,15 @@ impl Schema for LanguageRecipe {
             random.positions.get_or_insert(self.data.length);
         }
         match self.data.task {
-            LanguageTask::Text => {
-                self.evaluate.stride = Some(self.stride());
-                if self.model.random.is_some() {
-                    self.data.tokenizer.get_or_insert_default();
-                }
+            LanguageTask::Text => self.evaluate.stride = Some(self.stride()),
+            LanguageTask::Summary => {
+                self.data.summary.get_or_insert_default();
+                self.evaluate.beams = Some(self.beams());
             }
             LanguageTask::Recall => drop(self.data.recall.get_or_insert_default()),
+        }
+        if self.data.task != LanguageTask::Recall && self.model.random.is_some() {
+            self.data.tokenizer.get_or_insert_default();
         }
     }
 

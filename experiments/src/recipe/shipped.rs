@@ -9,5 +9,6 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("squad", include_str!("../../recipes/squad.toml")),
     ("recall", include_str!("../../recipes/recall.toml")),
     ("gutenberg", include_str!("../../recipes/gutenberg.toml")),
+    ("summary", include_str!("../../recipes/summary.toml")),
     ("continue", include_str!("../../recipes/continue.toml")),
 ];

@@ -84,12 +84,16 @@ pub(super) fn run(found: &mut Problems, name: &str, seeds: &[u64]) {
     found.require("seeds", is_distinct, "must not repeat a seed");
 }
 
-/// Exactly one of the keys of `table` must be given; `add` says how.
-pub(super) fn one_of(found: &mut Problems, table: &str, keys: &[(&str, bool)], add: &str) {
+/// What is said of a recipe without a model.
+pub(super) const NO_MODEL: &str =
+    "is missing: add model.path=FOLDER, a Hugging Face folder, or [model.random]";
+
+/// Exactly one of the keys of `model` must be given.
+pub(super) fn one_model(found: &mut Problems, keys: &[(&str, bool)]) {
     let given = keys.iter().filter(|(_, is_given)| *is_given);
     let given: Vec<&str> = given.map(|(key, _)| *key).collect();
     match given.as_slice() {
-        [] => found.add(table, &format!("is missing: {add}")),
+        [] => found.add("model", NO_MODEL),
         [_] => {}
         [first, .., last] => found.add(
             last,
@@ -99,15 +103,13 @@ pub(super) fn one_of(found: &mut Problems, table: &str, keys: &[(&str, bool)], a
 }
 
 fn model(found: &mut Problems, model: &ModelRecipe) {
-    one_of(
+    one_model(
         found,
-        "model",
         &[
             ("model.path", model.path.is_some()),
             ("model.hub", model.hub.is_some()),
             ("model.random", model.random.is_some()),
         ],
-        "add model.path=FOLDER, a Hugging Face folder, or [model.random]",
     );
     hub(found, "model.hub", model.hub.as_deref());
     if let Some(random) = &model.random {

@@ -20,7 +20,7 @@ use crate::{
 ///
 /// Whatever the stages fail with.
 pub fn run_language(recipe: &LanguageRecipe, options: &RunOptions) -> Result<(), Error> {
-    let inputs = prepare::read(recipe, &options.stop)?;
+    let inputs = prepare::read(recipe, options)?;
     let environment = Environment::capture(&options.device_name, &recipe.seeds);
     let folder = RunFolder::open(&options.out, recipe, environment)?;
     let prepared = prepare::prepare(recipe, options, &folder, inputs)?;

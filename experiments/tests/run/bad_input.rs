@@ -129,6 +129,10 @@ fn commands_on_single_models_refuse_what_they_cannot_use() {
         &["batch"],
     );
     refuse(&[&["eval", "teacher", "--max-length", "1"], &task], &["1"]);
+    refuse(
+        &[&["eval", "teacher", "--extend", "tile"], &task],
+        &["`--extend` is for decoders, and teacher is a BERT"],
+    );
 
     let weights = fs::read(kiln.path("teacher/model.safetensors")).unwrap();
     for file in ["config.json", "tokenizer.json"] {

@@ -52,6 +52,8 @@ fn scores_experts_evaluation_and_outputs_follow_from_a_fine_tuned_model() {
     let run = |arguments: &[&[&str]]| kiln.succeed(&arguments.concat());
     let teacher = run(&[&["eval", "teacher"], &TASK]);
     assert!(teacher.starts_with("accuracy "), "{teacher}");
+    let local = run(&[&["eval", "teacher", "--spans", "window:2"], &TASK]);
+    assert!(local.starts_with("accuracy "), "{local}");
 
     run(&[&["importance", "teacher", "--output", "scores"], &TASK]);
     let cut = ["--importance", "scores", "--output", "cut"];

@@ -126,6 +126,34 @@ fn a_prompt_is_continued_by_every_strategy() {
 }
 
 #[test]
+fn a_prompt_is_continued_beyond_the_positions_with_an_extension() {
+    let kiln = kiln();
+    let long = [
+        "generate",
+        "model",
+        "--prompt",
+        "once upon",
+        "--max-new-tokens",
+        "80",
+    ];
+    for how in ["tile", "interpolate"] {
+        let text = kiln.succeed(&[&long[..], &["--extend", how]].concat());
+        assert_eq!(text.trim_end().len(), 80, "{how}: {text}");
+    }
+    let message = kiln.fail(&[&long[..], &["--extend", "scale-base"]].concat());
+    assert!(
+        message.contains("`scale-base`") && message.contains("`tile`"),
+        "{message}"
+    );
+    // Where the model has positions enough, they stay as they are.
+    let tiled = [&DRAW[..], &["--extend", "tile"]].concat();
+    assert_eq!(
+        kiln.succeed(&generate(&tiled)),
+        kiln.succeed(&generate(&DRAW))
+    );
+}
+
+#[test]
 fn several_prompts_stand_under_their_names() {
     let kiln = kiln();
     kiln.write("tale.txt", "It was a dark and stormy night.\n");

@@ -153,3 +153,21 @@ pub fn results(run: &Path) -> Value {
     }
     results
 }
+
+/// The rows of a run of language models without the times, which differ from run to run.
+pub fn rows(kiln: &Kiln, run: &str) -> Vec<Value> {
+    let text = fs::read(kiln.path(&format!("{run}/results.json"))).unwrap();
+    let mut results: Value = serde_json::from_slice(&text).unwrap();
+    let rows = results["rows"].as_array_mut().unwrap();
+    for row in rows.iter_mut() {
+        row.as_object_mut().unwrap().remove("seconds").unwrap();
+    }
+    std::mem::take(rows)
+}
+
+/// The scores of such a row as `kiln eval` prints them.
+pub fn printed(scores: &Value) -> String {
+    let scores = scores.as_object().unwrap().iter();
+    let lines = scores.map(|(name, score)| format!("{name} {:.4}\n", score.as_f64().unwrap()));
+    lines.collect::<Vec<_>>().concat()
+}

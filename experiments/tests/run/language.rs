@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::bad_input::refuse;
-use super::kiln::Kiln;
+use super::kiln::{Kiln, printed, rows};
 #[cfg(unix)]
 use super::stops::{Has, Started};
 
@@ -93,16 +93,6 @@ fn kiln() -> Kiln {
     kiln
 }
 
-fn rows(kiln: &Kiln, run: &str) -> Vec<Value> {
-    let text = fs::read(kiln.path(&format!("{run}/results.json"))).unwrap();
-    let mut results: Value = serde_json::from_slice(&text).unwrap();
-    let rows = results["rows"].as_array_mut().unwrap();
-    for row in rows.iter_mut() {
-        row.as_object_mut().unwrap().remove("seconds").unwrap();
-    }
-    std::mem::take(rows)
-}
-
 const MODEL: &str = "run/artifacts/seed-1/full/model";
 
 #[test]
@@ -120,6 +110,32 @@ fn a_model_learns_text_and_continues_under_other_spans() {
     }
     assert!((first[0]["attention_share"].as_f64().unwrap() - 1.0).abs() < 1e-12);
     assert!(first[1]["attention_share"].as_f64().unwrap() < 0.7);
+
+    // The folder alone has the same scores.
+    let eval = |data: &str, more: &[&str]| {
+        let command = ["eval", MODEL, "--task=text", &format!("--data={data}")];
+        kiln.succeed(&[&command, more].concat())
+    };
+    let own = eval("books/test.txt", &[]);
+    let scores = printed(&first[0]["metrics"]);
+    assert_eq!(own, scores);
+    assert!(
+        own.contains("bits_per_byte_0_127") && own.contains("perplexity_128_255"),
+        "{own}"
+    );
+    assert_eq!(
+        eval("books/test.txt", &["--max-length=32", "--stride=16"]),
+        own
+    );
+    for more in [
+        &["--max-length=16"][..],
+        &["--stride=32"],
+        &["--spans=window:2"],
+        &["--max-length=48", "--extend=interpolate"],
+    ] {
+        assert_ne!(eval("books/test.txt", more), own, "{more:?}");
+    }
+    assert!(eval("books/train", &[]).contains("perplexity_1024_2047"));
 
     // The checkpoint goes on, longer than it was trained.
     let table = kiln.succeed(&[
@@ -142,6 +158,23 @@ fn a_model_learns_text_and_continues_under_other_spans() {
 }
 
 #[test]
+fn chunks_of_feed_forward_layers_train_the_same_model() {
+    let kiln = kiln();
+    let bits = |out: &str, more: &[&str]| {
+        let model = r#"models=[{name="full", spans="full"}]"#;
+        let command = ["run", "text.toml", "--out", out, "train.epochs=1", model];
+        kiln.succeed(&[&command, more].concat());
+        let rows = rows(&kiln, out);
+        rows[0]["metrics"]["bits_per_byte"].as_f64().unwrap()
+    };
+    let whole = bits("whole", &[]);
+    let chunks = bits("chunks", &["model.feed_forward_chunk=48"]);
+    // Sums in another order tell that chunks were taken.
+    assert!((whole - chunks).abs() < 1e-3, "{whole} {chunks}");
+    assert!((whole - chunks).abs() > 0.0, "{whole}");
+}
+
+#[test]
 fn recall_is_judged_within_and_beyond_the_window() {
     let kiln = kiln();
     let table = kiln.succeed(&["run", "recall.toml", "--out", "run"]);
@@ -155,6 +188,75 @@ fn recall_is_judged_within_and_beyond_the_window() {
         let share = rows[0]["metrics"][name].as_f64().unwrap();
         assert!((0.0..=1.0).contains(&share), "{name}: {share}");
     }
+
+    // The folder alone has the same scores, on the recipe's sequences.
+    let model = "run/artifacts/seed-1/full/model";
+    let eval = ["eval", model, "--task=recall", "--data=recall.toml"];
+    let scores = printed(&rows[0]["metrics"]);
+    assert_eq!(kiln.succeed(&eval), scores);
+    assert_eq!(
+        kiln.succeed(&[&eval[..], &["--spans=full"]].concat()),
+        scores
+    );
+    let refuse = |arguments: &[&str], texts: &[&str]| refuse(&kiln, arguments, texts);
+    refuse(
+        &["eval", model, "--task=recall", "--data=text.toml"],
+        &["text.toml is a recipe of another task than recall"],
+    );
+    refuse(
+        &["eval", model, "--task=recall", "--data=recall"],
+        &["40 positions", "48 tokens", "`tile`"],
+    );
+    refuse(
+        &[&eval[..], &["--max-length=8"]].concat(),
+        &["`--max-length` cannot go with --task recall"],
+    );
+}
+
+#[test]
+fn text_that_cannot_be_evaluated_is_refused_on_one_line() {
+    let kiln = super::generate::kiln();
+    kiln.write("text.txt", "a text");
+    kiln.write("bytes.txt", b"caf\xe9");
+    let refuse = |data: &str, more: &[&str], texts: &[&str]| {
+        let command = ["eval", "model", "--task=text", "--data", data];
+        refuse(&kiln, &[&command, more].concat(), texts);
+    };
+    refuse("nowhere", &[], &["nowhere"]);
+    refuse("model", &[], &["model has no .txt files"]);
+    refuse("bytes.txt", &[], &["bytes.txt: byte 3 is not UTF-8 text"]);
+    refuse(
+        "text.txt",
+        &["--stride=65"],
+        &["the stride must be from 1 to 64"],
+    );
+    refuse(
+        "text.txt",
+        &["--stride=0"],
+        &["the stride must be from 1 to 64"],
+    );
+    refuse("text.txt", &["--max-length=0"], &["--max-length", "1.."]);
+    refuse(
+        "text.txt",
+        &["--max-length=65"],
+        &["65 tokens", "64 positions", "`tile`"],
+    );
+    refuse(
+        "text.txt",
+        &["--max-length=65", "--extend=scale-base"],
+        &["`scale-base`", "`interpolate`"],
+    );
+    refuse("text.txt", &["--spans=bottom:3 window:8"], &["`bottom:3`"]);
+    refuse(
+        "text.txt",
+        &["--split=dev"],
+        &["`--split` cannot go with --task text"],
+    );
+    refuse(
+        "text.txt",
+        &["--beams=2"],
+        &["`--beams` cannot go with --task text"],
+    );
 }
 
 #[cfg(unix)]

@@ -281,6 +281,18 @@ impl DecoderFolder {
         Ok(self)
     }
 
+    /// The same weights with feed-forward layers that take `chunk` tokens at a time in training, as
+    /// [`DecoderConfig::feed_forward_chunk`] says. Files do not keep it.
+    ///
+    /// # Panics
+    ///
+    /// If a chunk has no tokens.
+    pub fn with_feed_forward_chunk(mut self, chunk: Option<usize>) -> Self {
+        assert_ne!(chunk, Some(0), "a chunk of no tokens");
+        self.config.decoder.feed_forward_chunk = chunk;
+        self
+    }
+
     /// Makes the model and loads its weights.
     ///
     /// # Errors

@@ -152,6 +152,17 @@ fn spans_are_one_a_layer() {
     assert!(error.to_string().contains("has 3 layers, and 4 spans"));
 }
 
+#[test]
+fn chunks_of_feed_forward_layers_change_no_output() {
+    let name = "gpt2-tiny";
+    let folder = open_fixture(name).with_feed_forward_chunk(Some(5));
+    let model = load(&folder);
+    let chunks = model.layers.iter().map(|layer| layer.feed_forward.chunk);
+    assert_eq!(chunks.collect::<Vec<_>>(), [Some(5); 3]);
+    let difference = Inputs::read(name).difference(&model, name, EVERYWHERE);
+    assert!(difference <= TOLERANCE, "differs by {difference:e}");
+}
+
 /// Saves a fixture under spans, its own if there are none.
 fn save(name: &str, spans: Option<Vec<Span>>) -> (TempDir, Decoder) {
     let mut folder = open_fixture(name);

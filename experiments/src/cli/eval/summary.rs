@@ -1,36 +1,35 @@
 //! `kiln eval --task summary`: how good the summaries of a decoder are.
 
-use distill::Ui;
-
-use super::EvalArgs;
+use super::{EvalArgs, EvalSplit};
 use crate::{
     backend, cli,
-    data::{DataError, summary::SummaryConfig},
+    data::{
+        DataError,
+        summary::{SummaryConfig, SummarySplit},
+    },
     error::Error,
-    interrupt::Stop,
+    language::summary::SummaryJudge,
     metric::Scores,
-    run::Progress,
-    summarize::{SummarySearch, rouge_of},
 };
 
 /// Summaries take much more memory than the inputs of other tasks.
 const BATCH_SIZE: usize = 4;
 
-/// The ROUGE scores of the model on a split.
+impl From<EvalSplit> for SummarySplit {
+    fn from(split: EvalSplit) -> Self {
+        match split {
+            EvalSplit::Train => Self::Train,
+            EvalSplit::Dev => Self::Validation,
+            EvalSplit::Test => Self::Test,
+        }
+    }
+}
+
+/// The scores of the model on a split ([`SummaryJudge::scores`]).
 pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     let device = backend::open(args.device.as_deref())?;
-    let folder = cli::open_decoder(&args.model, None)?;
+    let (folder, length) = args.decoder()?;
     let tokenizer = cli::load_text_tokenizer(&folder)?;
-    let positions = folder.config().decoder.positions;
-    let length = args.max_length.unwrap_or(positions);
-    if length > positions {
-        return Err(Error::Positions {
-            key: "--max-length",
-            length,
-            model: args.model.clone(),
-            positions,
-        });
-    }
     let mut config = SummaryConfig::new(length);
     if let Some(tokens) = args.max_new_tokens {
         config.max_new_tokens = tokens;
@@ -39,18 +38,14 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
         config.separator.clone_from(separator);
     }
     let format = config.init(&tokenizer).map_err(DataError::from)?;
-    let examples = args.split.of_summaries().read(&args.data);
+    let examples = SummarySplit::from(args.split()).read(&args.data);
     let examples = examples.map_err(DataError::from)?;
-    let stop = Stop::on_signals()?;
+    let watch = args.watch(BATCH_SIZE)?;
     let model = cli::load_decoder(&folder, &device)?;
-    let search = SummarySearch {
+    let judge = SummaryJudge {
+        format,
+        examples,
         beams: args.beams.unwrap_or(1),
-        batch_size: args.batch_size.unwrap_or(BATCH_SIZE),
     };
-    let bar = Progress::new(Ui::Plain).bar("summarise", examples.len());
-    let scores = rouge_of(&model, &examples, &format, search, &stop, |done| {
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
-    Ok(scores)
+    judge.scores(&model, &watch)
 }

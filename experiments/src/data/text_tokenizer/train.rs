@@ -22,16 +22,6 @@ impl TextTokenizer {
     ///
     /// If the corpus cannot be read or `vocab_size` is less than 257.
     pub fn train(corpus: &Corpus, vocab_size: usize) -> Result<Self, TokenizerError> {
-        if vocab_size < LEAST_VOCABULARY {
-            let needed = LEAST_VOCABULARY;
-            return Err(TokenizerError::VocabSize { vocab_size, needed });
-        }
-        let trainer = BpeTrainer::builder()
-            .vocab_size(vocab_size)
-            .special_tokens(vec![end_of_document()])
-            .initial_alphabet(byte_characters().into_iter().collect())
-            .show_progress(false)
-            .build();
         let mut failure = None;
         let pieces = corpus
             .documents()
@@ -44,16 +34,36 @@ impl TextTokenizer {
             .map_while(|piece: Result<String, CorpusError>| {
                 piece.map_err(|error| failure = Some(error)).ok()
             });
+        let trained = Self::train_on(pieces, vocab_size);
+        match failure {
+            Some(failure) => Err(failure.into()),
+            None => trained,
+        }
+    }
+
+    /// As [`Self::train`], from texts at hand.
+    ///
+    /// # Errors
+    ///
+    /// If `vocab_size` is less than 257.
+    pub fn train_on<S: AsRef<str> + Send>(
+        texts: impl Iterator<Item = S> + Send,
+        vocab_size: usize,
+    ) -> Result<Self, TokenizerError> {
+        if vocab_size < LEAST_VOCABULARY {
+            let needed = LEAST_VOCABULARY;
+            return Err(TokenizerError::VocabSize { vocab_size, needed });
+        }
+        let trainer = BpeTrainer::builder()
+            .vocab_size(vocab_size)
+            .special_tokens(vec![end_of_document()])
+            .initial_alphabet(byte_characters().into_iter().collect())
+            .show_progress(false)
+            .build();
         let mut inner = byte_level(BPE::default());
-        let trained = inner
-            .train(&mut TrainerWrapper::from(trainer), pieces)
-            .err();
-        if let Some(failure) = failure {
-            return Err(failure.into());
-        }
-        if let Some(error) = trained {
-            return Err(TokenizerError::Encode(error));
-        }
+        inner
+            .train(&mut TrainerWrapper::from(trainer), texts)
+            .map_err(TokenizerError::Encode)?;
         Self::new(inner).map_err(|problem| TokenizerError::Encode(problem.into()))
     }
 }

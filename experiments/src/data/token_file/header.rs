@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::TokenFileError;
-use crate::data::{corpus::Corpus, text_tokenizer::TextTokenizer, tokenizer::TokenizerError};
+use crate::data::{
+    corpus::{Corpus, Document},
+    text_tokenizer::TextTokenizer,
+    tokenizer::TokenizerError,
+};
 
 /// The form of the files that this program writes and reads.
 const VERSION: u64 = 1;
@@ -118,6 +122,18 @@ impl TokenFileHeader {
             .collect();
         let same_count = starts.len() == corpus.documents().len();
         Ok(same_count && *self == Self::new(corpus, tokenizer, &starts, self.tokens)?)
+    }
+
+    /// Whether one of the file's documents was this one, unchanged since.
+    pub fn holds(&self, document: &Document) -> bool {
+        // Documents are in the order of their names.
+        let found = self
+            .documents
+            .binary_search_by(|stored| stored.file.cmp(&document.name()));
+        found.is_ok_and(|index| {
+            let stored = &self.documents[index];
+            stored.bytes == document.bytes() && stored.modified == document.modified()
+        })
     }
 
     /// Bytes of a token in the file: 2 or 4.

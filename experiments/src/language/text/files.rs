@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    data::corpus::{Corpus, CorpusError, Document},
+    data::{
+        corpus::{Corpus, CorpusError, Document},
+        token_file::TokenFile,
+    },
     interrupt::Stop,
 };
 
@@ -54,13 +57,19 @@ pub enum TextFilesError {
 }
 
 impl TextFiles {
-    /// Finds the splits in a folder and reads them once, to be sure that they are text and that there
-    /// is enough of it for sequences of `length` tokens. Stops early if a stop is asked for.
+    /// Finds the splits in a folder and makes sure that they are text and that there is enough of it
+    /// for sequences of `length` tokens. Documents are read for that unless the folder `tokens` has
+    /// token files made of them. Stops early if a stop is asked for.
     ///
     /// # Errors
     ///
     /// If a split is missing, cannot be read, is not UTF-8, or is too short.
-    pub fn open(path: &Path, length: usize, stop: &Stop) -> Result<Self, TextFilesError> {
+    pub fn open(
+        path: &Path,
+        length: usize,
+        tokens: &Path,
+        stop: &Stop,
+    ) -> Result<Self, TextFilesError> {
         let split = |name: &'static str| -> Result<Option<Corpus>, TextFilesError> {
             let places = [path.join(name), path.join(format!("{name}.txt"))];
             let place = places.iter().find(|place| place.exists());
@@ -90,11 +99,28 @@ impl TextFiles {
                 });
             }
         }
-        let corpora = [&files.train, &files.valid].into_iter().chain(&files.test);
-        for document in corpora.flat_map(Corpus::documents) {
-            read(document, stop)?;
+        let corpora = files.corpora();
+        for (split, corpus) in corpora {
+            // A token file that is damaged is an error when its tokens are needed.
+            let known = TokenFile::open(&tokens.join(split)).ok();
+            for document in corpus.documents() {
+                let is_known = known
+                    .as_ref()
+                    .is_some_and(|file| file.header().holds(document));
+                if !is_known {
+                    read(document, stop)?;
+                }
+            }
         }
         Ok(files)
+    }
+
+    /// The splits that are there, each with the name of its token file.
+    pub fn corpora(&self) -> impl Iterator<Item = (&'static str, &Corpus)> {
+        let test = self.test.as_ref().map(|test| ("test", test));
+        [("train", &self.train), ("valid", &self.valid)]
+            .into_iter()
+            .chain(test)
     }
 }
 
@@ -111,9 +137,10 @@ fn read(document: &Document, stop: &Stop) -> Result<(), CorpusError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, time::Duration};
 
     use super::*;
+    use crate::data::text_tokenizer::TextTokenizer;
 
     fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -125,12 +152,16 @@ mod tests {
         folder
     }
 
-    fn open(files: &[(&str, &[u8])]) -> Result<TextFiles, String> {
-        let folder = folder(files);
-        TextFiles::open(folder.path(), 4, &Stop::default()).map_err(|error| {
-            let folder = folder.path().display().to_string();
+    fn open_in(folder: &Path) -> Result<TextFiles, String> {
+        let tokens = folder.join("tokens");
+        TextFiles::open(folder, 4, &tokens, &Stop::default()).map_err(|error| {
+            let folder = folder.display().to_string();
             error.to_string().replace(&folder, "DIR")
         })
+    }
+
+    fn open(files: &[(&str, &[u8])]) -> Result<TextFiles, String> {
+        open_in(folder(files).path())
     }
 
     #[test]
@@ -163,5 +194,35 @@ mod tests {
         ])
         .unwrap_err();
         assert_eq!(broken, "DIR/test/x.txt: byte 3 is not UTF-8 text");
+    }
+
+    #[test]
+    fn text_that_has_tokens_is_read_again_where_it_changed() {
+        let folder = folder(&[
+            ("train/a.txt", b"enough"),
+            ("train/b.txt", b"enough"),
+            ("valid.txt", b"enough"),
+        ]);
+        let files = open_in(folder.path()).unwrap();
+        let tokens = folder.path().join("tokens");
+        fs::create_dir(&tokens).unwrap();
+        let tokenizer = TextTokenizer::bytes().unwrap();
+        for (split, corpus) in files.corpora() {
+            TokenFile::make(&tokens.join(split), corpus, &tokenizer, &mut |_| {}).unwrap();
+        }
+        // What looks unchanged is not read: its tokens were made of text.
+        let path = folder.path().join("train/b.txt");
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, b"enoug\xff").unwrap();
+        let file = fs::File::options().append(true).open(&path).unwrap();
+        file.set_modified(modified).unwrap();
+        open_in(folder.path()).unwrap();
+        file.set_modified(modified + Duration::from_secs(1))
+            .unwrap();
+        let refused = open_in(folder.path()).unwrap_err();
+        assert_eq!(refused, "DIR/train/b.txt: byte 5 is not UTF-8 text");
+        file.set_modified(modified).unwrap();
+        fs::write(tokens.join("train.json"), "{").unwrap();
+        assert_eq!(open_in(folder.path()).unwrap_err(), refused);
     }
 }

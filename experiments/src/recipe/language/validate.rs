@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::{DecoderRecipe, LanguageData, LanguageRecipe, LanguageTask, RandomDecoder, RecallData};
+use super::{
+    DecoderRecipe, EvaluateRecipe, LanguageData, LanguageRecipe, LanguageTask, RandomDecoder,
+    RecallData, SummaryData,
+};
 use crate::{
     data::packing::Documents,
     recipe::{
+        RecipeError,
         problems::Problems,
-        validate::{one_of, run, train},
+        validate::{one_model, run, train},
     },
     run::CHECKPOINT,
 };
@@ -22,26 +26,21 @@ pub(super) fn problems(recipe: &LanguageRecipe) -> Vec<(String, String)> {
     train(&mut found, "train", &recipe.train);
     growth(&mut found, recipe);
     found.at_least("evaluate.batch_size", recipe.evaluate.batch_size, 1);
-    if let Some(stride) = recipe.evaluate.stride {
-        let (length, is_text) = (recipe.data.length, recipe.data.task == LanguageTask::Text);
-        found.require("evaluate.stride", is_text, "is for the task `text` only");
-        found.at_least("evaluate.stride", stride, 1);
-        found.at_most("evaluate.stride", stride, length, "`data.length`");
-    }
     models(&mut found, recipe);
     found.into_pairs()
 }
 
 fn model(found: &mut Problems, model: &DecoderRecipe, length: usize) {
-    one_of(
+    one_model(
         found,
-        "model",
         &[
             ("model.path", model.path.is_some()),
             ("model.random", model.random.is_some()),
         ],
-        "add model.path=FOLDER, a Hugging Face folder, or [model.random]",
     );
+    if let Some(chunk) = model.feed_forward_chunk {
+        found.at_least("model.feed_forward_chunk", chunk, 1);
+    }
     let Some(random) = &model.random else {
         return;
     };
@@ -85,43 +84,79 @@ fn data(found: &mut Problems, recipe: &LanguageRecipe) {
         documents,
         epoch,
         recall: recall_data,
+        summary: summary_data,
     } = &recipe.data;
     found.at_least("data.length", *length, 1);
     if let Some(epoch) = epoch {
         found.at_least("data.epoch", *epoch, 1);
     }
-    match task {
-        LanguageTask::Text => {
-            if path.is_none() {
-                let reason = "has no folder: add data.path=FOLDER with train, valid and test, \
-                              each a folder of .txt files or one .txt file";
-                found.add("data", reason);
-            }
-            if recipe.model.path.is_some() && tokenizer.is_some() {
-                let reason = "is for a fresh model: that of `model.path` brings its own";
-                found.add("data.tokenizer", reason);
-            }
-            if recall_data.is_some() {
-                found.add("data.recall", "is for the task `recall` only");
-            }
-        }
-        LanguageTask::Recall => {
-            let foreign = [
-                ("data.path", path.is_some()),
-                ("data.tokenizer", tokenizer.is_some()),
-                ("data.documents", *documents != Documents::default()),
-                ("model.path", recipe.model.path.is_some()),
-            ];
-            for (key, is_given) in foreign {
-                let reason =
-                    "cannot go with the task `recall`, whose tokens kiln makes: leave it out";
-                found.require(key, !is_given, reason);
-            }
-            if let Some(data) = recall_data {
-                recall(found, data, *length);
-            }
-        }
+    if let Err(RecipeError::Missing { key, reason }) = recipe.data.source() {
+        found.add(key, reason);
     }
+    let EvaluateRecipe { stride, beams, .. } = &recipe.evaluate;
+    let own = [
+        (
+            "data.documents",
+            *documents != Documents::default(),
+            LanguageTask::Text,
+        ),
+        ("evaluate.stride", stride.is_some(), LanguageTask::Text),
+        (
+            "data.summary",
+            summary_data.is_some(),
+            LanguageTask::Summary,
+        ),
+        ("evaluate.beams", beams.is_some(), LanguageTask::Summary),
+        ("data.recall", recall_data.is_some(), LanguageTask::Recall),
+    ];
+    for (key, is_given, owner) in own {
+        let fits = !is_given || *task == owner;
+        found.require(key, fits, &format!("is for the task `{owner}` only"));
+    }
+    if let Some(stride) = *stride {
+        found.at_least("evaluate.stride", stride, 1);
+        found.at_most("evaluate.stride", stride, *length, "`data.length`");
+    }
+    if let Some(beams) = *beams {
+        found.at_least("evaluate.beams", beams, 1);
+    }
+    if let Some(data) = summary_data {
+        summary(found, data, recipe);
+    }
+    if let Some(data) = recall_data {
+        recall(found, data, *length);
+    }
+    if *task == LanguageTask::Recall {
+        let foreign = [
+            ("data.path", path.is_some()),
+            ("data.tokenizer", tokenizer.is_some()),
+            ("model.path", recipe.model.path.is_some()),
+        ];
+        for (key, is_given) in foreign {
+            let reason = "cannot go with the task `recall`, whose tokens kiln makes: leave it out";
+            found.require(key, !is_given, reason);
+        }
+    } else if recipe.model.path.is_some() && tokenizer.is_some() {
+        let reason = "is for a fresh model: that of `model.path` brings its own";
+        found.add("data.tokenizer", reason);
+    }
+}
+
+fn summary(found: &mut Problems, data: &SummaryData, recipe: &LanguageRecipe) {
+    let SummaryData {
+        max_new_tokens,
+        separator,
+    } = data;
+    found.at_least("data.summary.max_new_tokens", *max_new_tokens, 1);
+    // The tokenizer of a fresh model does not exist yet; its tokens are a byte at least.
+    let taken = max_new_tokens.saturating_add(separator.len());
+    let reason = format!(
+        "must be above {taken} to have room for a text: a summary takes {max_new_tokens} tokens \
+         (`data.summary.max_new_tokens`), the separator up to {}",
+        separator.len()
+    );
+    let has_room = recipe.model.random.is_none() || recipe.data.length > taken;
+    found.require("data.length", has_room, &reason);
 }
 
 fn recall(found: &mut Problems, data: &RecallData, length: usize) {
@@ -207,7 +242,11 @@ spans = "window:32"
 
     #[test]
     fn values_that_cannot_work_are_placed_with_their_reason() {
-        let cases: [(&[&str], &str); 13] = [
+        let cases: [(&[&str], &str); 14] = [
+            (
+                &["model.feed_forward_chunk=0"],
+                "`model.feed_forward_chunk` must be at least 1, not 0",
+            ),
             (
                 &["data.length=0"],
                 "override `data.length=0`: `data.length` must be at least 1, not 0",
@@ -265,6 +304,73 @@ spans = "window:32"
             let message = refusal(overrides);
             assert!(message.contains(expected), "{overrides:?}: {message}");
         }
+    }
+
+    #[test]
+    fn summaries_have_keys_of_their_own() {
+        let text = VALID.replace("task = \"text\"", "task = \"summary\"");
+        let parse = |overrides: &[&str]| {
+            let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+            source::parse("mine.toml", &text, &overrides)
+        };
+        let room = "data.summary.max_new_tokens=32";
+        parse(&[room]).expect("valid");
+        parse(&["data.length=41", room]).expect("room for one token of text");
+        let cases: [(&[&str], &str); 9] = [
+            (
+                &[],
+                "`data.length` must be above 136 to have room for a text: a summary takes 128 tokens \
+                 (`data.summary.max_new_tokens`), the separator up to 8",
+            ),
+            (&["data.length=40", room], "`data.length` must be above 40"),
+            (
+                &["data.summary.max_new_tokens=0"],
+                "`data.summary.max_new_tokens` must be at least 1, not 0",
+            ),
+            (
+                &["data.summary.seperator=x"],
+                "unknown key `data.summary.seperator`; did you mean `separator`?",
+            ),
+            (
+                &[room, "evaluate.beams=0"],
+                "`evaluate.beams` must be at least 1, not 0",
+            ),
+            (
+                &[room, "evaluate.stride=8"],
+                "`evaluate.stride` is for the task `text` only",
+            ),
+            (
+                &[room, "data.documents=separate"],
+                "`data.documents` is for the task `text` only",
+            ),
+            (
+                &[room, "data.recall.pairs=4"],
+                "`data.recall` is for the task `recall` only",
+            ),
+            (
+                &[room, "grow=[{length=32, until=0.5}]"],
+                "`grow` cuts sequences into pieces, which only joined text allows",
+            ),
+        ];
+        for (overrides, expected) in cases {
+            let message = parse(overrides).expect_err("no").to_string();
+            assert!(message.contains(expected), "{overrides:?}: {message}");
+        }
+        let message = refusal(&["data.summary.max_new_tokens=9"]);
+        assert!(
+            message.contains("`data.summary` is for the task `summary` only"),
+            "{message}"
+        );
+        let message = refusal(&["evaluate.beams=2"]);
+        assert!(
+            message.contains("`evaluate.beams` is for the task `summary` only"),
+            "{message}"
+        );
+        let nowhere = text.replace("path = \"books\"", "");
+        let message = source::refusal(&nowhere, &[room]);
+        let expected = "`data` has no folder: add data.path=FOLDER with train.jsonl, validation.jsonl \
+                        and test.jsonl";
+        assert!(message.contains(expected), "{message}");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use serde::Deserialize;
 use super::prepare::Prepared;
 use crate::{
     chart::{Axis, Chart, Series},
+    data::packing::Documents,
     error::Error,
+    recipe::LanguageTask,
 };
 
 /// What of a line of `metrics.jsonl` is drawn.
@@ -31,6 +33,13 @@ pub(super) fn write(run: &Prepared<'_>) -> Result<(), Error> {
     };
     let lines: Vec<Line> = run.folder.metrics()?;
     let recipe = run.recipe;
+    let is_filled =
+        recipe.data.task != LanguageTask::Summary && recipe.data.documents == Documents::Joined;
+    let x = if is_filled {
+        "tokens trained on"
+    } else {
+        "tokens trained on, at most"
+    };
     let tokens = recipe.train.batch_size * recipe.train.accumulate * recipe.data.length;
     let series = recipe.models.iter().map(|model| Series {
         name: format!("{} ({})", model.name, model.spans),
@@ -38,7 +47,7 @@ pub(super) fn write(run: &Prepared<'_>) -> Result<(), Error> {
     });
     let chart = Chart {
         title: format!("{}: validation while training", recipe.name),
-        x: Axis::linear("tokens trained on"),
+        x: Axis::linear(x),
         y: Axis::linear(label),
         series: series.collect(),
     };

@@ -7,18 +7,25 @@ use masformer_core::{DecoderConfig, PositionEncoding, Span, pretrained::DecoderF
 
 use super::super::{Progress, RunOptions};
 use crate::{
-    data::{DataError, text_tokenizer::TextTokenizer},
+    data::{
+        DataError, summary::SummaryConfig, text_tokenizer::TextTokenizer, tokenizer::TokenizerError,
+    },
     error::Error,
-    interrupt::Stop,
     language::{
         LanguageProblem,
         recall::RecallProblem,
+        summary::{SummaryFiles, SummaryProblem},
         text::{TextFiles, TextLayout, TextProblem},
     },
     metric::perplexity::SlidingWindows,
-    recipe::{LanguageRecipe, LanguageTask, RandomDecoder, TokenizerChoice},
+    recipe::{
+        DecoderSource, LanguageRecipe, LanguageSource, RandomDecoder, RecallData, TokenizerChoice,
+    },
     record::RunFolder,
 };
+
+/// The stage of token files.
+const TOKENS: &str = "tokens";
 
 /// Everything that a seed needs.
 pub(super) struct Prepared<'a> {
@@ -40,9 +47,14 @@ pub(super) enum Start {
 
 /// What a run reads before it leaves anything on disk: a mistake in the recipe must not leave a run
 /// folder that refuses the right one.
-pub(super) struct Inputs {
-    checkpoint: Option<Checkpoint>,
-    text: Option<TextFiles>,
+pub(super) struct Inputs<'a> {
+    model: Model<'a>,
+    data: Data,
+}
+
+enum Model<'a> {
+    Folder(Box<Checkpoint>),
+    Fresh(&'a RandomDecoder),
 }
 
 struct Checkpoint {
@@ -50,21 +62,31 @@ struct Checkpoint {
     tokenizer: TextTokenizer,
 }
 
+/// The data of a task.
+enum Data {
+    Text(TextFiles, SlidingWindows),
+    Summary(SummaryFiles, SummaryConfig),
+    Recall(RecallProblem),
+}
+
 /// Reads model and data, and checks that they and the recipe go together.
-pub(super) fn read(recipe: &LanguageRecipe, stop: &Stop) -> Result<Inputs, Error> {
-    let checkpoint = match &recipe.model.path {
-        Some(path) => Some(checkpoint(recipe, path)?),
-        None => None,
+pub(super) fn read<'a>(
+    recipe: &'a LanguageRecipe,
+    options: &RunOptions,
+) -> Result<Inputs<'a>, Error> {
+    let model = match recipe.model.source()? {
+        DecoderSource::Folder(path) => Model::Folder(Box::new(checkpoint(recipe, path)?)),
+        DecoderSource::Fresh(random) => Model::Fresh(random),
     };
-    let text = match (recipe.data.task, &recipe.data.path) {
-        (LanguageTask::Text, Some(path)) => {
-            let files = TextFiles::open(path, recipe.data.length, stop);
-            Some(files.map_err(DataError::from)?)
-        }
-        _ => None,
+    let length = recipe.data.length;
+    let data = match recipe.data.source()? {
+        LanguageSource::Text(path) => text(path, length, recipe.stride(), options),
+        LanguageSource::Summary(path, data) => summaries(path, data.config(length), &model),
+        LanguageSource::Recall(data) => recall(&data, length),
     };
-    stop.check()?;
-    Ok(Inputs { checkpoint, text })
+    options.stop.check()?;
+    let data = data?;
+    Ok(Inputs { model, data })
 }
 
 fn checkpoint(recipe: &LanguageRecipe, path: &Path) -> Result<Checkpoint, Error> {
@@ -88,49 +110,73 @@ fn checkpoint(recipe: &LanguageRecipe, path: &Path) -> Result<Checkpoint, Error>
     Ok(Checkpoint { folder, tokenizer })
 }
 
+fn text(
+    path: &Path,
+    length: usize,
+    stride: usize,
+    options: &RunOptions,
+) -> Result<Data, DataError> {
+    let windows = SlidingWindows::new(length, stride)?;
+    let tokens = RunFolder::stage_path(&options.out, TOKENS);
+    let files = TextFiles::open(path, length, &tokens, &options.stop)?;
+    Ok(Data::Text(files, windows))
+}
+
+fn summaries(path: &Path, config: SummaryConfig, model: &Model<'_>) -> Result<Data, DataError> {
+    if let Model::Folder(checkpoint) = model {
+        config.init(&checkpoint.tokenizer)?;
+    }
+    Ok(Data::Summary(SummaryFiles::read(path)?, config))
+}
+
+fn recall(data: &RecallData, length: usize) -> Result<Data, DataError> {
+    Ok(Data::Recall(RecallProblem::new(data, length)?))
+}
+
 /// Makes everything that a seed needs of the inputs.
 pub(super) fn prepare<'a>(
     recipe: &'a LanguageRecipe,
     options: &'a RunOptions,
     folder: &'a RunFolder,
-    inputs: Inputs,
+    inputs: Inputs<'_>,
 ) -> Result<Prepared<'a>, Error> {
     let progress = Progress::new(options.ui);
-    let (checkpoint, tokenizer) = match inputs.checkpoint {
-        Some(Checkpoint { folder, tokenizer }) => (Some(folder), Some(tokenizer)),
-        None => (None, None),
+    let Inputs { model, data } = inputs;
+    let tokenizer = |learn: &Learn<'_>| -> Result<(TextTokenizer, PathBuf), Error> {
+        let tokenizer = match &model {
+            Model::Folder(checkpoint) => {
+                let dir = checkpoint.folder.dir().to_owned();
+                (checkpoint.tokenizer.clone(), dir)
+            }
+            Model::Fresh(_) => fresh_tokenizer(recipe, folder, progress, learn)?,
+        };
+        options.stop.check()?;
+        Ok(tokenizer)
     };
-    let problem: Box<dyn LanguageProblem> = match (inputs.text, &recipe.data.recall) {
-        (Some(files), _) => {
-            let (tokenizer, dir) = match (tokenizer, &recipe.model.path) {
-                (Some(tokenizer), Some(path)) => (tokenizer, path.clone()),
-                _ => fresh_tokenizer(recipe, &files, folder, progress)?,
-            };
-            options.stop.check()?;
+    let problem: Box<dyn LanguageProblem> = match data {
+        Data::Text(files, windows) => {
+            let (tokenizer, dir) = tokenizer(&|size| TextTokenizer::train(&files.train, size))?;
             let layout = TextLayout {
                 length: recipe.data.length,
                 documents: recipe.data.documents,
-                windows: SlidingWindows::new(recipe.data.length, recipe.stride())
-                    .map_err(|error| Error::Usage(error.to_string()))?,
+                windows,
             };
-            let tokens = folder.stage_dir("tokens")?;
-            Box::new(TextProblem::new(
-                &files, tokenizer, dir, &tokens, layout, progress,
-            )?)
+            let tokens = folder.stage_dir(TOKENS)?;
+            let problem = TextProblem::new(&files, tokenizer, dir, &tokens, layout, progress);
+            Box::new(problem?)
         }
-        (None, recall) => {
-            let data = recall.clone().unwrap_or_default();
-            let problem = RecallProblem::new(&data, recipe.data.length);
+        Data::Summary(files, config) => {
+            let (tokenizer, dir) = tokenizer(&|size| files.train_tokenizer(size))?;
+            let format = config.init(&tokenizer).map_err(DataError::from)?;
+            let problem = SummaryProblem::new(files, format, dir, recipe.beams());
             Box::new(problem.map_err(DataError::from)?)
         }
+        Data::Recall(problem) => Box::new(problem),
     };
     options.stop.check()?;
-    let start = match (checkpoint, &recipe.model.random) {
-        (Some(folder), _) => Start::Folder(Box::new(folder)),
-        (None, random) => {
-            let random = random.as_ref().ok_or_else(|| {
-                Error::Usage("the recipe has no model: add model.path or [model.random]".into())
-            })?;
+    let start = match model {
+        Model::Folder(checkpoint) => Start::Folder(Box::new(checkpoint.folder)),
+        Model::Fresh(random) => {
             let spans = recipe.models[0].spans.spans(random.layers)?;
             let length = recipe.data.length;
             Start::Fresh(fresh_config(random, problem.vocabulary(), length, spans))
@@ -146,12 +192,15 @@ pub(super) fn prepare<'a>(
     })
 }
 
+/// Learns a vocabulary of at most so many tokens from the training text.
+type Learn<'a> = dyn Fn(usize) -> Result<TextTokenizer, TokenizerError> + 'a;
+
 /// The tokenizer of a fresh model, made once a run, and its folder.
 fn fresh_tokenizer(
     recipe: &LanguageRecipe,
-    files: &TextFiles,
     folder: &RunFolder,
     progress: Progress,
+    learn: &Learn<'_>,
 ) -> Result<(TextTokenizer, PathBuf), Error> {
     let dir = folder.stage_dir("tokenizer")?;
     if folder.done::<()>("tokenizer")?.is_none() {
@@ -159,7 +208,7 @@ fn fresh_tokenizer(
             TokenizerChoice::Bytes => TextTokenizer::bytes(),
             TokenizerChoice::Bpe { vocabulary } => {
                 progress.say(&format!("learning {vocabulary} tokens"));
-                TextTokenizer::train(&files.train, vocabulary)
+                learn(vocabulary)
             }
         };
         let tokenizer = tokenizer.map_err(DataError::from)?;

@@ -99,8 +99,14 @@ impl Seed<'_> {
         progress.say(&format!("seed {}: {text}", self.seed));
     }
 
-    /// The model to begin with. A fresh one has the same weights under every schedule.
+    /// The model to begin with, in the form that the recipe trains it in.
     fn start(&self) -> Result<DecoderFolder, Error> {
+        let chunk = self.run.recipe.model.feed_forward_chunk;
+        Ok(self.weights()?.with_feed_forward_chunk(chunk))
+    }
+
+    /// The weights to begin with. Fresh ones are the same under every schedule.
+    fn weights(&self) -> Result<DecoderFolder, Error> {
         let config = match &self.run.start {
             Start::Folder(folder) => return Ok(folder.as_ref().clone()),
             Start::Fresh(config) => config,
@@ -142,6 +148,7 @@ impl Seed<'_> {
             let clock = Instant::now();
             let learner = LanguageLearner {
                 model: self.load(start)?,
+                answers: self.run.problem.has_answers(),
             };
             let learner = self.fit(model, &training, learner)?;
             let tokenizer = self.run.problem.tokenizer_dir();

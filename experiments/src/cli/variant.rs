@@ -1,0 +1,56 @@
+//! How a model is to differ from what its folder says, as several commands take it.
+
+use std::path::Path;
+
+use clap::Args;
+use masformer_core::{PositionExtension, SpanSchedule, pretrained::DecoderFolder};
+use moebert_core::pretrained::Pretrained;
+
+use crate::error::Error;
+
+/// The same weights under other spans, or for longer inputs.
+#[derive(Debug, Args)]
+pub(super) struct VariantArgs {
+    /// What the layers attend to, such as `"bottom:1 window:256"`; `kiln spans --help` lists the words
+    /// [default: the model's own]
+    #[arg(long, value_name = "SCHEDULE")]
+    spans: Option<SpanSchedule>,
+    /// How a decoder reads more tokens than it has positions: `tile` or `interpolate` learned ones, or
+    /// `scale-base` rotary ones
+    #[arg(long, value_name = "HOW")]
+    pub extend: Option<PositionExtension>,
+}
+
+impl VariantArgs {
+    /// The folder of a BERT, under the schedule if one is given.
+    pub fn encoder(&self, dir: &Path) -> Result<Pretrained, Error> {
+        if self.extend.is_some() {
+            let problem = format!(
+                "`--extend` is for decoders, and {} is a BERT",
+                dir.display()
+            );
+            return Err(Error::Usage(problem));
+        }
+        let pretrained = Pretrained::open(dir)?;
+        let Some(schedule) = &self.spans else {
+            return Ok(pretrained);
+        };
+        let layers = pretrained.config().bert.num_hidden_layers;
+        Ok(pretrained.with_spans(schedule.spans(layers)?)?)
+    }
+
+    /// The folder of a decoder, under the schedule if one is given.
+    pub fn decoder(&self, dir: &Path) -> Result<DecoderFolder, Error> {
+        let folder = DecoderFolder::open(dir)?;
+        let Some(schedule) = &self.spans else {
+            return Ok(folder);
+        };
+        let layers = folder.config().decoder.spans.len();
+        Ok(folder.with_spans(schedule.spans(layers)?)?)
+    }
+
+    /// The folder for inputs of `length` tokens. More than it has positions need the extension.
+    pub fn lengthen(&self, folder: DecoderFolder, length: usize) -> Result<DecoderFolder, Error> {
+        Ok(folder.with_length(length, self.extend)?)
+    }
+}

@@ -1,0 +1,201 @@
+//! Summaries: how good those are that a model writes of texts it has not seen.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use burn::data::dataset::{Dataset, InMemDataset};
+use masformer_core::Decoder;
+
+use super::{LanguageProblem, Watch};
+use crate::{
+    data::{
+        DataError,
+        language::Sequence,
+        summary::{SummaryError, SummaryExample, SummaryFormat, SummarySplit},
+        text_tokenizer::TextTokenizer,
+        tokenizer::TokenizerError,
+    },
+    error::Error,
+    learner::language::LanguageLearner,
+    metric::{Scores, perplexity::Perplexity},
+    summarize::{SummarySearch, rouge_of},
+};
+
+/// Texts with summaries to train on, to validate on, and to judge by.
+#[derive(Clone, Debug)]
+pub struct SummaryFiles {
+    /// `train.jsonl`.
+    pub train: Vec<SummaryExample>,
+    /// `validation.jsonl` or `dev.jsonl`.
+    pub validation: Vec<SummaryExample>,
+    /// `test.jsonl`, if it is there.
+    pub test: Option<Vec<SummaryExample>>,
+}
+
+impl SummaryFiles {
+    /// Reads the files of a folder.
+    ///
+    /// # Errors
+    ///
+    /// If there is no file to train on or none to validate on, or one is not of the form.
+    pub fn read(dir: &Path) -> Result<Self, SummaryError> {
+        let test = SummarySplit::Test;
+        Ok(Self {
+            train: SummarySplit::Train.read(dir)?,
+            validation: SummarySplit::Validation.read(dir)?,
+            test: test.file_in(dir).map(|_| test.read(dir)).transpose()?,
+        })
+    }
+
+    /// Learns a vocabulary of at most `vocab_size` tokens from the texts and summaries to train on.
+    ///
+    /// # Errors
+    ///
+    /// If `vocab_size` is less than 257.
+    pub fn train_tokenizer(&self, vocab_size: usize) -> Result<TextTokenizer, TokenizerError> {
+        let texts = self.train.iter().flat_map(|example| {
+            let references = example.references.iter();
+            [&example.input].into_iter().chain(references)
+        });
+        TextTokenizer::train_on(texts, vocab_size)
+    }
+}
+
+/// Texts with summaries, by which models are judged.
+#[derive(Clone, Debug)]
+pub struct SummaryJudge {
+    /// How a model reads a text and writes its summary.
+    pub format: SummaryFormat,
+    /// The texts, at least one.
+    pub examples: Vec<SummaryExample>,
+    /// The hypotheses of a beam search; with 1 the likeliest token follows.
+    pub beams: usize,
+}
+
+impl SummaryJudge {
+    /// ROUGE of the summaries that a model writes ([`rouge_of`]), and `perplexity`, that of the
+    /// references after their texts.
+    ///
+    /// # Errors
+    ///
+    /// As [`rouge_of`], and if a likelihood is not finite.
+    pub fn scores(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+        let search = SummarySearch {
+            beams: self.beams,
+            batch_size: watch.batch_size,
+        };
+        let bar = watch.progress.bar("summarise", self.examples.len());
+        let (examples, format) = (&self.examples, &self.format);
+        let mut scores = rouge_of(model, examples, format, search, &watch.stop, |done| {
+            bar.set_position(done as u64);
+        })?;
+        bar.finish_and_clear();
+        scores.insert("perplexity".to_owned(), self.perplexity(model, watch)?);
+        Ok(scores)
+    }
+
+    fn perplexity(&self, model: &Decoder, watch: &Watch) -> Result<f64, Error> {
+        let learner = LanguageLearner::to_judge(model);
+        let tokenizer = self.format.tokenizer();
+        let sequences = self.format.sequences(&self.examples);
+        let sequences = sequences.map_err(DataError::from)?;
+        let bar = watch.progress.bar("evaluate", sequences.len());
+        let mut perplexity = Perplexity::default();
+        for start in (0..sequences.len()).step_by(watch.batch_size) {
+            watch.stop.check()?;
+            let end = sequences.len().min(start + watch.batch_size);
+            let batch = sequences.get_many((start..end).collect());
+            let batch = batch.map_err(DataError::from)?;
+            let nats = learner.surprisals(&batch, tokenizer.end_id())?;
+            let targets = batch.iter().flat_map(|sequence| {
+                let targets = sequence.targets.iter().flatten();
+                targets.enumerate()
+            });
+            for ((position, target), nats) in targets.zip(nats) {
+                let bytes = tokenizer.token_bytes(*target).len();
+                perplexity
+                    .add(position, bytes, nats)
+                    .map_err(DataError::from)?;
+            }
+            bar.set_position(end as u64);
+        }
+        bar.finish_and_clear();
+        Ok(perplexity.total().perplexity())
+    }
+}
+
+/// The task, its sequences at hand.
+pub struct SummaryProblem {
+    tokenizer_dir: PathBuf,
+    train: Arc<InMemDataset<Sequence>>,
+    dev: Arc<InMemDataset<Sequence>>,
+    judge: SummaryJudge,
+}
+
+impl SummaryProblem {
+    /// Makes sequences of texts and summaries. The tokenizer of the format is that of the folder
+    /// `tokenizer_dir`; `beams` as in [`SummaryJudge`].
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer fails.
+    pub fn new(
+        files: SummaryFiles,
+        format: SummaryFormat,
+        tokenizer_dir: PathBuf,
+        beams: usize,
+    ) -> Result<Self, SummaryError> {
+        Ok(Self {
+            tokenizer_dir,
+            train: Arc::new(format.sequences(&files.train)?),
+            dev: Arc::new(format.sequences(&files.validation)?),
+            judge: SummaryJudge {
+                format,
+                examples: files.test.unwrap_or(files.validation),
+                beams,
+            },
+        })
+    }
+
+    fn tokenizer(&self) -> &TextTokenizer {
+        self.judge.format.tokenizer()
+    }
+}
+
+impl LanguageProblem for SummaryProblem {
+    fn vocabulary(&self) -> usize {
+        self.tokenizer().vocab_size()
+    }
+
+    fn tokenizer_dir(&self) -> Option<&Path> {
+        Some(&self.tokenizer_dir)
+    }
+
+    fn pad_id(&self) -> u32 {
+        self.tokenizer().end_id()
+    }
+
+    fn train(&self) -> Arc<dyn Dataset<Sequence>> {
+        self.train.clone()
+    }
+
+    fn dev(&self) -> Arc<dyn Dataset<Sequence>> {
+        self.dev.clone()
+    }
+
+    fn has_answers(&self) -> bool {
+        false
+    }
+
+    /// The scores ([`SummaryJudge::scores`]) on the test texts, or on the validation texts where there
+    /// are no others.
+    fn judge(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+        self.judge.scores(model, watch)
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        &["rouge1", "rouge2", "rougeL", "perplexity"]
+    }
+}
