@@ -24,11 +24,12 @@ use burn::{
 use masformer_core::{
     Activation,
     ops::{
-        FeedForwardOptions, FeedForwardWeights, bias_activation, cross_entropy, feed_forward,
-        layer_norm, linear_cross_entropy,
+        ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, bias_activation,
+        cross_entropy, expert_feed_forward, feed_forward, layer_norm, linear_cross_entropy,
     },
 };
 use mimalloc::MiMalloc;
+use moebert_core::dispatch::Assignment;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -86,7 +87,16 @@ const CASES: &[(&str, Operation, [usize; 3])] = &[
         Operation::FeedForward(Some(1024)),
         [8192, 128, 512],
     ),
+    ("embedding", Operation::Embedding, [1024, 768, 30522]),
+    ("experts-768", Operation::Experts, [128, 768, 768]),
+    ("experts-768-long", Operation::Experts, [1024, 768, 768]),
+    ("experts-64", Operation::Experts, [128, 64, 8]),
 ];
+
+/// Added to the variance in layer normalisation.
+const EPSILON: f64 = 1e-5;
+/// Experts of the cases with experts.
+const EXPERTS: usize = 4;
 
 #[derive(Clone, Copy)]
 enum Operation {
@@ -96,6 +106,9 @@ enum Operation {
     CrossEntropy,
     LinearCrossEntropy,
     FeedForward(Option<usize>),
+    /// Burn's own: it has nothing to gain.
+    Embedding,
+    Experts,
 }
 
 /// The inputs of a case, and both ways to compute it.
@@ -122,6 +135,15 @@ impl Case {
                 let weights = [[width, inner], [1, inner], [inner, width], [1, width]];
                 ([&[[rows, width]], weights.as_slice()].concat(), width)
             }
+            Operation::Embedding => (vec![[inner, width]], width),
+            Operation::Experts => {
+                let vectors = [[1, inner], [1, width], [1, width], [1, width]];
+                let expert = [&[[width, inner], [inner, width]], vectors.as_slice()].concat();
+                (
+                    [&[[rows, width]], expert.repeat(EXPERTS).as_slice()].concat(),
+                    width,
+                )
+            }
         };
         let below = if inner == 0 { width } else { inner } as i64;
         let targets: Vec<i64> = (0..rows as i64).map(|row| row * 7919 % below).collect();
@@ -142,7 +164,7 @@ impl Case {
         match self.operation {
             Operation::Gelu => bias_activation(input(0), vector(1), Activation::Gelu),
             Operation::GeluTanh => bias_activation(input(0), vector(1), Activation::GeluTanh),
-            Operation::LayerNorm => layer_norm(input(0), vector(1), vector(2), 1e-5),
+            Operation::LayerNorm => layer_norm(input(0), vector(1), vector(2), EPSILON),
             Operation::CrossEntropy => {
                 cross_entropy(input(0), self.targets.clone()).unsqueeze_dim(1)
             }
@@ -159,7 +181,19 @@ impl Case {
                 let activation = Activation::Gelu;
                 feed_forward(input(0), weights, FeedForwardOptions { activation, chunk })
             }
+            Operation::Embedding => self.composed(inputs),
+            Operation::Experts => {
+                expert_feed_forward(input(0), &experts(&inputs[1..]), &self.assigned())
+            }
         }
+    }
+
+    /// The expert of each token.
+    fn assigned(&self) -> Vec<usize> {
+        let tokens = self.inputs[0].dims()[0];
+        (0..tokens)
+            .map(|token| token * 7919 / 13 % EXPERTS)
+            .collect()
     }
 
     fn composed(&self, inputs: &[Tensor<2>]) -> Tensor<2> {
@@ -172,12 +206,29 @@ impl Case {
         match self.operation {
             Operation::Gelu => gelu(input(0) + input(1)),
             Operation::GeluTanh => gelu_approximate(input(0) + input(1)),
-            Operation::LayerNorm => module::layer_norm(input(0), vector(1), Some(vector(2)), 1e-5),
+            Operation::LayerNorm => {
+                module::layer_norm(input(0), vector(1), Some(vector(2)), EPSILON)
+            }
             Operation::CrossEntropy => loss(input(0)),
             Operation::LinearCrossEntropy => loss(input(0).matmul(input(1).transpose())),
             Operation::FeedForward(_) => {
                 let activated = gelu(module::linear(input(0), input(1), Some(vector(2))));
                 module::linear(activated, input(3), Some(vector(4)))
+            }
+            Operation::Embedding => {
+                let ids = self.targets.clone().unsqueeze::<2>();
+                module::embedding(input(0), ids).squeeze_dim(0)
+            }
+            Operation::Experts => {
+                let experts = experts(&inputs[1..]);
+                let device = input(0).device();
+                let assignment = Assignment::new(&self.assigned(), EXPERTS, &device);
+                assignment.apply(input(0), |index, tokens| {
+                    let expert = experts[index].clone();
+                    let options = expert.options.feed_forward;
+                    let output = feed_forward(tokens.clone(), expert.feed_forward, options);
+                    layer_norm(output + tokens, expert.gamma, expert.beta, EPSILON)
+                })
             }
         }
     }
@@ -195,6 +246,31 @@ impl Case {
         let loss = run(self, &self.inputs).matmul(self.end.clone()).sum();
         drop(hint::black_box(loss.backward()));
     }
+}
+
+fn experts(inputs: &[Tensor<2>]) -> Vec<ExpertWeights> {
+    let experts = inputs.chunks_exact(6).map(|tensors| {
+        let vector = |index: usize| tensors[index].clone().flatten::<1>(0, 1);
+        ExpertWeights {
+            feed_forward: FeedForwardWeights {
+                inner: tensors[0].clone(),
+                inner_bias: vector(2),
+                outer: tensors[1].clone(),
+                outer_bias: vector(3),
+            },
+            gamma: vector(4),
+            beta: vector(5),
+            options: ExpertOptions {
+                feed_forward: FeedForwardOptions {
+                    activation: Activation::Gelu,
+                    chunk: None,
+                },
+                dropout: 0.0,
+                epsilon: EPSILON,
+            },
+        }
+    });
+    experts.collect()
 }
 
 /// The median of the times of some passes, in milliseconds: at least three, and half a second of them.

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 EPSILON = 1e-5
+EXPERTS = 4
 
 
 def gelu(approximate):
@@ -40,6 +41,26 @@ def feed_forward(x, inner, inner_bias, outer, outer_bias):
     return F.linear(F.gelu(F.linear(x, inner, inner_bias[0])), outer, outer_bias[0])
 
 
+def embedding(ids):
+    return lambda table: F.embedding(ids, table)
+
+
+def experts(assigned):
+    """Grouped by expert, as a model in PyTorch would have it."""
+
+    def function(x, *tensors):
+        output = torch.empty_like(x)
+        for index in range(EXPERTS):
+            inner, outer, inner_bias, outer_bias, gamma, beta = tensors[6 * index : 6 * index + 6]
+            rows = (assigned == index).nonzero()[:, 0]
+            tokens = x[rows]
+            hidden = feed_forward(tokens, inner, inner_bias, outer, outer_bias)
+            output = output.index_copy(0, rows, layer_norm(hidden + tokens, gamma, beta))
+        return output
+
+    return function
+
+
 # The cases of ops.rs: the kind and its shape.
 CASES = {
     "gelu": ("gelu", 1024, 3072, 0),
@@ -57,6 +78,10 @@ CASES = {
     "feed-forward-128": ("feed-forward", 1024, 128, 512),
     "feed-forward-128-long": ("feed-forward", 8192, 128, 512),
     "feed-forward-128-chunks": ("feed-forward", 8192, 128, 512),
+    "embedding": ("embedding", 1024, 768, 30522),
+    "experts-768": ("experts", 128, 768, 768),
+    "experts-768-long": ("experts", 1024, 768, 768),
+    "experts-64": ("experts", 128, 64, 8),
 }
 
 
@@ -73,6 +98,12 @@ def make(kind, rows, width, inner):
         "feed-forward": (
             feed_forward,
             [(rows, width), (inner, width), (1, inner), (width, inner), (1, width)],
+            width,
+        ),
+        "embedding": (embedding(targets), [(inner, width)], width),
+        "experts": (
+            experts(torch.tensor([row * 7919 // 13 % EXPERTS for row in range(rows)])),
+            [(rows, width), *EXPERTS * [(inner, width), (width, inner), (1, inner), *3 * [(1, width)]]],
             width,
         ),
     }
