@@ -177,8 +177,8 @@ impl<S: Simd, const V: usize> Tile<'_, S, V> {
     #[inline(always)]
     fn sum<const M: usize, const PACKS: bool>(&mut self) -> [[Vector<S, f32>; V]; M] {
         let width = V * S::lanes32();
-        let left: [&[f32]; M] =
-            array::from_fn(|row| &self.left.data[row * self.left.stride..][..self.length]);
+        let (left, length) = (self.left, self.length);
+        let left: [&[f32]; M] = array::from_fn(|row| &left.data[row * left.stride..][..length]);
         let panel = &mut self.panel[..self.length * V];
         let mut sums = [[0.0_f32.splat::<S>(); V]; M];
         let requests = self.ahead.len().div_ceil(self.length.div_ceil(STEP));

@@ -20,8 +20,8 @@ use crate::{
 
 /// Columns of a task: whole panels for all instructions.
 const COLUMNS: usize = 4 * PANELS;
-/// Tokens whose numbers of all layers fit into the cache of a core.
-const TOKENS: usize = 256;
+/// Most tokens at a time: a block of their numbers and a task's results fit into the cache of a core.
+const TOKENS: usize = 512;
 /// Fewest tokens of a task that normalises.
 const NORMALIZED: usize = 16;
 /// Fewest multiply-adds that are worth waking a core.
@@ -70,7 +70,9 @@ impl ExpertFeedForwardOps for Flex {
         let values = tokens.storage_mut::<f32>();
         let parallel = rows.len() * hidden * width >= PARALLEL;
         let mut apply = || {
-            for rows in rows.chunks(TOKENS) {
+            // All of about the same size, since each part reads all weights.
+            let parts = rows.len().div_ceil(TOKENS).max(1);
+            for rows in rows.chunks(rows.len().div_ceil(parts).max(1)) {
                 expert.apply(values, rows, parallel);
             }
         };
@@ -110,14 +112,12 @@ impl Expert<'_> {
             data: &input,
             stride: hidden,
         };
-        let activated = product(
-            &[(hidden, left)],
-            rows.len(),
-            self.inner,
-            |part, columns| {
-                self.activate(part, &columns);
-            },
-        );
+        let inner = |columns: Range<usize>| {
+            let mut part = product(&[(hidden, left)], rows.len(), self.inner, columns.clone());
+            self.activate(&mut part, &columns);
+            part
+        };
+        let activated = by_columns(self.inner.stride, parallel, inner);
         let left: Vec<_> = ranges(self.inner.stride, COLUMNS)
             .zip(&activated)
             .map(|(columns, part)| (columns.len(), part.rows()))

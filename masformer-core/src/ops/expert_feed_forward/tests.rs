@@ -60,18 +60,19 @@ fn masked(
     let mut output = input.zeros_like();
     for (index, expert) in experts.iter().enumerate() {
         let weights = expert.feed_forward.clone();
-        let pre = input.clone().matmul(weights.inner) + weights.inner_bias.unsqueeze();
+        let pre = input.clone().matmul(weights.inner) + weights.inner_bias.unsqueeze::<2>();
         let activated = if tanh {
             gelu_approximate(pre)
         } else {
             gelu(pre)
         };
-        let sum = activated.matmul(weights.outer) + weights.outer_bias.unsqueeze() + input.clone();
+        let sum =
+            activated.matmul(weights.outer) + weights.outer_bias.unsqueeze::<2>() + input.clone();
         let (gamma, beta) = (expert.gamma.clone(), expert.beta.clone());
         let normal = burn::tensor::module::layer_norm(sum, gamma, Some(beta), EPSILON);
         let mask: Vec<f32> = assigned.iter().map(|&e| f32::from(e == index)).collect();
         let mask = Tensor::<1>::from_data(mask.as_slice(), &input.device());
-        output = output + normal * mask.unsqueeze_dim(1);
+        output = output + normal * mask.unsqueeze_dim::<2>(1);
     }
     output
 }
@@ -138,7 +139,7 @@ proptest! {
         let inputs = inputs(assigned.len(), hidden, width, &device);
         let used = |x: Tensor<2>, all: &[Tensor<2>; 13]| {
             // An expert without tokens has no gradients: the test wants zeros.
-            all.iter().skip(1).fold(x, |x, weights| x + weights.clone().sum().unsqueeze() * 0.0)
+            all.iter().skip(1).fold(x, |x, weights| x + weights.clone().sum().unsqueeze::<2>() * 0.0)
         };
         assert_same(
             &inputs,
