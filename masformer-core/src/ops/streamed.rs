@@ -13,7 +13,7 @@ use super::simd::Rows;
 /// Rows of the right matrix in a block: their panel of columns stays in a core's nearest cache.
 const BLOCK: usize = 96;
 /// Terms between two requests for memory, so that these stand in nobody's way.
-const STEP: usize = 16;
+const STEP: usize = 4;
 /// A number that the columns of a panel divide, for all instructions.
 pub(super) const PANELS: usize = 48;
 
@@ -176,37 +176,46 @@ impl<S: Simd, const V: usize> Tile<'_, S, V> {
 
     #[inline(always)]
     fn sum<const M: usize, const PACKS: bool>(&mut self) -> [[Vector<S, f32>; V]; M] {
-        let width = V * S::lanes32();
         let (left, length) = (self.left, self.length);
         let left: [&[f32]; M] = array::from_fn(|row| &left.data[row * left.stride..][..length]);
-        let panel = &mut self.panel[..self.length * V];
         let mut sums = [[0.0_f32.splat::<S>(); V]; M];
-        let requests = self.ahead.len().div_ceil(self.length.div_ceil(STEP));
-        for start in (0..self.length).step_by(STEP) {
-            for row in self.ahead.by_ref().take(requests) {
-                let row = (self.length + row) * self.right.stride;
-                for vector in 0..V {
-                    fetch(self.right.data, row + vector * S::lanes32());
-                }
+        let mut ahead = self.ahead.clone();
+        // One term at a time, so that no sum waits for itself.
+        for place in 0..length {
+            if place % STEP == 0
+                && let Some(row) = ahead.next()
+            {
+                self.ask(length + row);
             }
-            let count = STEP.min(self.length - start);
-            let left = left.map(|left| &left[start..][..count]);
-            let panel = &mut panel[start * V..][..count * V];
-            for place in 0..count {
-                let packed = &mut panel[place * V..][..V];
-                if PACKS {
-                    let row = &self.right.data[(start + place) * self.right.stride..][..width];
-                    cast_slice_mut::<_, f32>(packed).copy_from_slice(row);
-                }
-                for (left, sums) in left.iter().zip(&mut sums) {
-                    let left = left[place].splat::<S>();
-                    for (sum, right) in sums.iter_mut().zip(&*packed) {
-                        *sum = left.mul_add(*right, *sum);
-                    }
+            let right = self.vectors::<PACKS>(place);
+            for (left, sums) in left.iter().zip(&mut sums) {
+                let left = left[place].splat::<S>();
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = left.mul_add(*right, *sum);
                 }
             }
         }
         sums
+    }
+
+    /// Asks for the columns of a row that will be needed soon.
+    #[inline(always)]
+    fn ask(&self, row: usize) {
+        for vector in 0..V {
+            let place = row * self.right.stride + vector * S::lanes32();
+            fetch(self.right.data, place);
+        }
+    }
+
+    /// The columns of a row of the block.
+    #[inline(always)]
+    fn vectors<const PACKS: bool>(&mut self, place: usize) -> &[Vector<S, f32>] {
+        let packed = &mut self.panel[place * V..][..V];
+        if PACKS {
+            let row = &self.right.data[place * self.right.stride..][..V * S::lanes32()];
+            cast_slice_mut::<_, f32>(packed).copy_from_slice(row);
+        }
+        packed
     }
 }
 
