@@ -279,10 +279,22 @@ impl<B: ExpertFeedForwardOps, C: CheckpointStrategy> ExpertFeedForwardOps for Au
             }
         }
 
-        let inputs = [tokens, inner, inner_bias, outer, outer_bias, gamma, beta];
-        let nodes = inputs.each_ref().map(|input| input.node());
-        let [tokens, inner, inner_bias, outer, outer_bias, gamma, beta] =
-            inputs.map(|input| input.into_primitive());
+        let nodes = [
+            tokens.node(),
+            inner.node(),
+            inner_bias.node(),
+            outer.node(),
+            outer_bias.node(),
+            gamma.node(),
+            beta.node(),
+        ];
+        let (tokens, gamma, beta) = (
+            tokens.into_primitive(),
+            gamma.into_primitive(),
+            beta.into_primitive(),
+        );
+        let (inner, inner_bias) = (inner.into_primitive(), inner_bias.into_primitive());
+        let (outer, outer_bias) = (outer.into_primitive(), outer_bias.into_primitive());
         match ExpertBackward
             .prepare::<C>(nodes)
             .compute_bound()

@@ -49,7 +49,7 @@ impl ExpertFeedForwardOps for Flex {
         let [hidden, width] = inner.shape().dims();
         let weights = [inner, inner_bias, outer, outer_bias, gamma, beta].map(in_order);
         let [inner, inner_bias, outer, outer_bias, gamma, beta] =
-            weights.each_ref().map(|weights| weights.storage::<f32>());
+            weights.each_ref().map(FlexTensor::storage::<f32>);
         let expert = Expert {
             inner: Rows {
                 data: inner,
