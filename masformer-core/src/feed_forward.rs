@@ -5,13 +5,14 @@ use burn::{
     module::{Module, Param},
     nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig},
     prelude::*,
+    tensor::DType,
 };
 
 use crate::{
     activation::Activation,
-    dropout::dropout,
+    dropout::{active_prob, dropout},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
-    ops::{FeedForwardOptions, FeedForwardWeights, feed_forward},
+    ops::{ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, feed_forward},
     trace::{NeuronProbe, Trace},
 };
 
@@ -133,18 +134,43 @@ impl Mlp {
     /// - output: `[N, D]`
     pub fn forward_tokens(&self, input: Tensor<2>) -> Tensor<2> {
         self.norm_placement.residual(&self.norm, input, |input| {
-            let weights = FeedForwardWeights {
-                inner: self.inner.weight.val(),
-                inner_bias: bias(&self.inner),
-                outer: self.outer.weight.val(),
-                outer_bias: bias(&self.outer),
-            };
-            let options = FeedForwardOptions {
-                activation: self.activation,
-                chunk: self.chunk,
-            };
-            dropout(&self.dropout, feed_forward(input, weights, options))
+            let output = feed_forward(input, self.weights(), self.options());
+            dropout(&self.dropout, output)
         })
+    }
+
+    /// The layer as an expert of [`expert_feed_forward`](crate::ops::expert_feed_forward); `None` where
+    /// that cannot compute it: with the normalisation first, or in 16 bits.
+    pub fn as_expert(&self) -> Option<ExpertWeights> {
+        let feed_forward = self.weights();
+        let half = matches!(feed_forward.inner.dtype(), DType::F16 | DType::BF16);
+        let fits = self.norm_placement == NormPlacement::Post && !half;
+        fits.then(|| ExpertWeights {
+            options: ExpertOptions {
+                feed_forward: self.options(),
+                dropout: active_prob(&self.dropout, &feed_forward.inner.device()),
+                epsilon: self.norm.epsilon(),
+            },
+            feed_forward,
+            gamma: self.norm.gamma.val(),
+            beta: self.norm.beta.val(),
+        })
+    }
+
+    fn weights(&self) -> FeedForwardWeights {
+        FeedForwardWeights {
+            inner: self.inner.weight.val(),
+            inner_bias: bias(&self.inner),
+            outer: self.outer.weight.val(),
+            outer_bias: bias(&self.outer),
+        }
+    }
+
+    fn options(&self) -> FeedForwardOptions {
+        FeedForwardOptions {
+            activation: self.activation,
+            chunk: self.chunk,
+        }
     }
 
     fn forward_probed(&self, input: Tensor<3>) -> (Tensor<3>, NeuronProbe) {

@@ -46,6 +46,11 @@ impl LayerNormConfig {
 }
 
 impl LayerNorm {
+    /// What is added to the variance.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
     /// Normalises each row.
     ///
     /// # Shapes

@@ -19,6 +19,7 @@ mod agreement;
 mod attention;
 mod cross_entropy;
 mod dropout;
+mod expert_feed_forward;
 mod feed_forward;
 #[cfg(feature = "flex")]
 mod flex;
@@ -28,6 +29,8 @@ mod math;
 mod primitive;
 #[cfg(feature = "flex")]
 mod simd;
+#[cfg(feature = "flex")]
+mod streamed;
 mod tiles;
 
 pub use activation::{ActivationOps, bias_activation};
@@ -37,5 +40,8 @@ pub use attention::{
 };
 pub use cross_entropy::{CrossEntropyOps, cross_entropy, linear_cross_entropy};
 pub use dropout::{DropoutOps, dropout};
+pub use expert_feed_forward::{
+    ExpertFeedForwardOps, ExpertOptions, ExpertWeights, expert_feed_forward,
+};
 pub use feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights, feed_forward};
 pub use layer_norm::{LayerNormOps, layer_norm};

@@ -1,7 +1,7 @@
 //! Expert layers: feed-forward layers of which each token passes one.
 
 use burn::{module::Module, prelude::*};
-use masformer_core::{FeedForward, Mlp, RouteTrace, Tokens, Trace};
+use masformer_core::{FeedForward, Mlp, RouteTrace, Tokens, Trace, ops::expert_feed_forward};
 
 use crate::{dispatch::Assignment, router::Router};
 
@@ -33,15 +33,26 @@ impl FeedForward for ExpertLayer {
             });
         }
         let rows = input.reshape([batch * length, hidden]);
-        let assignment = Assignment::new(&routing.experts, self.experts.len(), &rows.device());
-        let output = assignment.apply(rows, |expert, rows| {
-            self.experts[expert].forward_tokens(rows)
-        });
+        let output = self.apply(rows, &routing.experts);
         let output = match routing.scale {
             Some(scale) => output * scale,
             None => output,
         };
         output.reshape([batch, length, hidden])
+    }
+}
+
+impl ExpertLayer {
+    /// Each of `N` tokens `[N, D]` through the expert that it was routed to.
+    fn apply(&self, tokens: Tensor<2>, routed: &[usize]) -> Tensor<2> {
+        let experts: Option<Vec<_>> = self.experts.iter().map(Mlp::as_expert).collect();
+        match experts {
+            Some(experts) => expert_feed_forward(tokens, &experts, routed),
+            None => Assignment::new(routed, self.experts.len(), &tokens.device())
+                .apply(tokens, |expert, rows| {
+                    self.experts[expert].forward_tokens(rows)
+                }),
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use burn::{prelude::*, tensor::Tolerance};
 use masformer_core::{
     Activation,
     ops::{
-        AdamStep, FeedForwardOptions, FeedForwardWeights, adam_step, bias_activation,
-        cross_entropy, feed_forward, layer_norm, linear_cross_entropy,
+        AdamStep, ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, adam_step,
+        bias_activation, cross_entropy, expert_feed_forward, feed_forward, layer_norm,
+        linear_cross_entropy,
     },
     tensor_file::TensorFile,
 };
@@ -100,6 +101,77 @@ fn activations_and_feed_forward_layers() {
                 },
             );
         }
+    }
+}
+
+/// The experts of the case from tensors with one of each along the first dimension.
+fn experts(matrices: [Tensor<3>; 2], vectors: [Tensor<2>; 4]) -> Vec<ExpertWeights> {
+    let [count, ..] = matrices[0].dims();
+    let expert = |index: usize| {
+        let [inner, outer] = matrices.clone().map(|all| {
+            let one = all.slice_dim(0, index..=index);
+            one.squeeze_dim(0)
+        });
+        let [inner_bias, outer_bias, gamma, beta] = vectors.clone().map(|all| {
+            let one = all.slice_dim(0, index..=index);
+            one.squeeze_dim(0)
+        });
+        ExpertWeights {
+            feed_forward: FeedForwardWeights {
+                inner,
+                inner_bias,
+                outer,
+                outer_bias,
+            },
+            gamma,
+            beta,
+            options: ExpertOptions {
+                feed_forward: FeedForwardOptions {
+                    activation: Activation::Gelu,
+                    chunk: None,
+                },
+                dropout: 0.0,
+                epsilon: 1e-5,
+            },
+        }
+    };
+    (0..count).map(expert).collect()
+}
+
+#[test]
+fn expert_layers() {
+    let fixture = Fixture::open();
+    let read = |name: &str| fixture.tensor(&format!("experts.{name}")).require_grad();
+    let input: Tensor<2> = read("input");
+    let read = |name: &str| fixture.tensor(&format!("experts.{name}")).require_grad();
+    let matrices: [Tensor<3>; 2] = ["inner", "outer"].map(read);
+    let read = |name: &str| fixture.tensor(&format!("experts.{name}")).require_grad();
+    let names = ["inner_bias", "outer_bias", "gamma", "beta"];
+    let vectors: [Tensor<2>; 4] = names.map(read);
+    let assigned = fixture.tensor::<1>("experts.assigned").into_data();
+    let assigned: Vec<usize> = assigned.iter::<f32>().map(|index| index as usize).collect();
+
+    let untracked = experts(
+        matrices.clone().map(Tensor::inner),
+        vectors.clone().map(Tensor::inner),
+    );
+    let output = expert_feed_forward(input.clone().inner(), &untracked, &assigned);
+    fixture.assert_close("experts.output", &output);
+
+    let weights = experts(matrices.clone(), vectors.clone());
+    let output = expert_feed_forward(input.clone(), &weights, &assigned);
+    fixture.assert_close("experts.output", &output);
+    let end = fixture.tensor::<2>("experts.weights");
+    let gradients = (output * end).sum().backward();
+    let gradient = input.grad(&gradients).unwrap();
+    fixture.assert_close("experts.gradient.input", &gradient);
+    for (name, matrix) in ["inner", "outer"].iter().zip(&matrices) {
+        let gradient = matrix.grad(&gradients).unwrap();
+        fixture.assert_close(&format!("experts.gradient.{name}"), &gradient);
+    }
+    for (name, vector) in names.iter().zip(&vectors) {
+        let gradient = vector.grad(&gradients).unwrap();
+        fixture.assert_close(&format!("experts.gradient.{name}"), &gradient);
     }
 }
 

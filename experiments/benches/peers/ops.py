@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from turns import Comparison, arguments, compare
 
 EPSILON = 1e-5
+EXPERTS = 4
 
 
 def gelu(approximate):
@@ -32,6 +33,26 @@ def feed_forward(x, inner, inner_bias, outer, outer_bias):
     return F.linear(F.gelu(F.linear(x, inner, inner_bias[0])), outer, outer_bias[0])
 
 
+def embedding(ids):
+    return lambda table: F.embedding(ids, table)
+
+
+def experts(assigned):
+    """Grouped by expert, as a model in PyTorch would have it."""
+
+    def function(x, *tensors):
+        output = torch.empty_like(x)
+        for index in range(EXPERTS):
+            inner, outer, inner_bias, outer_bias, gamma, beta = tensors[6 * index : 6 * index + 6]
+            rows = (assigned == index).nonzero()[:, 0]
+            tokens = x[rows]
+            hidden = feed_forward(tokens, inner, inner_bias, outer, outer_bias)
+            output = output.index_copy(0, rows, layer_norm(hidden + tokens, gamma, beta))
+        return output
+
+    return function
+
+
 # Names as in `kiln bench ops`, with rows, width, and the second width.
 CASES = [
     ("gelu 3072", "gelu", 1024, 3072, 0),
@@ -48,6 +69,10 @@ CASES = [
     ("feed-forward 768x3072 by 1024", "feed-forward", 8192, 768, 3072),
     ("feed-forward 128x512", "feed-forward", 8192, 128, 512),
     ("feed-forward 128x512 by 1024", "feed-forward", 8192, 128, 512),
+    ("embedding 30522x768", "embedding", 1024, 768, 30522),
+    ("4 experts 768x768", "experts", 128, 768, 768),
+    ("4 experts 768x768", "experts", 1024, 768, 768),
+    ("4 experts 64x8", "experts", 128, 64, 8),
 ]
 
 
@@ -55,12 +80,16 @@ def work(kind, rows, width, inner, training, compiled):
     def make():
         targets = torch.arange(rows) * 7919 % (inner or width)
         matrix, vector = (rows, width), (1, width)
+        assigned = torch.arange(rows) * 7919 // 13 % EXPERTS
+        expert = [(inner, width), (width, inner), (1, inner), vector, vector, vector]
         function, shapes, outputs = {
             "gelu": (gelu("none"), [matrix, vector], width),
             "gelu-tanh": (gelu("tanh"), [matrix, vector], width),
             "layer-norm": (layer_norm, [matrix, vector, vector], width),
             "cross-entropy": (cross_entropy(targets), [matrix], 1),
             "linear-cross-entropy": (linear_cross_entropy(targets), [matrix, (inner, width)], 1),
+            "embedding": (embedding(targets), [(inner, width)], width),
+            "experts": (experts(assigned), [matrix, *EXPERTS * expert], width),
             "feed-forward": (feed_forward, [matrix, (inner, width), (1, inner), (width, inner), vector], width),
         }[kind]
         scales = [1.0 if index == 0 else 0.02 for index in range(len(shapes))]

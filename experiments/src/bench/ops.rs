@@ -14,10 +14,11 @@ use burn::{
 use masformer_core::{
     Activation,
     ops::{
-        FeedForwardOptions, FeedForwardWeights, bias_activation, cross_entropy, feed_forward,
-        layer_norm, linear_cross_entropy,
+        ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, bias_activation,
+        cross_entropy, expert_feed_forward, feed_forward, layer_norm, linear_cross_entropy,
     },
 };
+use moebert_core::dispatch::Assignment;
 
 use super::{Case, Pass, Plan, Work};
 
@@ -43,7 +44,16 @@ const OPERATIONS: &[(Operation, Shape)] = &[
         Operation::FeedForward(Some(1024)),
         Shape::two(8192, 128, 512),
     ),
+    (Operation::Embedding, Shape::two(1024, 768, 30522)),
+    (Operation::Experts, Shape::two(128, 768, 768)),
+    (Operation::Experts, Shape::two(1024, 768, 768)),
+    (Operation::Experts, Shape::two(128, 64, 8)),
 ];
+
+/// Added to the variance in layer normalisation.
+const EPSILON: f64 = 1e-5;
+/// Experts of a layer.
+const EXPERTS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 enum Operation {
@@ -54,6 +64,9 @@ enum Operation {
     LinearCrossEntropy,
     /// With the tokens of a chunk.
     FeedForward(Option<usize>),
+    /// Burn's own, which has nothing to gain.
+    Embedding,
+    Experts,
 }
 
 /// `rows` of `width` numbers, and the width of a second matrix, or 0.
@@ -126,6 +139,8 @@ fn name(operation: Operation, shape: Shape, maker: Maker, training: bool) -> Str
         Operation::FeedForward(Some(chunk)) => {
             format!("feed-forward {width}x{second} by {chunk}")
         }
+        Operation::Embedding => format!("embedding {second}x{width}"),
+        Operation::Experts => format!("{EXPERTS} experts {width}x{second}"),
     };
     let maker = match maker {
         Maker::Kiln => "",
@@ -142,11 +157,15 @@ fn work(operation: Operation, shape: Shape, training: bool) -> Work {
     let passes = if training { 3 } else { 1 };
     let (products, numbers) = match operation {
         Operation::Gelu | Operation::GeluTanh | Operation::LayerNorm => (0, 2 * rows * width),
-        Operation::CrossEntropy => (0, rows * width),
+        Operation::CrossEntropy | Operation::Embedding => (0, rows * width),
         Operation::LinearCrossEntropy => (rows * width * second, (rows + second) * width),
         Operation::FeedForward(_) => (
             2 * rows * width * second,
             2 * (rows * width + width * second),
+        ),
+        Operation::Experts => (
+            2 * rows * width * second,
+            2 * (rows * width + EXPERTS as u64 * width * second),
         ),
     };
     Work {
@@ -198,6 +217,13 @@ impl Inputs {
                 let weights = [[width, second], [1, second], [second, width], [1, width]];
                 ([&[[rows, width]], weights.as_slice()].concat(), width)
             }
+            Operation::Embedding => (vec![[second, width]], width),
+            Operation::Experts => {
+                let vectors = [[1, second], [1, width], [1, width], [1, width]];
+                let expert = [&[[width, second], [second, width]], vectors.as_slice()].concat();
+                let experts = expert.repeat(EXPERTS);
+                ([&[[rows, width]], experts.as_slice()].concat(), width)
+            }
         };
         let random = |(index, shape)| {
             let deviation = if index == 0 { 1.0 } else { 0.02 };
@@ -232,7 +258,7 @@ impl Inputs {
         match self.operation {
             Operation::Gelu => bias_activation(input, self.vector(1), Activation::Gelu),
             Operation::GeluTanh => bias_activation(input, self.vector(1), Activation::GeluTanh),
-            Operation::LayerNorm => layer_norm(input, self.vector(1), self.vector(2), 1e-5),
+            Operation::LayerNorm => layer_norm(input, self.vector(1), self.vector(2), EPSILON),
             Operation::CrossEntropy => cross_entropy(input, targets).unsqueeze_dim(1),
             Operation::LinearCrossEntropy => {
                 linear_cross_entropy(input, self.matrix(1), targets).unsqueeze_dim(1)
@@ -247,6 +273,8 @@ impl Inputs {
                 let activation = Activation::Gelu;
                 feed_forward(input, weights, FeedForwardOptions { activation, chunk })
             }
+            Operation::Embedding => self.composed(),
+            Operation::Experts => expert_feed_forward(input, &self.experts(), &self.assigned()),
         }
     }
 
@@ -260,7 +288,7 @@ impl Inputs {
             Operation::Gelu => gelu(input + self.matrix(1)),
             Operation::GeluTanh => gelu_approximate(input + self.matrix(1)),
             Operation::LayerNorm => {
-                module::layer_norm(input, self.vector(1), Some(self.vector(2)), 1e-5)
+                module::layer_norm(input, self.vector(1), Some(self.vector(2)), EPSILON)
             }
             Operation::CrossEntropy => loss(input),
             Operation::LinearCrossEntropy => loss(input.matmul(self.matrix(1).transpose())),
@@ -268,7 +296,54 @@ impl Inputs {
                 let inner = module::linear(input, self.matrix(1), Some(self.vector(2)));
                 module::linear(gelu(inner), self.matrix(3), Some(self.vector(4)))
             }
+            Operation::Embedding => {
+                let ids = self.targets.clone().unsqueeze::<2>();
+                module::embedding(input, ids).squeeze_dim(0)
+            }
+            Operation::Experts => {
+                let experts = self.experts();
+                let assignment = Assignment::new(&self.assigned(), EXPERTS, &input.device());
+                assignment.apply(input, |index, tokens| {
+                    let expert = experts[index].clone();
+                    let options = expert.options.feed_forward;
+                    let output = feed_forward(tokens.clone(), expert.feed_forward, options);
+                    layer_norm(output + tokens, expert.gamma, expert.beta, EPSILON)
+                })
+            }
         }
+    }
+
+    /// The expert of each token.
+    fn assigned(&self) -> Vec<usize> {
+        let [tokens, _] = self.tensors[0].dims();
+        (0..tokens)
+            .map(|token| token * 7919 / 13 % EXPERTS)
+            .collect()
+    }
+
+    fn experts(&self) -> Vec<ExpertWeights> {
+        let experts = self.tensors[1..].chunks_exact(6).map(|tensors| {
+            let vector = |index: usize| tensors[index].clone().flatten::<1>(0, 1);
+            ExpertWeights {
+                feed_forward: FeedForwardWeights {
+                    inner: tensors[0].clone(),
+                    inner_bias: vector(2),
+                    outer: tensors[1].clone(),
+                    outer_bias: vector(3),
+                },
+                gamma: vector(4),
+                beta: vector(5),
+                options: ExpertOptions {
+                    feed_forward: FeedForwardOptions {
+                        activation: Activation::Gelu,
+                        chunk: None,
+                    },
+                    dropout: 0.0,
+                    epsilon: EPSILON,
+                },
+            }
+        });
+        experts.collect()
     }
 }
 

@@ -18,6 +18,8 @@ use burn::{
 };
 
 use super::primitive::Float;
+#[cfg(feature = "flex")]
+pub(super) use flex::normalize_row;
 
 /// `(x - mean(x)) / sqrt(var(x) + epsilon) * gamma + beta` of each row.
 ///

@@ -96,6 +96,17 @@ impl<B: Backend> Float<B> {
         Self(B::float_scatter(1, self.0, columns, value.0, update))
     }
 
+    /// Some rows of a matrix.
+    pub(super) fn take(&self, rows: IntTensor<B>) -> Self {
+        Self(B::float_select(self.0.clone(), 0, rows))
+    }
+
+    /// A matrix with some rows, each once, replaced by those of `value`.
+    pub(super) fn put(self, rows: IntTensor<B>, value: Self) -> Self {
+        let update = IndexingUpdateOp::Assign;
+        Self(B::float_select_assign(self.0, 0, rows, value.0, update))
+    }
+
     /// A range of the rows of a matrix.
     pub(super) fn rows(&self, rows: &Range<usize>) -> Self {
         let slices = [rows.clone().into(), Slice::full()];

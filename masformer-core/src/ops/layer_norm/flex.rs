@@ -33,11 +33,7 @@ impl LayerNormOps for Flex {
             |_, _, input, output| {
                 let rows = output.chunks_exact_mut(width);
                 for (output, input) in rows.zip(input.chunks_exact(width)) {
-                    let (mean, scale) = moments(input, epsilon);
-                    let numbers = output.iter_mut().zip(input);
-                    for ((y, x), (gamma, beta)) in numbers.zip(gamma.iter().zip(beta)) {
-                        *y = (x - mean) * scale * gamma + beta;
-                    }
+                    normalize_row(input, gamma, beta, epsilon, output);
                 }
             },
         )
@@ -83,6 +79,22 @@ impl LayerNormOps for Flex {
             matrix(sum, [1, width])
         });
         (gradient, to_gamma, to_beta)
+    }
+}
+
+/// The normalised row.
+#[inline(always)]
+pub(in crate::ops) fn normalize_row(
+    input: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    epsilon: f64,
+    output: &mut [f32],
+) {
+    let (mean, scale) = moments(input, epsilon);
+    let numbers = output.iter_mut().zip(input);
+    for ((y, x), (gamma, beta)) in numbers.zip(gamma.iter().zip(beta)) {
+        *y = (x - mean) * scale * gamma + beta;
     }
 }
 
