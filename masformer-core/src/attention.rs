@@ -13,7 +13,7 @@ use burn::{
 
 use crate::{
     cache::LayerCache,
-    feed_forward::zero_bias,
+    feed_forward::{linear, zero_bias},
     ops::{SpanAttentionOptions, WeightDropout, span_attention},
     span::{Direction, Span},
 };
@@ -95,17 +95,17 @@ impl SpanAttentionConfig {
             self.heads
         );
         let width = self.hidden / self.heads;
-        let linear = |output, bias| {
+        let layer = |output, bias| {
             let config = LinearConfig::new(self.hidden, output)
                 .with_bias(bias)
                 .with_initializer(self.initializer.clone());
             zero_bias(config.init(device))
         };
         SpanAttention {
-            query: linear(self.hidden, self.bias),
-            key: linear(groups * width, self.bias),
-            value: linear(groups * width, self.bias),
-            output: linear(self.hidden, true),
+            query: layer(self.hidden, self.bias),
+            key: layer(groups * width, self.bias),
+            value: layer(groups * width, self.bias),
+            output: layer(self.hidden, true),
             dropout: DropoutConfig::new(self.dropout).init(),
             rotary: self.rotary.as_ref().map(|rotary| rotary.init(device)),
             heads: self.heads,
@@ -186,8 +186,7 @@ impl SpanAttention {
         let width = hidden / self.heads;
         let flat = input.flatten::<2>(0, 1);
         let split = |projection: &Linear, heads| {
-            projection
-                .forward(flat.clone())
+            linear(projection, flat.clone())
                 .reshape([batch, length, heads, width])
                 .swap_dims(1, 2)
         };
@@ -207,9 +206,7 @@ impl SpanAttention {
         let [batch, heads, length, width] = context.dims();
         let hidden = heads * width;
         let context = context.swap_dims(1, 2).reshape([batch * length, hidden]);
-        self.output
-            .forward(context)
-            .reshape([batch, length, hidden])
+        linear(&self.output, context).reshape([batch, length, hidden])
     }
 
     /// Keys or values `[B, G, T, d]`, repeated for the heads that share them: `[B, H, T, d]`.

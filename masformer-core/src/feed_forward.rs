@@ -12,7 +12,9 @@ use crate::{
     activation::Activation,
     dropout::{active_prob, dropout},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
-    ops::{ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, feed_forward},
+    ops::{
+        self, ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, feed_forward,
+    },
     trace::{NeuronProbe, Trace},
 };
 
@@ -113,6 +115,11 @@ impl MlpConfig {
 pub fn zero_bias(mut linear: Linear) -> Linear {
     linear.bias = linear.bias.map(|bias| bias.map(|value| value.zeros_like()));
     linear
+}
+
+/// A layer on a flat list of tokens `[N, D]`.
+pub(crate) fn linear(layer: &Linear, input: Tensor<2>) -> Tensor<2> {
+    ops::linear(input, layer.weight.val(), bias(layer))
 }
 
 /// The bias of a layer, or zeros.

@@ -24,6 +24,7 @@ mod feed_forward;
 #[cfg(feature = "flex")]
 mod flex;
 mod layer_norm;
+mod linear;
 #[cfg(feature = "flex")]
 mod math;
 mod primitive;
@@ -45,3 +46,4 @@ pub use expert_feed_forward::{
 };
 pub use feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights, feed_forward};
 pub use layer_norm::{LayerNormOps, layer_norm};
+pub use linear::{LinearOps, linear};

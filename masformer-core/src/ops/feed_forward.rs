@@ -4,6 +4,9 @@
 //! activation. It is either kept, or computed again for a chunk of tokens at a time (Blockwise Parallel
 //! Transformer, arXiv 2305.19370, section 3), so that memory grows by `D` and not by `F` a token.
 
+#[cfg(feature = "flex")]
+mod flex;
+
 use burn::{
     backend::{
         Autodiff, AutodiffBackend, Dispatch,
@@ -100,21 +103,7 @@ pub trait FeedForwardOps: ActivationOps {
         outer_bias: FloatTensor<Self>,
         options: FeedForwardOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (input, inner) = (Float::<Self>(input), Float::<Self>(inner));
-        let (outer, outer_bias) = (Float::<Self>(outer), Float::<Self>(outer_bias));
-        let after = |pre: Float<Self>| {
-            let activated = Self::bias_activation(pre.0, inner_bias.clone(), options.activation);
-            Float(activated).matmul(outer.clone()) + outer_bias.clone()
-        };
-        let Some(chunk) = options.chunk else {
-            let pre = input.matmul(inner);
-            return (after(pre.clone()).0, pre.0);
-        };
-        let [tokens, _] = input.dims();
-        let outputs = ranges(tokens, chunk)
-            .map(|rows| after(input.rows(&rows).matmul(inner.clone())))
-            .collect();
-        (Float::cat(outputs, 0).0, input.0)
+        composed::<Self>(input, [inner, inner_bias, outer, outer_bias], options)
     }
 
     /// The gradients of input, `W1`, `b1`, `W2` and `b2`, from that of the output and what was kept.
@@ -179,8 +168,29 @@ pub trait FeedForwardOps: ActivationOps {
     }
 }
 
-#[cfg(feature = "flex")]
-impl FeedForwardOps for burn::backend::Flex {}
+/// [`FeedForwardOps::feed_forward`] of a backend's own products.
+fn composed<B: FeedForwardOps>(
+    input: FloatTensor<B>,
+    [inner, inner_bias, outer, outer_bias]: [FloatTensor<B>; 4],
+    options: FeedForwardOptions,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let (input, inner) = (Float::<B>(input), Float::<B>(inner));
+    let (outer, outer_bias) = (Float::<B>(outer), Float::<B>(outer_bias));
+    let after = |pre: Float<B>| {
+        let activated = B::bias_activation(pre.0, inner_bias.clone(), options.activation);
+        Float(activated).matmul(outer.clone()) + outer_bias.clone()
+    };
+    let Some(chunk) = options.chunk else {
+        let pre = input.matmul(inner);
+        return (after(pre.clone()).0, pre.0);
+    };
+    let [tokens, _] = input.dims();
+    let outputs = ranges(tokens, chunk)
+        .map(|rows| after(input.rows(&rows).matmul(inner.clone())))
+        .collect();
+    (Float::cat(outputs, 0).0, input.0)
+}
+
 #[cfg(feature = "ndarray")]
 impl FeedForwardOps for burn::backend::NdArray {}
 #[cfg(feature = "cube")]

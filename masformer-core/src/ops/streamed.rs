@@ -3,10 +3,14 @@
 //! With few rows, the time goes into fetching the matrix and into laying its columns side by side. Here
 //! the first panel of rows does both on its way, while each panel asks for what the next block needs.
 
+mod layer;
+
 use std::{array, ops::Range};
 
 use bytemuck::{cast_slice, cast_slice_mut};
 use macerator::{AutoArch, Scalar, Simd, Vector, WithSimd};
+
+pub(super) use layer::{FEW, FeedForward, Layer, in_pool};
 
 use super::simd::Rows;
 
@@ -15,28 +19,28 @@ const BLOCK: usize = 96;
 /// Terms between two requests for memory, so that these stand in nobody's way.
 const STEP: usize = 4;
 /// A number that the columns of a panel divide, for all instructions.
-pub(super) const PANELS: usize = 48;
+const PANELS: usize = 48;
 
 /// Where the columns `columns` of a product `A B` are summed up, with `A` `[m, k]` and `B` `[k, n]`.
 ///
 /// A number of the result is the same whatever else is computed beside it.
-pub(super) struct Streamed<'a> {
+struct Streamed<'a> {
     /// `A`, cut between columns: how many there are, and their rows.
-    pub(super) left: &'a [(usize, Rows<'a>)],
-    pub(super) rows: usize,
-    pub(super) right: Rows<'a>,
-    pub(super) columns: Range<usize>,
+    left: &'a [(usize, Rows<'a>)],
+    rows: usize,
+    right: Rows<'a>,
+    columns: Range<usize>,
 }
 
 /// The columns of a product, in rows of whole vectors.
-pub(super) struct Columns {
-    pub(super) data: Vec<f32>,
-    pub(super) stride: usize,
+struct Columns {
+    data: Vec<f32>,
+    stride: usize,
 }
 
 impl Columns {
     /// The columns as the left side of another product.
-    pub(super) fn rows(&self) -> Rows<'_> {
+    fn rows(&self) -> Rows<'_> {
         Rows {
             data: &self.data,
             stride: self.stride,
@@ -60,7 +64,7 @@ impl WithSimd for Streamed<'_> {
 
 impl Streamed<'_> {
     /// The columns of the product.
-    pub(super) fn compute(self) -> Columns {
+    fn compute(self) -> Columns {
         AutoArch::new().dispatch(self)
     }
 

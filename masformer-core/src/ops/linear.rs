@@ -1,0 +1,118 @@
+//! A linear layer, `x W + b`, with one pass over the weight for some hundred tokens on a CPU.
+
+use burn::{
+    backend::{
+        Autodiff, Backend, Dispatch, autodiff::checkpoint::strategy::CheckpointStrategy,
+        backend_extension, tensor::FloatTensor,
+    },
+    prelude::*,
+};
+
+use super::primitive::Float;
+
+/// `input weight + bias`.
+///
+/// # Shapes
+///
+/// - input: `[N, D]`
+/// - weight: `[D, F]`
+/// - bias: `[F]`
+/// - output: `[N, F]`
+pub fn linear(input: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let output = <Dispatch as LinearOps>::linear(
+        input.into_dispatch(),
+        weight.into_dispatch(),
+        bias.unsqueeze::<2>().into_dispatch(),
+    );
+    Tensor::from_dispatch(output)
+}
+
+/// Linear layers on one backend; the default body works on all of them. The bias is `[1, F]`.
+#[backend_extension(
+    Autodiff,
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(feature = "cube"),
+    Remote: cfg(feature = "remote"),
+    Fusion: cfg(feature = "fusion")
+)]
+pub trait LinearOps: Backend {
+    /// The output `[N, F]`.
+    #[fusion(default)]
+    fn linear(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        (Float::<Self>(input).matmul(Float(weight)) + Float(bias)).0
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl LinearOps for burn::backend::NdArray {}
+#[cfg(feature = "cube")]
+impl LinearOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl LinearOps for burn::backend::Remote {}
+
+/// The gradients are those of the product and the sum.
+impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {}
+
+#[cfg(feature = "flex")]
+mod flex {
+    use burn::backend::{Flex, TensorMetadata};
+
+    use super::{Float, LinearOps};
+    use crate::ops::{
+        flex::{FlexTensor, all_f32, in_order, matrix},
+        streamed::Layer,
+    };
+
+    impl LinearOps for Flex {
+        fn linear(input: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+            let [rows, _] = input.shape().dims();
+            if !all_f32(&[&input, &weight, &bias]) {
+                return (Float::<Self>(input).matmul(Float(weight)) + Float(bias)).0;
+            }
+            let bias = in_order(bias);
+            let numbers = bias.storage::<f32>();
+            let width = numbers.len();
+            let [input, weight] = [input, weight].map(in_order);
+            let mut output = vec![0.0; rows * width];
+            Layer::new(weight.storage(), numbers).apply(input.storage(), &mut output);
+            matrix(output, [rows, width])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::module;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ops::agreement::{assert_close, assert_same, multiplies_empty, random};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn outputs_and_gradients_are_those_of_the_definition(
+            rows in prop_oneof![0..40_usize, 500..530_usize],
+            inner in 1..40_usize,
+            width in 1..70_usize,
+        ) {
+            let device = Device::default().autodiff();
+            prop_assume!(rows > 0 || multiplies_empty(&device));
+            let inputs = [[rows, inner], [inner, width], [1, width]].map(|shape| random(shape, &device));
+            let fused = |[input, weight, bias]: [Tensor<2>; 3]| linear(input, weight, bias.flatten(0, 1));
+            let plain = |[input, weight, bias]: [Tensor<2>; 3]| {
+                module::linear(input, weight, Some(bias.flatten(0, 1)))
+            };
+            assert_same(&inputs, fused, plain);
+            let inputs = inputs.map(Tensor::inner);
+            let [found, expected] = [fused(inputs.clone()), plain(inputs)].map(Tensor::into_data);
+            assert_close(&[found], &[expected], 1e-5);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Linear and feed-forward layers made of streamed products, a task for some of the columns.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Columns, PANELS, Streamed};
+use crate::{
+    activation::Activation,
+    ops::{
+        math::{Mac, gelu, gelu_tanh, vectorize},
+        primitive::ranges,
+        simd::Rows,
+    },
+};
+
+/// Columns of a task: whole panels for all instructions.
+const COLUMNS: usize = 4 * PANELS;
+/// Most rows at a time: a block of their numbers and a task's results fit into the cache of a core.
+pub(in crate::ops) const FEW: usize = 512;
+/// Rows at a time where there are too few columns to share.
+const NARROW: usize = 128;
+/// Fewest multiply-adds that are worth waking a core.
+const PARALLEL: usize = 1 << 20;
+/// Fewest rows of a task that puts columns together.
+const ROWS: usize = 16;
+
+/// A weight `[k, n]` in rows, and its bias `[n]`.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Layer<'a> {
+    pub(in crate::ops) weight: Rows<'a>,
+    pub(in crate::ops) bias: &'a [f32],
+}
+
+/// Two layers, and the function between them.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct FeedForward<'a> {
+    pub(in crate::ops) inner: Layer<'a>,
+    pub(in crate::ops) outer: Layer<'a>,
+    pub(in crate::ops) activation: Activation,
+}
+
+/// A matrix in groups of columns.
+pub(in crate::ops) struct Grouped {
+    parts: Vec<Columns>,
+    width: usize,
+}
+
+impl<'a> Layer<'a> {
+    pub(in crate::ops) fn new(weight: &'a [f32], bias: &'a [f32]) -> Self {
+        let weight = Rows {
+            data: weight,
+            stride: bias.len(),
+        };
+        Self { weight, bias }
+    }
+
+    /// The product of the first `rows` of `left` with the weight, in which `finish` changes each group of
+    /// columns; the bias is not added.
+    fn product(
+        &self,
+        left: &[(usize, Rows)],
+        rows: usize,
+        parallel: bool,
+        finish: impl Fn(&mut Columns, &Range<usize>) + Sync + Send,
+    ) -> Grouped {
+        let width = self.bias.len();
+        let task = |columns: Range<usize>| {
+            let product = Streamed {
+                left,
+                rows,
+                right: self.weight,
+                columns: columns.clone(),
+            };
+            let mut part = product.compute();
+            finish(&mut part, &columns);
+            part
+        };
+        let tasks = ranges(width, COLUMNS);
+        let parts = if parallel {
+            let tasks: Vec<_> = tasks.collect();
+            tasks.into_par_iter().map(task).collect()
+        } else {
+            tasks.map(task).collect()
+        };
+        Grouped { parts, width }
+    }
+
+    /// `x W + b` of the rows `input` into `output`.
+    pub(in crate::ops) fn apply(&self, input: &[f32], output: &mut [f32]) {
+        let width = self.bias.len();
+        let inner = self.weight.data.len() / width.max(1);
+        share(
+            input,
+            output,
+            [inner, width],
+            inner * width,
+            |left, parallel, output| {
+                let rows = output.len() / width;
+                let product = self.product(&[(inner, left)], rows, parallel, |_, _| {});
+                product.add_bias(self.bias, parallel, output);
+            },
+        );
+    }
+}
+
+impl FeedForward<'_> {
+    /// Whether the work on so many rows is worth more than one core.
+    pub(in crate::ops) fn is_parallel(&self, rows: usize) -> bool {
+        rows * self.inner.bias.len() * self.outer.bias.len() >= PARALLEL
+    }
+
+    /// `activation(x W1 + b1) W2 + b2` of the rows `input` into `output`.
+    pub(in crate::ops) fn apply(&self, input: &[f32], output: &mut [f32]) {
+        let width = self.outer.bias.len();
+        let work = width * self.inner.bias.len();
+        share(
+            input,
+            output,
+            [width, width],
+            work,
+            |left, parallel, output| {
+                let rows = output.len() / width;
+                let product = self.product(left, rows, parallel);
+                product.add_bias(self.outer.bias, parallel, output);
+            },
+        );
+    }
+
+    /// `activation(x W1 + b1) W2` of the first `rows` of `left`.
+    pub(in crate::ops) fn product(&self, left: Rows, rows: usize, parallel: bool) -> Grouped {
+        let left = [(left.stride, left)];
+        let activated = self.inner.product(&left, rows, parallel, |part, columns| {
+            let bias = &self.inner.bias[columns.clone()];
+            match self.activation {
+                Activation::Gelu => activate(part, bias, gelu),
+                Activation::GeluTanh => activate(part, bias, gelu_tanh),
+            }
+        });
+        let left: Vec<_> = ranges(activated.width, COLUMNS)
+            .zip(&activated.parts)
+            .map(|(columns, part)| (columns.len(), part.rows()))
+            .collect();
+        self.outer.product(&left, rows, parallel, |_, _| {})
+    }
+}
+
+impl Grouped {
+    /// Calls `visit` with each group of a row's columns.
+    #[inline(always)]
+    pub(in crate::ops) fn each(&self, row: usize, mut visit: impl FnMut(Range<usize>, &[f32])) {
+        for (columns, part) in ranges(self.width, COLUMNS).zip(&self.parts) {
+            let numbers = &part.data[row * part.stride..][..columns.len()];
+            visit(columns, numbers);
+        }
+    }
+
+    /// Writes the rows, with a bias, into `output`.
+    fn add_bias(&self, bias: &[f32], parallel: bool, output: &mut [f32]) {
+        let add = |(row, target): (usize, &mut [f32])| {
+            self.each(row, |columns, part| {
+                let bias = &bias[columns.clone()];
+                for (sum, (product, bias)) in target[columns].iter_mut().zip(part.iter().zip(bias))
+                {
+                    *sum = product + bias;
+                }
+            });
+        };
+        if parallel {
+            let rows = output.par_chunks_exact_mut(self.width).enumerate();
+            rows.with_min_len(ROWS).for_each(add);
+        } else {
+            output
+                .chunks_exact_mut(self.width)
+                .enumerate()
+                .for_each(add);
+        }
+    }
+}
+
+/// Applies a layer to rows: to all at once with the columns shared among cores, or to some at a time with
+/// the rows shared. `widths` are those of input and output, and `work` the multiply-adds of a row.
+fn share(
+    input: &[f32],
+    output: &mut [f32],
+    [inner, outer]: [usize; 2],
+    work: usize,
+    apply: impl Fn(Rows, bool, &mut [f32]) + Sync,
+) {
+    let rows = output.len() / outer.max(1);
+    let is_parallel = rows * work >= PARALLEL;
+    let is_narrow = outer < 2 * COLUMNS;
+    let size = if is_narrow { NARROW } else { FEW };
+    let apply = |(input, output): (&[f32], &mut [f32]), parallel| {
+        let left = Rows {
+            data: input,
+            stride: inner,
+        };
+        apply(left, parallel, output);
+    };
+    if is_parallel && (is_narrow || rows > 2 * FEW) {
+        let inputs = input.par_chunks(size * inner);
+        let parts = inputs.zip(output.par_chunks_mut(size * outer));
+        parts.for_each(|part| apply(part, false));
+    } else {
+        in_pool(is_parallel, || {
+            let parts = input
+                .chunks(size * inner)
+                .zip(output.chunks_mut(size * outer));
+            parts.for_each(|part| apply(part, is_parallel));
+        });
+    }
+}
+
+/// Does some work; what works in parallel enters the thread pool once for all of it.
+pub(in crate::ops) fn in_pool(parallel: bool, work: impl FnOnce() + Send) {
+    if parallel {
+        rayon::scope(|_| work());
+    } else {
+        work();
+    }
+}
+
+fn activate(part: &mut Columns, bias: &[f32], function: impl Fn(Mac, f32) -> f32 + Copy) {
+    vectorize(
+        #[inline(always)]
+        |mac| {
+            for row in part.data.chunks_exact_mut(part.stride) {
+                for (x, bias) in row.iter_mut().zip(bias) {
+                    *x = function(mac, *x + bias);
+                }
+            }
+        },
+    );
+}
