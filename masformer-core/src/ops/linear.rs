@@ -65,13 +65,13 @@ mod flex {
     use super::{Float, LinearOps};
     use crate::ops::{
         flex::{FlexTensor, all_f32, in_order, matrix},
-        streamed::Layer,
+        streamed::{FEWEST, Layer},
     };
 
     impl LinearOps for Flex {
         fn linear(input: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
             let [rows, _] = input.shape().dims();
-            if !all_f32(&[&input, &weight, &bias]) {
+            if !all_f32(&[&input, &weight, &bias]) || rows < FEWEST {
                 return (Float::<Self>(input).matmul(Float(weight)) + Float(bias)).0;
             }
             let bias = in_order(bias);

@@ -10,7 +10,7 @@ use std::{array, ops::Range};
 use bytemuck::{cast_slice, cast_slice_mut};
 use macerator::{AutoArch, Scalar, Simd, Vector, WithSimd};
 
-pub(super) use layer::{FEW, FeedForward, Layer, in_pool};
+pub(super) use layer::{FEW, FEWEST, FeedForward, Layer, in_pool};
 
 use super::simd::Rows;
 

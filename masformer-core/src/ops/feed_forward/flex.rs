@@ -5,7 +5,7 @@ use burn::backend::{Flex, TensorMetadata};
 use super::{FeedForwardOps, FeedForwardOptions, composed};
 use crate::ops::{
     flex::{FlexTensor, all_f32, in_order, matrix},
-    streamed::{FeedForward, Layer},
+    streamed::{FEWEST, FeedForward, Layer},
 };
 
 impl FeedForwardOps for Flex {
@@ -20,7 +20,7 @@ impl FeedForwardOps for Flex {
         let [tokens, hidden] = input.shape().dims();
         let weights = [inner, inner_bias, outer, outer_bias];
         let is_f32 = all_f32(&weights.each_ref()) && all_f32(&[&input]);
-        if options.chunk.is_none() || !is_f32 {
+        if options.chunk.is_none() || !is_f32 || tokens < FEWEST {
             return composed::<Self>(input, weights, options);
         }
         let input = in_order(input);

@@ -18,6 +18,8 @@ use crate::{
 const COLUMNS: usize = 4 * PANELS;
 /// Most rows at a time: a block of their numbers and a task's results fit into the cache of a core.
 pub(in crate::ops) const FEW: usize = 512;
+/// Fewest rows for which laying columns side by side pays.
+pub(in crate::ops) const FEWEST: usize = 4;
 /// Rows at a time where there are too few columns to share.
 const NARROW: usize = 128;
 /// Fewest multiply-adds that are worth waking a core.
