@@ -18,6 +18,7 @@ mod adam;
 mod agreement;
 mod attention;
 mod cross_entropy;
+mod differentiable;
 mod dropout;
 mod feed_forward;
 #[cfg(feature = "flex")]
