@@ -29,6 +29,7 @@ mod math;
 mod primitive;
 #[cfg(feature = "flex")]
 mod simd;
+mod softmax;
 mod tiles;
 
 pub use activation::{ActivationOps, bias_activation};
@@ -40,3 +41,4 @@ pub use cross_entropy::{CrossEntropyOps, cross_entropy, linear_cross_entropy};
 pub use dropout::{DropoutOps, dropout};
 pub use feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights, feed_forward};
 pub use layer_norm::{LayerNormOps, layer_norm};
+pub use softmax::{SoftmaxOps, softmax};

@@ -7,7 +7,7 @@ use masformer_core::{
     Activation,
     ops::{
         AdamStep, FeedForwardOptions, FeedForwardWeights, adam_step, bias_activation,
-        cross_entropy, feed_forward, layer_norm, linear_cross_entropy,
+        cross_entropy, feed_forward, layer_norm, linear_cross_entropy, softmax,
     },
     tensor_file::TensorFile,
 };
@@ -112,6 +112,12 @@ fn layer_norms() {
         ["gamma", "beta"],
         |[input], [gamma, beta]| layer_norm(input, gamma, beta, 1e-5),
     );
+}
+
+#[test]
+fn softmaxes() {
+    let fixture = Fixture::open();
+    fixture.assert_same("softmax", ["input"], [], |[input], []| softmax(input));
 }
 
 #[test]

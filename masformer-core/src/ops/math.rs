@@ -89,6 +89,23 @@ pub(super) fn sum_of_pairs(left: &[f32], right: &[f32], term: impl Fn(f32, f32) 
     lanes.iter().sum::<f32>() + rest
 }
 
+/// Turns each `x` into `function(x)`, and sums these as [`sum_of`].
+#[inline(always)]
+pub(super) fn map_and_sum(values: &mut [f32], function: impl Fn(f32) -> f32) -> f32 {
+    let (blocks, rest) = values.as_chunks_mut::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for block in blocks {
+        for (lane, x) in lanes.iter_mut().zip(block) {
+            *x = function(*x);
+            *lane += *x;
+        }
+    }
+    for x in rest.iter_mut() {
+        *x = function(*x);
+    }
+    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
+
 /// The largest number, leaving out what is none.
 #[inline(always)]
 pub(super) fn max_of(values: &[f32]) -> f32 {
