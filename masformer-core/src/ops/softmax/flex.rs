@@ -4,7 +4,7 @@ use burn::backend::{Flex, TensorMetadata, ops::ActivationOps};
 
 use super::{SoftmaxOps, plain_backward};
 use crate::ops::{
-    flex::{FlexTensor, all_f32, change, in_order, run_of_rows},
+    flex::{FlexTensor, all_f32, change, in_order, make, run_of_rows},
     math::{exp, map_and_sum, max_of, sum_of_pairs},
 };
 
@@ -14,16 +14,17 @@ impl SoftmaxOps for Flex {
             return Flex::softmax(input, 1);
         }
         let [_, width] = input.shape().dims();
-        change(
-            input,
+        make(
+            &in_order(input),
             run_of_rows(width),
             #[inline(always)]
-            |mac, _, run| {
-                for row in run.chunks_exact_mut(width) {
-                    let max = max_of(row);
-                    let factor = map_and_sum(row, |x| exp(mac, x - max)).recip();
-                    for x in row {
-                        *x *= factor;
+            |mac, _, input, output| {
+                let rows = output.chunks_exact_mut(width);
+                for (output, input) in rows.zip(input.chunks_exact(width)) {
+                    let max = max_of(input);
+                    let factor = map_and_sum(input, output, |x| exp(mac, x - max)).recip();
+                    for y in output {
+                        *y *= factor;
                     }
                 }
             },
