@@ -18,6 +18,7 @@ mod adam;
 mod agreement;
 mod attention;
 mod cross_entropy;
+mod differentiable;
 mod dropout;
 mod expert_feed_forward;
 mod feed_forward;
@@ -30,6 +31,7 @@ mod math;
 mod primitive;
 #[cfg(feature = "flex")]
 mod simd;
+mod softmax;
 #[cfg(feature = "flex")]
 mod streamed;
 mod tiles;
@@ -47,3 +49,4 @@ pub use expert_feed_forward::{
 pub use feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights, feed_forward};
 pub use layer_norm::{LayerNormOps, layer_norm};
 pub use linear::{LinearOps, linear};
+pub use softmax::{SoftmaxOps, softmax};

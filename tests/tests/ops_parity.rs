@@ -8,7 +8,7 @@ use masformer_core::{
     ops::{
         AdamStep, ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, adam_step,
         bias_activation, cross_entropy, expert_feed_forward, feed_forward, layer_norm,
-        linear_cross_entropy,
+        linear_cross_entropy, softmax,
     },
     tensor_file::TensorFile,
 };
@@ -184,6 +184,12 @@ fn layer_norms() {
         ["gamma", "beta"],
         |[input], [gamma, beta]| layer_norm(input, gamma, beta, 1e-5),
     );
+}
+
+#[test]
+fn softmaxes() {
+    let fixture = Fixture::open();
+    fixture.assert_same("softmax", ["input"], [], |[input], []| softmax(input));
 }
 
 #[test]

@@ -1,6 +1,6 @@
-"""A forward pass of BERT-base, and a step of training of MiniLM's size, against PyTorch and ONNX Runtime.
+"""A forward pass of BERT-base, and a step of training of MiniLM's size, against PyTorch, ONNX Runtime and candle.
 
-    OMP_WAIT_POLICY=passive python bert.py KILN [--only forward]
+    OMP_WAIT_POLICY=passive python bert.py KILN [--candle PROGRAM] [--only forward]
 
 The models have random weights. PyTorch runs Transformers' BERT with its fused attention, as it is and
 compiled, and AdamW as one fused operation. A layer of experts in PyTorch selects each expert's tokens,
@@ -151,16 +151,18 @@ def training(batch, length, compiled=False, distilled=False):
 
 def main():
     parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--candle", help="candle-peer, built with --release")
     given = parser.parse_args()
     comparisons = []
     for batch in [1, 8]:
         length = 128
         sizes = ["--batches", str(batch), "--length", str(length)]
+        programs = {"candle": [given.candle, str(batch), str(length)]} if given.candle else {}
         comparisons.append(Comparison("bert", "dense, forward", batch, sizes, {
             "eager": forward(batch, length),
             "compiled": forward(batch, length, compiled=True),
             "ONNX Runtime": onnx(batch, length, given.threads),
-        }))
+        }, programs))
         comparisons.append(Comparison("bert", "experts, forward", batch, sizes, {
             "eager": forward(batch, length, width=768),
         }))

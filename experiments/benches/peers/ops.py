@@ -20,6 +20,10 @@ def layer_norm(x, gamma, beta):
     return F.layer_norm(x, gamma.shape[1:], gamma[0], beta[0], EPSILON)
 
 
+def softmax(x):
+    return F.softmax(x, dim=1)
+
+
 def cross_entropy(targets):
     return lambda logits: F.cross_entropy(logits, targets, reduction="none")[:, None]
 
@@ -60,6 +64,8 @@ CASES = [
     ("layer norm 3072", "layer-norm", 1024, 3072, 0),
     ("layer norm 768", "layer-norm", 4096, 768, 0),
     ("layer norm 128", "layer-norm", 8192, 128, 0),
+    ("softmax 3072", "softmax", 1024, 3072, 0),
+    ("softmax 128", "softmax", 8192, 128, 0),
     ("cross entropy 30522", "cross-entropy", 1024, 30522, 0),
     ("cross entropy 257", "cross-entropy", 8192, 257, 0),
     ("linear cross entropy 768x50257", "linear-cross-entropy", 1024, 768, 50257),
@@ -86,6 +92,7 @@ def work(kind, rows, width, inner, training, compiled):
             "gelu": (gelu("none"), [matrix, vector], width),
             "gelu-tanh": (gelu("tanh"), [matrix, vector], width),
             "layer-norm": (layer_norm, [matrix, vector, vector], width),
+            "softmax": (softmax, [matrix], width),
             "cross-entropy": (cross_entropy(targets), [matrix], 1),
             "linear-cross-entropy": (linear_cross_entropy(targets), [matrix, (inner, width)], 1),
             "embedding": (embedding(targets), [(inner, width)], width),

@@ -26,6 +26,8 @@ class Comparison:
     arguments: list[str] = field(default_factory=list)
     # By the peer's name, what makes the function that does the work once.
     peers: dict[str, Callable[[], Callable[[], object]]] = field(default_factory=dict)
+    # By the peer's name, a program of its own that is given the seconds, and prints `median_ms`.
+    programs: dict[str, list[str]] = field(default_factory=dict)
 
 
 def arguments(description):
@@ -38,13 +40,17 @@ def arguments(description):
     return parser
 
 
+def printed(command, threads):
+    """What a program of Rust prints as JSON."""
+    environment = dict(os.environ, RAYON_NUM_THREADS=str(threads))
+    return json.loads(subprocess.run(command, check=True, capture_output=True, env=environment).stdout)
+
+
 def kiln(program, comparison, seconds, threads):
     """The median time of a case in milliseconds."""
     command = [program, "bench", comparison.bench, "--json", "--seconds", str(seconds)]
     command += ["--case", comparison.case, *comparison.arguments]
-    environment = dict(os.environ, RAYON_NUM_THREADS=str(threads))
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, env=environment).stdout)
-    for row in report["rows"]:
+    for row in printed(command, threads)["rows"]:
         if row["name"] == comparison.case and row["size"] == comparison.size:
             return row["time"]["median_ms"]
     raise SystemExit(f"kiln measured no case `{comparison.case}` of size {comparison.size}")
@@ -79,12 +85,17 @@ def compare(comparisons, given):
             except Exception as error:  # A peer that cannot do this work is named, and left out.
                 runs.pop(name, None)
                 print(f"<!-- {name}: {type(error).__name__}: {str(error).splitlines()[0][:120]} -->")
-        ours, theirs = [], {(name, count): [] for name in runs for count in counts}
+        names = [*runs, *comparison.programs]
+        ours, theirs = [], {(name, count): [] for name in names for count in counts}
         for _ in range(given.rounds):
             ours.append(kiln(given.program, comparison, given.seconds, given.threads))
             for (name, count), times in theirs.items():
-                torch.set_num_threads(count)
-                times.append(timed(runs[name], given.seconds))
+                if name in comparison.programs:
+                    command = [*comparison.programs[name], str(given.seconds)]
+                    times.append(printed(command, count)["median_ms"])
+                else:
+                    torch.set_num_threads(count)
+                    times.append(timed(runs[name], given.seconds))
         best = {}
         for (name, count), times in theirs.items():
             best[name] = min(best.get(name, (float("inf"), 0)), (median(times), count))

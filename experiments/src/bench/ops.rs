@@ -7,7 +7,7 @@ use burn::{
     prelude::*,
     tensor::{
         Distribution,
-        activation::{gelu, gelu_approximate},
+        activation::{self, gelu, gelu_approximate},
         module,
     },
 };
@@ -16,6 +16,7 @@ use masformer_core::{
     ops::{
         ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, bias_activation,
         cross_entropy, expert_feed_forward, feed_forward, layer_norm, linear_cross_entropy,
+        softmax,
     },
 };
 use moebert_core::dispatch::Assignment;
@@ -29,6 +30,8 @@ const OPERATIONS: &[(Operation, Shape)] = &[
     (Operation::LayerNorm, Shape::rows(1024, 3072)),
     (Operation::LayerNorm, Shape::rows(4096, 768)),
     (Operation::LayerNorm, Shape::rows(8192, 128)),
+    (Operation::Softmax, Shape::rows(1024, 3072)),
+    (Operation::Softmax, Shape::rows(8192, 128)),
     (Operation::CrossEntropy, Shape::rows(1024, 30522)),
     (Operation::CrossEntropy, Shape::rows(8192, 257)),
     (Operation::LinearCrossEntropy, Shape::two(1024, 768, 50257)),
@@ -60,6 +63,7 @@ enum Operation {
     Gelu,
     GeluTanh,
     LayerNorm,
+    Softmax,
     CrossEntropy,
     LinearCrossEntropy,
     /// With the tokens of a chunk.
@@ -133,6 +137,7 @@ fn name(operation: Operation, shape: Shape, maker: Maker, training: bool) -> Str
         Operation::Gelu => format!("gelu {width}"),
         Operation::GeluTanh => format!("gelu tanh {width}"),
         Operation::LayerNorm => format!("layer norm {width}"),
+        Operation::Softmax => format!("softmax {width}"),
         Operation::CrossEntropy => format!("cross entropy {width}"),
         Operation::LinearCrossEntropy => format!("linear cross entropy {width}x{second}"),
         Operation::FeedForward(None) => format!("feed-forward {width}x{second}"),
@@ -156,7 +161,9 @@ fn work(operation: Operation, shape: Shape, training: bool) -> Work {
     let [rows, width, second] = [shape.rows, shape.width, shape.second].map(|size| size as u64);
     let passes = if training { 3 } else { 1 };
     let (products, numbers) = match operation {
-        Operation::Gelu | Operation::GeluTanh | Operation::LayerNorm => (0, 2 * rows * width),
+        Operation::Gelu | Operation::GeluTanh | Operation::LayerNorm | Operation::Softmax => {
+            (0, 2 * rows * width)
+        }
         Operation::CrossEntropy | Operation::Embedding => (0, rows * width),
         Operation::LinearCrossEntropy => (rows * width * second, (rows + second) * width),
         Operation::FeedForward(_) => (
@@ -211,6 +218,7 @@ impl Inputs {
         let (shapes, outputs) = match operation {
             Operation::Gelu | Operation::GeluTanh => (vec![[rows, width], [1, width]], width),
             Operation::LayerNorm => (vec![[rows, width], [1, width], [1, width]], width),
+            Operation::Softmax => (vec![[rows, width]], width),
             Operation::CrossEntropy => (vec![[rows, width]], 1),
             Operation::LinearCrossEntropy => (vec![[rows, width], [second, width]], 1),
             Operation::FeedForward(_) => {
@@ -259,6 +267,7 @@ impl Inputs {
             Operation::Gelu => bias_activation(input, self.vector(1), Activation::Gelu),
             Operation::GeluTanh => bias_activation(input, self.vector(1), Activation::GeluTanh),
             Operation::LayerNorm => layer_norm(input, self.vector(1), self.vector(2), EPSILON),
+            Operation::Softmax => softmax(input),
             Operation::CrossEntropy => cross_entropy(input, targets).unsqueeze_dim(1),
             Operation::LinearCrossEntropy => {
                 linear_cross_entropy(input, self.matrix(1), targets).unsqueeze_dim(1)
@@ -290,6 +299,7 @@ impl Inputs {
             Operation::LayerNorm => {
                 module::layer_norm(input, self.vector(1), Some(self.vector(2)), EPSILON)
             }
+            Operation::Softmax => activation::softmax(input, 1),
             Operation::CrossEntropy => loss(input),
             Operation::LinearCrossEntropy => loss(input.matmul(self.matrix(1).transpose())),
             Operation::FeedForward(_) => {

@@ -5,19 +5,13 @@ mod flex;
 
 use burn::{
     backend::{
-        Autodiff, Backend, Dispatch,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
-        backend_extension,
-        tensor::FloatTensor,
+        Autodiff, Backend, Dispatch, autodiff::checkpoint::strategy::CheckpointStrategy,
+        backend_extension, tensor::FloatTensor,
     },
     prelude::*,
 };
 
-use super::primitive::Float;
+use super::{differentiable::differentiable, primitive::Float};
 use crate::activation::Activation;
 
 /// `activation(input + bias)`.
@@ -165,44 +159,19 @@ impl<B: ActivationOps, C: CheckpointStrategy> ActivationOps for Autodiff<B, C> {
         bias: FloatTensor<Self>,
         activation: Activation,
     ) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct BiasActivationBackward;
-
-        impl<B: ActivationOps> Backward<B, 2> for BiasActivationBackward {
-            type State = (FloatTensor<B>, FloatTensor<B>, Activation);
-
-            fn backward(
-                self,
-                ops: Ops<Self::State, 2>,
-                grads: &mut Gradients,
-                _: &mut Checkpointer,
-            ) {
-                let gradient = grads.consume::<B>(&ops.node);
-                let (input, bias, activation) = ops.state;
-                let gradient = B::bias_activation_backward(input, bias, gradient, activation);
-                let [input, bias] = ops.parents;
-                if let Some(node) = bias {
-                    grads.register::<B>(node.id, B::float_sum_dim(gradient.clone(), 0));
-                }
-                if let Some(node) = input {
-                    grads.register::<B>(node.id, gradient);
-                }
-            }
-        }
-
         let nodes = [input.node(), bias.node()];
         let (input, bias) = (input.into_primitive(), bias.into_primitive());
-        match BiasActivationBackward
-            .prepare::<C>(nodes)
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let output = B::bias_activation(input.clone(), bias.clone(), activation);
-                prep.finish((input, bias, activation), output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::bias_activation(input, bias, activation)),
-        }
+        let output = B::bias_activation(input.clone(), bias.clone(), activation);
+        differentiable::<B, C, _, _>(
+            nodes,
+            output,
+            (input, bias, activation),
+            |(input, bias, activation), gradient| {
+                let to_input = B::bias_activation_backward(input, bias, gradient, activation);
+                let to_bias = B::float_sum_dim(to_input.clone(), 0);
+                [to_input, to_bias]
+            },
+        )
     }
 
     fn bias_activation_backward(

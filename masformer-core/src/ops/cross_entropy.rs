@@ -10,11 +10,7 @@ mod flex;
 use burn::{
     backend::{
         Autodiff, AutodiffBackend, Backend, Dispatch,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
+        autodiff::checkpoint::strategy::CheckpointStrategy,
         backend_extension,
         tensor::{FloatTensor, IntTensor},
     },
@@ -23,7 +19,10 @@ use burn::{
 };
 use std::ops::Range;
 
-use super::primitive::{Float, pick, ranges};
+use super::{
+    differentiable::differentiable,
+    primitive::{Float, pick, ranges},
+};
 
 /// The most logits that exist at a time, as long as a chunk has [`FEWEST_TOKENS`].
 const LOGITS: usize = 1 << 22;
@@ -278,41 +277,23 @@ impl<B: CrossEntropyOps, C: CheckpointStrategy> CrossEntropyOps for Autodiff<B, 
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        #[derive(Debug)]
-        struct CrossEntropyBackward;
-
-        impl<B: CrossEntropyOps> Backward<B, 1> for CrossEntropyBackward {
-            type State = (FloatTensor<B>, IntTensor<B>, FloatTensor<B>);
-
-            fn backward(
-                self,
-                ops: Ops<Self::State, 1>,
-                grads: &mut Gradients,
-                _: &mut Checkpointer,
-            ) {
-                let gradient = grads.consume::<B>(&ops.node);
-                let (logits, targets, denominators) = ops.state;
-                let [node] = ops.parents;
-                if let Some(node) = node {
-                    let gradient =
-                        B::cross_entropy_backward(logits, targets, denominators, gradient);
-                    grads.register::<B>(node.id, gradient);
-                }
-            }
-        }
-
-        let node = logits.node();
+        let nodes = [logits.node()];
         let logits = logits.into_primitive();
         let (losses, denominators) = B::cross_entropy(logits.clone(), targets.clone());
-        let tracked = match CrossEntropyBackward
-            .prepare::<C>([node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => prep.finish((logits, targets, denominators.clone()), losses),
-            OpsKind::UnTracked(prep) => prep.finish(losses),
-        };
-        (tracked, Self::from_inner(denominators))
+        let losses = differentiable::<B, C, _, _>(
+            nodes,
+            losses,
+            (logits, targets, denominators.clone()),
+            |(logits, targets, denominators), gradient| {
+                [B::cross_entropy_backward(
+                    logits,
+                    targets,
+                    denominators,
+                    gradient,
+                )]
+            },
+        );
+        (losses, Self::from_inner(denominators))
     }
 
     fn cross_entropy_backward(
@@ -329,45 +310,20 @@ impl<B: CrossEntropyOps, C: CheckpointStrategy> CrossEntropyOps for Autodiff<B, 
         head: FloatTensor<Self>,
         targets: IntTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        #[derive(Debug)]
-        struct LinearCrossEntropyBackward;
-
-        impl<B: CrossEntropyOps> Backward<B, 2> for LinearCrossEntropyBackward {
-            type State = (FloatTensor<B>, FloatTensor<B>, IntTensor<B>, FloatTensor<B>);
-
-            fn backward(
-                self,
-                ops: Ops<Self::State, 2>,
-                grads: &mut Gradients,
-                _: &mut Checkpointer,
-            ) {
-                let gradient = grads.consume::<B>(&ops.node);
-                let (hidden, head, targets, denominators) = ops.state;
-                let (hidden, head) =
-                    B::linear_cross_entropy_backward(hidden, head, targets, denominators, gradient);
-                for (node, gradient) in ops.parents.into_iter().zip([hidden, head]) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
-            }
-        }
-
         let nodes = [hidden.node(), head.node()];
         let (hidden, head) = (hidden.into_primitive(), head.into_primitive());
         let (losses, denominators) =
             B::linear_cross_entropy(hidden.clone(), head.clone(), targets.clone());
-        let tracked = match LinearCrossEntropyBackward
-            .prepare::<C>(nodes)
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                prep.finish((hidden, head, targets, denominators.clone()), losses)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(losses),
-        };
-        (tracked, Self::from_inner(denominators))
+        let losses = differentiable::<B, C, _, _>(
+            nodes,
+            losses,
+            (hidden, head, targets, denominators.clone()),
+            |(hidden, head, targets, denominators), gradient| {
+                B::linear_cross_entropy_backward(hidden, head, targets, denominators, gradient)
+                    .into()
+            },
+        );
+        (losses, Self::from_inner(denominators))
     }
 
     fn linear_cross_entropy_backward(

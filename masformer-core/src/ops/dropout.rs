@@ -6,19 +6,13 @@ mod flex;
 use burn::{
     backend::{
         Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
-        backend_extension,
-        tensor::FloatTensor,
+        autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension, tensor::FloatTensor,
     },
     prelude::*,
     tensor::Distribution,
 };
 
-use super::primitive::Float;
+use super::{differentiable::differentiable, primitive::Float};
 
 /// Sets each number to zero with a probability `prob` from 0 to below 1, and divides the others by what
 /// is left to 1.
@@ -88,38 +82,14 @@ fn plain_again<B: Backend>(
 
 impl<B: DropoutOps, C: CheckpointStrategy> DropoutOps for Autodiff<B, C> {
     fn dropout(input: FloatTensor<Self>, prob: f64) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        #[derive(Debug)]
-        struct DropoutBackward;
-
-        impl<B: DropoutOps> Backward<B, 1> for DropoutBackward {
-            type State = (FloatTensor<B>, f64);
-
-            fn backward(
-                self,
-                ops: Ops<Self::State, 1>,
-                grads: &mut Gradients,
-                _: &mut Checkpointer,
-            ) {
-                let gradient = grads.consume::<B>(&ops.node);
-                let (draws, prob) = ops.state;
-                let [node] = ops.parents;
-                if let Some(node) = node {
-                    grads.register::<B>(node.id, B::dropout_backward(gradient, draws, prob));
-                }
-            }
-        }
-
-        let node = input.node();
+        let nodes = [input.node()];
         let (output, draws) = B::dropout(input.into_primitive(), prob);
-        let tracked = match DropoutBackward
-            .prepare::<C>([node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => prep.finish((draws.clone(), prob), output),
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        };
-        (tracked, Self::from_inner(draws))
+        let kept = (draws.clone(), prob);
+        let output =
+            differentiable::<B, C, _, _>(nodes, output, kept, |(draws, prob), gradient| {
+                [B::dropout_backward(gradient, draws, prob)]
+            });
+        (output, Self::from_inner(draws))
     }
 
     fn dropout_backward(_: FloatTensor<Self>, _: FloatTensor<Self>, _: f64) -> FloatTensor<Self> {

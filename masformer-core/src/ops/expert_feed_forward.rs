@@ -9,11 +9,7 @@ mod flex;
 use burn::{
     backend::{
         Autodiff, Dispatch,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
+        autodiff::checkpoint::strategy::CheckpointStrategy,
         backend_extension,
         tensor::{FloatTensor, IntTensor},
     },
@@ -21,6 +17,7 @@ use burn::{
 };
 
 use super::{
+    differentiable::differentiable,
     dropout::DropoutOps,
     feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights},
     layer_norm::LayerNormOps,
@@ -250,35 +247,6 @@ impl<B: ExpertFeedForwardOps, C: CheckpointStrategy> ExpertFeedForwardOps for Au
         rows: IntTensor<Self>,
         options: ExpertOptions,
     ) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct ExpertBackward;
-
-        impl<B: ExpertFeedForwardOps> Backward<B, 7> for ExpertBackward {
-            type State = ([FloatTensor<B>; 8], IntTensor<B>, ExpertOptions);
-
-            fn backward(
-                self,
-                ops: Ops<Self::State, 7>,
-                grads: &mut Gradients,
-                _: &mut Checkpointer,
-            ) {
-                let gradient = grads.consume::<B>(&ops.node);
-                let (saved, rows, options) = ops.state;
-                let [inner, inner_bias, outer, gamma, input, kept, draws, sum] = saved;
-                let (tokens, inner, inner_bias, outer, outer_bias, gamma, beta) =
-                    B::expert_rows_backward(
-                        inner, inner_bias, outer, gamma, input, kept, draws, sum, gradient, rows,
-                        options,
-                    );
-                let gradients = [tokens, inner, inner_bias, outer, outer_bias, gamma, beta];
-                for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
-            }
-        }
-
         let nodes = [
             tokens.node(),
             inner.node(),
@@ -295,30 +263,31 @@ impl<B: ExpertFeedForwardOps, C: CheckpointStrategy> ExpertFeedForwardOps for Au
         );
         let (inner, inner_bias) = (inner.into_primitive(), inner_bias.into_primitive());
         let (outer, outer_bias) = (outer.into_primitive(), outer_bias.into_primitive());
-        match ExpertBackward
-            .prepare::<C>(nodes)
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let (output, input, kept, draws, sum) = B::expert_rows_kept(
-                    tokens,
-                    inner.clone(),
-                    inner_bias.clone(),
-                    outer.clone(),
-                    outer_bias,
-                    gamma.clone(),
-                    beta,
-                    rows.clone(),
+        let (output, input, kept, draws, sum) = B::expert_rows_kept(
+            tokens,
+            inner.clone(),
+            inner_bias.clone(),
+            outer.clone(),
+            outer_bias,
+            gamma.clone(),
+            beta,
+            rows.clone(),
+            options,
+        );
+        let saved = [inner, inner_bias, outer, gamma, input, kept, draws, sum];
+        differentiable::<B, C, _, _>(
+            nodes,
+            output,
+            (saved, rows, options),
+            |(saved, rows, options), gradient| {
+                let [inner, inner_bias, outer, gamma, input, kept, draws, sum] = saved;
+                B::expert_rows_backward(
+                    inner, inner_bias, outer, gamma, input, kept, draws, sum, gradient, rows,
                     options,
-                );
-                let saved = [inner, inner_bias, outer, gamma, input, kept, draws, sum];
-                prep.finish((saved, rows, options), output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::expert_rows(
-                tokens, inner, inner_bias, outer, outer_bias, gamma, beta, rows, options,
-            )),
-        }
+                )
+                .into()
+            },
+        )
     }
 
     fn expert_rows_kept(

@@ -9,20 +9,15 @@ mod flex;
 
 use burn::{
     backend::{
-        Autodiff, AutodiffBackend, Dispatch,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
-        backend_extension,
-        tensor::FloatTensor,
+        Autodiff, AutodiffBackend, Dispatch, autodiff::checkpoint::strategy::CheckpointStrategy,
+        backend_extension, tensor::FloatTensor,
     },
     prelude::*,
 };
 
 use super::{
     activation::ActivationOps,
+    differentiable::differentiable,
     primitive::{Float, ranges},
 };
 use crate::activation::Activation;
@@ -207,33 +202,6 @@ impl<B: FeedForwardOps, C: CheckpointStrategy> FeedForwardOps for Autodiff<B, C>
         outer_bias: FloatTensor<Self>,
         options: FeedForwardOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        #[derive(Debug)]
-        struct FeedForwardBackward;
-
-        impl<B: FeedForwardOps> Backward<B, 5> for FeedForwardBackward {
-            type State = ([FloatTensor<B>; 5], FeedForwardOptions);
-
-            fn backward(
-                self,
-                ops: Ops<Self::State, 5>,
-                grads: &mut Gradients,
-                _: &mut Checkpointer,
-            ) {
-                let gradient = grads.consume::<B>(&ops.node);
-                let ([input, inner, inner_bias, outer, kept], options) = ops.state;
-                let gradients = B::feed_forward_backward(
-                    input, inner, inner_bias, outer, kept, gradient, options,
-                );
-                let (input, inner, inner_bias, outer, outer_bias) = gradients;
-                let gradients = [input, inner, inner_bias, outer, outer_bias];
-                for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
-            }
-        }
-
         let nodes = [
             input.node(),
             inner.node(),
@@ -251,18 +219,16 @@ impl<B: FeedForwardOps, C: CheckpointStrategy> FeedForwardOps for Autodiff<B, C>
             outer_bias.into_primitive(),
             options,
         );
-        let tracked = match FeedForwardBackward
-            .prepare::<C>(nodes)
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let saved = [input, inner, inner_bias, outer, kept.clone()];
-                prep.finish((saved, options), output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        };
-        (tracked, Self::from_inner(kept))
+        let output = differentiable::<B, C, _, _>(
+            nodes,
+            output,
+            ([input, inner, inner_bias, outer, kept.clone()], options),
+            |([input, inner, inner_bias, outer, kept], options), gradient| {
+                B::feed_forward_backward(input, inner, inner_bias, outer, kept, gradient, options)
+                    .into()
+            },
+        );
+        (output, Self::from_inner(kept))
     }
 
     fn feed_forward_backward(

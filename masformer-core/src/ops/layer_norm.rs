@@ -5,19 +5,13 @@ mod flex;
 
 use burn::{
     backend::{
-        Autodiff, Backend, Dispatch,
-        autodiff::{
-            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-            grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
-        },
-        backend_extension,
-        tensor::FloatTensor,
+        Autodiff, Backend, Dispatch, autodiff::checkpoint::strategy::CheckpointStrategy,
+        backend_extension, tensor::FloatTensor,
     },
     prelude::*,
 };
 
-use super::primitive::Float;
+use super::{differentiable::differentiable, primitive::Float};
 #[cfg(feature = "flex")]
 pub(super) use flex::normalize_row;
 
@@ -123,46 +117,18 @@ impl<B: LayerNormOps, C: CheckpointStrategy> LayerNormOps for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct LayerNormBackward;
-
-        impl<B: LayerNormOps> Backward<B, 3> for LayerNormBackward {
-            type State = (FloatTensor<B>, FloatTensor<B>, f64);
-
-            fn backward(
-                self,
-                ops: Ops<Self::State, 3>,
-                grads: &mut Gradients,
-                _: &mut Checkpointer,
-            ) {
-                let gradient = grads.consume::<B>(&ops.node);
-                let (input, gamma, epsilon) = ops.state;
-                let (input, gamma, beta) =
-                    B::layer_norm_rows_backward(input, gamma, gradient, epsilon);
-                for (node, gradient) in ops.parents.into_iter().zip([input, gamma, beta]) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
-            }
-        }
-
         let nodes = [input.node(), gamma.node(), beta.node()];
         let (input, gamma) = (input.into_primitive(), gamma.into_primitive());
         let beta = beta.into_primitive();
-        match LayerNormBackward
-            .prepare::<C>(nodes)
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let output = B::layer_norm_rows(input.clone(), gamma.clone(), beta, epsilon);
-                prep.finish((input, gamma, epsilon), output)
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::layer_norm_rows(input, gamma, beta, epsilon))
-            }
-        }
+        let output = B::layer_norm_rows(input.clone(), gamma.clone(), beta, epsilon);
+        differentiable::<B, C, _, _>(
+            nodes,
+            output,
+            (input, gamma, epsilon),
+            |(input, gamma, epsilon), gradient| {
+                B::layer_norm_rows_backward(input, gamma, gradient, epsilon).into()
+            },
+        )
     }
 
     fn layer_norm_rows_backward(

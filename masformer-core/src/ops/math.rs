@@ -72,7 +72,7 @@ pub(super) fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
         }
     }
     let rest: f32 = rest.iter().map(|x| term(*x)).sum();
-    lanes.iter().sum::<f32>() + rest
+    fold(lanes, |x, y| x + y) + rest
 }
 
 /// The sum of `term(x, y)`, as [`sum_of`].
@@ -86,24 +86,53 @@ pub(super) fn sum_of_pairs(left: &[f32], right: &[f32], term: impl Fn(f32, f32) 
         }
     }
     let rest: f32 = left.iter().zip(right).map(|(x, y)| term(*x, *y)).sum();
-    lanes.iter().sum::<f32>() + rest
+    fold(lanes, |x, y| x + y) + rest
+}
+
+/// Writes `function(x)` of each `x`, and sums these as [`sum_of`].
+#[inline(always)]
+pub(super) fn map_and_sum(from: &[f32], to: &mut [f32], function: impl Fn(f32) -> f32) -> f32 {
+    let (blocks, rest) = from.as_chunks::<LANES>();
+    let (to_blocks, to_rest) = to.as_chunks_mut::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for (block, to) in blocks.iter().zip(to_blocks) {
+        for ((lane, x), y) in lanes.iter_mut().zip(block).zip(to) {
+            *y = function(*x);
+            *lane += *y;
+        }
+    }
+    for (x, y) in rest.iter().zip(to_rest.iter_mut()) {
+        *y = function(*x);
+    }
+    fold(lanes, |x, y| x + y) + to_rest.iter().sum::<f32>()
 }
 
 /// The largest number, leaving out what is none.
 #[inline(always)]
 pub(super) fn max_of(values: &[f32]) -> f32 {
+    let larger = |x: f32, y: f32| if y > x { y } else { x };
     let (blocks, rest) = values.as_chunks::<LANES>();
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for block in blocks {
         for (lane, x) in lanes.iter_mut().zip(block) {
-            *lane = if *x > *lane { *x } else { *lane };
+            *lane = larger(*lane, *x);
         }
     }
-    lanes
-        .iter()
-        .chain(rest)
-        .copied()
-        .fold(f32::NEG_INFINITY, f32::max)
+    rest.iter().copied().fold(fold(lanes, larger), larger)
+}
+
+/// All lanes in one, by halves: one after the other, they would take longer than a short row.
+#[inline(always)]
+fn fold(mut lanes: [f32; LANES], both: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut count = LANES;
+    while count > 1 {
+        count /= 2;
+        let (left, right) = lanes.split_at_mut(count);
+        for (x, y) in left.iter_mut().zip(right) {
+            *x = both(*x, *y);
+        }
+    }
+    lanes[0]
 }
 
 /// `e^x` for `x` up to 88, within 4e-7 of its value; 0 below -87.7.

@@ -4,9 +4,9 @@ use burn::{
     module::{Module, Param},
     nn::Linear,
     prelude::*,
-    tensor::{Distribution, activation::softmax},
+    tensor::Distribution,
 };
-use masformer_core::Tokens;
+use masformer_core::{Tokens, ops::softmax};
 use serde::{Deserialize, Serialize};
 
 use super::{RouterShape, Routing, layer_rng};
@@ -94,7 +94,7 @@ impl GateRouter {
             ),
             GateLevel::Sentence => (sentence_mean(input, real), None),
         };
-        let probabilities = softmax(self.linear.forward(units), 1);
+        let probabilities = softmax(self.linear.forward(units));
         let chosen = probabilities.clone().argmax(1);
         let probability = probabilities.clone().gather(1, chosen.clone());
         let balance_loss = balance.then(|| balance_loss(probabilities, &chosen, weight));

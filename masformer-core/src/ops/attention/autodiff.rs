@@ -1,16 +1,12 @@
 //! Span attention in a graph: the inputs, the output and the denominators are kept for the gradients.
 
 use burn::backend::{
-    Autodiff, AutodiffBackend,
-    autodiff::{
-        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
-        grads::Gradients,
-        ops::{Backward, Ops, OpsKind},
-    },
+    Autodiff, AutodiffBackend, autodiff::checkpoint::strategy::CheckpointStrategy,
     tensor::FloatTensor,
 };
 
 use super::{SpanAttentionOps, SpanAttentionOptions};
+use crate::ops::differentiable::differentiable;
 
 impl<B: SpanAttentionOps, C: CheckpointStrategy> SpanAttentionOps for Autodiff<B, C> {
     fn span_attention(
@@ -20,38 +16,6 @@ impl<B: SpanAttentionOps, C: CheckpointStrategy> SpanAttentionOps for Autodiff<B
         bias: FloatTensor<Self>,
         options: SpanAttentionOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        #[derive(Debug)]
-        struct SpanAttentionBackward;
-
-        impl<B: SpanAttentionOps> Backward<B, 3> for SpanAttentionBackward {
-            type State = ([FloatTensor<B>; 6], SpanAttentionOptions);
-
-            fn backward(
-                self,
-                ops: Ops<Self::State, 3>,
-                grads: &mut Gradients,
-                _: &mut Checkpointer,
-            ) {
-                let gradient = grads.consume::<B>(&ops.node);
-                let ([query, key, value, bias, output, denominators], options) = ops.state;
-                let (query, key, value) = B::span_attention_backward(
-                    query,
-                    key,
-                    value,
-                    bias,
-                    output,
-                    denominators,
-                    gradient,
-                    options,
-                );
-                for (node, gradient) in ops.parents.into_iter().zip([query, key, value]) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
-            }
-        }
-
         let nodes = [query.node(), key.node(), value.node()];
         let (query, key) = (query.into_primitive(), key.into_primitive());
         let (value, bias) = (value.into_primitive(), bias.into_primitive());
@@ -62,25 +26,27 @@ impl<B: SpanAttentionOps, C: CheckpointStrategy> SpanAttentionOps for Autodiff<B
             bias.clone(),
             options,
         );
-        let tracked = match SpanAttentionBackward
-            .prepare::<C>(nodes)
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let saved = [
+        let inputs = [query, key, value, bias];
+        let results = [output.clone(), denominators.clone()];
+        let output = differentiable::<B, C, _, _>(
+            nodes,
+            output,
+            (inputs, results, options),
+            |([query, key, value, bias], [output, denominators], options), gradient| {
+                B::span_attention_backward(
                     query,
                     key,
                     value,
                     bias,
-                    output.clone(),
-                    denominators.clone(),
-                ];
-                prep.finish((saved, options), output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        };
-        (tracked, Self::from_inner(denominators))
+                    output,
+                    denominators,
+                    gradient,
+                    options,
+                )
+                .into()
+            },
+        );
+        (output, Self::from_inner(denominators))
     }
 
     fn span_attention_output(
