@@ -7,16 +7,14 @@ pub mod decode;
 pub mod ops;
 pub mod report;
 
-mod machine;
+pub mod machine;
 
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-pub use machine::cases as machine;
-
-use crate::{error::Error, memory, run::Progress, table::Table};
+use crate::{error::Error, memory, run::Progress};
 
 /// Turns that the cases take, so that a machine that slows down slows all of them.
 const ROUNDS: u32 = 3;
@@ -42,10 +40,10 @@ pub struct Plan {
     pub name: &'static str,
     /// What it shows.
     pub title: &'static str,
+    /// What the sizes of its cases count, such as `tokens`.
+    pub unit: &'static str,
     /// Its cases, in the order of the table.
     pub cases: Vec<Case>,
-    /// What is to be known besides.
-    pub note: Option<Table>,
 }
 
 /// What a pass has to do, whoever does it: the same for every implementation.
@@ -94,7 +92,12 @@ impl Timing {
     pub fn of(mut times: Vec<f64>) -> Option<Self> {
         times.sort_by(f64::total_cmp);
         let last = times.len().checked_sub(1)?;
-        let at = |quarters: usize| times[(last * quarters + 2) / 4];
+        // Between two times in proportion, so that three have quartiles too.
+        let at = |quarters: usize| {
+            let (place, rest) = (last * quarters / 4, last * quarters % 4);
+            let next = times[(place + 1).min(last)];
+            times[place] + (next - times[place]) * rest as f64 / 4.0
+        };
         Some(Self {
             median_ms: at(2),
             lower_quartile_ms: at(1),
@@ -176,6 +179,14 @@ mod tests {
         let times = vec![5.0, 1.0, 2.0, 4.0, 3.0];
         assert_eq!(Timing::of(times), Some(of([2.0, 3.0, 4.0], 5)));
         assert_eq!(Timing::of(vec![7.0]), Some(of([7.0; 3], 1)));
+        assert_eq!(
+            Timing::of(vec![1.0, 2.0, 4.0]),
+            Some(of([1.5, 2.0, 3.0], 3))
+        );
+        assert_eq!(
+            Timing::of(vec![4.0, 3.0, 2.0, 1.0]),
+            Some(of([1.75, 2.5, 3.25], 4))
+        );
         assert_eq!(Timing::of(vec![]), None);
     }
 

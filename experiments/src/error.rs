@@ -186,7 +186,7 @@ pub enum Error {
         cases: String,
     },
     /// Two reports of benches have nothing in common.
-    #[error("{} has none of these cases; it must be what `kiln bench {bench} --json` printed", path.display())]
+    #[error("{} has none of these cases with the same work; it must be what this `kiln bench {bench}` printed with --json", path.display())]
     Incomparable {
         /// The earlier report.
         path: PathBuf,

@@ -14,7 +14,8 @@ static COUNTED: PeakMemAlloc<MiMalloc> = PeakMemAlloc::new(MiMalloc);
 /// before.
 ///
 /// On a device with memory of its own these are the bytes that the device keeps for tensors afterwards,
-/// those from before included. What other threads allocate meanwhile is counted too.
+/// those from before included, and on a remote one those of this process, which are few. What other threads
+/// allocate meanwhile is counted too.
 pub fn peak<T>(device: &Device, work: impl FnOnce() -> T) -> (T, u64) {
     device.memory_cleanup();
     COUNTED.reset_peak_memory();

@@ -54,13 +54,20 @@ impl AttentionBench {
         cases
     }
 
-    /// The cases, and the pairs that are looked at.
+    /// The cases.
     pub fn plan(&self, device: &Device) -> Plan {
-        let mut cells = vec![
-            ["span", "tokens", "pairs", "computed", "more a query"]
-                .map(str::to_owned)
-                .to_vec(),
-        ];
+        Plan {
+            name: "attention",
+            title: "One causal attention layer as its input grows",
+            unit: "tokens",
+            cases: self.cases(device),
+        }
+    }
+
+    /// The pairs that each layer looks at, as a table.
+    pub fn pairs_table(&self, device: &Device) -> Table {
+        let header = ["span", "tokens", "pairs", "computed", "more a query"];
+        let mut cells = vec![header.map(str::to_owned).to_vec()];
         cells.extend(self.pairs(device).into_iter().map(|pairs| {
             let more = (pairs.computed - pairs.seen) as f64 / pairs.length as f64;
             vec![
@@ -71,12 +78,7 @@ impl AttentionBench {
                 format!("{more:.1}"),
             ]
         }));
-        Plan {
-            name: "attention",
-            title: "One causal attention layer as its input grows",
-            cases: self.cases(device),
-            note: Some(Table::from_cells(cells, None)),
-        }
+        Table::from_cells(cells, None)
     }
 
     /// What each layer looks at.

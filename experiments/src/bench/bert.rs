@@ -65,9 +65,9 @@ impl BertBench {
         }
         Ok(Plan {
             name: "bert",
-            title: "A forward pass of BERT, by the sequences of a batch",
+            title: "A forward pass of BERT",
+            unit: "sequences",
             cases,
-            note: None,
         })
     }
 
@@ -110,9 +110,9 @@ impl BertBench {
         }
         Ok(Plan {
             name: "train",
-            title: "A step of training of BERT, by the sequences of a batch",
+            title: "A step of training of BERT",
+            unit: "sequences",
             cases,
-            note: None,
         })
     }
 
@@ -137,14 +137,20 @@ impl BertBench {
     fn work(&self, model: &BertModel, batch: usize, passes: u64) -> Work {
         let cost = Cost::of(model, self.length);
         let tokens = (batch * self.length) as u64;
-        // Weights are read forward and backward, and with their gradients and two moments by the
-        // optimiser, which writes all but the gradients.
-        let transfers = if passes > 1 { 9 } else { 1 };
+        // Weights are read forward and backward, which writes their gradients; the optimiser reads
+        // both and two moments, and writes all but the gradients.
+        let transfers = if passes > 1 { 10 } else { 1 };
         let [vocabulary, hidden] = model.bert.embeddings.word.weight.dims();
         let weights = if passes > 1 {
             cost.parameters
         } else {
-            cost.parameters - vocabulary * hidden
+            // A single token passes one expert alone.
+            let passed = if tokens == 1 {
+                cost.active_parameters
+            } else {
+                cost.parameters
+            };
+            passed - vocabulary * hidden
         };
         Work {
             multiply_adds: passes * tokens * cost.multiply_adds_per_token as u64,

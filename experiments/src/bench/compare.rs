@@ -1,10 +1,12 @@
 //! Whether something became slower or larger than it was.
 
-use super::{Row, report::Report, report::milliseconds};
+use super::{Row, machine, report::Report, report::milliseconds};
 use crate::table::{Table, memory};
 
 /// How much more memory a pass may take: threads that happen to work at the same time add a little.
 const MEMORY_BAND: f64 = 0.05;
+/// Bytes that are never more memory.
+const MEMORY_FLOOR: u64 = 64 << 10;
 
 /// One case then and now.
 #[derive(Clone, Debug)]
@@ -22,7 +24,8 @@ enum Verdict {
     Larger,
 }
 
-/// The cases that two reports have in common.
+/// The cases that two reports have in common: of the same name, size and work. The machine's own are not
+/// among them.
 #[derive(Clone, Debug)]
 pub struct Comparison<'a> {
     changes: Vec<Change<'a>>,
@@ -34,8 +37,14 @@ impl<'a> Comparison<'a> {
     /// Compares what was with what is. A case is slower if its median is more than `band` above what it
     /// was, such as 0.15, and the quartiles do not overlap; faster, if that holds the other way round.
     pub fn new(then: &'a Report, now: &'a Report, band: f64) -> Self {
-        let changes = now.rows.iter().filter_map(|now| {
+        let is_machine =
+            |row: &&Row| [machine::PRODUCT, machine::COPY].contains(&row.name.as_str());
+        let cases = now.rows.iter().filter(|row| !is_machine(row));
+        let changes = cases.filter_map(|now| {
             let then = then.row(&now.name, now.size)?;
+            if then.work != now.work {
+                return None;
+            }
             let verdict = verdict(then, now, band);
             Some(Change { then, now, verdict })
         });
@@ -107,9 +116,10 @@ impl<'a> Comparison<'a> {
     pub fn rule(&self) -> String {
         format!(
             "slower or faster: medians differ by more than {:.0} %, and quartiles do not overlap; \
-             more memory: more than {:.0} %",
+             more memory: more than {:.0} % and {}",
             100.0 * self.band,
-            100.0 * MEMORY_BAND
+            100.0 * MEMORY_BAND,
+            memory(MEMORY_FLOOR)
         )
     }
 }
@@ -120,10 +130,10 @@ fn verdict(then: &Row, now: &Row, band: f64) -> Verdict {
         slow.median_ms > fast.median_ms * (1.0 + band)
             && slow.lower_quartile_ms > fast.upper_quartile_ms
     };
-    let most = then.peak_bytes as f64 * (1.0 + MEMORY_BAND);
+    let more = (then.peak_bytes as f64 * MEMORY_BAND).max(MEMORY_FLOOR as f64);
     if is_slower(then, now) {
         Verdict::Slower
-    } else if now.peak_bytes as f64 > most {
+    } else if now.peak_bytes as f64 > then.peak_bytes as f64 + more {
         Verdict::Larger
     } else if is_slower(now, then) {
         Verdict::Faster
@@ -152,12 +162,22 @@ mod tests {
 
     #[test]
     fn more_memory_is_worse() {
-        let then = row("full", 1000, 10.0);
+        let mut then = row("full", 1000, 10.0);
+        then.peak_bytes = 10 << 20;
         let mut now = then.clone();
         now.peak_bytes = then.peak_bytes * 106 / 100;
+        let machine = row(machine::COPY, 1, 1.0);
+        let slow = row(machine::COPY, 1, 9.0);
+        let mut other = row("wider", 1, 1.0);
+        other.work.tokens = 9;
         let reports = [
-            report(vec![then, row("gone", 0, 1.0)]),
-            report(vec![now, row("new", 0, 1.0)]),
+            report(vec![
+                machine,
+                then,
+                row("gone", 0, 1.0),
+                row("wider", 1, 1.0),
+            ]),
+            report(vec![slow, now, row("new", 0, 1.0), other]),
         ];
         let comparison = Comparison::new(&reports[0], &reports[1], 0.15);
         assert_eq!(comparison.len(), 1);

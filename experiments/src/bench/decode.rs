@@ -40,8 +40,8 @@ impl DecodeBench {
         Ok(Plan {
             name: "decode",
             title: "The next token of a decoder",
+            unit: "tokens",
             cases: self.cases(device)?,
-            note: None,
         })
     }
 
@@ -113,8 +113,8 @@ impl DecodeBench {
 
     fn generation_pass(&self, decoder: &DecoderConfig, cache: bool, device: &Device) -> Pass {
         let model = decoder.init(device);
-        let prompt: Vec<u32> = (0..self.prompt as u32)
-            .map(|place| place * 7919 % self.vocabulary as u32)
+        let prompt: Vec<u32> = (0..self.prompt)
+            .map(|place| (place * 7919 % self.vocabulary) as u32)
             .collect();
         let config = GenerateConfig::new()
             .with_max_new_tokens(self.new_tokens)

@@ -7,9 +7,9 @@ use burn::{prelude::*, tensor::Distribution};
 use super::{Case, Pass, Work};
 
 /// The name of the product's case.
-pub(super) const PRODUCT: &str = "matrix product";
+pub const PRODUCT: &str = "matrix product";
 /// The name of the copy's case.
-pub(super) const COPY: &str = "copy";
+pub const COPY: &str = "copy";
 /// The side of the matrices.
 const SIDE: usize = 1024;
 /// Numbers that are copied: more than caches hold.

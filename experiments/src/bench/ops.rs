@@ -126,8 +126,8 @@ pub fn plan(with_burn: bool, device: &Device) -> Plan {
     Plan {
         name: "ops",
         title: "Fused operations, by their rows",
+        unit: "rows",
         cases,
-        note: None,
     }
 }
 
@@ -155,29 +155,44 @@ fn name(operation: Operation, shape: Shape, maker: Maker, training: bool) -> Str
     format!("{maker}{operation}, {pass}")
 }
 
-/// Products of matrices, of which there are two more backward for each forward; inputs and outputs are
-/// read and written once, and backward once more with their gradients.
+/// Products of matrices, of which there are two more backward for each forward. What is read or written
+/// once: forward inputs, weights and outputs; backward what a gradient needs, the gradient of the output,
+/// and the gradients of inputs and weights.
 fn work(operation: Operation, shape: Shape, training: bool) -> Work {
     let [rows, width, second] = [shape.rows, shape.width, shape.second].map(|size| size as u64);
-    let passes = if training { 3 } else { 1 };
-    let (products, numbers) = match operation {
+    let weights = width * second;
+    let (products, forward, backward) = match operation {
         Operation::Gelu | Operation::GeluTanh | Operation::LayerNorm | Operation::Softmax => {
-            (0, 2 * rows * width)
+            (0, 2 * rows * width, 3 * rows * width)
         }
-        Operation::CrossEntropy | Operation::Embedding => (0, rows * width),
-        Operation::LinearCrossEntropy => (rows * width * second, (rows + second) * width),
+        Operation::CrossEntropy => (0, rows * width, 2 * rows * width),
+        Operation::Embedding => (0, 2 * rows * width, rows * width + weights),
+        Operation::LinearCrossEntropy => {
+            let numbers = rows * width + weights;
+            (rows * weights, numbers, 2 * numbers)
+        }
         Operation::FeedForward(_) => (
-            2 * rows * width * second,
-            2 * (rows * width + width * second),
+            2 * rows * weights,
+            2 * (rows * width + weights),
+            3 * rows * width + 4 * weights,
         ),
-        Operation::Experts => (
-            2 * rows * width * second,
-            2 * (rows * width + EXPERTS as u64 * width * second),
-        ),
+        Operation::Experts => {
+            let weights = EXPERTS as u64 * weights;
+            (
+                2 * rows * width * second,
+                2 * (rows * width + weights),
+                3 * rows * width + 4 * weights,
+            )
+        }
+    };
+    let (passes, numbers) = if training {
+        (3, forward + backward)
+    } else {
+        (1, forward)
     };
     Work {
         multiply_adds: passes * products,
-        bytes: if training { 5 } else { 2 } * 2 * numbers,
+        bytes: 4 * numbers,
         tokens: 0,
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     chart::{Axis, Chart, Series},
     environment::Environment,
     error::Error,
-    table::{Table, memory},
+    table::{Table, by_name, memory},
 };
 
 /// What a bench measured, and where.
@@ -19,6 +19,8 @@ use crate::{
 pub struct Report {
     /// The bench, such as `attention`.
     pub bench: String,
+    /// What the sizes of its cases count, such as `tokens`.
+    pub unit: String,
     /// Where it ran.
     pub environment: Environment,
     /// The cases, those of the machine itself before the others.
@@ -57,7 +59,15 @@ impl Report {
             command,
             ..
         } = &self.environment;
-        let arguments = command.get(1..).unwrap_or_default().join(" ");
+        let quoted = |argument: &String| {
+            if argument.contains(' ') {
+                format!("\"{argument}\"")
+            } else {
+                argument.clone()
+            }
+        };
+        let arguments = command.get(1..).unwrap_or_default().iter().map(quoted);
+        let arguments = arguments.collect::<Vec<_>>().join(" ");
         format!(
             "`kiln {arguments}`, kiln {kiln} and Burn {burn} on {device}, {system}, {cpus} CPUs. \
              Numbers are of 32 bits."
@@ -73,7 +83,14 @@ impl Report {
     /// One line a case.
     pub fn table(&self) -> Table {
         let has_tokens = self.rows.iter().any(|row| row.work.tokens > 0);
-        let mut header = vec!["case", "size", "ms", "quartiles", "of peak", "peak memory"];
+        let mut header = vec![
+            "case",
+            &self.unit,
+            "ms",
+            "quartiles",
+            "of peak",
+            "peak memory",
+        ];
         header.extend(has_tokens.then_some("tokens/s"));
         let lines = self.rows.iter().map(|row| {
             let time = &row.time;
@@ -110,13 +127,13 @@ impl Report {
     /// Cases of one size alone are left out; `None` if there are no others.
     pub fn growth(&self) -> Option<Table> {
         let mut cells = vec![
-            ["case", "size", "time", "peak memory"]
+            ["case", &self.unit, "time", "peak memory"]
                 .map(str::to_owned)
                 .to_vec(),
         ];
         for rows in self.groups() {
             for pair in rows.windows(2) {
-                let [from, to] = [&pair[0], &pair[1]];
+                let [from, to] = [pair[0], pair[1]];
                 let time = to.time.median_ms / from.time.median_ms;
                 let memory = to.peak_bytes as f64 / from.peak_bytes.max(1) as f64;
                 cells.push(vec![
@@ -134,7 +151,7 @@ impl Report {
     pub fn chart(&self, title: &str, of: Measure) -> Option<Chart> {
         let series: Vec<Series> = self
             .groups()
-            .filter(|rows| rows.len() > 1)
+            .into_iter()
             .map(|rows| Series {
                 name: rows[0].name.clone(),
                 points: rows
@@ -145,7 +162,7 @@ impl Report {
             .collect();
         (!series.is_empty()).then(|| Chart {
             title: title.to_owned(),
-            x: Axis::log("tokens"),
+            x: Axis::log(&self.unit),
             y: Axis::log(of.label()),
             series,
         })
@@ -167,9 +184,17 @@ impl Report {
         least / row.time.median_ms
     }
 
-    /// The rows of each case, by their sizes.
-    fn groups(&self) -> impl Iterator<Item = &[Row]> {
-        self.rows.chunk_by(|one, other| one.name == other.name)
+    /// The rows of each case, by their sizes; the machine's own are left out.
+    fn groups(&self) -> Vec<Vec<&Row>> {
+        let groups = by_name(&self.rows, |row| &row.name).into_iter();
+        let is_machine = |name: &str| [machine::PRODUCT, machine::COPY].contains(&name);
+        groups
+            .filter(|(name, rows)| rows.len() > 1 && !is_machine(name))
+            .map(|(_, mut rows)| {
+                rows.sort_by_key(|row| row.size);
+                rows
+            })
+            .collect()
     }
 }
 
@@ -234,6 +259,7 @@ pub(super) mod tests {
     pub(in crate::bench) fn report(rows: Vec<Row>) -> Report {
         Report {
             bench: "attention".to_owned(),
+            unit: "tokens".to_owned(),
             environment: Environment::capture("flex", &[]),
             rows,
         }

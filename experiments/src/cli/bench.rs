@@ -34,7 +34,8 @@ use crate::{
 ///
 /// Cases take turns, three of them each; what counts is the median of all passes. `of peak` is the least
 /// time in which this machine could do the work, by its measured matrix product and copy, as a share of the
-/// time taken. Memory is what a pass allocates at most beside its inputs.
+/// time taken. Memory is what a pass allocates at most beside its inputs; on a GPU, what the device keeps
+/// for tensors after it.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -72,7 +73,7 @@ struct How {
     compare: Option<PathBuf>,
     /// With --compare: by how many percent a median may be above the earlier one
     #[arg(
-        long, global = true, value_name = "PERCENT", default_value_t = 15,
+        long, global = true, value_name = "PERCENT", default_value_t = 15, requires = "compare",
         value_parser = clap::value_parser!(u32).range(0..=1000)
     )]
     band: u32,
@@ -87,7 +88,7 @@ struct AttentionArgs {
     /// Tokens of the input
     #[arg(
         long, value_delimiter = ',', default_value = "2048,4096,8192,16384",
-        value_parser = clap::value_parser!(u32).range(1..=10_000_000)
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
     )]
     lengths: Vec<u32>,
     /// Tokens of the window, and of a block
@@ -202,16 +203,18 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         fs::create_dir_all(out).map_err(|source| Error::file(out, source))?;
     }
     let device_name = how.device.as_deref().or(backend::default_name());
-    let mut all: Vec<Case> = bench::machine(&device).into();
+    let mut all: Vec<Case> = bench::machine::cases(&device).into();
     all.extend(cases);
     let progress = Progress::new(Ui::Plain);
     let patience = Duration::from_secs_f64(how.seconds);
     let report = Report {
         bench: plan.name.to_owned(),
+        unit: plan.unit.to_owned(),
         environment: Environment::capture(device_name.unwrap_or_default(), &[]),
         rows: bench::measure(&all, patience, &device, progress)?,
     };
-    let tables: Vec<Table> = [Some(report.table()), report.growth(), plan.note]
+    let note = args.what.note(&device);
+    let tables: Vec<Table> = [Some(report.table()), report.growth(), note]
         .into_iter()
         .flatten()
         .collect();
@@ -240,6 +243,14 @@ impl What {
             Self::Ops(args) => ops::plan(args.burn, device),
         })
     }
+
+    /// What is to be known besides the measurements.
+    fn note(&self, device: &Device) -> Option<Table> {
+        match self {
+            Self::Attention(args) => Some(args.bench().pairs_table(device)),
+            Self::Decode(_) | Self::Bert(_) | Self::Train(_) | Self::Ops(_) => None,
+        }
+    }
 }
 
 impl How {
@@ -265,6 +276,13 @@ impl How {
     /// Tells on the standard error what changed.
     fn compare(&self, path: &Path, earlier: &Report, report: &Report) -> Result<(), Error> {
         let comparison = Comparison::new(earlier, report, f64::from(self.band) / 100.0);
+        if earlier.environment.device != report.environment.device {
+            let devices = [earlier, report].map(|report| report.environment.device.as_str());
+            eprintln!(
+                "the earlier report is of {}, this one of {}",
+                devices[0], devices[1]
+            );
+        }
         if comparison.is_empty() {
             return Err(Error::Incomparable {
                 path: path.to_owned(),
@@ -317,11 +335,17 @@ impl AttentionArgs {
 
 impl DecodeArgs {
     fn bench(&self) -> DecodeBench {
+        let mut schedules: Vec<SpanSchedule> = Vec::new();
+        for schedule in &self.spans {
+            if !schedules.contains(schedule) {
+                schedules.push(schedule.clone());
+            }
+        }
         DecodeBench {
             layers: self.layers as usize,
             hidden: self.hidden as usize,
             vocabulary: self.vocabulary as usize,
-            schedules: self.spans.clone(),
+            schedules,
             positions: sizes(&self.positions),
             prompt: self.prompt as usize,
             new_tokens: self.new_tokens as usize,

@@ -70,8 +70,9 @@ mod flex {
 
     impl LinearOps for Flex {
         fn linear(input: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-            let [rows, _] = input.shape().dims();
-            if !all_f32(&[&input, &weight, &bias]) || rows < FEWEST {
+            let [rows, inner] = input.shape().dims();
+            let is_empty = inner == 0 || bias.shape().num_elements() == 0;
+            if !all_f32(&[&input, &weight, &bias]) || rows < FEWEST || is_empty {
                 return (Float::<Self>(input).matmul(Float(weight)) + Float(bias)).0;
             }
             let bias = in_order(bias);

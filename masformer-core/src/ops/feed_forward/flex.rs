@@ -20,7 +20,10 @@ impl FeedForwardOps for Flex {
         let [tokens, hidden] = input.shape().dims();
         let weights = [inner, inner_bias, outer, outer_bias];
         let is_f32 = all_f32(&weights.each_ref()) && all_f32(&[&input]);
-        if options.chunk.is_none() || !is_f32 || tokens < FEWEST {
+        let is_empty = weights
+            .iter()
+            .any(|weight| weight.shape().num_elements() == 0);
+        if options.chunk.is_none() || !is_f32 || tokens < FEWEST || is_empty {
             return composed::<Self>(input, weights, options);
         }
         let input = in_order(input);
