@@ -73,6 +73,13 @@ pub struct Row {
     pub peak_bytes: u64,
 }
 
+impl Row {
+    /// Whether it says what the machine can do at best ([`machine::cases`]).
+    fn is_machine(&self) -> bool {
+        [machine::PRODUCT, machine::COPY].contains(&self.name.as_str())
+    }
+}
+
 /// The times of some passes in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -28,7 +28,10 @@ pub fn latencies(
     for round in 0..WARM_UP + recipe.repeats {
         stop.check()?;
         for (model, times) in models.iter().zip(&mut times) {
-            let input = random_input(model, recipe);
+            let weight = &model.bert.embeddings.word.weight;
+            let [vocabulary, _] = weight.dims();
+            let shape = [recipe.batch, recipe.length];
+            let input = random_input(vocabulary, shape, &weight.device());
             let start = Instant::now();
             let output = model.forward(&input, &mut Trace::nothing());
             output.hidden.try_into_data()?;
@@ -40,15 +43,13 @@ pub fn latencies(
     Ok(times.into_iter().map(median).collect())
 }
 
-fn random_input(model: &BertModel, recipe: &LatencyRecipe) -> BertInput {
-    let weight = &model.bert.embeddings.word.weight;
-    let [vocabulary, _] = weight.dims();
-    let shape = [recipe.batch, recipe.length];
+/// Random token ids `[B, T]`, the same for the same vocabulary and shape.
+pub(crate) fn random_input(vocabulary: usize, shape: [usize; 2], device: &Device) -> BertInput {
     let mut rng = StdRng::seed_from_u64(0);
     let ids: Vec<i64> = (0..shape[0] * shape[1])
         .map(|_| rng.random_range(0..vocabulary as i64))
         .collect();
-    let input_ids = Tensor::from_data(TensorData::new(ids, shape), &weight.device());
+    let input_ids = Tensor::from_data(TensorData::new(ids, shape), device);
     BertInput {
         token_type_ids: Tensor::zeros_like(&input_ids),
         input_ids,

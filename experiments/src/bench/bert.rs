@@ -15,12 +15,12 @@ use moebert_core::{
     heads::{BertModel, BertModelConfig, Task},
     partition::NeuronOrder,
 };
-use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{Case, Pass, Plan, Work};
 use crate::{
     data::loader::{Targets, TaskBatch},
     error::Error,
+    latency::random_input,
     learner::TaskLearner,
     recipe::ExpertsRecipe,
     run::expert_plan,
@@ -35,12 +35,6 @@ pub struct BertBench {
     pub batches: Vec<usize>,
     /// Tokens of a sequence.
     pub length: usize,
-    /// Experts a layer.
-    pub experts: usize,
-    /// Neurons of an expert.
-    pub expert_width: usize,
-    /// The neurons that all experts have.
-    pub shared: usize,
 }
 
 impl BertBench {
@@ -120,12 +114,14 @@ impl BertBench {
     fn models(&self, device: &Device) -> Result<[BertModel; 2], Error> {
         let task = Task::Classification { classes: 2 };
         let dense = BertModelConfig::new(self.bert.clone(), task).init(device);
+        // The shares of MoEBERT's BERT-base: four experts of 768 of 3072 neurons, 512 of them shared.
+        let defaults = ExpertsRecipe::default();
+        let width = self.bert.intermediate_size / defaults.count;
         let recipe = ExpertsRecipe {
-            count: self.experts,
-            width: self.expert_width,
-            shared: self.shared,
+            width,
+            shared: width * 2 / 3,
             order: NeuronOrder::Random,
-            ..ExpertsRecipe::default()
+            ..defaults
         };
         let sizes = (self.bert.num_hidden_layers, self.bert.intermediate_size);
         let plan = expert_plan(&recipe, None, sizes, None, 1)?;
@@ -160,16 +156,7 @@ impl BertBench {
     }
 
     fn input(&self, batch: usize, device: &Device) -> BertInput {
-        let mut rng = StdRng::seed_from_u64(0);
-        let ids =
-            (0..batch * self.length).map(|_| rng.random_range(0..self.bert.vocab_size as i64));
-        let ids = TensorData::new(ids.collect(), [batch, self.length]);
-        let input_ids = Tensor::<2, Int>::from_data(ids, device);
-        BertInput {
-            token_type_ids: input_ids.zeros_like(),
-            input_ids,
-            padding: None,
-        }
+        random_input(self.bert.vocab_size, [batch, self.length], device)
     }
 
     fn batch(&self, batch: usize, device: &Device) -> TaskBatch {
@@ -244,13 +231,10 @@ mod tests {
                 .with_hidden_size(16)
                 .with_num_hidden_layers(2)
                 .with_num_attention_heads(2)
-                .with_intermediate_size(32)
+                .with_intermediate_size(48)
                 .with_max_position_embeddings(8),
             batches: vec![1, 3],
             length: 8,
-            experts: 4,
-            expert_width: 8,
-            shared: 4,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Whether something became slower or larger than it was.
 
-use super::{Row, machine, report::Report, report::milliseconds};
+use super::{Row, report::Report, report::milliseconds};
 use crate::table::{Table, memory};
 
 /// How much more memory a pass may take: threads that happen to work at the same time add a little.
@@ -37,9 +37,7 @@ impl<'a> Comparison<'a> {
     /// Compares what was with what is. A case is slower if its median is more than `band` above what it
     /// was, such as 0.15, and the quartiles do not overlap; faster, if that holds the other way round.
     pub fn new(then: &'a Report, now: &'a Report, band: f64) -> Self {
-        let is_machine =
-            |row: &&Row| [machine::PRODUCT, machine::COPY].contains(&row.name.as_str());
-        let cases = now.rows.iter().filter(|row| !is_machine(row));
+        let cases = now.rows.iter().filter(|row| !row.is_machine());
         let changes = cases.filter_map(|now| {
             let then = then.row(&now.name, now.size)?;
             if then.work != now.work {
@@ -145,6 +143,7 @@ fn verdict(then: &Row, now: &Row, band: f64) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::{
+        super::machine,
         super::report::tests::{report, row},
         *,
     };

@@ -187,9 +187,8 @@ impl Report {
     /// The rows of each case, by their sizes; the machine's own are left out.
     fn groups(&self) -> Vec<Vec<&Row>> {
         let groups = by_name(&self.rows, |row| &row.name).into_iter();
-        let is_machine = |name: &str| [machine::PRODUCT, machine::COPY].contains(&name);
         groups
-            .filter(|(name, rows)| rows.len() > 1 && !is_machine(name))
+            .filter(|(_, rows)| rows.len() > 1 && !rows[0].is_machine())
             .map(|(_, mut rows)| {
                 rows.sort_by_key(|row| row.size);
                 rows

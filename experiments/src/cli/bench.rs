@@ -355,34 +355,28 @@ impl DecodeArgs {
 
 impl BertArgs {
     fn bench(&self) -> BertBench {
-        let length = self.length as usize;
-        BertBench {
-            // More positions, where the input needs them, change nothing else.
-            bert: BertConfig::new().with_max_position_embeddings(length.max(512)),
-            batches: sizes(&self.batches),
-            length,
-            experts: 4,
-            expert_width: 768,
-            shared: 512,
-        }
+        bert_bench(BertConfig::new(), &self.batches, self.length)
     }
 }
 
 impl TrainArgs {
     fn bench(&self) -> BertBench {
-        let length = self.length as usize;
-        BertBench {
-            bert: BertConfig::new()
-                .with_hidden_size(384)
-                .with_num_hidden_layers(6)
-                .with_intermediate_size(1536)
-                .with_max_position_embeddings(length.max(512)),
-            batches: sizes(&self.batches),
-            length,
-            experts: 4,
-            expert_width: 384,
-            shared: 256,
-        }
+        let bert = BertConfig::new()
+            .with_hidden_size(384)
+            .with_num_hidden_layers(6)
+            .with_intermediate_size(1536);
+        bert_bench(bert, &self.batches, self.length)
+    }
+}
+
+/// A model with as many positions as the input needs, which change nothing else.
+fn bert_bench(bert: BertConfig, batches: &[u32], length: u32) -> BertBench {
+    let length = length as usize;
+    let positions = bert.max_position_embeddings.max(length);
+    BertBench {
+        bert: bert.with_max_position_embeddings(positions),
+        batches: sizes(batches),
+        length,
     }
 }
 

@@ -44,8 +44,17 @@ pub trait LinearOps: Backend {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        (Float::<Self>(input).matmul(Float(weight)) + Float(bias)).0
+        composed::<Self>(input, weight, bias)
     }
+}
+
+/// [`LinearOps::linear`] of a backend's own operations.
+fn composed<B: Backend>(
+    input: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+) -> FloatTensor<B> {
+    (Float::<B>(input).matmul(Float(weight)) + Float(bias)).0
 }
 
 #[cfg(feature = "ndarray")]
@@ -62,7 +71,7 @@ impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {}
 mod flex {
     use burn::backend::{Flex, TensorMetadata};
 
-    use super::{Float, LinearOps};
+    use super::{LinearOps, composed};
     use crate::ops::{
         flex::{FlexTensor, all_f32, in_order, matrix},
         streamed::{FEWEST, Layer},
@@ -73,7 +82,7 @@ mod flex {
             let [rows, inner] = input.shape().dims();
             let is_empty = inner == 0 || bias.shape().num_elements() == 0;
             if !all_f32(&[&input, &weight, &bias]) || rows < FEWEST || is_empty {
-                return (Float::<Self>(input).matmul(Float(weight)) + Float(bias)).0;
+                return composed::<Self>(input, weight, bias);
             }
             let bias = in_order(bias);
             let numbers = bias.storage::<f32>();
