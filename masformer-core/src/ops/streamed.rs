@@ -1,7 +1,7 @@
 //! Products of some rows with a large matrix that has to come from memory.
 //!
 //! With few rows, the time goes into fetching the matrix and into laying its columns side by side. Here
-//! the first panel of rows does both on its way, while each panel asks for what the next block needs.
+//! the first panel of rows does both on its way, while each panel asks for columns that come next.
 
 mod layer;
 
@@ -14,10 +14,10 @@ pub(super) use layer::{FEW, FEWEST, FeedForward, Layer, in_pool};
 
 use super::simd::Rows;
 
-/// Rows of the right matrix in a block: their panel of columns stays in a core's nearest cache.
-const BLOCK: usize = 96;
-/// Terms between two requests for memory, so that these stand in nobody's way.
-const STEP: usize = 4;
+/// Numbers of a block's panel of columns, which stays in a core's nearest cache.
+const BLOCK: usize = 4608;
+/// Terms that follow one another without a branch, after a request for memory.
+const STEP: usize = 8;
 /// A number that the columns of a panel divide, for all instructions.
 const PANELS: usize = 48;
 
@@ -73,18 +73,26 @@ impl Streamed<'_> {
         let width = V * S::lanes32();
         let stride = self.columns.len().next_multiple_of(width);
         let mut result = vec![0.0; self.rows * stride];
-        let mut panel = vec![0.0_f32.splat::<S>(); BLOCK * V];
+        let block = BLOCK / width;
+        let mut panel = vec![0.0_f32.splat::<S>(); block * V];
         let panels = self.rows.div_ceil(M);
         let mut first = 0;
         for &(inner, left) in self.left {
-            for start in (0..inner).step_by(BLOCK) {
-                let length = BLOCK.min(inner - start);
+            for start in (0..inner).step_by(block) {
+                let length = block.min(inner - start);
+                let (top, below) = (first + start, first + start + length);
                 for (place, column) in self.columns.clone().step_by(width).enumerate() {
                     let whole = column + width <= self.columns.end;
                     let right = Rows {
-                        data: &self.right.data[(first + start) * self.right.stride + column..],
+                        data: &self.right.data[top * self.right.stride + column..],
                         stride: self.right.stride,
                     };
+                    let next = if column + width < self.columns.end {
+                        top * self.right.stride + column + width
+                    } else {
+                        below * self.right.stride + self.columns.start
+                    };
+                    let next = self.right.data.get(next..).unwrap_or_default();
                     if !whole {
                         let rest = self.columns.end - column;
                         pack(right, rest, cast_slice_mut(&mut panel[..length * V]), width);
@@ -99,6 +107,7 @@ impl Streamed<'_> {
                                 stride: left.stride,
                             },
                             right,
+                            next,
                             panel: &mut panel[..length * V],
                             result: &mut result[row * stride + place * width..],
                             stride,
@@ -119,7 +128,7 @@ impl Streamed<'_> {
     }
 }
 
-/// The rows of the next block that one of the panels asks for.
+/// The rows of the next columns that one of the panels asks for.
 fn ahead(length: usize, index: usize, panels: usize) -> Range<usize> {
     let share = length.div_ceil(panels);
     (index * share).min(length)..((index + 1) * share).min(length)
@@ -139,6 +148,8 @@ struct Tile<'a, S: Simd, const V: usize> {
     left: Rows<'a>,
     /// The block, from the first of the columns.
     right: Rows<'a>,
+    /// The right matrix from the columns that come after these, in rows like those of the block.
+    next: &'a [f32],
     /// The columns side by side.
     panel: &'a mut [Vector<S, f32>],
     result: &'a mut [f32],
@@ -184,42 +195,60 @@ impl<S: Simd, const V: usize> Tile<'_, S, V> {
         let left: [&[f32]; M] = array::from_fn(|row| &left.data[row * left.stride..][..length]);
         let mut sums = [[0.0_f32.splat::<S>(); V]; M];
         let mut ahead = self.ahead.clone();
-        // One term at a time, so that no sum waits for itself.
-        for place in 0..length {
-            if place % STEP == 0
-                && let Some(row) = ahead.next()
-            {
-                self.ask(length + row);
+        let mut place = 0;
+        while place + STEP <= length {
+            if let Some(row) = ahead.next() {
+                self.ask(row);
             }
-            let right = self.vectors::<PACKS>(place);
-            for (left, sums) in left.iter().zip(&mut sums) {
-                let left = left[place].splat::<S>();
-                for (sum, right) in sums.iter_mut().zip(right) {
-                    *sum = left.mul_add(*right, *sum);
-                }
+            for step in 0..STEP {
+                self.add::<M, PACKS>(&left, place + step, &mut sums);
             }
+            place += STEP;
+        }
+        for place in place..length {
+            self.add::<M, PACKS>(&left, place, &mut sums);
         }
         sums
     }
 
-    /// Asks for the columns of a row that will be needed soon.
+    /// Adds one term to all sums, so that no sum waits for itself.
+    #[inline(always)]
+    fn add<const M: usize, const PACKS: bool>(
+        &mut self,
+        left: &[&[f32]; M],
+        place: usize,
+        sums: &mut [[Vector<S, f32>; V]; M],
+    ) {
+        let right = self.vectors::<PACKS>(place);
+        for (left, sums) in left.iter().zip(sums) {
+            let left = left[place].splat::<S>();
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum = left.mul_add(right, *sum);
+            }
+        }
+    }
+
+    /// Asks for a row of the columns that come next.
     #[inline(always)]
     fn ask(&self, row: usize) {
         for vector in 0..V {
             let place = row * self.right.stride + vector * S::lanes32();
-            fetch(self.right.data, place);
+            fetch(self.next, place);
         }
     }
 
     /// The columns of a row of the block.
     #[inline(always)]
-    fn vectors<const PACKS: bool>(&mut self, place: usize) -> &[Vector<S, f32>] {
+    fn vectors<const PACKS: bool>(&mut self, place: usize) -> [Vector<S, f32>; V] {
         let packed = &mut self.panel[place * V..][..V];
         if PACKS {
             let row = &self.right.data[place * self.right.stride..][..V * S::lanes32()];
-            cast_slice_mut::<_, f32>(packed).copy_from_slice(row);
+            let mut vectors = [0.0_f32.splat::<S>(); V];
+            cast_slice_mut(&mut vectors).copy_from_slice(row);
+            packed.copy_from_slice(&vectors);
+            return vectors;
         }
-        packed
+        array::from_fn(|vector| packed[vector])
     }
 }
 
@@ -255,7 +284,7 @@ mod tests {
         #[test]
         fn columns_are_those_of_the_product(
             rows in 1..30_usize,
-            parts in prop::collection::vec(1..200_usize, 1..3),
+            parts in prop::collection::vec(1..700_usize, 1..3),
             columns in 1..150_usize,
             before in 0..50_usize,
             after in 0..50_usize,

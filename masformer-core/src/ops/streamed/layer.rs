@@ -17,11 +17,9 @@ use crate::{
 /// Columns of a task: whole panels for all instructions.
 const COLUMNS: usize = 4 * PANELS;
 /// Most rows at a time: a block of their numbers and a task's results fit into the cache of a core.
-pub(in crate::ops) const FEW: usize = 512;
+pub(in crate::ops) const FEW: usize = 128;
 /// Fewest rows for which laying columns side by side pays.
 pub(in crate::ops) const FEWEST: usize = 4;
-/// Rows at a time where there are too few columns to share.
-const NARROW: usize = 128;
 /// Fewest multiply-adds that are worth waking a core.
 const PARALLEL: usize = 1 << 20;
 /// Fewest rows of a task that puts columns together.
@@ -191,8 +189,6 @@ fn share(
 ) {
     let rows = output.len() / outer.max(1);
     let is_parallel = rows * work >= PARALLEL;
-    let is_narrow = outer < 2 * COLUMNS;
-    let size = if is_narrow { NARROW } else { FEW };
     let apply = |(input, output): (&[f32], &mut [f32]), parallel| {
         let left = Rows {
             data: input,
@@ -200,15 +196,16 @@ fn share(
         };
         apply(left, parallel, output);
     };
-    if is_parallel && (is_narrow || rows > 2 * FEW) {
-        let inputs = input.par_chunks(size * inner);
-        let parts = inputs.zip(output.par_chunks_mut(size * outer));
+    // Too few columns to share them, or too many rows.
+    if is_parallel && (outer < 2 * COLUMNS || rows > 2 * FEW) {
+        let inputs = input.par_chunks(FEW * inner);
+        let parts = inputs.zip(output.par_chunks_mut(FEW * outer));
         parts.for_each(|part| apply(part, false));
     } else {
         in_pool(is_parallel, || {
             let parts = input
-                .chunks(size * inner)
-                .zip(output.chunks_mut(size * outer));
+                .chunks(FEW * inner)
+                .zip(output.chunks_mut(FEW * outer));
             parts.for_each(|part| apply(part, is_parallel));
         });
     }
