@@ -4,6 +4,8 @@
 //! checkpoints only and goes on from the newest one. Methods are callbacks, one a file, in
 //! [`callbacks`]; what they compute is in [`loss`], as pure functions on tensors.
 
+#![forbid(unsafe_code)]
+
 pub mod callback;
 pub mod callbacks;
 pub mod checkpoint;

@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use experiments::{cli, panics};
+use experiments::{cli, memory, panics};
 
 fn main() -> ExitCode {
+    memory::keep_freed();
     panics::report_as_errors();
     match std::panic::catch_unwind(|| cli::main(std::env::args_os())) {
         Ok(Ok(())) => ExitCode::SUCCESS,

@@ -1,6 +1,9 @@
 //! The allocator, and how much memory a piece of work takes.
 
+use std::ffi::c_long;
+
 use burn::tensor::Device;
+use libmimalloc_sys::{mi_option_set_default, mi_option_t};
 use mimalloc::MiMalloc;
 use peakmem_alloc::{PeakMemAlloc, PeakMemAllocTrait};
 
@@ -9,6 +12,25 @@ use peakmem_alloc::{PeakMemAlloc, PeakMemAllocTrait};
 #[global_allocator]
 static ALLOCATOR: &PeakMemAlloc<MiMalloc> = &COUNTED;
 static COUNTED: PeakMemAlloc<MiMalloc> = PeakMemAlloc::new(MiMalloc);
+
+/// `mi_option_purge_delay` of mimalloc 3, for which the bindings have no name.
+const PURGE_DELAY: mi_option_t = 15;
+/// How long the allocator keeps memory that nobody uses, in milliseconds.
+const MINUTE: c_long = 60_000;
+
+/// Lets the allocator keep freed memory for a minute, unless the environment's `MIMALLOC_PURGE_DELAY` says
+/// otherwise. To be called before there are other threads.
+///
+/// By default a second after something was freed all that is free goes back to the system, which clears it
+/// before it lends it again: with steps of about a second, up to a quarter of their time.
+#[allow(
+    unsafe_code,
+    reason = "the bindings are plain C, and the default costs up to a quarter of the time"
+)]
+pub fn keep_freed() {
+    // SAFETY: this sets a number, and nobody reads it meanwhile.
+    unsafe { mi_option_set_default(PURGE_DELAY, MINUTE) }
+}
 
 /// Does some work, and returns by how many bytes its allocations exceeded, at the most, what there was
 /// before.
@@ -31,7 +53,22 @@ pub fn peak<T>(device: &Device, work: impl FnOnce() -> T) -> (T, u64) {
 mod tests {
     use std::hint::black_box;
 
+    use libmimalloc_sys::mi_option_get;
+
     use super::*;
+
+    #[test]
+    #[allow(unsafe_code, reason = "as above")]
+    fn the_option_is_the_delay() {
+        // SAFETY: this reads a number that nobody else changes.
+        let delay = || unsafe { mi_option_get(PURGE_DELAY) };
+        if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+            // The bindings' number of another option would have another default.
+            assert_eq!(delay(), 1000);
+            keep_freed();
+            assert_eq!(delay(), MINUTE);
+        }
+    }
 
     #[test]
     fn what_is_freed_counts_and_what_was_there_does_not() {

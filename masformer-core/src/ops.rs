@@ -29,6 +29,7 @@ mod linear;
 #[cfg(feature = "flex")]
 mod math;
 mod primitive;
+mod product;
 #[cfg(feature = "flex")]
 mod simd;
 mod softmax;
@@ -41,7 +42,9 @@ pub use adam::{AdamOps, AdamStep, adam_step};
 pub use attention::{
     SpanAttentionOps, SpanAttentionOptions, WeightDropout, computed_pairs, span_attention,
 };
-pub use cross_entropy::{CrossEntropyOps, cross_entropy, linear_cross_entropy};
+pub use cross_entropy::{
+    CrossEntropyOps, cross_entropy, linear_cross_entropy, linear_cross_entropy_sum,
+};
 pub use dropout::{DropoutOps, dropout};
 pub use expert_feed_forward::{
     ExpertFeedForwardOps, ExpertOptions, ExpertWeights, expert_feed_forward,
@@ -49,4 +52,5 @@ pub use expert_feed_forward::{
 pub use feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights, feed_forward};
 pub use layer_norm::{LayerNormOps, layer_norm};
 pub use linear::{LinearOps, linear};
+pub use product::ProductOps;
 pub use softmax::{SoftmaxOps, softmax};

@@ -5,6 +5,8 @@
 //! `E` experts, `F` feed-forward width, `L` layers, `V` vocabulary, `C` classes. Boolean masks
 //! follow Burn: `true` is masked out.
 
+#![forbid(unsafe_code)]
+
 pub mod adapt;
 pub mod bert;
 pub mod cost;

@@ -1,1 +1,3 @@
 //! tests
+
+#![forbid(unsafe_code)]

@@ -8,7 +8,7 @@ use masformer_core::{
     ops::{
         AdamStep, ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, adam_step,
         bias_activation, cross_entropy, expert_feed_forward, feed_forward, layer_norm,
-        linear_cross_entropy, softmax,
+        linear_cross_entropy, linear_cross_entropy_sum, softmax,
     },
     tensor_file::TensorFile,
 };
@@ -204,6 +204,12 @@ fn cross_entropies() {
         ["hidden", "head"],
         [],
         |[hidden, head], []| linear_cross_entropy(hidden, head, targets.clone()),
+    );
+    fixture.assert_same(
+        "linear-cross-entropy-sum",
+        ["hidden", "head"],
+        [],
+        |[hidden, head], []| linear_cross_entropy_sum(hidden, head, targets.clone()),
     );
 }
 

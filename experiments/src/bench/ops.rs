@@ -15,7 +15,7 @@ use masformer_core::{
     Activation,
     ops::{
         ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, bias_activation,
-        cross_entropy, expert_feed_forward, feed_forward, layer_norm, linear_cross_entropy,
+        cross_entropy, expert_feed_forward, feed_forward, layer_norm, linear_cross_entropy_sum,
         softmax,
     },
 };
@@ -285,7 +285,9 @@ impl Inputs {
             Operation::Softmax => softmax(input),
             Operation::CrossEntropy => cross_entropy(input, targets).unsqueeze_dim(1),
             Operation::LinearCrossEntropy => {
-                linear_cross_entropy(input, self.matrix(1), targets).unsqueeze_dim(1)
+                let [rows, _] = input.dims();
+                let sum = linear_cross_entropy_sum(input, self.matrix(1), targets);
+                (sum / rows as f64).unsqueeze()
             }
             Operation::FeedForward(chunk) => {
                 let weights = FeedForwardWeights {

@@ -10,7 +10,10 @@ use burn::{
     },
 };
 use distill::{CallbackModel, Signals, Step};
-use masformer_core::{Decoder, DecoderInput, Keep, Trace, ops::linear_cross_entropy};
+use masformer_core::{
+    Decoder, DecoderInput, Keep, Trace,
+    ops::{linear_cross_entropy, linear_cross_entropy_sum},
+};
 
 use crate::data::language::{LanguageBatch, Sequence};
 
@@ -92,7 +95,10 @@ impl CallbackModel for LanguageLearner {
     fn forward_step(&self, batch: LanguageBatch, keep: Keep) -> Step<LanguageOutput> {
         let mut trace = Trace::new(keep);
         let hidden = self.asked(&batch, &mut trace);
-        let loss = self.nats(hidden.clone(), &batch).mean();
+        let [targets] = batch.targets.dims();
+        let head = self.model.token.weight.val();
+        let sum = linear_cross_entropy_sum(hidden.clone(), head, batch.targets.clone());
+        let loss = sum / targets as f64;
         // What the metrics see needs no gradient.
         let logits = self.answers.then(|| self.logits(hidden.detach()).detach());
         let [samples, _] = batch.input_ids.dims();

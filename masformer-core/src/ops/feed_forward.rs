@@ -19,6 +19,7 @@ use super::{
     activation::ActivationOps,
     differentiable::differentiable,
     primitive::{Float, ranges},
+    product::ProductOps,
 };
 use crate::activation::Activation;
 
@@ -87,7 +88,7 @@ pub fn feed_forward(
     Remote: cfg(feature = "remote"),
     Fusion: cfg(feature = "fusion")
 )]
-pub trait FeedForwardOps: ActivationOps {
+pub trait FeedForwardOps: ActivationOps + ProductOps {
     /// The output, and `input W1` `[N, F]` if the options keep it; otherwise the input again.
     #[fusion(default)]
     fn feed_forward(
@@ -129,8 +130,8 @@ pub trait FeedForwardOps: ActivationOps {
         for rows in ranges(tokens, options.chunk.unwrap_or(tokens)) {
             let (input, gradient) = (input.rows(&rows), gradient.rows(&rows));
             let pre = kept.take();
-            let pre = pre.unwrap_or_else(|| input.clone().matmul(inner.clone()));
-            let to_activated = gradient.clone().matmul(outer.clone().transpose());
+            let pre = pre.unwrap_or_else(|| input.clone().times(inner.clone()));
+            let to_activated = gradient.clone().times(outer.clone().transpose());
             let (activated, to_pre) = Self::bias_activation_again(
                 pre.0,
                 inner_bias.clone(),
@@ -138,19 +139,17 @@ pub trait FeedForwardOps: ActivationOps {
                 options.activation,
             );
             let (activated, to_pre) = (Float::<Self>(activated), Float::<Self>(to_pre));
-            let to_outer = activated.transpose().matmul(gradient);
-            let to_inner = input.transpose().matmul(to_pre.clone());
-            let to_bias = to_pre.clone().sum_dim(0);
-            to_input.push(to_pre.matmul(inner.clone().transpose()));
-            let parts = [to_inner, to_bias, to_outer];
+            let (activated, input) = (activated.transpose(), input.transpose());
+            let bias = to_pre.clone().sum_dim(0);
             to_weights = Some(match to_weights {
-                None => parts,
-                Some(sums) => {
-                    let [inner, bias, outer] = sums;
-                    let [to_inner, to_bias, to_outer] = parts;
-                    [inner + to_inner, bias + to_bias, outer + to_outer]
-                }
+                None => [input.times(to_pre.clone()), bias, activated.times(gradient)],
+                Some([to_inner, to_bias, to_outer]) => [
+                    to_inner.plus_product(input, to_pre.clone()),
+                    to_bias + bias,
+                    to_outer.plus_product(activated, gradient),
+                ],
             });
+            to_input.push(to_pre.times(inner.clone().transpose()));
         }
         let [to_inner, to_bias, to_outer] = to_weights.expect("there is one range at least");
         (
@@ -173,15 +172,17 @@ fn composed<B: FeedForwardOps>(
     let (outer, outer_bias) = (Float::<B>(outer), Float::<B>(outer_bias));
     let after = |pre: Float<B>| {
         let activated = B::bias_activation(pre.0, inner_bias.clone(), options.activation);
-        Float(activated).matmul(outer.clone()) + outer_bias.clone()
+        outer_bias
+            .clone()
+            .plus_product(Float(activated), outer.clone())
     };
     let Some(chunk) = options.chunk else {
-        let pre = input.matmul(inner);
+        let pre = input.times(inner);
         return (after(pre.clone()).0, pre.0);
     };
     let [tokens, _] = input.dims();
     let outputs = ranges(tokens, chunk)
-        .map(|rows| after(input.rows(&rows).matmul(inner.clone())))
+        .map(|rows| after(input.rows(&rows).times(inner.clone())))
         .collect();
     (Float::cat(outputs, 0).0, input.0)
 }

@@ -9,6 +9,8 @@ use burn::{
 };
 use std::ops::{Add, Div, Mul, Range, Sub};
 
+use super::product::ProductOps;
+
 /// A float tensor of the backend `B`.
 #[derive(Debug)]
 pub(super) struct Float<B: Backend>(pub(super) FloatTensor<B>);
@@ -35,6 +37,22 @@ impl<B: Backend> Float<B> {
 
     pub(super) fn matmul(self, other: Self) -> Self {
         Self(B::float_matmul(self.0, other.0))
+    }
+
+    /// The product of two matrices.
+    pub(super) fn times(self, other: Self) -> Self
+    where
+        B: ProductOps,
+    {
+        Self(B::product(self.0, other.0))
+    }
+
+    /// `left right + self`, where `self` may be a single row.
+    pub(super) fn plus_product(self, left: Self, right: Self) -> Self
+    where
+        B: ProductOps,
+    {
+        Self(B::product_onto(self.0, left.0, right.0))
     }
 
     pub(super) fn transpose(self) -> Self {

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     CrossEntropyOps, by_chunks, chunks, plain, plain_backward, plain_linear, plain_linear_backward,
+    plain_linear_sum,
 };
 use crate::ops::{
     flex::{FlexTensor, all_f32, change, in_order, matrix, run_of_rows},
@@ -52,7 +53,7 @@ impl CrossEntropyOps for Flex {
         let (hidden, head) = (Float::<Flex>(counted.gather(hidden)), Float::<Flex>(head));
         let (mut all_losses, mut all_denominators) = (vec![], vec![]);
         for rows in chunks(&hidden, &head) {
-            let logits = hidden.rows(&rows).matmul(head.clone().transpose());
+            let logits = hidden.rows(&rows).times(head.clone().transpose());
             let [losses, denominators] = losses(logits.0, &targets[rows]);
             all_losses.extend(losses);
             all_denominators.extend(denominators);
@@ -86,6 +87,28 @@ impl CrossEntropyOps for Flex {
             ))
         });
         (counted.scatter(to_hidden), to_head)
+    }
+
+    fn linear_cross_entropy_sum(
+        hidden: FlexTensor,
+        head: FlexTensor,
+        targets: IntTensor<Flex>,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        if !all_f32(&[&hidden, &head]) {
+            return plain_linear_sum::<Flex>(hidden, head, targets);
+        }
+        let (counted, targets) = Counted::of(&numbers(targets));
+        let hidden = Float(counted.gather(hidden));
+        let mut sum = 0.0;
+        let (to_hidden, to_head) = by_chunks::<Flex>(hidden, Float(head), |rows, logits| {
+            let targets = &targets[rows.clone()];
+            let [losses, denominators] = losses(logits.0.clone(), targets);
+            sum += losses.iter().copied().map(f64::from).sum::<f64>();
+            let ones = vec![1.0; rows.len()];
+            Float(backward(logits.0, targets, &denominators, &ones))
+        });
+        let sum = column(vec![sum as f32]);
+        (sum, counted.scatter(to_hidden), to_head)
     }
 }
 

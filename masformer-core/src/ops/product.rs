@@ -1,0 +1,193 @@
+//! Products of matrices in the passes of our own operations.
+//!
+//! Burn's CPU backend clears each result and then copies it to another place, on one core, which takes a
+//! tenth of the time of training: here it is cleared once, or is the sum that the product is added to.
+
+use burn::backend::{
+    Autodiff, Backend, autodiff::checkpoint::strategy::CheckpointStrategy, backend_extension,
+    tensor::FloatTensor,
+};
+
+/// Products on one backend; the default bodies work on all of them.
+#[backend_extension(
+    Autodiff,
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(feature = "cube"),
+    Remote: cfg(feature = "remote"),
+    Fusion: cfg(feature = "fusion")
+)]
+pub trait ProductOps: Backend {
+    /// The product `[M, N]` of `[M, K]` and `[K, N]`.
+    #[fusion(default)]
+    fn product(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(left, right)
+    }
+
+    /// The same and a sum `[M, N]`, or `[1, N]` that is added to every row.
+    #[fusion(default)]
+    fn product_onto(
+        sum: FloatTensor<Self>,
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::float_add(Self::float_matmul(left, right), sum)
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl ProductOps for burn::backend::NdArray {}
+#[cfg(feature = "cube")]
+impl ProductOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl ProductOps for burn::backend::Remote {}
+
+/// The gradients are those of Burn's product and sum.
+impl<B: ProductOps, C: CheckpointStrategy> ProductOps for Autodiff<B, C> {}
+
+#[cfg(feature = "flex")]
+mod flex {
+    use burn::backend::{Flex, TensorMetadata, ops::FloatTensorOps};
+    use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
+
+    use super::ProductOps;
+    use crate::ops::flex::{FlexTensor, all_f32, in_order, matrix};
+
+    /// Fewest multiply-adds that are worth waking a core.
+    const PARALLEL: usize = 1 << 18;
+
+    /// A single row is faster with Burn's product.
+    impl ProductOps for Flex {
+        fn product(left: FlexTensor, right: FlexTensor) -> FlexTensor {
+            let [rows, _] = left.shape().dims();
+            if rows == 1 || !all_f32(&[&left, &right]) {
+                return Flex::float_matmul(left, right);
+            }
+            let [_, columns] = right.shape().dims();
+            let mut output = vec![0.0; rows * columns];
+            add(&mut output, Accum::Replace, left, right);
+            matrix(output, [rows, columns])
+        }
+
+        fn product_onto(sum: FlexTensor, left: FlexTensor, right: FlexTensor) -> FlexTensor {
+            let [rows, _] = left.shape().dims();
+            if rows == 1 || !all_f32(&[&sum, &left, &right]) {
+                return Flex::float_add(Flex::float_matmul(left, right), sum);
+            }
+            let [summands, columns] = sum.shape().dims();
+            let mut sum = in_order(sum);
+            if summands == rows
+                && let Some(output) = sum.try_storage_mut::<f32>()
+            {
+                add(output, Accum::Add, left, right);
+                return sum;
+            }
+            let mut output = sum.storage::<f32>().repeat(rows / summands.max(1));
+            add(&mut output, Accum::Add, left, right);
+            matrix(output, [rows, columns])
+        }
+    }
+
+    fn add(output: &mut [f32], how: Accum, left: FlexTensor, right: FlexTensor) {
+        let ([rows, inner], [_, columns]) = (left.shape().dims(), right.shape().dims());
+        let (left, right) = (in_lines(left), in_lines(right));
+        let parallelism = if rows * inner * columns < PARALLEL {
+            Par::Seq
+        } else {
+            Par::rayon(0)
+        };
+        let output = MatMut::from_row_major_slice_mut(output, rows, columns);
+        matmul(output, how, view(&left), view(&right), 1.0, parallelism);
+    }
+
+    /// The matrix itself if its rows or its columns are each in one piece, otherwise a copy.
+    fn in_lines(matrix: FlexTensor) -> FlexTensor {
+        match *matrix.layout().strides() {
+            [row, column] if row >= 0 && column >= 0 && (row == 1 || column == 1) => matrix,
+            _ => in_order(matrix),
+        }
+    }
+
+    /// Views what [`in_lines`] gave.
+    fn view(matrix: &FlexTensor) -> MatRef<'_, f32> {
+        let [rows, columns] = matrix.shape().dims();
+        let data = &matrix.storage()[matrix.layout().start_offset()..];
+        match *matrix.layout().strides() {
+            [row, 1] => MatRef::from_row_major_slice_with_stride(data, rows, columns, row as usize),
+            [_, column] => {
+                MatRef::from_column_major_slice_with_stride(data, rows, columns, column as usize)
+            }
+            _ => unreachable!("a matrix has two strides"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{backend::Dispatch, prelude::*};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ops::agreement::{assert_close, multiplies_empty, random};
+
+    fn product(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
+        Tensor::from_dispatch(Dispatch::product(
+            left.into_dispatch(),
+            right.into_dispatch(),
+        ))
+    }
+
+    fn product_onto(sum: Tensor<2>, left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
+        Tensor::from_dispatch(Dispatch::product_onto(
+            sum.into_dispatch(),
+            left.into_dispatch(),
+            right.into_dispatch(),
+        ))
+    }
+
+    /// A part of a matrix as it comes, or transposed in memory.
+    fn drawn(shape: [usize; 2], transposed: bool, margin: usize, device: &Device) -> Tensor<2> {
+        let [rows, columns] = shape;
+        let whole = |[rows, columns]: [usize; 2]| {
+            let all = random([rows + margin, columns + margin], device);
+            all.slice([margin..margin + rows, margin..margin + columns])
+        };
+        if transposed {
+            whole([columns, rows]).transpose()
+        } else {
+            whole([rows, columns])
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn products_of_any_layout_are_those_of_burn(
+            rows in 0..90_usize,
+            inner in 1..90_usize,
+            columns in 1..90_usize,
+            transposed in any::<[bool; 2]>(),
+            margin in 0..2_usize,
+            shared in any::<bool>(),
+            alone in any::<bool>(),
+        ) {
+            let device = Device::default();
+            prop_assume!(rows > 0 || multiplies_empty(&device));
+            let left = drawn([rows, inner], transposed[0], margin, &device);
+            let right = drawn([inner, columns], transposed[1], margin, &device);
+            let sum = random([if shared { 1 } else { rows }, columns], &device);
+            let expected = left.clone().matmul(right.clone());
+            let found = product(left.clone(), right.clone());
+            assert_close(&[found.into_data()], &[expected.clone().into_data()], 1e-5);
+            let expected = (expected + sum.clone()).into_data();
+            // What nobody else holds may be written to.
+            let held = (!alone).then(|| (sum.clone(), sum.to_data()));
+            let found = product_onto(sum, left, right);
+            assert_close(&[found.into_data()], &[expected], 1e-5);
+            if let Some((sum, before)) = held {
+                sum.into_data().assert_eq(&before, true);
+            }
+        }
+    }
+}
