@@ -1,7 +1,7 @@
-//! Feed-forward layers of which each token passes one, as one operation an expert.
+//! Feed-forward layers of which each token passes one.
 //!
 //! An expert takes its tokens out of a matrix of all of them and puts its output in their place. So the
-//! matrix passes from expert to expert, and each token is read and written once.
+//! matrix passes from expert to expert, or is shared among them, and each token is read and written once.
 
 #[cfg(feature = "flex")]
 mod flex;
@@ -70,14 +70,19 @@ pub fn expert_feed_forward(
     assert_eq!(assigned.len(), tokens, "each token has an expert");
     let mut rows = vec![vec![]; experts.len()];
     for (token, &expert) in assigned.iter().enumerate() {
-        rows[expert].push(token as i64);
+        rows[expert].push(token);
     }
     let device = input.device();
     let filled = experts
         .iter()
         .zip(rows)
         .filter(|(_, rows)| !rows.is_empty());
+    #[cfg(feature = "flex")]
+    if flex::computes(&input, experts) {
+        return flex::together(input, filled);
+    }
     filled.fold(input, |tokens, (expert, rows)| {
+        let rows: Vec<i64> = rows.into_iter().map(|row| row as i64).collect();
         let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
         let weights = expert.feed_forward.clone();
         let output = <Dispatch as ExpertFeedForwardOps>::expert_rows(

@@ -10,7 +10,7 @@ use std::{array, ops::Range};
 use bytemuck::{cast_slice, cast_slice_mut};
 use macerator::{AutoArch, Scalar, Simd, Vector, WithSimd};
 
-pub(super) use layer::{FEW, FEWEST, FeedForward, Layer, in_pool};
+pub(super) use layer::{FEW, FEWEST, FeedForward, Layer};
 
 use super::simd::Rows;
 
@@ -18,6 +18,8 @@ use super::simd::Rows;
 const BLOCK: usize = 4608;
 /// Terms that follow one another without a branch, after a request for memory.
 const STEP: usize = 8;
+/// Rows of the next columns that are asked for in such a step.
+const ASK: usize = 4;
 /// A number that the columns of a panel divide, for all instructions.
 const PANELS: usize = 48;
 
@@ -197,8 +199,10 @@ impl<S: Simd, const V: usize> Tile<'_, S, V> {
         let mut ahead = self.ahead.clone();
         let mut place = 0;
         while place + STEP <= length {
-            if let Some(row) = ahead.next() {
-                self.ask(row);
+            for _ in 0..ASK {
+                if let Some(row) = ahead.next() {
+                    self.ask(row);
+                }
             }
             for step in 0..STEP {
                 self.add::<M, PACKS>(&left, place + step, &mut sums);

@@ -1,64 +1,136 @@
-//! Experts on the flex backend: from gathering tokens to normalised rows without a tensor between.
+//! Experts on the flex backend: from gathering tokens to normalised rows without a tensor between, an
+//! expert a core as long as there are enough.
 
-use burn::backend::Flex;
+use std::cmp::Reverse;
+
+use burn::{
+    backend::{Flex, TensorMetadata},
+    prelude::*,
+    tensor::DType,
+};
 use rayon::prelude::*;
 
-use super::{ExpertFeedForwardOps, ExpertOptions};
+use super::{ExpertFeedForwardOps, ExpertOptions, ExpertWeights};
 use crate::ops::{
-    flex::{FlexTensor, all_f32, in_order},
+    flex::{FlexTensor, in_order},
     layer_norm::normalize_row,
     math::vectorize,
     simd::Rows,
-    streamed::{FEW, FeedForward, Layer, in_pool},
+    streamed::{FEW, FeedForward, Layer},
 };
 
 /// Fewest tokens of a task that normalises.
 const NORMALIZED: usize = 16;
 
-impl ExpertFeedForwardOps for Flex {
-    fn expert_rows(
-        tokens: FlexTensor,
-        inner: FlexTensor,
-        inner_bias: FlexTensor,
-        outer: FlexTensor,
-        outer_bias: FlexTensor,
-        gamma: FlexTensor,
-        beta: FlexTensor,
-        rows: FlexTensor,
-        options: ExpertOptions,
-    ) -> FlexTensor {
-        let weights = [&inner, &inner_bias, &outer, &outer_bias, &gamma, &beta];
-        if !all_f32(&weights) || !all_f32(&[&tokens]) || options.dropout > 0.0 {
-            let (output, ..) = Self::expert_rows_kept(
-                tokens, inner, inner_bias, outer, outer_bias, gamma, beta, rows, options,
-            );
-            return output;
+/// In training.
+impl ExpertFeedForwardOps for Flex {}
+
+/// Whether [`together`] is for these tokens and experts: nothing is trained, in numbers of 32 bits.
+pub(super) fn computes(input: &Tensor<2>, experts: &[ExpertWeights]) -> bool {
+    let fits = |expert: &ExpertWeights| {
+        let layers = &expert.feed_forward;
+        let vectors = [
+            &layers.inner_bias,
+            &layers.outer_bias,
+            &expert.gamma,
+            &expert.beta,
+        ];
+        expert.options.dropout == 0.0
+            && [&layers.inner, &layers.outer].into_iter().all(is_plain)
+            && vectors.into_iter().all(is_plain)
+    };
+    is_plain(input) && experts.iter().all(fits)
+}
+
+fn is_plain<const D: usize>(tensor: &Tensor<D>) -> bool {
+    let device = tensor.device();
+    tensor.dtype() == DType::F32 && device == Device::flex() && !device.is_autodiff()
+}
+
+/// The tokens `[N, D]`, each through the expert among whose rows it is.
+pub(super) fn together<'a>(
+    input: Tensor<2>,
+    experts: impl Iterator<Item = (&'a ExpertWeights, Vec<usize>)>,
+) -> Tensor<2> {
+    let (weights, rows): (Vec<_>, Vec<_>) = experts.unzip();
+    let numbers: Vec<_> = weights.iter().map(|weights| Numbers::of(weights)).collect();
+    let mut tokens = primitive(input);
+    let [count, hidden] = tokens.shape().dims();
+    let mut places: Vec<_> = tokens
+        .storage_mut()
+        .chunks_exact_mut(hidden)
+        .map(Some)
+        .collect();
+    let mut parts = vec![];
+    for (numbers, rows) in numbers.iter().zip(rows) {
+        let expert = numbers.expert();
+        let mut rows: Vec<_> = rows
+            .into_iter()
+            .map(|row| places[row].take().expect("a token has one expert"))
+            .collect();
+        // All of about the same size, since each part reads all weights.
+        let size = rows.len().div_ceil(rows.len().div_ceil(FEW));
+        while !rows.is_empty() {
+            let rest = rows.split_off(size.min(rows.len()));
+            parts.push((expert, rows));
+            rows = rest;
         }
-        let weights = [inner, inner_bias, outer, outer_bias, gamma, beta].map(in_order);
-        let [inner, inner_bias, outer, outer_bias, gamma, beta] =
-            weights.each_ref().map(FlexTensor::storage::<f32>);
-        let expert = Expert {
+    }
+    // The longest first, so that no core waits for a long one at the end.
+    parts.sort_by_key(|(_, rows)| Reverse(rows.len()));
+    let is_parallel = |(expert, _): &(Expert, _)| expert.layers.is_parallel(count);
+    if parts.first().is_some_and(is_parallel) {
+        let parts = parts.into_par_iter().with_max_len(1);
+        parts.for_each(|(expert, rows)| expert.apply(rows, true));
+    } else {
+        let parts = parts.into_iter();
+        parts.for_each(|(expert, rows)| expert.apply(rows, false));
+    }
+    Tensor::from_primitive::<Flex>(tokens)
+}
+
+/// The tensor of the backend, with its numbers in order.
+fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    let tensor = tensor.try_into_primitive::<Flex>();
+    in_order(tensor.expect("a tensor of this device"))
+}
+
+/// The tensors of an expert.
+struct Numbers {
+    layers: [(FlexTensor, FlexTensor); 2],
+    gamma: FlexTensor,
+    beta: FlexTensor,
+    options: ExpertOptions,
+}
+
+impl Numbers {
+    fn of(weights: &ExpertWeights) -> Self {
+        let layers = weights.feed_forward.clone();
+        Self {
+            layers: [
+                (primitive(layers.inner), primitive(layers.inner_bias)),
+                (primitive(layers.outer), primitive(layers.outer_bias)),
+            ],
+            gamma: primitive(weights.gamma.clone()),
+            beta: primitive(weights.beta.clone()),
+            options: weights.options,
+        }
+    }
+
+    fn expert(&self) -> Expert<'_> {
+        let layers = self.layers.each_ref();
+        let [inner, outer] =
+            layers.map(|(weight, bias)| Layer::new(weight.storage(), bias.storage()));
+        Expert {
             layers: FeedForward {
-                inner: Layer::new(inner, inner_bias),
-                outer: Layer::new(outer, outer_bias),
-                activation: options.feed_forward.activation,
+                inner,
+                outer,
+                activation: self.options.feed_forward.activation,
             },
-            gamma,
-            beta,
-            options,
-        };
-        let rows: Vec<usize> = rows.into_data().iter::<i64>().map(|x| x as usize).collect();
-        let mut tokens = in_order(tokens);
-        let values = tokens.storage_mut::<f32>();
-        let parallel = expert.layers.is_parallel(rows.len());
-        in_pool(parallel, || {
-            // All of about the same size, since each part reads all weights.
-            let parts = rows.len().div_ceil(FEW).max(1);
-            for rows in rows.chunks(rows.len().div_ceil(parts).max(1)) {
-                expert.apply(values, rows, parallel);
-            }
-        });
-        tokens
+            gamma: self.gamma.storage(),
+            beta: self.beta.storage(),
+            options: self.options,
+        }
     }
 }
 
@@ -72,26 +144,19 @@ struct Expert<'a> {
 }
 
 impl Expert<'_> {
-    /// Puts some rows of all tokens through the expert.
-    fn apply(&self, tokens: &mut [f32], rows: &[usize], parallel: bool) {
+    /// Puts some tokens through the expert; `parallel` if other cores may help.
+    fn apply(&self, rows: Vec<&mut [f32]>, parallel: bool) {
         let bias = self.layers.outer.bias;
         let hidden = bias.len();
         let mut input = Vec::with_capacity(rows.len() * hidden);
-        for row in rows {
-            input.extend_from_slice(&tokens[row * hidden..][..hidden]);
+        for row in &rows {
+            input.extend_from_slice(row);
         }
         let left = Rows {
             data: &input,
             stride: hidden,
         };
         let output = self.layers.product(left, rows.len(), parallel);
-        let mut all = tokens.chunks_exact_mut(hidden);
-        let mut next = 0;
-        let targets = rows.iter().map(|row| {
-            let target = all.nth(row - next).expect("rows rise");
-            next = row + 1;
-            target
-        });
         let finish = |(row, target): (usize, &mut [f32])| {
             let sum = &mut vec![0.0; hidden];
             vectorize(
@@ -109,11 +174,10 @@ impl Expert<'_> {
             );
         };
         if parallel {
-            let targets: Vec<_> = targets.enumerate().collect();
-            let targets = targets.into_par_iter().with_min_len(NORMALIZED);
-            targets.for_each(finish);
+            let rows = rows.into_par_iter().enumerate();
+            rows.with_min_len(NORMALIZED).for_each(finish);
         } else {
-            targets.enumerate().for_each(finish);
+            rows.into_iter().enumerate().for_each(finish);
         }
     }
 }

@@ -212,7 +212,7 @@ fn share(
 }
 
 /// Does some work; what works in parallel enters the thread pool once for all of it.
-pub(in crate::ops) fn in_pool(parallel: bool, work: impl FnOnce() + Send) {
+fn in_pool(parallel: bool, work: impl FnOnce() + Send) {
     if parallel {
         rayon::scope(|_| work());
     } else {
