@@ -18,8 +18,8 @@ const PURGE_DELAY: mi_option_t = 15;
 /// How long the allocator keeps memory that nobody uses, in milliseconds.
 const MINUTE: c_long = 60_000;
 
-/// Lets the allocator keep freed memory for a minute, unless the environment's `MIMALLOC_PURGE_DELAY` says
-/// otherwise. To be called before there are other threads.
+/// Lets the allocator keep freed memory for up to a minute, unless the environment's
+/// `MIMALLOC_PURGE_DELAY` says otherwise. To be called before there are other threads.
 ///
 /// By default a second after something was freed all that is free goes back to the system, which clears it
 /// before it lends it again: with steps of about a second, up to a quarter of their time.
@@ -28,7 +28,8 @@ const MINUTE: c_long = 60_000;
     reason = "the bindings are plain C, and the default costs up to a quarter of the time"
 )]
 pub fn keep_freed() {
-    // SAFETY: this sets a number, and nobody reads it meanwhile.
+    // SAFETY: this sets a number of the size of a word. A thread that allocates meanwhile, as in tests,
+    // reads the old or the new one.
     unsafe { mi_option_set_default(PURGE_DELAY, MINUTE) }
 }
 
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     #[allow(unsafe_code, reason = "as above")]
     fn the_option_is_the_delay() {
-        // SAFETY: this reads a number that nobody else changes.
+        // SAFETY: this reads a number that nobody else sets.
         let delay = || unsafe { mi_option_get(PURGE_DELAY) };
         if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
             // The bindings' number of another option would have another default.

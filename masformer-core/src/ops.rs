@@ -43,7 +43,7 @@ pub use attention::{
     SpanAttentionOps, SpanAttentionOptions, WeightDropout, computed_pairs, span_attention,
 };
 pub use cross_entropy::{
-    CrossEntropyOps, cross_entropy, linear_cross_entropy, linear_cross_entropy_sum,
+    CrossEntropyOps, cross_entropy, linear_cross_entropy, linear_cross_entropy_mean,
 };
 pub use dropout::{DropoutOps, dropout};
 pub use expert_feed_forward::{

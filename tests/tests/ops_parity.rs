@@ -8,7 +8,7 @@ use masformer_core::{
     ops::{
         AdamStep, ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, adam_step,
         bias_activation, cross_entropy, expert_feed_forward, feed_forward, layer_norm,
-        linear_cross_entropy, linear_cross_entropy_sum, softmax,
+        linear_cross_entropy, linear_cross_entropy_mean, softmax,
     },
     tensor_file::TensorFile,
 };
@@ -206,10 +206,10 @@ fn cross_entropies() {
         |[hidden, head], []| linear_cross_entropy(hidden, head, targets.clone()),
     );
     fixture.assert_same(
-        "linear-cross-entropy-sum",
+        "linear-cross-entropy-mean",
         ["hidden", "head"],
         [],
-        |[hidden, head], []| linear_cross_entropy_sum(hidden, head, targets.clone()),
+        |[hidden, head], []| linear_cross_entropy_mean(hidden, head, targets.clone()),
     );
 }
 

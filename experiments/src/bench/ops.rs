@@ -15,8 +15,8 @@ use masformer_core::{
     Activation,
     ops::{
         ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, bias_activation,
-        cross_entropy, expert_feed_forward, feed_forward, layer_norm, linear_cross_entropy_sum,
-        softmax,
+        cross_entropy, expert_feed_forward, feed_forward, layer_norm, linear,
+        linear_cross_entropy_mean, softmax,
     },
 };
 use moebert_core::dispatch::Assignment;
@@ -201,13 +201,18 @@ fn pass(operation: Operation, shape: Shape, maker: Maker, training: bool, device
     let inputs = Inputs::new(operation, shape, device);
     // A backward pass starts with a product, as it does within a model.
     let end = Tensor::<2>::random([inputs.outputs, 1], Distribution::Default, device);
+    let bias = Tensor::<1>::zeros([1], device);
     Box::new(move || {
         let output = match maker {
             Maker::Kiln => inputs.fused(),
             Maker::Burn => inputs.composed(),
         };
         if training {
-            drop(black_box(output.matmul(end.clone()).sum().backward()));
+            let end = match maker {
+                Maker::Kiln => linear(output, end.clone(), bias.clone()),
+                Maker::Burn => output.matmul(end.clone()),
+            };
+            drop(black_box(end.sum().backward()));
         } else {
             drop(black_box(output));
         }
@@ -285,9 +290,7 @@ impl Inputs {
             Operation::Softmax => softmax(input),
             Operation::CrossEntropy => cross_entropy(input, targets).unsqueeze_dim(1),
             Operation::LinearCrossEntropy => {
-                let [rows, _] = input.dims();
-                let sum = linear_cross_entropy_sum(input, self.matrix(1), targets);
-                (sum / rows as f64).unsqueeze()
+                linear_cross_entropy_mean(input, self.matrix(1), targets).unsqueeze()
             }
             Operation::FeedForward(chunk) => {
                 let weights = FeedForwardWeights {

@@ -12,7 +12,7 @@ use burn::{
 use distill::{CallbackModel, Signals, Step};
 use masformer_core::{
     Decoder, DecoderInput, Keep, Trace,
-    ops::{linear_cross_entropy, linear_cross_entropy_sum},
+    ops::{linear_cross_entropy, linear_cross_entropy_mean},
 };
 
 use crate::data::language::{LanguageBatch, Sequence};
@@ -95,10 +95,8 @@ impl CallbackModel for LanguageLearner {
     fn forward_step(&self, batch: LanguageBatch, keep: Keep) -> Step<LanguageOutput> {
         let mut trace = Trace::new(keep);
         let hidden = self.asked(&batch, &mut trace);
-        let [targets] = batch.targets.dims();
         let head = self.model.token.weight.val();
-        let sum = linear_cross_entropy_sum(hidden.clone(), head, batch.targets.clone());
-        let loss = sum / targets as f64;
+        let loss = linear_cross_entropy_mean(hidden.clone(), head, batch.targets.clone());
         // What the metrics see needs no gradient.
         let logits = self.answers.then(|| self.logits(hidden.detach()).detach());
         let [samples, _] = batch.input_ids.dims();

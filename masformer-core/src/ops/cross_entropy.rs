@@ -3,7 +3,7 @@
 //! A language model's logits `[N, V]` are its largest tensor by far. Where the last layer is a product
 //! with the embedding `[V, D]`, [`linear_cross_entropy`] makes them for a chunk of tokens at a time, and
 //! again in the backward pass, from the logarithm of the softmax's denominator of each token. Where all
-//! tokens count the same, [`linear_cross_entropy_sum`] makes them once: with the logits of a chunk at
+//! tokens count the same, [`linear_cross_entropy_mean`] makes them once: with the logits of a chunk at
 //! hand, it makes their gradients as well (Liger Kernel, arXiv 2410.10989, `FusedLinearCrossEntropy`).
 
 #[cfg(feature = "flex")]
@@ -82,35 +82,35 @@ pub fn linear_cross_entropy(
     Tensor::<2>::from_dispatch(losses).reshape([rows])
 }
 
-/// The sum of [`linear_cross_entropy`] over all tokens, in training with a quarter less work: its forward
-/// pass makes the gradients, too, and its backward pass scales them.
+/// The mean of [`linear_cross_entropy`] over all tokens, in training with a quarter less work: its forward
+/// pass makes the gradients, too, and its backward pass scales them. They are as large as both inputs.
 ///
 /// # Shapes
 ///
 /// - hidden: `[N, D]`
 /// - head: `[V, D]`, as an embedding is stored
 /// - targets: `[N]`, below `V`
-/// - output: `[1]`
+/// - output: `[1]`; 0 if there are no tokens
 ///
 /// # Panics
 ///
 /// If there is not one target a row, or a target is `V` or more.
-pub fn linear_cross_entropy_sum(
+pub fn linear_cross_entropy_mean(
     hidden: Tensor<2>,
     head: Tensor<2>,
     targets: Tensor<1, Int>,
 ) -> Tensor<1> {
-    if !hidden.device().is_autodiff() {
-        return linear_cross_entropy(hidden, head, targets).sum();
-    }
     let [rows, _] = hidden.dims();
+    if rows == 0 || !(hidden.is_tracked() || head.is_tracked()) {
+        return linear_cross_entropy(hidden, head, targets).sum() / rows.max(1) as f64;
+    }
     assert_targets(rows, &targets);
-    let (sum, ..) = <Dispatch as CrossEntropyOps>::linear_cross_entropy_sum(
+    let (mean, ..) = <Dispatch as CrossEntropyOps>::linear_cross_entropy_mean(
         hidden.into_dispatch(),
         head.into_dispatch(),
         targets.reshape([rows, 1]).into_dispatch(),
     );
-    Tensor::<2>::from_dispatch(sum).reshape([1])
+    Tensor::<2>::from_dispatch(mean).reshape([1])
 }
 
 fn assert_targets(rows: usize, targets: &Tensor<1, Int>) {
@@ -173,14 +173,14 @@ pub trait CrossEntropyOps: ProductOps {
         plain_linear_backward::<Self>(hidden, head, targets, denominators, gradient)
     }
 
-    /// The sum of the losses of `hidden head^T` `[1, 1]`, and its gradients by `hidden` and `head`.
+    /// The mean of the losses of `hidden head^T` `[1, 1]`, and its gradients by `hidden` and `head`.
     #[fusion(default)]
-    fn linear_cross_entropy_sum(
+    fn linear_cross_entropy_mean(
         hidden: FloatTensor<Self>,
         head: FloatTensor<Self>,
         targets: IntTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        plain_linear_sum::<Self>(hidden, head, targets)
+        plain_linear_mean::<Self>(hidden, head, targets)
     }
 }
 
@@ -246,23 +246,26 @@ fn plain_linear_backward<B: ProductOps>(
     })
 }
 
-/// The default body of the linear form's sum.
-fn plain_linear_sum<B: ProductOps>(
+/// The default body of the linear form's mean.
+fn plain_linear_mean<B: ProductOps>(
     hidden: FloatTensor<B>,
     head: FloatTensor<B>,
     targets: IntTensor<B>,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let targets = Targets::<B>(targets);
-    let head = Float::<B>(head);
-    let mut sum = head.like(TensorData::zeros::<f32, _>([1, 1]));
-    let (to_hidden, to_head) = by_chunks(Float(hidden), head, |rows, logits| {
-        let targets = targets.rows(rows);
+    let (hidden, head) = (Float::<B>(hidden), Float::<B>(head));
+    let [rows, _] = hidden.dims();
+    // A share of each loss, so that few bits hold their sum.
+    let share = |rows, total| TensorData::full([rows, 1], (total as f32).recip());
+    let mut mean = head.like(TensorData::zeros::<f32, _>([1, 1]));
+    let (to_hidden, to_head) = by_chunks(hidden, head, |part, logits| {
+        let targets = targets.rows(part);
         let (losses, denominators) = targets.losses(logits.clone());
-        sum = sum.clone() + losses.clone().sum_dim(0);
-        let ones = losses.scale(0.0).plus(1.0);
-        targets.backward(logits, denominators, ones)
+        let shares = losses.like(share(part.len(), rows));
+        mean = mean.clone() + (losses * shares.clone()).sum_dim(0);
+        targets.backward(logits, denominators, shares)
     });
-    (sum.0, to_hidden, to_head)
+    (mean.0, to_hidden, to_head)
 }
 
 /// The gradients of `hidden` and `head`, from a function that makes the gradient of the logits of a
@@ -399,119 +402,23 @@ impl<B: CrossEntropyOps, C: CheckpointStrategy> CrossEntropyOps for Autodiff<B, 
         unreachable!("autodiff calls the backward pass of the backend under it")
     }
 
-    fn linear_cross_entropy_sum(
+    fn linear_cross_entropy_mean(
         hidden: FloatTensor<Self>,
         head: FloatTensor<Self>,
         targets: IntTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [hidden.node(), head.node()];
         let (hidden, head) = (hidden.into_primitive(), head.into_primitive());
-        let (sum, to_hidden, to_head) = B::linear_cross_entropy_sum(hidden, head, targets);
+        let (mean, to_hidden, to_head) = B::linear_cross_entropy_mean(hidden, head, targets);
         let gradients = [to_hidden, to_head];
-        let sum =
-            differentiable::<B, C, _, _>(nodes, sum, gradients.clone(), |gradients, gradient| {
+        let mean =
+            differentiable::<B, C, _, _>(nodes, mean, gradients.clone(), |gradients, gradient| {
                 gradients.map(|to_input| B::float_mul(to_input, gradient.clone()))
             });
         let [to_hidden, to_head] = gradients.map(Self::from_inner);
-        (sum, to_hidden, to_head)
+        (mean, to_hidden, to_head)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use burn::tensor::activation::log_softmax;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::ops::agreement::{assert_same, multiplies_empty, random};
-
-    /// The definition, of logits.
-    fn composed(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
-        let [rows, _] = logits.dims();
-        let targets = targets.reshape([rows, 1]);
-        let losses = log_softmax(logits, 1).gather(1, targets.clone().clamp_min(0));
-        losses.neg().mask_fill(targets.lower_elem(0), 0.0)
-    }
-
-    fn in_column(losses: Tensor<1>) -> Tensor<2> {
-        losses.unsqueeze_dim(1)
-    }
-
-    fn ids(targets: &[i64], device: &Device) -> Tensor<1, Int> {
-        Tensor::from_data(targets, device)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
-
-        #[test]
-        fn both_forms_equal_the_definition(
-            targets in prop::collection::vec(prop::option::of(0..64_i64), 0..40),
-            vocabulary in 1..64_usize,
-            width in 1..20_usize,
-        ) {
-            let device = Device::default().autodiff();
-            let targets: Vec<i64> = targets
-                .into_iter()
-                .map(|target| target.map_or(-100, |target| target % vocabulary as i64))
-                .collect();
-            let rows = targets.len();
-            prop_assume!(rows > 0 || multiplies_empty(&device));
-            let targets = ids(&targets, &device);
-            assert_same(
-                &[random([rows, vocabulary], &device)],
-                |[logits]| in_column(cross_entropy(logits, targets.clone())),
-                |[logits]| composed(logits, targets.clone()),
-            );
-            assert_same(
-                &[random([rows, width], &device), random([vocabulary, width], &device)],
-                |[hidden, head]| in_column(linear_cross_entropy(hidden, head, targets.clone())),
-                |[hidden, head]| composed(hidden.matmul(head.transpose()), targets.clone()),
-            );
-            assert_same(
-                &[random([rows, width], &device), random([vocabulary, width], &device)],
-                |[hidden, head]| {
-                    linear_cross_entropy_sum(hidden, head, targets.clone()).unsqueeze()
-                },
-                |[hidden, head]| {
-                    composed(hidden.matmul(head.transpose()), targets.clone()).sum().unsqueeze()
-                },
-            );
-        }
-    }
-
-    #[test]
-    fn chunks_of_tokens_add_up() {
-        let device = Device::default().autodiff();
-        let rows = 2 * FEWEST_TOKENS + 3;
-        let vocabulary = LOGITS / FEWEST_TOKENS;
-        let targets: Vec<i64> = (0..rows as i64)
-            .map(|row| row * 31 % vocabulary as i64)
-            .collect();
-        let targets = ids(&targets, &device);
-        let inputs = [random([rows, 2], &device), random([vocabulary, 2], &device)];
-        let losses = |[hidden, head]: [Tensor<2>; 2]| {
-            composed(hidden.matmul(head.transpose()), targets.clone())
-        };
-        assert_same(
-            &inputs,
-            |[hidden, head]| in_column(linear_cross_entropy(hidden, head, targets.clone())),
-            losses,
-        );
-        assert_same(
-            &inputs,
-            |[hidden, head]| linear_cross_entropy_sum(hidden, head, targets.clone()).unsqueeze(),
-            |inputs| losses(inputs).sum().unsqueeze(),
-        );
-    }
-
-    #[test]
-    fn large_logits_do_not_overflow() {
-        let device = Device::default();
-        let logits = Tensor::<2>::from_data([[1000.0, 0.0], [-1000.0, -1000.0]], &device);
-        let losses = cross_entropy(logits, ids(&[1, 0], &device));
-        let expected = TensorData::from([1000.0_f32, std::f32::consts::LN_2]);
-        let tolerance = burn::tensor::Tolerance::<f32>::absolute(1e-6);
-        losses.into_data().assert_approx_eq(&expected, tolerance);
-    }
-}
+mod tests;

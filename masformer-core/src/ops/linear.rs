@@ -75,12 +75,21 @@ impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let nodes = [input.node(), weight.node(), bias.node()];
+        let is_frozen = !weight.is_tracked();
+        let (to_input, to_weight, to_bias) = (input.node(), weight.node(), bias.node());
         let (input, weight) = (input.into_primitive(), weight.into_primitive());
         // In training many rows go at a time, as they do in the backward pass.
         let output = B::product_onto(bias.into_primitive(), input.clone(), weight.clone());
+        if is_frozen {
+            let nodes = [to_input, to_bias];
+            return differentiable::<B, C, _, _>(nodes, output, weight, |weight, gradient| {
+                let gradient = Float::<B>(gradient);
+                let to_input = gradient.clone().times(Float(weight).transpose());
+                [to_input.0, gradient.sum_dim(0).0]
+            });
+        }
         differentiable::<B, C, _, _>(
-            nodes,
+            [to_input, to_weight, to_bias],
             output,
             [input, weight],
             |[input, weight], gradient| B::linear_backward(input, weight, gradient).into(),
@@ -140,7 +149,7 @@ mod tests {
         fn outputs_and_gradients_are_those_of_the_definition(
             rows in prop_oneof![0..40_usize, 120..270_usize],
             inner in 1..40_usize,
-            width in 1..70_usize,
+            width in prop_oneof![1..70_usize, 380..500_usize],
         ) {
             let device = Device::default().autodiff();
             prop_assume!(rows > 0 || multiplies_empty(&device));
@@ -154,5 +163,16 @@ mod tests {
             let [found, expected] = [fused(inputs.clone()), plain(inputs)].map(Tensor::into_data);
             assert_close(&[found], &[expected], 1e-5);
         }
+    }
+
+    #[test]
+    fn a_frozen_layer_hands_its_gradient_on() {
+        let device = Device::default().autodiff();
+        let weight = random([6, 5], &device);
+        assert_same(
+            &[[4, 6], [1, 5]].map(|shape| random(shape, &device)),
+            |[input, bias]| linear(input, weight.clone(), bias.flatten(0, 1)),
+            |[input, bias]| module::linear(input, weight.clone(), Some(bias.flatten(0, 1))),
+        );
     }
 }

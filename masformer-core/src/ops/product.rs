@@ -91,7 +91,10 @@ mod flex {
     fn add(output: &mut [f32], how: Accum, left: FlexTensor, right: FlexTensor) {
         let ([rows, inner], [_, columns]) = (left.shape().dims(), right.shape().dims());
         let (left, right) = (in_lines(left), in_lines(right));
-        let parallelism = if rows * inner * columns < PARALLEL {
+        let is_small = rows * inner * columns < PARALLEL;
+        // Of a single column the cores would divide the terms, and its sums depend on their number.
+        let divides_terms = columns == 1 && left.layout().strides()[1] != 1;
+        let parallelism = if is_small || divides_terms {
             Par::Seq
         } else {
             Par::rayon(0)
@@ -145,17 +148,28 @@ mod tests {
         ))
     }
 
-    /// A part of a matrix as it comes, or transposed in memory.
-    fn drawn(shape: [usize; 2], transposed: bool, margin: usize, device: &Device) -> Tensor<2> {
-        let [rows, columns] = shape;
-        let whole = |[rows, columns]: [usize; 2]| {
-            let all = random([rows + margin, columns + margin], device);
-            all.slice([margin..margin + rows, margin..margin + columns])
-        };
-        if transposed {
-            whole([columns, rows]).transpose()
-        } else {
-            whole([rows, columns])
+    #[derive(Clone, Copy, Debug)]
+    enum Layout {
+        Whole,
+        Part,
+        Transposed,
+        Flipped,
+        Repeated,
+    }
+
+    fn layouts() -> impl Strategy<Value = Layout> {
+        use Layout::{Flipped, Part, Repeated, Transposed, Whole};
+        prop::sample::select(vec![Whole, Part, Transposed, Flipped, Repeated])
+    }
+
+    fn drawn([rows, columns]: [usize; 2], layout: Layout, device: &Device) -> Tensor<2> {
+        let whole = |shape| random(shape, device);
+        match layout {
+            Layout::Whole => whole([rows, columns]),
+            Layout::Part => whole([rows + 2, columns + 1]).slice([1..=rows, 1..=columns]),
+            Layout::Transposed => whole([columns, rows]).transpose(),
+            Layout::Flipped => whole([rows, columns]).flip([1]),
+            Layout::Repeated => whole([1, columns]).expand([rows, columns]),
         }
     }
 
@@ -164,19 +178,17 @@ mod tests {
 
         #[test]
         fn products_of_any_layout_are_those_of_burn(
-            rows in 0..90_usize,
+            rows in 1..90_usize,
             inner in 1..90_usize,
             columns in 1..90_usize,
-            transposed in any::<[bool; 2]>(),
-            margin in 0..2_usize,
+            layouts in (layouts(), layouts(), layouts()),
             shared in any::<bool>(),
             alone in any::<bool>(),
         ) {
             let device = Device::default();
-            prop_assume!(rows > 0 || multiplies_empty(&device));
-            let left = drawn([rows, inner], transposed[0], margin, &device);
-            let right = drawn([inner, columns], transposed[1], margin, &device);
-            let sum = random([if shared { 1 } else { rows }, columns], &device);
+            let left = drawn([rows, inner], layouts.0, &device);
+            let right = drawn([inner, columns], layouts.1, &device);
+            let sum = drawn([if shared { 1 } else { rows }, columns], layouts.2, &device);
             let expected = left.clone().matmul(right.clone());
             let found = product(left.clone(), right.clone());
             assert_close(&[found.into_data()], &[expected.clone().into_data()], 1e-5);
@@ -187,6 +199,25 @@ mod tests {
             assert_close(&[found.into_data()], &[expected], 1e-5);
             if let Some((sum, before)) = held {
                 sum.into_data().assert_eq(&before, true);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_adds_up_to_zeros() {
+        let device = Device::default();
+        for [rows, inner, columns] in [[0, 3, 2], [4, 3, 0], [4, 0, 2]] {
+            if multiplies_empty(&device) {
+                let factors = [[rows, inner], [inner, columns]].map(|shape| random(shape, &device));
+                let [left, right] = factors;
+                let sum = Tensor::ones([1, columns], &device);
+                let found = [
+                    product(left.clone(), right.clone()),
+                    product_onto(sum, left, right),
+                ];
+                let [zeros, ones] = found.map(|found| found.into_data());
+                assert_eq!(zeros, TensorData::zeros::<f32, _>([rows, columns]));
+                assert_eq!(ones, TensorData::ones::<f32, _>([rows, columns]));
             }
         }
     }

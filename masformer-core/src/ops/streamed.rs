@@ -14,11 +14,9 @@ pub(super) use layer::{FEW, FEWEST, FeedForward, Layer};
 
 use super::simd::Rows;
 
-/// Numbers of a block's panel of columns, which stays in a core's nearest cache.
-const BLOCK: usize = 4608;
-/// Terms that follow one another without a branch, after a request for memory.
+/// Terms that follow one another without a branch, after requests for memory.
 const STEP: usize = 8;
-/// Rows of the next columns that are asked for in such a step.
+/// Rows of the next columns that are asked for in such a step: two panels of rows are enough for all.
 const ASK: usize = 4;
 /// A number that the columns of a panel divide, for all instructions.
 const PANELS: usize = 48;
@@ -55,11 +53,12 @@ impl WithSimd for Streamed<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self) -> Columns {
-        // Sums take three quarters of the registers: AVX-512 has thirty-two, and the others sixteen.
+        // Sums take three quarters of the registers: AVX-512 has thirty-two, and the others sixteen. A
+        // block's panel of columns stays near: 36 and 18 KiB.
         if S::lanes32() == 16 {
-            self.panels::<S, 8, 3>()
+            self.panels::<S, 8, 3>(192)
         } else {
-            self.panels::<S, 6, 2>()
+            self.panels::<S, 6, 2>(288)
         }
     }
 }
@@ -71,11 +70,10 @@ impl Streamed<'_> {
     }
 
     #[inline(always)]
-    fn panels<S: Simd, const M: usize, const V: usize>(self) -> Columns {
+    fn panels<S: Simd, const M: usize, const V: usize>(self, block: usize) -> Columns {
         let width = V * S::lanes32();
         let stride = self.columns.len().next_multiple_of(width);
         let mut result = vec![0.0; self.rows * stride];
-        let block = BLOCK / width;
         let mut panel = vec![0.0_f32.splat::<S>(); block * V];
         let panels = self.rows.div_ceil(M);
         let mut first = 0;

@@ -118,6 +118,7 @@ impl OnFlex {
 }
 
 fn zeros(shape: [usize; 4]) -> FlexTensor {
+    // Burn's own zeros are copied after they were made.
     let values = vec![0.0_f32; shape.iter().product()];
     FlexTensor::from_data(TensorData::new(values, shape))
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     CrossEntropyOps, by_chunks, chunks, plain, plain_backward, plain_linear, plain_linear_backward,
-    plain_linear_sum,
+    plain_linear_mean,
 };
 use crate::ops::{
     flex::{FlexTensor, all_f32, change, in_order, matrix, run_of_rows},
@@ -89,26 +89,27 @@ impl CrossEntropyOps for Flex {
         (counted.scatter(to_hidden), to_head)
     }
 
-    fn linear_cross_entropy_sum(
+    fn linear_cross_entropy_mean(
         hidden: FlexTensor,
         head: FlexTensor,
         targets: IntTensor<Flex>,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         if !all_f32(&[&hidden, &head]) {
-            return plain_linear_sum::<Flex>(hidden, head, targets);
+            return plain_linear_mean::<Flex>(hidden, head, targets);
         }
         let (counted, targets) = Counted::of(&numbers(targets));
         let hidden = Float(counted.gather(hidden));
+        let share = (counted.all as f32).recip();
         let mut sum = 0.0;
         let (to_hidden, to_head) = by_chunks::<Flex>(hidden, Float(head), |rows, logits| {
             let targets = &targets[rows.clone()];
             let [losses, denominators] = losses(logits.0.clone(), targets);
             sum += losses.iter().copied().map(f64::from).sum::<f64>();
-            let ones = vec![1.0; rows.len()];
-            Float(backward(logits.0, targets, &denominators, &ones))
+            let shares = vec![share; rows.len()];
+            Float(backward(logits.0, targets, &denominators, &shares))
         });
-        let sum = column(vec![sum as f32]);
-        (sum, counted.scatter(to_hidden), to_head)
+        let mean = column(vec![sum as f32 * share]);
+        (mean, counted.scatter(to_hidden), to_head)
     }
 }
 

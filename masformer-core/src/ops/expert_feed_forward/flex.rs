@@ -22,7 +22,7 @@ use crate::ops::{
 /// Fewest tokens of a task that normalises.
 const NORMALIZED: usize = 16;
 
-/// In training.
+/// For training, dropout and other types of numbers.
 impl ExpertFeedForwardOps for Flex {}
 
 /// Whether [`together`] is for these tokens and experts: nothing is trained, in numbers of 32 bits.
@@ -36,18 +36,19 @@ pub(super) fn computes(input: &Tensor<2>, experts: &[ExpertWeights]) -> bool {
             &expert.beta,
         ];
         expert.options.dropout == 0.0
-            && [&layers.inner, &layers.outer].into_iter().all(is_plain)
-            && vectors.into_iter().all(is_plain)
+            && [&layers.inner, &layers.outer].into_iter().all(is_inference)
+            && vectors.into_iter().all(is_inference)
     };
-    is_plain(input) && experts.iter().all(fits)
+    is_inference(input) && experts.iter().all(fits)
 }
 
-fn is_plain<const D: usize>(tensor: &Tensor<D>) -> bool {
+/// Whether these are numbers of 32 bits on flex, and no autodiff looks on.
+fn is_inference<const D: usize>(tensor: &Tensor<D>) -> bool {
     let device = tensor.device();
     tensor.dtype() == DType::F32 && device == Device::flex() && !device.is_autodiff()
 }
 
-/// The tokens `[N, D]`, each through the expert among whose rows it is.
+/// The tokens `[N, D]`, each through the expert among whose rows it is; every expert has some.
 pub(super) fn together<'a>(
     input: Tensor<2>,
     experts: impl Iterator<Item = (&'a ExpertWeights, Vec<usize>)>,
@@ -80,7 +81,7 @@ pub(super) fn together<'a>(
     parts.sort_by_key(|(_, rows)| Reverse(rows.len()));
     let is_parallel = |(expert, _): &(Expert, _)| expert.layers.is_parallel(count);
     if parts.first().is_some_and(is_parallel) {
-        let parts = parts.into_par_iter().with_max_len(1);
+        let parts = parts.into_iter().par_bridge();
         parts.for_each(|(expert, rows)| expert.apply(rows, true));
     } else {
         let parts = parts.into_iter();
