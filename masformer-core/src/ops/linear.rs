@@ -46,20 +46,15 @@ pub trait LinearOps: ProductOps {
     ) -> FloatTensor<Self> {
         Self::product_onto(bias, input, weight)
     }
+}
 
-    /// The gradients of input, weight and bias, from that of the output.
-    #[fusion(default)]
-    fn linear_backward(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (input, weight) = (Float::<Self>(input), Float::<Self>(weight));
-        let gradient = Float::<Self>(gradient);
-        let to_input = gradient.clone().times(weight.transpose());
-        let to_weight = input.transpose().times(gradient.clone());
-        (to_input.0, to_weight.0, gradient.sum_dim(0).0)
-    }
+/// The gradients of input and bias, from that of the output.
+fn to_input_and_bias<B: ProductOps>(
+    weight: FloatTensor<B>,
+    gradient: Float<B>,
+) -> [FloatTensor<B>; 2] {
+    let to_input = gradient.clone().times(Float(weight).transpose());
+    [to_input.0, gradient.sum_dim(0).0]
 }
 
 #[cfg(feature = "ndarray")]
@@ -83,25 +78,21 @@ impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
         if is_frozen {
             let nodes = [to_input, to_bias];
             return differentiable::<B, C, _, _>(nodes, output, weight, |weight, gradient| {
-                let gradient = Float::<B>(gradient);
-                let to_input = gradient.clone().times(Float(weight).transpose());
-                [to_input.0, gradient.sum_dim(0).0]
+                to_input_and_bias(weight, Float::<B>(gradient))
             });
         }
+        let nodes = [to_input, to_weight, to_bias];
         differentiable::<B, C, _, _>(
-            [to_input, to_weight, to_bias],
+            nodes,
             output,
             [input, weight],
-            |[input, weight], gradient| B::linear_backward(input, weight, gradient).into(),
+            |[input, weight], gradient| {
+                let gradient = Float::<B>(gradient);
+                let to_weight = Float(input).transpose().times(gradient.clone());
+                let [to_input, to_bias] = to_input_and_bias(weight, gradient);
+                [to_input, to_weight.0, to_bias]
+            },
         )
-    }
-
-    fn linear_backward(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("autodiff calls the backward pass of the backend under it")
     }
 }
 
