@@ -13,6 +13,8 @@ pub(super) type FlexTensor = FloatTensor<Flex>;
 
 /// Numbers of a run: few enough to stay in a core's nearest cache.
 const RUN: usize = 1 << 13;
+/// Numbers that a result is written in.
+const PIECE: usize = 64;
 /// Runs of a task: enough to be worth waking a core.
 pub(super) const TASK: usize = 4;
 
@@ -71,21 +73,72 @@ pub(super) fn change(
 }
 
 /// Makes a tensor of the same shape from runs of the rows of one whose numbers are in order.
+///
+/// A run is made where it stays in a core's cache, and goes from there, piece by piece, to memory that
+/// nobody has cleared before: for work as light as this, writing all of it once more doubles the time.
 pub(super) fn make(
     source: &FlexTensor,
     run: usize,
     kernel: impl Fn(Mac, usize, &[f32], &mut [f32]) + Sync,
 ) -> FlexTensor {
-    let shape = source.shape();
-    let source = source.storage::<f32>();
-    let mut values = vec![0.0; source.len()];
-    let runs = values.par_chunks_mut(run).zip(source.par_chunks(run));
-    let runs = runs.enumerate().with_min_len(TASK);
-    runs.for_each(|(index, (values, source))| {
+    let (shape, source) = (source.shape(), source.storage::<f32>());
+    let kernel = |first: usize, values: &mut [f32]| {
+        let source = &source[first..first + values.len()];
         vectorize(
             #[inline(always)]
-            |mac| kernel(mac, index * run, source, values),
+            |mac| kernel(mac, first, source, values),
         );
-    });
+    };
+    let pieces = (0..source.len().div_ceil(PIECE)).into_par_iter();
+    let pieces = pieces.with_min_len((TASK * run).div_ceil(PIECE));
+    let values: Vec<[f32; PIECE]> = pieces
+        .map_init(Made::default, |made, piece| {
+            let place = piece * PIECE;
+            let mut ready = made.from(place, run, source.len(), &kernel);
+            if let Some(whole) = ready.first_chunk() {
+                return *whole;
+            }
+            // The run ends within this piece, or all do.
+            let length = PIECE.min(source.len() - place);
+            let mut numbers = [0.0; PIECE];
+            let mut count = 0;
+            loop {
+                let part = ready.len().min(length - count);
+                numbers[count..count + part].copy_from_slice(&ready[..part]);
+                count += part;
+                if count == length {
+                    return numbers;
+                }
+                ready = made.from(place + count, run, source.len(), &kernel);
+            }
+        })
+        .collect();
+    let mut values = values.into_flattened();
+    values.truncate(source.len());
     FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// The run that a core made last.
+#[derive(Default)]
+struct Made {
+    first: usize,
+    values: Vec<f32>,
+}
+
+impl Made {
+    /// What is ready from a place on: the rest of its run, which is made first if it is another one.
+    fn from(
+        &mut self,
+        place: usize,
+        run: usize,
+        end: usize,
+        kernel: impl Fn(usize, &mut [f32]),
+    ) -> &[f32] {
+        if !(self.first..self.first + self.values.len()).contains(&place) {
+            self.first = place / run * run;
+            self.values.resize(run.min(end - self.first), 0.0);
+            kernel(self.first, &mut self.values);
+        }
+        &self.values[place - self.first..]
+    }
 }
