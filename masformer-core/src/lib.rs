@@ -4,8 +4,6 @@
 //! `F` feed-forward width, `L` layers, `V` vocabulary, `C` classes. Boolean masks follow Burn:
 //! `true` is masked out.
 
-#![forbid(unsafe_code)]
-
 pub mod activation;
 pub mod attention;
 pub mod block;

@@ -102,7 +102,7 @@ mod flex {
 
     use super::LinearOps;
     use crate::ops::{
-        flex::{FlexTensor, all_f32, in_order, matrix},
+        flex::{FlexTensor, all_f32, in_order, tensor, zeros},
         product::ProductOps,
         streamed::{FEWEST, Layer},
     };
@@ -118,9 +118,9 @@ mod flex {
             let numbers = bias.storage::<f32>();
             let width = numbers.len();
             let [input, weight] = [input, weight].map(in_order);
-            let mut output = vec![0.0; rows * width];
+            let mut output = zeros(rows * width);
             Layer::new(weight.storage(), numbers).apply(input.storage(), &mut output);
-            matrix(output, [rows, width])
+            tensor(output, [rows, width])
         }
     }
 }

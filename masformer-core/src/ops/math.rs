@@ -21,7 +21,7 @@ const ROUNDER: f32 = 12_582_912.0;
 const BIAS: u32 = 127;
 
 /// Numbers that are summed side by side: enough vectors that an addition need not wait for the last.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 /// How this processor multiplies and adds: in one instruction, if it has one.
 #[derive(Clone, Copy, Debug)]
@@ -64,47 +64,53 @@ pub(super) fn vectorize<T>(kernel: impl FnOnce(Mac) -> T) -> T {
 /// The sum of `term(x)`, in an order that does not depend on the instructions.
 #[inline(always)]
 pub(super) fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
-    let (blocks, rest) = values.as_chunks::<LANES>();
+    let [sum] = sums_of([values], |[x]| [term(x)]);
+    sum
+}
+
+/// Sums over slices of the same length in one pass, as [`sum_of`].
+#[inline(always)]
+pub(super) fn sums_of<const SLICES: usize, const SUMS: usize>(
+    slices: [&[f32]; SLICES],
+    terms: impl Fn([f32; SLICES]) -> [f32; SUMS],
+) -> [f32; SUMS] {
+    let length = slices[0].len();
+    let blocks = slices.map(|slice| slice.as_chunks::<LANES>().0);
+    let mut lanes = [[0.0; LANES]; SUMS];
+    for place in 0..length / LANES {
+        let blocks = blocks.map(|blocks| &blocks[place]);
+        for lane in 0..LANES {
+            let terms = terms(blocks.map(|block| block[lane]));
+            for (lanes, term) in lanes.iter_mut().zip(terms) {
+                lanes[lane] += term;
+            }
+        }
+    }
+    let mut sums = lanes.map(|lanes| fold(lanes, |x, y| x + y));
+    for place in length / LANES * LANES..length {
+        let terms = terms(slices.map(|slice| slice[place]));
+        for (sum, term) in sums.iter_mut().zip(terms) {
+            *sum += term;
+        }
+    }
+    sums
+}
+
+/// Turns each `x` into `function(x)`, and sums these as [`sum_of`].
+#[inline(always)]
+pub(super) fn map_and_sum(values: &mut [f32], function: impl Fn(f32) -> f32) -> f32 {
+    let (blocks, rest) = values.as_chunks_mut::<LANES>();
     let mut lanes = [0.0; LANES];
     for block in blocks {
         for (lane, x) in lanes.iter_mut().zip(block) {
-            *lane += term(*x);
+            *x = function(*x);
+            *lane += *x;
         }
     }
-    let rest: f32 = rest.iter().map(|x| term(*x)).sum();
-    fold(lanes, |x, y| x + y) + rest
-}
-
-/// The sum of `term(x, y)`, as [`sum_of`].
-#[inline(always)]
-pub(super) fn sum_of_pairs(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
-    let ((lefts, left), (rights, right)) = (left.as_chunks::<LANES>(), right.as_chunks::<LANES>());
-    let mut lanes = [0.0; LANES];
-    for (left, right) in lefts.iter().zip(rights) {
-        for ((lane, x), y) in lanes.iter_mut().zip(left).zip(right) {
-            *lane += term(*x, *y);
-        }
+    for x in rest.iter_mut() {
+        *x = function(*x);
     }
-    let rest: f32 = left.iter().zip(right).map(|(x, y)| term(*x, *y)).sum();
-    fold(lanes, |x, y| x + y) + rest
-}
-
-/// Writes `function(x)` of each `x`, and sums these as [`sum_of`].
-#[inline(always)]
-pub(super) fn map_and_sum(from: &[f32], to: &mut [f32], function: impl Fn(f32) -> f32) -> f32 {
-    let (blocks, rest) = from.as_chunks::<LANES>();
-    let (to_blocks, to_rest) = to.as_chunks_mut::<LANES>();
-    let mut lanes = [0.0; LANES];
-    for (block, to) in blocks.iter().zip(to_blocks) {
-        for ((lane, x), y) in lanes.iter_mut().zip(block).zip(to) {
-            *y = function(*x);
-            *lane += *y;
-        }
-    }
-    for (x, y) in rest.iter().zip(to_rest.iter_mut()) {
-        *y = function(*x);
-    }
-    fold(lanes, |x, y| x + y) + to_rest.iter().sum::<f32>()
+    fold(lanes, |x, y| x + y) + rest.iter().sum::<f32>()
 }
 
 /// The largest number, leaving out what is none.

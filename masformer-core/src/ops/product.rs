@@ -51,7 +51,7 @@ mod flex {
     use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 
     use super::ProductOps;
-    use crate::ops::flex::{FlexTensor, all_f32, in_order, matrix};
+    use crate::ops::flex::{FlexTensor, all_f32, in_order, repeated, tensor, zeros};
 
     /// Fewest multiply-adds that are worth waking a core.
     const PARALLEL: usize = 1 << 18;
@@ -64,9 +64,9 @@ mod flex {
                 return Flex::float_matmul(left, right);
             }
             let [_, columns] = right.shape().dims();
-            let mut output = vec![0.0; rows * columns];
+            let mut output = zeros(rows * columns);
             add(&mut output, Accum::Replace, left, right);
-            matrix(output, [rows, columns])
+            tensor(output, [rows, columns])
         }
 
         fn product_onto(sum: FlexTensor, left: FlexTensor, right: FlexTensor) -> FlexTensor {
@@ -82,9 +82,9 @@ mod flex {
                 add(output, Accum::Add, left, right);
                 return sum;
             }
-            let mut output = sum.storage::<f32>().repeat(rows / summands.max(1));
+            let mut output = repeated(sum.storage(), rows / summands.max(1));
             add(&mut output, Accum::Add, left, right);
-            matrix(output, [rows, columns])
+            tensor(output, [rows, columns])
         }
     }
 

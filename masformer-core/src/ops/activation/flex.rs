@@ -7,7 +7,7 @@ use super::{ActivationOps, plain, plain_again, plain_backward};
 use crate::{
     activation::Activation,
     ops::{
-        flex::{FlexTensor, TASK, all_f32, change, in_order, make, run_of_rows},
+        flex::{FlexTensor, TASK, all_f32, change, in_order, run_of_rows},
         math::{Mac, gelu, gelu_and_slope, gelu_tanh, gelu_tanh_and_slope, vectorize},
     },
 };
@@ -60,31 +60,16 @@ fn apply(
     function: impl Fn(Mac, f32) -> f32 + Copy + Sync,
 ) -> FlexTensor {
     let [_, width] = input.shape().dims();
-    let (input, bias) = (in_order(input), in_order(bias));
+    let bias = in_order(bias);
     let bias = bias.storage::<f32>();
-    if input.is_unique() {
-        return change(
-            input,
-            run_of_rows(width),
-            #[inline(always)]
-            |mac, _, run| {
-                for row in run.chunks_exact_mut(width) {
-                    for (x, bias) in row.iter_mut().zip(bias) {
-                        *x = function(mac, *x + bias);
-                    }
-                }
-            },
-        );
-    }
-    make(
-        &input,
+    change(
+        input,
         run_of_rows(width),
         #[inline(always)]
-        |mac, _, input, output| {
-            let rows = output.chunks_exact_mut(width);
-            for (output, input) in rows.zip(input.chunks_exact(width)) {
-                for ((y, x), bias) in output.iter_mut().zip(input).zip(bias) {
-                    *y = function(mac, x + bias);
+        |mac, _, run| {
+            for row in run.chunks_exact_mut(width) {
+                for (x, bias) in row.iter_mut().zip(bias) {
+                    *x = function(mac, *x + bias);
                 }
             }
         },

@@ -2,14 +2,14 @@
 
 use burn::{
     backend::{Flex, TensorMetadata},
-    tensor::{DType, TensorData},
+    tensor::DType,
 };
-use burn_flex::FlexTensor;
 
 use super::{
     SpanAttentionOps, SpanAttentionOptions, composed,
     kernel::{self, Gradients, Inputs, Results, Sizes, View},
 };
+use crate::ops::flex::{FlexTensor, tensor, zeros};
 
 impl SpanAttentionOps for Flex {
     fn span_attention(
@@ -23,8 +23,8 @@ impl SpanAttentionOps for Flex {
             return composed::forward::<Self>([query, key, value, bias], options);
         }
         let [batch, heads, queries, width] = query.shape().dims();
-        let mut output = zeros([batch, heads, queries, width]);
-        let mut denominators = zeros([batch, heads, queries, 1]);
+        let mut output = cleared([batch, heads, queries, width]);
+        let mut denominators = cleared([batch, heads, queries, 1]);
         let inputs = OnFlex::new([query, key, value, bias]);
         kernel::forward(
             inputs.view(options),
@@ -59,7 +59,7 @@ impl SpanAttentionOps for Flex {
             return composed::backward::<Self>(inputs, [output, denominators, gradient], options);
         }
         let [mut to_query, mut to_key, mut to_value] =
-            [&query, &key, &value].map(|input| zeros(input.shape().dims()));
+            [&query, &key, &value].map(|input| cleared(input.shape().dims()));
         let inputs = OnFlex::new([query, key, value, bias]);
         let [output, gradient] = [output, gradient].map(in_rows);
         let denominators = denominators.to_contiguous();
@@ -117,10 +117,8 @@ impl OnFlex {
     }
 }
 
-fn zeros(shape: [usize; 4]) -> FlexTensor {
-    // Burn's own zeros are copied after they were made.
-    let values = vec![0.0_f32; shape.iter().product()];
-    FlexTensor::from_data(TensorData::new(values, shape))
+fn cleared(shape: [usize; 4]) -> FlexTensor {
+    tensor(zeros(shape.iter().product()), shape)
 }
 
 /// The tensor itself if the numbers of its innermost dimension are in one piece, otherwise a copy.
@@ -176,10 +174,6 @@ mod tests {
             }
             _ => tensor(numbers, [batch, heads, length, width]),
         }
-    }
-
-    fn tensor(numbers: Vec<f32>, shape: [usize; 4]) -> FlexTensor {
-        FlexTensor::from_data(TensorData::new(numbers, shape))
     }
 
     fn numbers(tensor: FlexTensor) -> Vec<f32> {

@@ -9,7 +9,7 @@ use super::{
     plain_linear_mean,
 };
 use crate::ops::{
-    flex::{FlexTensor, all_f32, change, in_order, matrix, run_of_rows},
+    flex::{FlexTensor, all_f32, change, in_order, run_of_rows, tensor},
     math::{exp, max_of, sum_of, vectorize},
     primitive::Float,
 };
@@ -140,7 +140,7 @@ impl Counted {
         let all = all.storage::<f32>();
         let rows = self.rows.iter().map(|row| &all[row * width..][..width]);
         let values: Vec<f32> = rows.flatten().copied().collect();
-        matrix(values, [self.rows.len(), width])
+        tensor(values, [self.rows.len(), width])
     }
 
     /// A matrix of all rows that has these, and zeros elsewhere.
@@ -158,13 +158,13 @@ impl Counted {
         {
             all[row * width..][..width].copy_from_slice(values);
         }
-        matrix(all, [self.all, width])
+        tensor(all, [self.all, width])
     }
 }
 
 fn column(values: Vec<f32>) -> FlexTensor {
     let rows = values.len();
-    matrix(values, [rows, 1])
+    tensor(values, [rows, 1])
 }
 
 /// The column of each target; `None` where it does not count.

@@ -159,18 +159,17 @@ impl Expert<'_> {
         };
         let output = self.layers.product(left, rows.len(), parallel);
         let finish = |(row, target): (usize, &mut [f32])| {
-            let sum = &mut vec![0.0; hidden];
             vectorize(
                 #[inline(always)]
                 |_| {
                     output.each(row, |columns, part| {
                         let bias = &bias[columns.clone()];
-                        let numbers = sum[columns.clone()].iter_mut().zip(&target[columns]);
-                        for ((sum, input), (output, bias)) in numbers.zip(part.iter().zip(bias)) {
-                            *sum = output + bias + input;
+                        let numbers = target[columns].iter_mut().zip(part);
+                        for ((sum, output), bias) in numbers.zip(bias) {
+                            *sum += output + bias;
                         }
                     });
-                    normalize_row(sum, self.gamma, self.beta, self.options.epsilon, target);
+                    normalize_row(target, self.gamma, self.beta, self.options.epsilon);
                 },
             );
         };

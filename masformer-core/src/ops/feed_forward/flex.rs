@@ -4,7 +4,7 @@ use burn::backend::{Flex, TensorMetadata};
 
 use super::{FeedForwardOps, FeedForwardOptions, composed};
 use crate::ops::{
-    flex::{FlexTensor, all_f32, in_order, matrix},
+    flex::{FlexTensor, all_f32, in_order, tensor, zeros},
     streamed::{FEWEST, FeedForward, Layer},
 };
 
@@ -35,8 +35,8 @@ impl FeedForwardOps for Flex {
             outer: Layer::new(outer, outer_bias),
             activation: options.activation,
         };
-        let mut output = vec![0.0; tokens * hidden];
+        let mut output = zeros(tokens * hidden);
         layers.apply(input.storage(), &mut output);
-        (matrix(output, [tokens, hidden]), input)
+        (tensor(output, [tokens, hidden]), input)
     }
 }

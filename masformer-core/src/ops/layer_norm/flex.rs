@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::{LayerNormOps, plain, plain_backward};
 use crate::ops::{
-    flex::{FlexTensor, all_f32, in_order, make, matrix, run_of_rows},
-    math::{sum_of, sum_of_pairs, vectorize},
+    flex::{FlexTensor, all_f32, change, in_order, run_of_rows, tensor},
+    math::{LANES, sum_of, sums_of, vectorize},
 };
 
 /// Fewest rows whose gradients of gamma and beta are summed by themselves: sums of sums are a small part
@@ -26,14 +26,13 @@ impl LayerNormOps for Flex {
         let [_, width] = input.shape().dims();
         let (gamma, beta) = (in_order(gamma), in_order(beta));
         let (gamma, beta) = (gamma.storage::<f32>(), beta.storage::<f32>());
-        make(
-            &in_order(input),
+        change(
+            input,
             run_of_rows(width),
             #[inline(always)]
-            |_, _, input, output| {
-                let rows = output.chunks_exact_mut(width);
-                for (output, input) in rows.zip(input.chunks_exact(width)) {
-                    normalize_row(input, gamma, beta, epsilon, output);
+            |_, _, run| {
+                for row in run.chunks_exact_mut(width) {
+                    normalize_row(row, gamma, beta, epsilon);
                 }
             },
         )
@@ -76,35 +75,35 @@ impl LayerNormOps for Flex {
                     *sum += part;
                 }
             }
-            matrix(sum, [1, width])
+            tensor(sum, [1, width])
         });
         (gradient, to_gamma, to_beta)
     }
 }
 
-/// The normalised row.
+/// Normalises a row.
 #[inline(always)]
-pub(in crate::ops) fn normalize_row(
-    input: &[f32],
-    gamma: &[f32],
-    beta: &[f32],
-    epsilon: f64,
-    output: &mut [f32],
-) {
-    let (mean, scale) = moments(input, epsilon);
-    let numbers = output.iter_mut().zip(input);
-    for ((y, x), (gamma, beta)) in numbers.zip(gamma.iter().zip(beta)) {
-        *y = (x - mean) * scale * gamma + beta;
+pub(in crate::ops) fn normalize_row(row: &mut [f32], gamma: &[f32], beta: &[f32], epsilon: f64) {
+    let (mean, scale) = moments(row, epsilon);
+    for (x, (gamma, beta)) in row.iter_mut().zip(gamma.iter().zip(beta)) {
+        *x = (*x - mean) * scale * gamma + beta;
     }
 }
 
-/// The mean of a row, and the inverse of its deviation.
+/// The mean of a row, and the inverse of its deviation, in one pass over differences from the mean of the
+/// first `m` numbers. The square of how far that is from the mean of all `n` is at most `n / m` times the
+/// variance, to which those `m` contribute: little is lost by subtracting it in the end.
 #[inline(always)]
 fn moments(row: &[f32], epsilon: f64) -> (f32, f32) {
     let count = row.len() as f32;
-    let mean = sum_of(row, |x| x) / count;
-    let variance = sum_of(row, |x| (x - mean) * (x - mean)) / count;
-    (mean, (variance + epsilon as f32).sqrt().recip())
+    let first = &row[..row.len().min(LANES)];
+    let near = sum_of(first, |x| x) / first.len() as f32;
+    let [sum, squares] = sums_of([row], |[x]| [x - near, (x - near) * (x - near)]);
+    let offset = sum / count;
+    let variance = squares / count - offset * offset;
+    // Not the larger of both, which would not be NaN.
+    let variance = if variance < 0.0 { 0.0 } else { variance };
+    (near + offset, (variance + epsilon as f32).sqrt().recip())
 }
 
 /// Turns the gradient of a row of the output into that of the input, and adds to those of gamma and
@@ -126,10 +125,56 @@ fn backward_of_row(
         *to_beta += *gradient;
         *gradient *= gamma;
     }
-    let offset = sum_of(gradient, |x| x) / count;
-    let along = sum_of_pairs(gradient, input, |gradient, x| gradient * (x - mean));
-    let along = along * scale * scale / count;
+    let [sum, along] = sums_of([gradient, input], |[gradient, x]| {
+        [gradient, gradient * (x - mean)]
+    });
+    let (offset, along) = (sum / count, along * scale * scale / count);
     for (gradient, x) in gradient.iter_mut().zip(input) {
         *gradient = scale * (*gradient - offset - (x - mean) * along);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn moments_are_those_of_the_definition(
+            numbers in prop::collection::vec(-1.0..1.0_f32, 2..2000),
+            far in 0..2000_usize,
+            distance in -100.0..100.0_f32,
+            offset in -1000.0..1000.0_f32,
+        ) {
+            // The first are of another kind than the others.
+            let numbers = numbers.into_iter().enumerate();
+            let row: Vec<f32> = numbers
+                .map(|(place, x)| x + offset + if place < far { distance } else { 0.0 })
+                .collect();
+            let count = row.len() as f64;
+            let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+            let squares = row.iter().map(|&x| (f64::from(x) - mean).powi(2));
+            let scale = (squares.sum::<f64>() / count + 1e-5).sqrt().recip();
+            let (found_mean, found_scale) = moments(&row, 1e-5);
+            let error = (f64::from(found_mean) - mean).abs() * scale;
+            prop_assert!(error < 2e-3, "mean {found_mean}, not {mean}");
+            let error = (f64::from(found_scale) / scale - 1.0).abs();
+            prop_assert!(error < 2e-3, "scale {found_scale}, not {scale}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_makes_the_row_so() {
+        for place in [0, 50] {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut row = vec![1.0; 100];
+                row[place] = bad;
+                let ones = vec![1.0; 100];
+                normalize_row(&mut row, &ones, &ones, 1e-5);
+                assert!(row.iter().all(|x| x.is_nan()), "{bad} at {place}");
+            }
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! The softmax on the flex backend: a row is read once from memory, and its gradient is made in place.
+//! The softmax on the flex backend: a row is read once from memory, and changed in place.
 
 use burn::backend::{Flex, TensorMetadata, ops::ActivationOps};
 
 use super::{SoftmaxOps, plain_backward};
 use crate::ops::{
-    flex::{FlexTensor, all_f32, change, in_order, make, run_of_rows},
-    math::{exp, map_and_sum, max_of, sum_of_pairs},
+    flex::{FlexTensor, all_f32, change, in_order, run_of_rows},
+    math::{exp, map_and_sum, max_of, sums_of},
 };
 
 impl SoftmaxOps for Flex {
@@ -14,16 +14,15 @@ impl SoftmaxOps for Flex {
             return Flex::softmax(input, 1);
         }
         let [_, width] = input.shape().dims();
-        make(
-            &in_order(input),
+        change(
+            input,
             run_of_rows(width),
             #[inline(always)]
-            |mac, _, input, output| {
-                let rows = output.chunks_exact_mut(width);
-                for (output, input) in rows.zip(input.chunks_exact(width)) {
-                    let max = max_of(input);
-                    let factor = map_and_sum(input, output, |x| exp(mac, x - max)).recip();
-                    for y in output {
+            |mac, _, run| {
+                for row in run.chunks_exact_mut(width) {
+                    let max = max_of(row);
+                    let factor = map_and_sum(row, |x| exp(mac, x - max)).recip();
+                    for y in row {
                         *y *= factor;
                     }
                 }
@@ -45,7 +44,7 @@ impl SoftmaxOps for Flex {
             |_, first, run| {
                 let rows = output[first..].chunks_exact(width);
                 for (gradient, output) in run.chunks_exact_mut(width).zip(rows) {
-                    let along = sum_of_pairs(gradient, output, |gradient, y| gradient * y);
+                    let [along] = sums_of([gradient, output], |[gradient, y]| [gradient * y]);
                     for (gradient, y) in gradient.iter_mut().zip(output) {
                         *gradient = y * (*gradient - along);
                     }
