@@ -6,10 +6,9 @@ use burn::{
     backend::{Flex, TensorMetadata, tensor::FloatTensor},
     tensor::{DType, TensorData},
 };
-use rayon::prelude::*;
 
 use super::math::{Mac, vectorize};
-use changed::changed;
+use changed::{changed, each_run};
 pub(super) use changed::{repeated, zeros};
 
 /// A tensor of the flex backend.
@@ -43,17 +42,6 @@ pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Fle
 pub(super) fn run_of_rows(width: usize) -> usize {
     let width = width.max(1);
     (RUN / width).max(1) * width
-}
-
-/// Does some work on each run and the place of its first number: on all cores if it is worth waking them.
-fn each_run<T: Send>(values: &mut [T], run: usize, work: impl Fn(usize, &mut [T]) + Sync) {
-    if values.len() > TASK * run {
-        let runs = values.par_chunks_mut(run).enumerate().with_min_len(TASK);
-        runs.for_each(|(index, values)| work(index * run, values));
-    } else {
-        let runs = values.chunks_mut(run).enumerate();
-        runs.for_each(|(index, values)| work(index * run, values));
-    }
 }
 
 /// Applies a kernel to runs of rows, which changes them in place, or in a copy if somebody else holds the

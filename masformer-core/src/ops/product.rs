@@ -82,7 +82,11 @@ mod flex {
                 add(output, Accum::Add, left, right);
                 return sum;
             }
-            let mut output = repeated(sum.storage(), rows / summands.max(1));
+            let mut output = if summands == rows {
+                sum.storage().to_vec()
+            } else {
+                repeated(sum.storage(), rows)
+            };
             add(&mut output, Accum::Add, left, right);
             tensor(output, [rows, columns])
         }

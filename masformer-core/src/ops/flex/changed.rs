@@ -6,7 +6,27 @@
 
 use std::ops::Range;
 
-use super::{RUN, each_run, run_of_rows};
+use rayon::prelude::*;
+
+use super::{RUN, TASK, run_of_rows};
+
+/// Does some work on each run and the place of its first number: on all cores if it is worth waking them.
+/// Every number is in a run, on which [`copied`] relies.
+pub(super) fn each_run<T: Send>(
+    values: &mut [T],
+    run: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let least = (TASK * RUN / run).max(1);
+    if values.len() > least * run {
+        let runs = values.par_chunks_mut(run).enumerate();
+        let runs = runs.with_min_len(least);
+        runs.for_each(|(index, values)| work(index * run, values));
+    } else {
+        let runs = values.chunks_mut(run).enumerate();
+        runs.for_each(|(index, values)| work(index * run, values));
+    }
+}
 
 /// A copy of `source`, in which `change` has changed each run of so many numbers. It gets the place of the
 /// first one, too.
@@ -50,8 +70,8 @@ fn copied<'a>(
         unsafe_code,
         reason = "memory that is cleared first costs half of a light operation's time"
     )]
-    // SAFETY: there is room for that many numbers, and all were written, as the runs are all of the places.
-    // A panic on the way does not come here.
+    // SAFETY: there is room for that many numbers, and all were written, as every place is in one of
+    // `each_run`. A panic on the way does not come here.
     unsafe {
         values.set_len(length);
     }

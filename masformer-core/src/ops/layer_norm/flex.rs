@@ -92,7 +92,8 @@ pub(in crate::ops) fn normalize_row(row: &mut [f32], gamma: &[f32], beta: &[f32]
 
 /// The mean of a row, and the inverse of its deviation, in one pass over differences from the mean of the
 /// first `m` numbers. The square of how far that is from the mean of all `n` is at most `n / m` times the
-/// variance, to which those `m` contribute: little is lost by subtracting it in the end.
+/// variance, to which those `m` contribute: subtracting it in the end loses one part in 10,000 of 4,096
+/// numbers at the most.
 #[inline(always)]
 fn moments(row: &[f32], epsilon: f64) -> (f32, f32) {
     let count = row.len() as f32;
@@ -100,9 +101,12 @@ fn moments(row: &[f32], epsilon: f64) -> (f32, f32) {
     let near = sum_of(first, |x| x) / first.len() as f32;
     let [sum, squares] = sums_of([row], |[x]| [x - near, (x - near) * (x - near)]);
     let offset = sum / count;
-    let variance = squares / count - offset * offset;
-    // Not the larger of both, which would not be NaN.
-    let variance = if variance < 0.0 { 0.0 } else { variance };
+    let variance = match squares / count - offset * offset {
+        // Of numbers whose squares are too large, the difference would be none.
+        _ if squares == f32::INFINITY => squares,
+        variance if variance < 0.0 => 0.0,
+        variance => variance,
+    };
     (near + offset, (variance + epsilon as f32).sqrt().recip())
 }
 
@@ -158,11 +162,21 @@ mod tests {
             let squares = row.iter().map(|&x| (f64::from(x) - mean).powi(2));
             let scale = (squares.sum::<f64>() / count + 1e-5).sqrt().recip();
             let (found_mean, found_scale) = moments(&row, 1e-5);
+            // What is near the mean is 1e-4 of a deviation off, or as much as the mean is rounded.
+            let rounded = mean.abs() * scale / f64::from(1 << 22);
             let error = (f64::from(found_mean) - mean).abs() * scale;
-            prop_assert!(error < 2e-3, "mean {found_mean}, not {mean}");
+            prop_assert!(error < 1e-4 + rounded, "mean {found_mean}, not {mean}");
             let error = (f64::from(found_scale) / scale - 1.0).abs();
-            prop_assert!(error < 2e-3, "scale {found_scale}, not {scale}");
+            prop_assert!(error < 1e-4, "scale {found_scale}, not {scale}");
         }
+    }
+
+    #[test]
+    fn numbers_whose_squares_are_too_large_are_all_the_mean() {
+        let mut row: Vec<f32> = (0..100).map(|place| 1e30 * (place as f32).sin()).collect();
+        let ones = vec![1.0; 100];
+        normalize_row(&mut row, &ones, &ones, 1e-5);
+        assert_eq!(row, ones);
     }
 
     #[test]
