@@ -9,7 +9,11 @@ pub mod report;
 
 pub mod machine;
 
-use std::time::{Duration, Instant};
+use std::{
+    any::Any,
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -19,8 +23,14 @@ use crate::{error::Error, memory, run::Progress};
 /// Turns that the cases take, so that a machine that slows down slows all of them.
 const ROUNDS: u32 = 3;
 
-/// One pass of a case, from the inputs to a result that is there.
-pub type Pass = Box<dyn FnMut() -> Result<(), Error>>;
+/// One pass of a case, from the inputs to its results. A device that fuses operations leaves out what nobody
+/// holds any more, so these have to outlive the work.
+pub type Pass = Box<dyn FnMut() -> Result<Box<dyn Any>, Error>>;
+
+/// The results of a pass.
+fn held<T: 'static>(results: T) -> Box<dyn Any> {
+    Box::new(black_box(results))
+}
 
 /// Something to measure.
 pub struct Case {
@@ -137,14 +147,16 @@ pub fn measure(
             let mut pass = (case.prepare)()?;
             device.sync()?;
             let (warm, bytes) = memory::peak(device, &mut pass);
-            warm?;
+            let results = warm?;
             device.sync()?;
+            drop(results);
             *peak = bytes.min(*peak);
             let start = Instant::now();
             loop {
                 let before = Instant::now();
-                pass()?;
+                let results = pass()?;
                 device.sync()?;
+                drop(results);
                 times.push(before.elapsed().as_secs_f64() * 1e3);
                 if start.elapsed() >= patience / ROUNDS {
                     break;
@@ -210,7 +222,7 @@ mod tests {
                     let order = order.clone();
                     Ok(Box::new(move || {
                         order.set(order.take() + name);
-                        Ok(())
+                        Ok(held(()))
                     }))
                 }),
             }

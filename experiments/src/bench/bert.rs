@@ -1,7 +1,5 @@
 //! BERT as it is and with experts: a forward pass, and a step of training.
 
-use std::hint::black_box;
-
 use burn::{optim::GradientsParams, prelude::*};
 use distill::{
     Adam, CallbackModel, SignalSource, Teacher,
@@ -16,7 +14,7 @@ use moebert_core::{
     partition::NeuronOrder,
 };
 
-use super::{Case, Pass, Plan, Work};
+use super::{Case, Pass, Plan, Work, held};
 use crate::{
     data::loader::{Targets, TaskBatch},
     error::Error,
@@ -174,10 +172,7 @@ impl BertBench {
 
 fn forward_pass(model: &BertModel, input: &BertInput) -> Pass {
     let (model, input) = (model.clone(), input.clone());
-    Box::new(move || {
-        drop(black_box(model.forward(&input, &mut Trace::nothing())));
-        Ok(())
-    })
+    Box::new(move || Ok(held(model.forward(&input, &mut Trace::nothing()))))
 }
 
 /// Forward, backward and the optimiser's step, with the losses of distillation if there is a teacher.
@@ -196,7 +191,7 @@ fn training_pass(
     Box::new(move || {
         // A pass that fails ends the measurement, so there is a model in every other.
         let Some(model) = slot.take() else {
-            return Ok(());
+            return Ok(held(()));
         };
         let keep = Keep {
             hidden_states: teacher.is_some(),
@@ -216,7 +211,7 @@ fn training_pass(
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &model);
         slot = Some(optimizer.step(RATE, model, gradients));
-        Ok(())
+        Ok(held(()))
     })
 }
 

@@ -8,7 +8,7 @@ use masformer_core::{
     ScheduleError, SpanSchedule,
 };
 
-use super::{Case, Pass, Plan, Work};
+use super::{Case, Pass, Plan, Work, held};
 use crate::error::Error;
 
 /// What is measured: a decoder with random weights that continues one sequence.
@@ -122,7 +122,7 @@ impl DecodeBench {
         Box::new(move || {
             let generator = Generator::new(&model, &config);
             generator.generate(std::slice::from_ref(&prompt), |_| ControlFlow::Continue(()))?;
-            Ok(())
+            Ok(held(()))
         })
     }
 }
@@ -187,7 +187,8 @@ fn step_pass(config: &DecoderConfig, position: usize, device: &Device) -> Result
         if cache.length() == position + near(position) {
             cache = before.clone();
         }
-        step(&model, token.clone(), &mut cache)
+        step(&model, token.clone(), &mut cache)?;
+        Ok(held(()))
     }))
 }
 

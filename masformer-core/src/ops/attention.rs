@@ -13,6 +13,8 @@ mod flex;
 #[cfg(feature = "flex")]
 mod kernel;
 
+use std::ops::Range;
+
 use burn::{
     backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor},
     prelude::*,
@@ -167,12 +169,33 @@ pub trait SpanAttentionOps: Backend {
         let inputs = [query, key, value, bias];
         composed::backward::<Self>(inputs, [output, denominators, gradient], options)
     }
+
+    /// What dropout multiplies the weights of some `rows` of queries and some `keys` by,
+    /// `[B, H, rows, keys]`: 0, or the inverse of the kept share.
+    #[fusion(default)]
+    fn kept_weights(
+        query: FloatTensor<Self>,
+        dropout: WeightDropout,
+        rows: Range<usize>,
+        keys: Range<usize>,
+    ) -> FloatTensor<Self> {
+        draws::kept::<Self>(query, dropout, &rows, &keys)
+    }
 }
 
 #[cfg(feature = "ndarray")]
 impl SpanAttentionOps for burn::backend::NdArray {}
 #[cfg(feature = "cube")]
-impl SpanAttentionOps for burn::backend::Cube {}
+impl SpanAttentionOps for burn::backend::Cube {
+    fn kept_weights(
+        query: FloatTensor<Self>,
+        dropout: WeightDropout,
+        rows: Range<usize>,
+        keys: Range<usize>,
+    ) -> FloatTensor<Self> {
+        draws::kept_on_device::<Self>(query, dropout, &rows, &keys)
+    }
+}
 #[cfg(feature = "remote")]
 impl SpanAttentionOps for burn::backend::Remote {}
 

@@ -27,6 +27,17 @@ pub(super) struct Tiles {
     cell: usize,
 }
 
+/// All that the hidden pairs of a tile depend on: those with the same pattern have the same mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pattern {
+    rows: usize,
+    keys: usize,
+    /// How far the first query is after the first key.
+    ahead: isize,
+    /// Where the first key is among the sinks, or in its block.
+    place: usize,
+}
+
 impl Tiles {
     pub(super) fn new(span: Span, direction: Direction, queries: usize, keys: usize) -> Self {
         let cell = match span {
@@ -93,6 +104,20 @@ impl Tiles {
         self.rows().map(tile).sum()
     }
 
+    pub(super) fn pattern(&self, rows: &Range<usize>, keys: &Range<usize>) -> Pattern {
+        let first = rows.start + self.keys - self.queries;
+        Pattern {
+            rows: rows.len(),
+            keys: keys.len(),
+            ahead: first as isize - keys.start as isize,
+            place: match self.span {
+                Span::Full => 0,
+                Span::Window { sinks, .. } => keys.start.min(sinks),
+                Span::Block { width } => keys.start % width,
+            },
+        }
+    }
+
     /// Which of a tile's pairs are hidden, row by row; `None` if none is.
     pub(super) fn mask(&self, rows: &Range<usize>, keys: &Range<usize>) -> Option<Vec<bool>> {
         let offset = self.keys - self.queries;
@@ -126,7 +151,7 @@ fn chunks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::num::NonZeroUsize;
+    use std::{collections::HashMap, num::NonZeroUsize};
 
     use proptest::prelude::*;
 
@@ -175,6 +200,25 @@ pub(super) mod tests {
                 for key in 0..keys {
                     let sees = span.sees(direction, row + keys - queries, key);
                     prop_assert_eq!(found[row * keys + key], u8::from(sees), "{} {}", row, key);
+                }
+            }
+        }
+
+        #[test]
+        fn tiles_of_one_pattern_hide_the_same(
+            span in spans(),
+            direction in directions(),
+            keys in 1..2500_usize,
+            cached in 0..900_usize,
+        ) {
+            let queries = keys - cached.min(keys - 1);
+            let tiles = Tiles::new(span, direction, queries, keys);
+            let mut masks = HashMap::new();
+            for rows in tiles.rows() {
+                for range in tiles.keys(&rows) {
+                    let mask = tiles.mask(&rows, &range);
+                    let before = masks.entry(tiles.pattern(&rows, &range));
+                    prop_assert_eq!(&mask, before.or_insert_with(|| mask.clone()));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Span attention made of a backend's own operations, for every backend: the definition of the kernels.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use burn::{
     backend::{Backend, tensor::FloatTensor},
@@ -8,15 +8,18 @@ use burn::{
     tensor::ops::AttentionModuleOptions,
 };
 
-use super::{FLOOR, HIDDEN, SpanAttentionOptions, TINY, WeightDropout, draws::Draws};
+use super::{FLOOR, HIDDEN, SpanAttentionOps, SpanAttentionOptions, TINY, WeightDropout};
 use crate::{
-    ops::{primitive::Float, tiles::Tiles},
+    ops::{
+        primitive::Float,
+        tiles::{Pattern, Tiles},
+    },
     span::{Direction, Span},
 };
 
 /// [`SpanAttentionOps::span_attention`](super::SpanAttentionOps::span_attention) of query, key, value
 /// and bias.
-pub(super) fn forward<B: Backend>(
+pub(super) fn forward<B: SpanAttentionOps>(
     inputs: [FloatTensor<B>; 4],
     options: SpanAttentionOptions,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
@@ -26,7 +29,7 @@ pub(super) fn forward<B: Backend>(
 
 /// [`SpanAttentionOps::span_attention_output`](super::SpanAttentionOps::span_attention_output) of
 /// query, key, value and bias.
-pub(super) fn output<B: Backend>(
+pub(super) fn output<B: SpanAttentionOps>(
     inputs: [FloatTensor<B>; 4],
     options: SpanAttentionOptions,
 ) -> FloatTensor<B> {
@@ -54,7 +57,7 @@ pub(super) fn output<B: Backend>(
 
 /// [`SpanAttentionOps::span_attention_backward`](super::SpanAttentionOps::span_attention_backward) of
 /// the same inputs; `results` are the output, the denominators and the output's gradient.
-pub(super) fn backward<B: Backend>(
+pub(super) fn backward<B: SpanAttentionOps>(
     inputs: [FloatTensor<B>; 4],
     results: [FloatTensor<B>; 3],
     options: SpanAttentionOptions,
@@ -65,6 +68,9 @@ pub(super) fn backward<B: Backend>(
     (query.0, key.0, value.0)
 }
 
+/// What is added to the scores of tiles with a pattern; few patterns serve all tiles of a sequence.
+type Masks<B> = HashMap<Pattern, Option<Float<B>>>;
+
 struct Inputs<B: Backend> {
     query: Float<B>,
     key: Float<B>,
@@ -72,7 +78,7 @@ struct Inputs<B: Backend> {
     bias: Option<Float<B>>,
 }
 
-impl<B: Backend> Inputs<B> {
+impl<B: SpanAttentionOps> Inputs<B> {
     fn new(inputs: [FloatTensor<B>; 4]) -> Self {
         let [query, key, value, bias] = inputs.map(Float::<B>);
         let [_, _, keys, _] = key.dims();
@@ -95,12 +101,12 @@ impl<B: Backend> Inputs<B> {
     fn forward(&self, options: SpanAttentionOptions) -> (Float<B>, Float<B>) {
         let tiles = self.tiles(options);
         let query = self.query.clone().scale(options.scale);
-        let (mut outputs, mut denominators) = (vec![], vec![]);
+        let (mut outputs, mut denominators, mut masks) = (vec![], vec![], Masks::new());
         for rows in tiles.rows() {
             let query = query.range(2, &rows);
             let mut state: Option<[Float<B>; 3]> = None;
             for keys in tiles.keys(&rows) {
-                let scores = self.scores(query.clone(), &tiles, &rows, &keys);
+                let scores = self.scores(query.clone(), &mut masks, &tiles, &rows, &keys);
                 let tile_max = scores.clone().max_dim(3);
                 let max = match &state {
                     None => tile_max.at_least(FLOOR),
@@ -144,7 +150,7 @@ impl<B: Backend> Inputs<B> {
         // sum_j weight_j * d_weight_j of each row is the product of output and gradient, dropout
         // included.
         let product = (output.clone() * gradient.clone()).sum_dim(3);
-        let mut queries = vec![];
+        let (mut queries, mut masks) = (vec![], Masks::new());
         let cells = tiles.cells().count();
         let mut keys_and_values: Vec<Option<[Float<B>; 2]>> = (0..cells).map(|_| None).collect();
         for rows in tiles.rows() {
@@ -152,7 +158,7 @@ impl<B: Backend> Inputs<B> {
             let row_gradient = gradient.range(2, &rows);
             let mut query_gradient: Option<Float<B>> = None;
             for keys in tiles.keys(&rows) {
-                let scores = self.scores(row_query.clone(), &tiles, &rows, &keys);
+                let scores = self.scores(row_query.clone(), &mut masks, &tiles, &rows, &keys);
                 let weights = (scores - denominators.range(2, &rows)).exp();
                 let d_weights = row_gradient
                     .clone()
@@ -204,18 +210,21 @@ impl<B: Backend> Inputs<B> {
     fn scores(
         &self,
         query: Float<B>,
+        masks: &mut Masks<B>,
         tiles: &Tiles,
         rows: &Range<usize>,
         keys: &Range<usize>,
     ) -> Float<B> {
         let mut scores = query.matmul(self.key.range(2, keys).transpose());
-        if let Some(mask) = tiles.mask(rows, keys) {
-            let mask: Vec<f32> = mask
-                .into_iter()
+        let mask = masks.entry(tiles.pattern(rows, keys)).or_insert_with(|| {
+            let hidden = tiles.mask(rows, keys)?.into_iter();
+            let mask: Vec<f32> = hidden
                 .map(|hidden| if hidden { HIDDEN as f32 } else { 0.0 })
                 .collect();
             let shape = [1, 1, rows.len(), keys.len()];
-            let mask = scores.like(TensorData::new(mask, shape));
+            Some(scores.like(TensorData::new(mask, shape)))
+        });
+        if let Some(mask) = mask.clone() {
             scores = scores + mask;
         }
         match &self.bias {
@@ -231,17 +240,8 @@ impl<B: Backend> Inputs<B> {
         rows: &Range<usize>,
         keys: &Range<usize>,
     ) -> Option<Float<B>> {
-        let dropout = dropout?;
-        let [batch, heads, _, _] = self.query.dims();
-        let shape = [batch, heads, rows.len(), keys.len()];
-        let mut values = Vec::with_capacity(shape.iter().product());
-        for head in 0..batch * heads {
-            let draws = Draws::new(dropout, head);
-            let key_shares: Vec<u32> = keys.clone().map(|key| draws.key(key)).collect();
-            for query in rows.clone().map(|row| draws.query(row)) {
-                values.extend(key_shares.iter().map(|&key| draws.kept(query, key)));
-            }
-        }
-        Some(self.query.like(TensorData::new(values, shape)))
+        let query = self.query.0.clone();
+        let kept = B::kept_weights(query, dropout?, rows.clone(), keys.clone());
+        Some(Float(kept))
     }
 }

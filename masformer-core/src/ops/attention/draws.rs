@@ -1,6 +1,72 @@
 //! Which attention weights dropout keeps.
 
+use std::ops::Range;
+
+#[cfg(feature = "cube")]
+use burn::backend::{TensorMetadata, get_device_settings, tensor::IntTensor};
+use burn::{
+    backend::{Backend, tensor::FloatTensor},
+    prelude::*,
+};
+
 use super::WeightDropout;
+use crate::ops::primitive::Float;
+
+/// The definition of [`SpanAttentionOps::kept_weights`](super::SpanAttentionOps::kept_weights), drawn on
+/// the host.
+pub(super) fn kept<B: Backend>(
+    query: FloatTensor<B>,
+    dropout: WeightDropout,
+    rows: &Range<usize>,
+    keys: &Range<usize>,
+) -> FloatTensor<B> {
+    let query = Float::<B>(query);
+    let [batch, heads, _, _] = query.dims();
+    let shape = [batch, heads, rows.len(), keys.len()];
+    let mut values = Vec::with_capacity(shape.iter().product());
+    for head in 0..batch * heads {
+        let draws = Draws::new(dropout, head);
+        let key_shares: Vec<u32> = keys.clone().map(|key| draws.key(key)).collect();
+        for query in rows.clone().map(|row| draws.query(row)) {
+            values.extend(key_shares.iter().map(|&key| draws.kept(query, key)));
+        }
+    }
+    query.like(TensorData::new(values, shape)).0
+}
+
+/// The same, drawn on a device whose integers wrap: what travels there is a number for each query and one
+/// for each key of a head, not one for each weight.
+#[cfg(feature = "cube")]
+pub(super) fn kept_on_device<B: Backend>(
+    query: FloatTensor<B>,
+    dropout: WeightDropout,
+    rows: &Range<usize>,
+    keys: &Range<usize>,
+) -> FloatTensor<B> {
+    let (device, dtype) = (query.device(), query.dtype());
+    let [batch, heads, _, _] = query.shape().dims();
+    let draws: Vec<Draws> = (0..batch * heads)
+        .map(|head| Draws::new(dropout, head))
+        .collect();
+    let shares = |shares: Vec<u32>, shape: [usize; 4]| {
+        B::int_from_data(TensorData::new(shares, shape), &device)
+    };
+    let of_rows = draws
+        .iter()
+        .flat_map(|draws| rows.clone().map(|row| draws.query(row)));
+    let of_keys = draws
+        .iter()
+        .flat_map(|draws| keys.clone().map(|key| draws.key(key)));
+    let of_rows = shares(of_rows.collect(), [batch, heads, rows.len(), 1]);
+    let of_keys = shares(of_keys.collect(), [batch, heads, 1, keys.len()]);
+
+    let Draws { limit, factor, .. } = Draws::new(dropout, 0);
+    let mixed = mix_all::<B>(B::int_add(of_rows, of_keys));
+    let bools = get_device_settings::<B>(&device).bool_dtype;
+    let kept = B::int_greater_equal_elem(mixed, limit.into(), bools);
+    let kept = B::bool_into_float(kept, dtype.into());
+    Float::<B>(kept).scale(f64::from(factor)).0
+}
 
 /// The draws of one head of one sequence.
 ///
@@ -50,13 +116,28 @@ impl Draws {
     }
 }
 
-/// A bijection whose every output bit depends on every input bit (the constants are those of
-/// Wellons' search for the least bias, <https://github.com/skeeto/hash-prospector>).
+/// The factors of [`mix`], from Wellons' search for the least bias
+/// (<https://github.com/skeeto/hash-prospector>).
+const MIX: [u32; 2] = [0x7FEB_352D, 0x846C_A68B];
+
+/// A bijection whose every output bit depends on every input bit.
 #[inline(always)]
 fn mix(mut x: u32) -> u32 {
-    x = (x ^ x >> 16).wrapping_mul(0x7FEB_352D);
-    x = (x ^ x >> 15).wrapping_mul(0x846C_A68B);
+    x = (x ^ x >> 16).wrapping_mul(MIX[0]);
+    x = (x ^ x >> 15).wrapping_mul(MIX[1]);
     x ^ x >> 16
+}
+
+/// [`mix`] of each number, of type `u32`.
+#[cfg(feature = "cube")]
+fn mix_all<B: Backend>(x: IntTensor<B>) -> IntTensor<B> {
+    let folded = |x: IntTensor<B>, bits: u32| {
+        let shifted = B::bitwise_right_shift_scalar(x.clone(), bits.into());
+        B::bitwise_xor(x, shifted)
+    };
+    let x = B::int_mul_scalar(folded(x, 16), MIX[0].into());
+    let x = B::int_mul_scalar(folded(x, 15), MIX[1].into());
+    folded(x, 16)
 }
 
 /// The output function of `SplitMix64` (Steele et al., OOPSLA 2014).

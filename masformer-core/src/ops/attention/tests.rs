@@ -1,7 +1,7 @@
 use burn::tensor::{Distribution, activation::softmax};
 use proptest::prelude::*;
 
-use super::*;
+use super::{draws::Draws, *};
 use crate::ops::tiles::tests::{directions, spans};
 
 /// The definition: every score, a mask, a softmax.
@@ -216,4 +216,29 @@ fn gradients_through_dropout_are_slopes() {
             );
         }
     }
+}
+
+#[test]
+fn weights_are_drawn_alike_on_every_device() {
+    let device = Device::default();
+    let query = Tensor::<4>::zeros([2, 3, 40, 1], &device);
+    let dropout = WeightDropout { prob: 0.3, seed: 9 };
+    let (rows, keys) = (5..40, 2..23);
+    let found = <Dispatch as SpanAttentionOps>::kept_weights(
+        query.into_dispatch(),
+        dropout,
+        rows.clone(),
+        keys.clone(),
+    );
+    let found = Tensor::<4>::from_dispatch(found).into_data();
+    let mut expected = vec![];
+    for draws in (0..6).map(|head| Draws::new(dropout, head)) {
+        for row in rows.clone() {
+            let weight = |key| draws.kept(draws.query(row), draws.key(key));
+            expected.extend(keys.clone().map(weight));
+        }
+    }
+    let dropped = expected.iter().filter(|&&weight| weight == 0.0).count();
+    assert!((0.25..0.35).contains(&(dropped as f64 / expected.len() as f64)));
+    found.assert_eq(&TensorData::new(expected, [2, 3, 35, 21]), true);
 }
