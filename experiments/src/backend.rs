@@ -172,6 +172,15 @@ pub fn open(name: Option<&str>) -> Result<Device, DeviceError> {
     }
 }
 
+/// Whether a plain device is a GPU of this machine: those keep account of their memory, as does `cpu`.
+pub(crate) fn is_gpu(device: &Device) -> bool {
+    #[cfg(feature = "cpu")]
+    if *device == Device::cpu() {
+        return false;
+    }
+    device.memory_pool_usage().is_some()
+}
+
 /// Opens `BACKEND:INDEX`.
 fn numbered(name: &str, backend: &Backend, selector: &str) -> Result<Device, DeviceError> {
     let selector_error = |reason: String| DeviceError::Selector {

@@ -5,6 +5,7 @@ use std::{hint::black_box, thread};
 use burn::{prelude::*, tensor::Distribution};
 
 use super::{Case, Pass, Work, held};
+use crate::backend::is_gpu;
 
 /// The name of the product's case.
 pub const PRODUCT: &str = "matrix product";
@@ -44,11 +45,6 @@ pub fn cases(device: &Device) -> [Case; 2] {
         case(PRODUCT, size, product, product_pass),
         case(COPY, NUMBERS, copy, copy_pass),
     ]
-}
-
-/// Whether the device has memory of its own, of which it keeps account.
-fn is_gpu(device: &Device) -> bool {
-    device.memory_pool_usage().is_some()
 }
 
 fn product_pass(side: usize, device: &Device) -> Pass {

@@ -171,7 +171,8 @@ pub trait SpanAttentionOps: Backend {
     }
 
     /// What dropout multiplies the weights of some `rows` of queries and some `keys` by,
-    /// `[B, H, rows, keys]`: 0, or the inverse of the kept share.
+    /// `[B, H, rows, keys]`: 0, or the inverse of the kept share. Of the query `[B, H, T, d]` only batch,
+    /// heads, type and device count.
     #[fusion(default)]
     fn kept_weights(
         query: FloatTensor<Self>,

@@ -27,12 +27,12 @@ pub(super) struct Tiles {
     cell: usize,
 }
 
-/// All that the hidden pairs of a tile depend on: those with the same pattern have the same mask.
+/// All that the hidden pairs of a tile depend on: those of [`Tiles`] with the same pattern have the same mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pattern {
     rows: usize,
     keys: usize,
-    /// How far the first query is after the first key.
+    /// How far the first query is after the first key, up to where no window reaches a key any more.
     ahead: isize,
     /// Where the first key is among the sinks, or in its block.
     place: usize,
@@ -106,10 +106,16 @@ impl Tiles {
 
     pub(super) fn pattern(&self, rows: &Range<usize>, keys: &Range<usize>) -> Pattern {
         let first = rows.start + self.keys - self.queries;
+        let width = match self.span {
+            Span::Full => 0,
+            Span::Window { width, .. } | Span::Block { width } => width.get(),
+        };
+        let most = keys.len().saturating_add(width);
+        let most = isize::try_from(most).unwrap_or(isize::MAX);
         Pattern {
             rows: rows.len(),
             keys: keys.len(),
-            ahead: first as isize - keys.start as isize,
+            ahead: (first as isize - keys.start as isize).min(most),
             place: match self.span {
                 Span::Full => 0,
                 Span::Window { sinks, .. } => keys.start.min(sinks),
@@ -151,7 +157,10 @@ fn chunks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::{collections::HashMap, num::NonZeroUsize};
+    use std::{
+        collections::{HashMap, HashSet},
+        num::NonZeroUsize,
+    };
 
     use proptest::prelude::*;
 
@@ -162,7 +171,8 @@ pub(super) mod tests {
         let width = (1..700_usize).prop_map(|width| NonZeroUsize::new(width).unwrap());
         prop_oneof![
             Just(Span::Full),
-            (width.clone(), 0..40_usize).prop_map(|(width, sinks)| Span::Window { width, sinks }),
+            (width.clone(), prop_oneof![0..40_usize, 0..700_usize])
+                .prop_map(|(width, sinks)| Span::Window { width, sinks }),
             width.prop_map(|width| Span::Block { width }),
         ]
     }
@@ -220,6 +230,19 @@ pub(super) mod tests {
                     let before = masks.entry(tiles.pattern(&rows, &range));
                     prop_assert_eq!(&mask, before.or_insert_with(|| mask.clone()));
                 }
+            }
+        }
+
+        #[test]
+        fn long_sequences_have_few_patterns(length in 2000..20_000_usize) {
+            for (span, most) in [("full", 6), ("window:256", 6), ("window:256+4", 12), ("block:512", 6)] {
+                let tiles = Tiles::new(span.parse().unwrap(), Direction::Causal, length, length);
+                let patterns: HashSet<Pattern> = tiles
+                    .rows()
+                    .flat_map(|rows| tiles.keys(&rows).into_iter().map(move |keys| (rows.clone(), keys)))
+                    .map(|(rows, keys)| tiles.pattern(&rows, &keys))
+                    .collect();
+                prop_assert!(patterns.len() <= most, "{span}: {}", patterns.len());
             }
         }
 

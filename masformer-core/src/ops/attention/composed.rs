@@ -68,7 +68,8 @@ pub(super) fn backward<B: SpanAttentionOps>(
     (query.0, key.0, value.0)
 }
 
-/// What is added to the scores of tiles with a pattern; few patterns serve all tiles of a sequence.
+/// What is added to the scores of tiles with a pattern. Few patterns serve all tiles of a sequence, but for
+/// blocks whose width no cell divides.
 type Masks<B> = HashMap<Pattern, Option<Float<B>>>;
 
 struct Inputs<B: Backend> {

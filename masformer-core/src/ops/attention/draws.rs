@@ -35,7 +35,7 @@ pub(super) fn kept<B: Backend>(
 }
 
 /// The same, drawn on a device whose integers wrap: what travels there is a number for each query and one
-/// for each key of a head, not one for each weight.
+/// for each key of a tile and head, not one for each weight.
 #[cfg(feature = "cube")]
 pub(super) fn kept_on_device<B: Backend>(
     query: FloatTensor<B>,

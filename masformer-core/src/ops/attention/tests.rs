@@ -218,6 +218,7 @@ fn gradients_through_dropout_are_slopes() {
     }
 }
 
+/// With `BURN_DEVICE=vulkan`, say, these are the draws of that device.
 #[test]
 fn weights_are_drawn_alike_on_every_device() {
     let device = Device::default();
