@@ -56,6 +56,11 @@ impl Tiles {
         }
     }
 
+    /// The position of the first query.
+    fn offset(&self) -> usize {
+        self.keys - self.queries
+    }
+
     /// The side of a grid cell.
     pub(super) fn cell(&self) -> usize {
         self.cell
@@ -73,7 +78,7 @@ impl Tiles {
 
     /// The ranges of keys that a tile of query rows meets; each is made of whole cells.
     pub(super) fn keys(&self, rows: &Range<usize>) -> Vec<Range<usize>> {
-        let offset = self.keys - self.queries;
+        let offset = self.offset();
         let keys = |row| self.span.keys(self.direction, row + offset, self.keys);
         let ([first_sinks, first], [last_sinks, last]) = (keys(rows.start), keys(rows.end - 1));
         let on_grid = |range: Range<usize>| {
@@ -104,8 +109,9 @@ impl Tiles {
         self.rows().map(tile).sum()
     }
 
+    /// The pattern of one of the tiles.
     pub(super) fn pattern(&self, rows: &Range<usize>, keys: &Range<usize>) -> Pattern {
-        let first = rows.start + self.keys - self.queries;
+        let first = rows.start + self.offset();
         let width = match self.span {
             Span::Full => 0,
             Span::Window { width, .. } | Span::Block { width } => width.get(),
@@ -126,7 +132,7 @@ impl Tiles {
 
     /// Which of a tile's pairs are hidden, row by row; `None` if none is.
     pub(super) fn mask(&self, rows: &Range<usize>, keys: &Range<usize>) -> Option<Vec<bool>> {
-        let offset = self.keys - self.queries;
+        let offset = self.offset();
         let sees = |row: usize, key: usize| self.span.sees(self.direction, row + offset, key);
         let corners = [rows.start, rows.end - 1]
             .into_iter()

@@ -48,17 +48,13 @@ pub(super) fn kept_on_device<B: Backend>(
     let draws: Vec<Draws> = (0..batch * heads)
         .map(|head| Draws::new(dropout, head))
         .collect();
-    let shares = |shares: Vec<u32>, shape: [usize; 4]| {
+    let shares = |share: fn(&Draws, usize) -> u32, places: &Range<usize>, shape: [usize; 4]| {
+        let of_head = |draws| places.clone().map(move |place| share(draws, place));
+        let shares: Vec<u32> = draws.iter().flat_map(of_head).collect();
         B::int_from_data(TensorData::new(shares, shape), &device)
     };
-    let of_rows = draws
-        .iter()
-        .flat_map(|draws| rows.clone().map(|row| draws.query(row)));
-    let of_keys = draws
-        .iter()
-        .flat_map(|draws| keys.clone().map(|key| draws.key(key)));
-    let of_rows = shares(of_rows.collect(), [batch, heads, rows.len(), 1]);
-    let of_keys = shares(of_keys.collect(), [batch, heads, 1, keys.len()]);
+    let of_rows = shares(Draws::query, rows, [batch, heads, rows.len(), 1]);
+    let of_keys = shares(Draws::key, keys, [batch, heads, 1, keys.len()]);
 
     let Draws { limit, factor, .. } = Draws::new(dropout, 0);
     let mixed = mix_all::<B>(B::int_add(of_rows, of_keys));
