@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::prelude::*;
-use masformer_core::Trace;
+use masformer_core::{Trace, ops::prepack};
 use moebert_core::{bert::BertInput, heads::BertModel};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -24,6 +24,7 @@ pub fn latencies(
     recipe: &LatencyRecipe,
     stop: &Stop,
 ) -> Result<Vec<f64>, Error> {
+    let _prepacked: Vec<_> = models.iter().map(prepack).collect();
     let mut times = vec![Vec::with_capacity(recipe.repeats); models.len()];
     for round in 0..WARM_UP + recipe.repeats {
         stop.check()?;

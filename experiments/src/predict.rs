@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::{data::dataloader::DataLoader, prelude::*, tensor::ExecutionError};
-use masformer_core::Keep;
+use masformer_core::{Keep, ops::prepack};
 
 use crate::{
     data::{
@@ -30,6 +30,7 @@ pub fn predict(
     stop: &Stop,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Vec<Prediction>, Error> {
+    let _prepacked = prepack(learner);
     let device = learner.devices().into_iter().next().unwrap_or_default();
     let loader = GroupedLoader::sorted(features.clone(), batch_size, pad_id, &device)
         .map_err(DataError::from)?;

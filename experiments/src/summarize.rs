@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use masformer_core::{BeamConfig, Decoder, GenerateConfig, Generator, Strategy};
+use masformer_core::{BeamConfig, Decoder, GenerateConfig, Generator, Strategy, ops::prepack};
 
 use crate::{
     data::{
@@ -57,6 +57,7 @@ pub fn summaries<S: AsRef<str>>(
     let prompts = format.prompts(texts).map_err(DataError::from)?;
     let config = search.config(format);
     config.check(&prompts, model.vocabulary(), model.positions())?;
+    let _prepacked = prepack(model);
     let generator = Generator::new(model, &config);
     // Texts of like length are read together, the longest first, so that memory shows what it takes.
     let mut order: Vec<usize> = (0..prompts.len()).collect();

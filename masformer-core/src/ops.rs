@@ -28,6 +28,7 @@ mod layer_norm;
 mod linear;
 #[cfg(feature = "flex")]
 mod math;
+mod prepack;
 mod primitive;
 mod product;
 #[cfg(feature = "flex")]
@@ -52,5 +53,6 @@ pub use expert_feed_forward::{
 pub use feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights, feed_forward};
 pub use layer_norm::{LayerNormOps, layer_norm};
 pub use linear::{LinearOps, linear};
+pub use prepack::{Prepacked, prepack};
 pub use product::ProductOps;
 pub use softmax::{SoftmaxOps, softmax};

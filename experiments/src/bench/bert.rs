@@ -5,7 +5,7 @@ use distill::{
     Adam, CallbackModel, SignalSource, Teacher,
     loss::{HiddenLoss, LogitsLoss},
 };
-use masformer_core::{Keep, Trace};
+use masformer_core::{Keep, Trace, ops::prepack};
 use moebert_core::{
     adapt::adapt,
     bert::{BertConfig, BertInput},
@@ -172,7 +172,11 @@ impl BertBench {
 
 fn forward_pass(model: &BertModel, input: &BertInput) -> Pass {
     let (model, input) = (model.clone(), input.clone());
-    Box::new(move || Ok(held(model.forward(&input, &mut Trace::nothing()))))
+    let prepacked = prepack(&model);
+    Box::new(move || {
+        let _prepacked = &prepacked;
+        Ok(held(model.forward(&input, &mut Trace::nothing())))
+    })
 }
 
 /// Forward, backward and the optimiser's step, with the losses of distillation if there is a teacher.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use burn::{prelude::*, tensor::Distribution};
 use masformer_core::{
     Decoder, DecoderCache, DecoderConfig, DecoderInput, Direction, GenerateConfig, Generator,
-    ScheduleError, SpanSchedule,
+    ScheduleError, SpanSchedule, ops::prepack,
 };
 
 use super::{Case, Pass, Plan, Work, held};
@@ -119,7 +119,9 @@ impl DecodeBench {
         let config = GenerateConfig::new()
             .with_max_new_tokens(self.new_tokens)
             .with_cache(cache);
+        let prepacked = prepack(&model);
         Box::new(move || {
+            let _prepacked = &prepacked;
             let generator = Generator::new(&model, &config);
             generator.generate(std::slice::from_ref(&prompt), |_| ControlFlow::Continue(()))?;
             Ok(held(()))
@@ -174,6 +176,7 @@ fn sum(one: Work, other: Work) -> Work {
 
 fn step_pass(config: &DecoderConfig, position: usize, device: &Device) -> Result<Pass, Error> {
     let model = config.init(device);
+    let prepacked = prepack(&model);
     let mut before = model.cache();
     if position > 0 {
         let range = Distribution::Uniform(0.0, config.vocabulary as f64);
@@ -183,6 +186,7 @@ fn step_pass(config: &DecoderConfig, position: usize, device: &Device) -> Result
     let token = Tensor::zeros([1, 1], device);
     let mut cache = before.clone();
     Ok(Box::new(move || {
+        let _prepacked = &prepacked;
         // On with the same cache, as in decoding; only a cache that nobody else holds grows in place.
         if cache.length() == position + near(position) {
             cache = before.clone();

@@ -11,7 +11,7 @@ use std::{
 use clap::{Args, builder::NonEmptyStringValueParser};
 use masformer_core::{
     BeamConfig, GenerateConfig, GenerateError, Generated, Generator, SampleConfig, Stopped,
-    Strategy,
+    Strategy, ops::prepack,
 };
 use serde_json::json;
 
@@ -119,6 +119,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Error> {
 
     let stop = Stop::on_signals()?;
     let model = super::load_decoder(&folder, &device)?;
+    let _prepacked = prepack(&model);
     let transcript = Transcript::new(&tokenizer, args.stop.as_deref());
     let generator =
         Generator::new(&model, &config).with_rule(|tokens| transcript.is_at_stop(tokens));

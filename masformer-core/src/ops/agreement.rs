@@ -42,16 +42,29 @@ pub(super) fn run<const N: usize>(
 
 /// Each within `tolerance` of the largest number expected, or of 1.
 pub(super) fn assert_close(found: &[TensorData], expected: &[TensorData], tolerance: f32) {
+    if let Err(difference) = agree(found, expected, tolerance) {
+        panic!("{difference}");
+    }
+}
+
+/// The first difference that [`assert_close`] does not allow.
+pub(super) fn agree(
+    found: &[TensorData],
+    expected: &[TensorData],
+    tolerance: f32,
+) -> Result<(), String> {
     assert_eq!(found.len(), expected.len());
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert_eq!(found.shape(), expected.shape(), "result {index}");
         let size = expected.iter::<f32>().map(f32::abs).fold(1.0, f32::max);
         for (found, expected) in found.iter::<f32>().zip(expected.iter::<f32>()) {
-            let difference = (found - expected).abs() / size;
-            let close = difference < tolerance;
-            assert!(close, "result {index}: {found}, not {expected}");
+            let is_close = (found - expected).abs() / size < tolerance;
+            if !is_close {
+                return Err(format!("result {index}: {found}, not {expected}"));
+            }
         }
     }
+    Ok(())
 }
 
 /// Both forms of an operation give the same, outputs and gradients.

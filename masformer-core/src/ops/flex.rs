@@ -4,7 +4,8 @@ mod changed;
 
 use burn::{
     backend::{Flex, TensorMetadata, tensor::FloatTensor},
-    tensor::{DType, TensorData},
+    prelude::*,
+    tensor::DType,
 };
 
 use super::math::{Mac, vectorize};
@@ -22,6 +23,18 @@ pub(super) const TASK: usize = 4;
 /// Whether all are of the type that the fast paths are for.
 pub(super) fn all_f32(tensors: &[&FlexTensor]) -> bool {
     tensors.iter().all(|tensor| tensor.dtype() == DType::F32)
+}
+
+/// Whether these are numbers of 32 bits on flex, and no autodiff looks on.
+pub(super) fn is_inference<const D: usize>(tensor: &Tensor<D>) -> bool {
+    let device = tensor.device();
+    tensor.dtype() == DType::F32 && device == Device::flex() && !device.is_autodiff()
+}
+
+/// The tensor of the backend, of one for which [`is_inference`] holds.
+pub(super) fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    let tensor = tensor.try_into_primitive::<Flex>();
+    tensor.expect("a tensor of this device")
 }
 
 /// The same tensor with its numbers in order; they are copied if they are not, or are a part of more.

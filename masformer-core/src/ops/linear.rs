@@ -104,22 +104,22 @@ mod flex {
     use crate::ops::{
         flex::{FlexTensor, all_f32, in_order, tensor, zeros},
         product::ProductOps,
-        streamed::{FEWEST, Layer},
+        streamed::{LayerTensors, streams},
     };
 
     impl LinearOps for Flex {
         fn linear(input: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
             let [rows, inner] = input.shape().dims();
-            let is_empty = inner == 0 || bias.shape().num_elements() == 0;
-            if !all_f32(&[&input, &weight, &bias]) || rows < FEWEST || is_empty {
+            let [_, width] = bias.shape().dims();
+            let is_empty = inner == 0 || width == 0;
+            let is_f32 = all_f32(&[&input, &weight, &bias]);
+            if !is_f32 || is_empty || !streams(rows, &[&weight]) {
                 return Self::product_onto(bias, input, weight);
             }
-            let bias = in_order(bias);
-            let numbers = bias.storage::<f32>();
-            let width = numbers.len();
-            let [input, weight] = [input, weight].map(in_order);
+            let input = in_order(input);
             let mut output = zeros(rows * width);
-            Layer::new(weight.storage(), numbers).apply(input.storage(), &mut output);
+            let tensors = LayerTensors::new(weight, bias);
+            tensors.layer().apply(input.storage(), &mut output);
             tensor(output, [rows, width])
         }
     }

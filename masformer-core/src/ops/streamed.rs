@@ -1,18 +1,24 @@
 //! Products of some rows with a large matrix that has to come from memory.
 //!
 //! With few rows, the time goes into fetching the matrix and into laying its columns side by side. Here
-//! the first panel of rows does both on its way, while each panel asks for columns that come next.
+//! the first panel of rows does both on its way, while each panel asks for columns that come next; the
+//! columns of a matrix that has been laid out before are read as they are.
 
 mod layer;
+mod panels;
+mod tensors;
 
 use std::{array, ops::Range};
 
 use bytemuck::{cast_slice, cast_slice_mut};
 use macerator::{AutoArch, Scalar, Simd, Vector, WithSimd};
 
-pub(super) use layer::{FEW, FEWEST, FeedForward, Layer};
+pub(super) use layer::{FEW, FeedForward};
+pub(super) use panels::Panels;
+pub(super) use tensors::{LayerTensors, streams};
 
 use super::simd::Rows;
+use panels::{Laid, Laying, Source, pack, vectors};
 
 /// Terms that follow one another without a branch, after requests for memory.
 const STEP: usize = 8;
@@ -21,14 +27,25 @@ const ASK: usize = 4;
 /// A number that the columns of a panel divide, for all instructions.
 const PANELS: usize = 48;
 
+/// The right side of a product, `[k, n]`.
+trait Right<'a>: Copy {
+    /// Whether its columns lie side by side.
+    const IS_LAID: bool;
+
+    /// The matrix from a row and column on, where a panel of `width` columns begins; nothing beyond its
+    /// end.
+    fn strip(self, row: usize, column: usize, width: usize) -> Rows<'a>;
+}
+
 /// Where the columns `columns` of a product `A B` are summed up, with `A` `[m, k]` and `B` `[k, n]`.
 ///
-/// A number of the result is the same whatever else is computed beside it.
-struct Streamed<'a> {
+/// A number of the result is the same whatever else is computed beside it, and however `B` is laid out.
+struct Streamed<'a, R> {
     /// `A`, cut between columns: how many there are, and their rows.
     left: &'a [(usize, Rows<'a>)],
     rows: usize,
-    right: Rows<'a>,
+    right: R,
+    /// Of a matrix in panels they begin with one.
     columns: Range<usize>,
 }
 
@@ -48,14 +65,14 @@ impl Columns {
     }
 }
 
-impl WithSimd for Streamed<'_> {
+impl<'a, R: Right<'a>> WithSimd for Streamed<'a, R> {
     type Output = Columns;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self) -> Columns {
         // Sums take three quarters of the registers: AVX-512 has thirty-two, and the others sixteen. A
         // block's panel of columns stays near: 36 and 18 KiB.
-        if S::lanes32() == 16 {
+        if vectors::<S>() == 3 {
             self.panels::<S, 8, 3>(192)
         } else {
             self.panels::<S, 6, 2>(288)
@@ -63,7 +80,7 @@ impl WithSimd for Streamed<'_> {
     }
 }
 
-impl Streamed<'_> {
+impl<'a, R: Right<'a>> Streamed<'a, R> {
     /// The columns of the product.
     fn compute(self) -> Columns {
         AutoArch::new().dispatch(self)
@@ -74,7 +91,7 @@ impl Streamed<'_> {
         let width = V * S::lanes32();
         let stride = self.columns.len().next_multiple_of(width);
         let mut result = vec![0.0; self.rows * stride];
-        let mut panel = vec![0.0_f32.splat::<S>(); block * V];
+        let mut room = vec![0.0_f32.splat::<S>(); block * V];
         let panels = self.rows.div_ceil(M);
         let mut first = 0;
         for &(inner, left) in self.left {
@@ -82,39 +99,41 @@ impl Streamed<'_> {
                 let length = block.min(inner - start);
                 let (top, below) = (first + start, first + start + length);
                 for (place, column) in self.columns.clone().step_by(width).enumerate() {
-                    let whole = column + width <= self.columns.end;
-                    let right = Rows {
-                        data: &self.right.data[top * self.right.stride + column..],
-                        stride: self.right.stride,
-                    };
-                    let next = if column + width < self.columns.end {
-                        top * self.right.stride + column + width
+                    let after = column + width;
+                    let strip = self.right.strip(top, column, width);
+                    let next = if after < self.columns.end {
+                        self.right.strip(top, after, width)
                     } else {
-                        below * self.right.stride + self.columns.start
+                        self.right.strip(below, self.columns.start, width)
                     };
-                    let next = self.right.data.get(next..).unwrap_or_default();
-                    if !whole {
-                        let rest = self.columns.end - column;
-                        pack(right, rest, cast_slice_mut(&mut panel[..length * V]), width);
+                    let room = cast_slice_mut::<_, f32>(&mut room[..length * V]);
+                    let is_part = after > self.columns.end;
+                    if is_part && !R::IS_LAID {
+                        pack(strip, self.columns.end - column, room, width);
                     }
                     let mut row = 0;
                     for index in 0..panels {
                         // Panels of about the same height, none of a single row beside full ones.
                         let height = (self.rows - row).div_ceil(panels - index);
-                        let mut tile = Tile::<S, V> {
+                        let mut tile = Tile {
                             left: Rows {
                                 data: &left.data[row * left.stride + start..],
                                 stride: left.stride,
                             },
-                            right,
                             next,
-                            panel: &mut panel[..length * V],
                             result: &mut result[row * stride + place * width..],
                             stride,
                             length,
                             ahead: ahead(length, index, panels),
                         };
-                        tile.compute_rows(height, whole && index == 0);
+                        if R::IS_LAID {
+                            let panel = strip.data;
+                            tile.compute_rows::<S, V>(height, Laid { panel });
+                        } else if index == 0 && !is_part {
+                            tile.compute_rows::<S, V>(height, Laying { rows: strip, room });
+                        } else {
+                            tile.compute_rows::<S, V>(height, Laid { panel: room });
+                        }
                         row += height;
                     }
                 }
@@ -128,58 +147,54 @@ impl Streamed<'_> {
     }
 }
 
+impl<'a> Right<'a> for Rows<'a> {
+    const IS_LAID: bool = false;
+
+    #[inline(always)]
+    fn strip(self, row: usize, column: usize, _width: usize) -> Self {
+        let start = row * self.stride + column;
+        Self {
+            data: self.data.get(start..).unwrap_or_default(),
+            ..self
+        }
+    }
+}
+
 /// The rows of the next columns that one of the panels asks for.
 fn ahead(length: usize, index: usize, panels: usize) -> Range<usize> {
     let share = length.div_ceil(panels);
     (index * share).min(length)..((index + 1) * share).min(length)
 }
 
-/// Lays `count` columns side by side, and zeros beside them.
-fn pack(right: Rows, count: usize, panel: &mut [f32], width: usize) {
-    for (row, packed) in panel.chunks_exact_mut(width).enumerate() {
-        let (numbers, zeros) = packed.split_at_mut(count);
-        numbers.copy_from_slice(&right.data[row * right.stride..][..count]);
-        zeros.fill(0.0);
-    }
-}
-
 /// Rows of a panel times `V` vectors of columns, over one block.
-struct Tile<'a, S: Simd, const V: usize> {
+struct Tile<'a> {
     left: Rows<'a>,
-    /// The block, from the first of the columns.
-    right: Rows<'a>,
-    /// The right matrix from the columns that come after these, in rows like those of the block.
-    next: &'a [f32],
-    /// The columns side by side.
-    panel: &'a mut [Vector<S, f32>],
+    /// The right matrix from the columns that come after these.
+    next: Rows<'a>,
     result: &'a mut [f32],
     stride: usize,
     length: usize,
     ahead: Range<usize>,
 }
 
-impl<S: Simd, const V: usize> Tile<'_, S, V> {
+impl Tile<'_> {
     #[inline(always)]
-    fn compute_rows(&mut self, height: usize, packs: bool) {
+    fn compute_rows<S: Simd, const V: usize>(&mut self, height: usize, from: impl Source) {
         match height {
-            1 => self.compute::<1>(packs),
-            2 => self.compute::<2>(packs),
-            3 => self.compute::<3>(packs),
-            4 => self.compute::<4>(packs),
-            5 => self.compute::<5>(packs),
-            6 => self.compute::<6>(packs),
-            7 => self.compute::<7>(packs),
-            _ => self.compute::<8>(packs),
+            1 => self.compute::<S, 1, V>(from),
+            2 => self.compute::<S, 2, V>(from),
+            3 => self.compute::<S, 3, V>(from),
+            4 => self.compute::<S, 4, V>(from),
+            5 => self.compute::<S, 5, V>(from),
+            6 => self.compute::<S, 6, V>(from),
+            7 => self.compute::<S, 7, V>(from),
+            _ => self.compute::<S, 8, V>(from),
         }
     }
 
     #[inline(always)]
-    fn compute<const M: usize>(&mut self, packs: bool) {
-        let sums = if packs {
-            self.sum::<M, true>()
-        } else {
-            self.sum::<M, false>()
-        };
+    fn compute<S: Simd, const M: usize, const V: usize>(&mut self, from: impl Source) {
+        let sums = self.sum::<S, M, V>(from);
         for (row, sums) in self.result.chunks_mut(self.stride).zip(sums) {
             for (result, sum) in row.chunks_exact_mut(S::lanes32()).zip(sums) {
                 for (result, sum) in result.iter_mut().zip(cast_slice::<_, f32>(&[sum])) {
@@ -190,67 +205,56 @@ impl<S: Simd, const V: usize> Tile<'_, S, V> {
     }
 
     #[inline(always)]
-    fn sum<const M: usize, const PACKS: bool>(&mut self) -> [[Vector<S, f32>; V]; M] {
+    fn sum<S: Simd, const M: usize, const V: usize>(
+        &self,
+        from: impl Source,
+    ) -> [[Vector<S, f32>; V]; M] {
         let (left, length) = (self.left, self.length);
         let left: [&[f32]; M] = array::from_fn(|row| &left.data[row * left.stride..][..length]);
         let mut sums = [[0.0_f32.splat::<S>(); V]; M];
+        let mut from = from.first::<S, V>(length);
         let mut ahead = self.ahead.clone();
         let mut place = 0;
         while place + STEP <= length {
             for _ in 0..ASK {
                 if let Some(row) = ahead.next() {
-                    self.ask(row);
+                    self.ask::<S, V>(row);
                 }
             }
             for step in 0..STEP {
-                self.add::<M, PACKS>(&left, place + step, &mut sums);
+                add(&left, place + step, from.vectors(place + step), &mut sums);
             }
             place += STEP;
         }
         for place in place..length {
-            self.add::<M, PACKS>(&left, place, &mut sums);
+            add(&left, place, from.vectors(place), &mut sums);
         }
         sums
     }
 
-    /// Adds one term to all sums, so that no sum waits for itself.
-    #[inline(always)]
-    fn add<const M: usize, const PACKS: bool>(
-        &mut self,
-        left: &[&[f32]; M],
-        place: usize,
-        sums: &mut [[Vector<S, f32>; V]; M],
-    ) {
-        let right = self.vectors::<PACKS>(place);
-        for (left, sums) in left.iter().zip(sums) {
-            let left = left[place].splat::<S>();
-            for (sum, right) in sums.iter_mut().zip(right) {
-                *sum = left.mul_add(right, *sum);
-            }
-        }
-    }
-
     /// Asks for a row of the columns that come next.
     #[inline(always)]
-    fn ask(&self, row: usize) {
+    fn ask<S: Simd, const V: usize>(&self, row: usize) {
         for vector in 0..V {
-            let place = row * self.right.stride + vector * S::lanes32();
-            fetch(self.next, place);
+            let place = row * self.next.stride + vector * S::lanes32();
+            fetch(self.next.data, place);
         }
     }
+}
 
-    /// The columns of a row of the block.
-    #[inline(always)]
-    fn vectors<const PACKS: bool>(&mut self, place: usize) -> [Vector<S, f32>; V] {
-        let packed = &mut self.panel[place * V..][..V];
-        if PACKS {
-            let row = &self.right.data[place * self.right.stride..][..V * S::lanes32()];
-            let mut vectors = [0.0_f32.splat::<S>(); V];
-            cast_slice_mut(&mut vectors).copy_from_slice(row);
-            packed.copy_from_slice(&vectors);
-            return vectors;
+/// Adds one term to all sums, so that no sum waits for itself.
+#[inline(always)]
+fn add<S: Simd, const M: usize, const V: usize>(
+    left: &[&[f32]; M],
+    place: usize,
+    right: [Vector<S, f32>; V],
+    sums: &mut [[Vector<S, f32>; V]; M],
+) {
+    for (left, sums) in left.iter().zip(sums) {
+        let left = left[place].splat::<S>();
+        for (sum, right) in sums.iter_mut().zip(right) {
+            *sum = left.mul_add(right, *sum);
         }
-        array::from_fn(|vector| packed[vector])
     }
 }
 
@@ -307,6 +311,14 @@ mod tests {
                 columns: before..before + columns,
             };
             let found = found.compute();
+            let wanted = Rows { data: &right[before..], stride };
+            let laid_out = Streamed {
+                left: &left,
+                rows,
+                right: &Panels::new(wanted, [inner, columns]),
+                columns: 0..columns,
+            };
+            prop_assert_eq!(&laid_out.compute().data, &found.data);
             for row in 0..rows {
                 let whole: Vec<f32> = parts
                     .iter()

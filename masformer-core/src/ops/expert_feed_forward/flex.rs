@@ -6,17 +6,16 @@ use std::cmp::Reverse;
 use burn::{
     backend::{Flex, TensorMetadata},
     prelude::*,
-    tensor::DType,
 };
 use rayon::prelude::*;
 
 use super::{ExpertFeedForwardOps, ExpertOptions, ExpertWeights};
 use crate::ops::{
-    flex::{FlexTensor, in_order},
+    flex::{FlexTensor, in_order, is_inference, primitive},
     layer_norm::normalize_row,
     math::vectorize,
     simd::Rows,
-    streamed::{FEW, FeedForward, Layer},
+    streamed::{FEW, FeedForward, LayerTensors},
 };
 
 /// Fewest tokens of a task that normalises.
@@ -42,12 +41,6 @@ pub(super) fn computes(input: &Tensor<2>, experts: &[ExpertWeights]) -> bool {
     is_inference(input) && experts.iter().all(fits)
 }
 
-/// Whether these are numbers of 32 bits on flex, and no autodiff looks on.
-fn is_inference<const D: usize>(tensor: &Tensor<D>) -> bool {
-    let device = tensor.device();
-    tensor.dtype() == DType::F32 && device == Device::flex() && !device.is_autodiff()
-}
-
 /// The tokens `[N, D]`, each through the expert among whose rows it is; every expert has some.
 pub(super) fn together<'a>(
     input: Tensor<2>,
@@ -55,7 +48,7 @@ pub(super) fn together<'a>(
 ) -> Tensor<2> {
     let (weights, rows): (Vec<_>, Vec<_>) = experts.unzip();
     let numbers: Vec<_> = weights.iter().map(|weights| Numbers::of(weights)).collect();
-    let mut tokens = primitive(input);
+    let mut tokens = in_order(primitive(input));
     let [count, hidden] = tokens.shape().dims();
     let mut places: Vec<_> = tokens
         .storage_mut()
@@ -90,15 +83,9 @@ pub(super) fn together<'a>(
     Tensor::from_primitive::<Flex>(tokens)
 }
 
-/// The tensor of the backend, with its numbers in order.
-fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
-    let tensor = tensor.try_into_primitive::<Flex>();
-    in_order(tensor.expect("a tensor of this device"))
-}
-
 /// The tensors of an expert.
 struct Numbers {
-    layers: [(FlexTensor, FlexTensor); 2],
+    layers: [LayerTensors; 2],
     gamma: FlexTensor,
     beta: FlexTensor,
     options: ExpertOptions,
@@ -109,19 +96,18 @@ impl Numbers {
         let layers = weights.feed_forward.clone();
         Self {
             layers: [
-                (primitive(layers.inner), primitive(layers.inner_bias)),
-                (primitive(layers.outer), primitive(layers.outer_bias)),
-            ],
-            gamma: primitive(weights.gamma.clone()),
-            beta: primitive(weights.beta.clone()),
+                (layers.inner, layers.inner_bias),
+                (layers.outer, layers.outer_bias),
+            ]
+            .map(|(weight, bias)| LayerTensors::new(primitive(weight), primitive(bias))),
+            gamma: in_order(primitive(weights.gamma.clone())),
+            beta: in_order(primitive(weights.beta.clone())),
             options: weights.options,
         }
     }
 
     fn expert(&self) -> Expert<'_> {
-        let layers = self.layers.each_ref();
-        let [inner, outer] =
-            layers.map(|(weight, bias)| Layer::new(weight.storage(), bias.storage()));
+        let [inner, outer] = self.layers.each_ref().map(LayerTensors::layer);
         Expert {
             layers: FeedForward {
                 inner,

@@ -5,7 +5,7 @@ use burn::backend::{Flex, TensorMetadata};
 use super::{FeedForwardOps, FeedForwardOptions, composed};
 use crate::ops::{
     flex::{FlexTensor, all_f32, in_order, tensor, zeros},
-    streamed::{FEWEST, FeedForward, Layer},
+    streamed::{FeedForward, LayerTensors, streams},
 };
 
 impl FeedForwardOps for Flex {
@@ -23,16 +23,17 @@ impl FeedForwardOps for Flex {
         let is_empty = weights
             .iter()
             .any(|weight| weight.shape().num_elements() == 0);
-        if options.chunk.is_none() || !is_f32 || tokens < FEWEST || is_empty {
+        let keeps = options.chunk.is_none();
+        if keeps || !is_f32 || is_empty || !streams(tokens, &[&weights[0], &weights[2]]) {
             return composed::<Self>(input, weights, options);
         }
         let input = in_order(input);
-        let weights = weights.map(in_order);
-        let [inner, inner_bias, outer, outer_bias] =
-            weights.each_ref().map(FlexTensor::storage::<f32>);
+        let [inner, inner_bias, outer, outer_bias] = weights;
+        let [inner, outer] = [(inner, inner_bias), (outer, outer_bias)]
+            .map(|(weight, bias)| LayerTensors::new(weight, bias));
         let layers = FeedForward {
-            inner: Layer::new(inner, inner_bias),
-            outer: Layer::new(outer, outer_bias),
+            inner: inner.layer(),
+            outer: outer.layer(),
             activation: options.activation,
         };
         let mut output = zeros(tokens * hidden);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Columns, PANELS, Streamed};
+use super::{Columns, PANELS, Panels, Streamed};
 use crate::{
     activation::Activation,
     ops::{
@@ -18,17 +18,24 @@ use crate::{
 const COLUMNS: usize = 4 * PANELS;
 /// Most rows at a time: a block of their numbers and a task's results fit into the cache of a core.
 pub(in crate::ops) const FEW: usize = 128;
-/// Fewest rows for which laying columns side by side pays.
-pub(in crate::ops) const FEWEST: usize = 4;
 /// Fewest multiply-adds that are worth waking a core.
 const PARALLEL: usize = 1 << 20;
 /// Fewest rows of a task that puts columns together.
 const ROWS: usize = 16;
 
-/// A weight `[k, n]` in rows, and its bias `[n]`.
+/// A weight `[k, n]` as it is, or laid out.
+#[derive(Clone, Copy)]
+pub(super) enum Weight<'a> {
+    Rows(Rows<'a>),
+    Panels(&'a Panels),
+}
+
+/// A weight and its bias `[n]`.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Layer<'a> {
-    pub(in crate::ops) weight: Rows<'a>,
+    pub(super) weight: Weight<'a>,
+    /// Rows `k` of the weight.
+    pub(super) inner: usize,
     pub(in crate::ops) bias: &'a [f32],
 }
 
@@ -46,15 +53,29 @@ pub(in crate::ops) struct Grouped {
     width: usize,
 }
 
-impl<'a> Layer<'a> {
-    pub(in crate::ops) fn new(weight: &'a [f32], bias: &'a [f32]) -> Self {
-        let weight = Rows {
-            data: weight,
-            stride: bias.len(),
-        };
-        Self { weight, bias }
+impl Weight<'_> {
+    /// Some columns of the product of the first `rows` of `left` with the weight.
+    fn streamed(self, left: &[(usize, Rows)], rows: usize, columns: Range<usize>) -> Columns {
+        match self {
+            Self::Rows(right) => Streamed {
+                left,
+                rows,
+                right,
+                columns,
+            }
+            .compute(),
+            Self::Panels(right) => Streamed {
+                left,
+                rows,
+                right,
+                columns,
+            }
+            .compute(),
+        }
     }
+}
 
+impl Layer<'_> {
     /// The product of the first `rows` of `left` with the weight, in which `finish` changes each group of
     /// columns; the bias is not added.
     fn product(
@@ -66,13 +87,7 @@ impl<'a> Layer<'a> {
     ) -> Grouped {
         let width = self.bias.len();
         let task = |columns: Range<usize>| {
-            let product = Streamed {
-                left,
-                rows,
-                right: self.weight,
-                columns: columns.clone(),
-            };
-            let mut part = product.compute();
+            let mut part = self.weight.streamed(left, rows, columns.clone());
             finish(&mut part, &columns);
             part
         };
@@ -88,8 +103,7 @@ impl<'a> Layer<'a> {
 
     /// `x W + b` of the rows `input` into `output`.
     pub(in crate::ops) fn apply(&self, input: &[f32], output: &mut [f32]) {
-        let width = self.bias.len();
-        let inner = self.weight.data.len() / width.max(1);
+        let (inner, width) = (self.inner, self.bias.len());
         share(
             input,
             output,

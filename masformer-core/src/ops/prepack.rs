@@ -1,0 +1,77 @@
+//! Weights laid out once, in the order in which inference on a CPU reads them.
+//!
+//! A forward pass over few tokens takes about as long as its weights need to come from memory, and rows
+//! of a weight are far from each other there. ONNX Runtime and XNNPACK call the same thing prepacking.
+
+#[cfg(feature = "flex")]
+mod flex;
+
+use burn::{
+    module::{ModuleVisitor, Param},
+    prelude::*,
+};
+
+#[cfg(feature = "flex")]
+pub(super) use flex::{Packed, packed};
+
+/// The prepacked weights of a model, which inference uses for as long as this or a clone of it lives.
+#[derive(Clone, Debug, Default)]
+#[must_use = "weights are prepacked for as long as this lives"]
+pub struct Prepacked {
+    #[cfg(feature = "flex")]
+    weights: Vec<std::sync::Arc<Packed>>,
+}
+
+/// Lays out the weights of all [`Linear`](burn::nn::Linear) layers of a model that is loaded for
+/// inference, for [`linear`](super::linear()), [`feed_forward`](super::feed_forward()) and
+/// [`expert_feed_forward`](super::expert_feed_forward()), and so for all modules of this crate.
+///
+/// The model stays as it is, and can be trained, saved and dropped; a weight that changes or is loaded
+/// anew is no longer a prepacked one. What is prepacked takes as much memory again as the weights, and
+/// comes to the same numbers, but for rounding where less than four tokens pass at a time.
+///
+/// Nothing happens on other backends than flex, to models under autodiff, or to types of numbers other than
+/// `f32`.
+///
+/// ```
+/// use burn::prelude::*;
+/// use masformer_core::{MlpConfig, ops::prepack};
+///
+/// let model = MlpConfig::new(64, 256).init(&Device::default());
+/// let prepacked = prepack(&model);
+/// // Whatever is computed here reads the weights in their new order.
+/// drop(prepacked);
+/// ```
+pub fn prepack<M: Module>(model: &M) -> Prepacked {
+    let mut linears = Linears::default();
+    model.visit(&mut linears);
+    linears.prepacked
+}
+
+/// Packs the weights of linear layers on its way through a model.
+#[derive(Default)]
+struct Linears {
+    prepacked: Prepacked,
+    /// Whether each module that has been entered is the field of a linear layer.
+    path: Vec<bool>,
+}
+
+impl ModuleVisitor for Linears {
+    fn enter_module(&mut self, _name: &str, container_type: &str) {
+        self.path.push(container_type == "Struct:Linear");
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    #[cfg(feature = "flex")]
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if D == 2 && self.path.last() == Some(&true) {
+            self.prepacked.weights.extend(flex::pack(param.val()));
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;

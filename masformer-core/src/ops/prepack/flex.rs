@@ -1,0 +1,102 @@
+//! Prepacked weights of the flex backend, found by the tensors that they were made of.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock, Weak},
+};
+
+use burn::{backend::TensorMetadata, prelude::*, tensor::Bytes};
+
+use crate::ops::{
+    flex::{FlexTensor, in_order, is_inference, primitive},
+    simd::Rows,
+    streamed::Panels,
+};
+
+/// All that is prepacked. Burn's tensors have no place for it.
+static PACKED: RwLock<BTreeMap<Matrix, Weak<Packed>>> = RwLock::new(BTreeMap::new());
+
+/// Which numbers in memory a matrix has, and in which order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Matrix {
+    memory: usize,
+    first: usize,
+    shape: Vec<usize>,
+    strides: Vec<isize>,
+}
+
+impl Matrix {
+    fn of(tensor: &FlexTensor) -> Self {
+        let layout = tensor.layout();
+        Self {
+            memory: Arc::as_ptr(&tensor.data_arc()).addr(),
+            first: layout.start_offset(),
+            shape: layout.shape().to_vec(),
+            strides: layout.strides().to_vec(),
+        }
+    }
+}
+
+/// A prepacked weight.
+#[derive(Debug)]
+pub(in crate::ops) struct Packed {
+    matrix: Matrix,
+    panels: Panels,
+    /// As long as it is here, no other numbers come to this place in memory, and whoever changes these
+    /// is not their only owner, and has to write elsewhere.
+    _memory: Weak<Bytes>,
+}
+
+impl Packed {
+    pub(in crate::ops) fn panels(&self) -> &Panels {
+        &self.panels
+    }
+}
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        let mut all = PACKED.write().unwrap_or_else(PoisonError::into_inner);
+        // Another may have come in its place already.
+        let place = all.get(&self.matrix);
+        if place.is_some_and(|packed| packed.strong_count() == 0) {
+            all.remove(&self.matrix);
+        }
+    }
+}
+
+/// The weight of this tensor, if it is prepacked.
+pub(in crate::ops) fn packed(weight: &FlexTensor) -> Option<Arc<Packed>> {
+    find(&Matrix::of(weight))
+}
+
+fn find(matrix: &Matrix) -> Option<Arc<Packed>> {
+    let all = PACKED.read().unwrap_or_else(PoisonError::into_inner);
+    all.get(matrix)?.upgrade()
+}
+
+/// Prepacks a weight, if it is one for inference on this backend.
+pub(super) fn pack<const D: usize>(weight: Tensor<D>) -> Option<Arc<Packed>> {
+    if !is_inference(&weight) {
+        return None;
+    }
+    let weight = primitive(weight);
+    let matrix = Matrix::of(&weight);
+    if let Some(packed) = find(&matrix) {
+        return Some(packed);
+    }
+    let memory = Arc::downgrade(&weight.data_arc());
+    let [rows, columns] = weight.shape().dims();
+    let weight = in_order(weight);
+    let numbers = Rows {
+        data: weight.storage(),
+        stride: columns,
+    };
+    let packed = Arc::new(Packed {
+        panels: Panels::new(numbers, [rows, columns]),
+        matrix: matrix.clone(),
+        _memory: memory,
+    });
+    let mut all = PACKED.write().unwrap_or_else(PoisonError::into_inner);
+    all.insert(matrix, Arc::downgrade(&packed));
+    Some(packed)
+}
