@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use experiments::{cli, memory, panics};
+use experiments::{cli, memory, panics, threads};
 
 fn main() -> ExitCode {
     memory::keep_freed();
+    threads::join_pool();
     panics::report_as_errors();
     match std::panic::catch_unwind(|| cli::main(std::env::args_os())) {
         Ok(Ok(())) => ExitCode::SUCCESS,

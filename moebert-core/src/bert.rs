@@ -9,7 +9,9 @@ use burn::{
 };
 use masformer_core::{
     FeedForward, LayerNorm, LayerNormConfig, Mlp, MlpConfig, Span, SpanAttentionConfig, Tokens,
-    Trace, TransformerBlock, TransformerBlockConfig, dropout::dropout, feed_forward::zero_bias,
+    Trace, TransformerBlock, TransformerBlockConfig,
+    dropout::dropout,
+    feed_forward::{linear, zero_bias},
 };
 
 use crate::expert::ExpertLayer;
@@ -256,7 +258,7 @@ impl Bert {
         });
         let pooled = self.pooler.as_ref().map(|pooler| {
             let first = hidden.clone().slice_dim(1, 0..1).squeeze_dim::<2>(1);
-            pooler.forward(first).tanh()
+            linear(pooler, first).tanh()
         });
         BertOutput { hidden, pooled }
     }

@@ -8,7 +8,11 @@ use burn::{
     nn::{Dropout, DropoutConfig, Linear, LinearConfig},
     prelude::*,
 };
-use masformer_core::{Trace, dropout::dropout, feed_forward::zero_bias};
+use masformer_core::{
+    Trace,
+    dropout::dropout,
+    feed_forward::{linear, zero_bias},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::bert::{Bert, BertConfig, BertInput};
@@ -145,7 +149,7 @@ impl BertModel {
                     .pooled
                     .clone()
                     .expect("a model with a sequence head is made with a pooler");
-                Logits::Sequence(head.forward(dropout(&self.dropout, pooled)))
+                Logits::Sequence(linear(head, dropout(&self.dropout, pooled)))
             } else {
                 Logits::Span(head.forward(output.hidden.clone()))
             }

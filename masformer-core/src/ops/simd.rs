@@ -8,18 +8,35 @@ use pulp::{Simd, WithSimd};
 
 pub(super) use product::{PANEL, Rows, accumulate, accumulate_transposed, multiply};
 
-/// Rows of vectors are this many numbers long, or a multiple: two vectors of the widest
-/// instructions in use.
-pub(super) const LANES: usize = 16;
-
 /// Runs an operation that is written for any instruction set.
 pub(super) fn dispatch<Op: WithSimd>(operation: Op) -> Op::Output {
-    // AVX2 and FMA; AVX-512 has no more multiply-adds a cycle on most machines that have it.
+    // Baselines of pulp's own choice are older.
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V4::try_new() {
+        return Simd::vectorize(simd, operation);
+    }
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new() {
         return Simd::vectorize(simd, operation);
     }
     pulp::Arch::new().dispatch(operation)
+}
+
+/// Rows of vectors are this many numbers long, or a multiple: two vectors of the instructions that
+/// [`dispatch`] takes.
+pub(super) fn lanes() -> usize {
+    struct Lanes;
+
+    impl WithSimd for Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _simd: S) -> usize {
+            2 * S::F32_LANES
+        }
+    }
+
+    dispatch(Lanes)
 }
 
 /// `2^x` with a relative error below 2e-7, for `x` up to 127; zero below -127.

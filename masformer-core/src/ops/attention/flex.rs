@@ -23,7 +23,7 @@ impl SpanAttentionOps for Flex {
             return composed::forward::<Self>([query, key, value, bias], options);
         }
         let [batch, heads, queries, width] = query.shape().dims();
-        let mut output = cleared([batch, heads, queries, width]);
+        let mut output = cleared([batch, queries, heads, width]);
         let mut denominators = cleared([batch, heads, queries, 1]);
         let inputs = OnFlex::new([query, key, value, bias]);
         kernel::forward(
@@ -31,7 +31,7 @@ impl SpanAttentionOps for Flex {
             output.storage_mut(),
             denominators.storage_mut(),
         );
-        (output, denominators)
+        (by_heads(output), denominators)
     }
 
     fn span_attention_output(
@@ -58,8 +58,10 @@ impl SpanAttentionOps for Flex {
             let inputs = [query, key, value, bias];
             return composed::backward::<Self>(inputs, [output, denominators, gradient], options);
         }
-        let [mut to_query, mut to_key, mut to_value] =
-            [&query, &key, &value].map(|input| cleared(input.shape().dims()));
+        let [mut to_query, mut to_key, mut to_value] = [&query, &key, &value].map(|input| {
+            let [batch, heads, length, width] = input.shape().dims();
+            cleared([batch, length, heads, width])
+        });
         let inputs = OnFlex::new([query, key, value, bias]);
         let [output, gradient] = [output, gradient].map(in_rows);
         let denominators = denominators.to_contiguous();
@@ -74,8 +76,13 @@ impl SpanAttentionOps for Flex {
             value: to_value.storage_mut(),
         };
         kernel::backward(inputs.view(options), results, gradients);
-        (to_query, to_key, to_value)
+        (by_heads(to_query), by_heads(to_key), by_heads(to_value))
     }
+}
+
+/// `[B, T, H, d]` as `[B, H, T, d]`.
+fn by_heads(tensor: FlexTensor) -> FlexTensor {
+    tensor.transpose(1, 2)
 }
 
 /// The inputs, in rows.

@@ -11,10 +11,11 @@ mod forward;
 use std::{borrow::Cow, f32::consts::LOG2_E, ops::Range};
 
 use pulp::Simd;
+use rayon::prelude::*;
 
 use super::{SpanAttentionOptions, draws::Draws};
 use crate::{
-    ops::simd::{LANES, Rows},
+    ops::simd::{Rows, lanes},
     span::{Direction, Span},
 };
 use band::{Band, Bounds};
@@ -142,7 +143,7 @@ impl<'a> HeadView<'a> {
 impl<'a> Inputs<'a> {
     fn head(&self, index: usize) -> Head<'a> {
         let Self { sizes, options, .. } = *self;
-        let stride = sizes.width.next_multiple_of(LANES);
+        let stride = sizes.width.next_multiple_of(lanes());
         let padded = |view: View<'a>| view.head(index, sizes).padded(sizes.keys, stride);
         Head {
             key: padded(self.key),
@@ -192,6 +193,22 @@ pub(super) fn computed_pairs(span: Span, direction: Direction, length: usize) ->
         keys: length,
     };
     band.computed_pairs()
+}
+
+/// The rows of each head, from a result `[B, T, H, d]`: that is the order in which the layer after attention
+/// reads them.
+fn rows_of_heads(result: &mut [f32], [length, heads, width]: [usize; 3]) -> Vec<Vec<&mut [f32]>> {
+    let sequences = result.par_chunks_mut((length * heads * width).max(1));
+    let of_sequences = sequences.flat_map_iter(|sequence| {
+        let mut rows: Vec<_> = (0..heads).map(|_| Vec::with_capacity(length)).collect();
+        for position in sequence.chunks_exact_mut(heads * width) {
+            for (rows, row) in rows.iter_mut().zip(position.chunks_exact_mut(width)) {
+                rows.push(row);
+            }
+        }
+        rows
+    });
+    of_sequences.collect()
 }
 
 /// The places of the vectors that hold a range of numbers.

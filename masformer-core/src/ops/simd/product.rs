@@ -19,7 +19,7 @@ pub(in crate::ops) struct Rows<'a> {
     pub(in crate::ops) stride: usize,
 }
 
-/// `C = A B`, with `A` `[m, k]`, `B` `[k, n]` and `C` `[m, n]`; `n` is a multiple of [`LANES`](super::LANES).
+/// `C = A B`, with `A` `[m, k]`, `B` `[k, n]` and `C` `[m, n]`; `n` is a multiple of [`lanes`](super::lanes).
 ///
 /// Of the panel `p` of `C` only the columns `columns[p]` are written, widened to whole vectors.
 pub(in crate::ops) fn multiply<S: Simd>(
@@ -120,20 +120,21 @@ impl<const TRANSPOSED: bool, const ADDED: bool> WithSimd for Product<'_, TRANSPO
                     inner,
                     at: column / S::F32_LANES,
                 };
-                match self.rows - row {
-                    1 => tile.compute::<1, TRANSPOSED, ADDED>(),
-                    2 => tile.compute::<2, TRANSPOSED, ADDED>(),
-                    3 => tile.compute::<3, TRANSPOSED, ADDED>(),
-                    4 => tile.compute::<4, TRANSPOSED, ADDED>(),
-                    5 => tile.compute::<5, TRANSPOSED, ADDED>(),
-                    _ => tile.compute::<PANEL, TRANSPOSED, ADDED>(),
+                let half = column + S::F32_LANES;
+                if !ADDED && bound.end <= half {
+                    tile.compute_rows::<1, TRANSPOSED, ADDED>(self.rows - row);
+                } else if !ADDED && bound.start >= half {
+                    tile.at += 1;
+                    tile.compute_rows::<1, TRANSPOSED, ADDED>(self.rows - row);
+                } else {
+                    tile.compute_rows::<VECTORS, TRANSPOSED, ADDED>(self.rows - row);
                 }
             }
         }
     }
 }
 
-/// A micro tile of the result: `M` rows from `row`, and two vectors from `at`.
+/// A micro tile of the result: rows from `row`, and vectors from `at`.
 struct Tile<'a, S: Simd> {
     simd: S,
     left: Rows<'a>,
@@ -147,15 +148,32 @@ struct Tile<'a, S: Simd> {
 
 impl<S: Simd> Tile<'_, S> {
     #[inline(always)]
-    fn compute<const M: usize, const TRANSPOSED: bool, const ADDED: bool>(&mut self) {
+    fn compute_rows<const V: usize, const TRANSPOSED: bool, const ADDED: bool>(
+        &mut self,
+        rows: usize,
+    ) {
+        match rows {
+            1 => self.compute::<1, V, TRANSPOSED, ADDED>(),
+            2 => self.compute::<2, V, TRANSPOSED, ADDED>(),
+            3 => self.compute::<3, V, TRANSPOSED, ADDED>(),
+            4 => self.compute::<4, V, TRANSPOSED, ADDED>(),
+            5 => self.compute::<5, V, TRANSPOSED, ADDED>(),
+            _ => self.compute::<PANEL, V, TRANSPOSED, ADDED>(),
+        }
+    }
+
+    #[inline(always)]
+    fn compute<const M: usize, const V: usize, const TRANSPOSED: bool, const ADDED: bool>(
+        &mut self,
+    ) {
         let sums = if TRANSPOSED {
-            self.columns::<M>()
+            self.columns::<M, V>()
         } else {
-            self.rows::<M>()
+            self.rows::<M, V>()
         };
         for (row, sums) in sums.into_iter().enumerate() {
             let start = (self.row + row) * self.stride + self.at;
-            let result = &mut self.result[start..start + VECTORS];
+            let result = &mut self.result[start..start + V];
             for (result, sum) in result.iter_mut().zip(sums) {
                 *result = if ADDED {
                     self.simd.add_f32s(*result, sum)
@@ -168,17 +186,17 @@ impl<S: Simd> Tile<'_, S> {
 
     /// With `A` in rows.
     #[inline(always)]
-    fn rows<const M: usize>(&self) -> [[S::f32s; VECTORS]; M] {
+    fn rows<const M: usize, const V: usize>(&self) -> [[S::f32s; V]; M] {
         let Range { start, end } = self.inner;
         let length = end - start;
         let mut left = [&self.left.data[..length]; M];
         for (row, left) in left.iter_mut().enumerate() {
             *left = &self.left.data[(self.row + row) * self.left.stride + start..][..length];
         }
-        let mut sums = [[self.simd.splat_f32s(0.0); VECTORS]; M];
+        let mut sums = [[self.simd.splat_f32s(0.0); V]; M];
         for place in 0..length {
             let start = (start + place) * self.stride + self.at;
-            let right = &self.right[start..start + VECTORS];
+            let right = &self.right[start..start + V];
             for (left, sums) in left.iter().zip(&mut sums) {
                 let left = self.simd.splat_f32s(left[place]);
                 for (sum, right) in sums.iter_mut().zip(right) {
@@ -191,11 +209,11 @@ impl<S: Simd> Tile<'_, S> {
 
     /// With `A` in columns.
     #[inline(always)]
-    fn columns<const M: usize>(&self) -> [[S::f32s; VECTORS]; M] {
-        let mut sums = [[self.simd.splat_f32s(0.0); VECTORS]; M];
+    fn columns<const M: usize, const V: usize>(&self) -> [[S::f32s; V]; M] {
+        let mut sums = [[self.simd.splat_f32s(0.0); V]; M];
         for place in self.inner.clone() {
             let start = place * self.stride + self.at;
-            let right = &self.right[start..start + VECTORS];
+            let right = &self.right[start..start + V];
             let start = place * self.left.stride + self.row;
             let left = &self.left.data[start..start + M];
             for (left, sums) in left.iter().zip(&mut sums) {

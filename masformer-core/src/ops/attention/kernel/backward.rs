@@ -3,7 +3,7 @@ use std::{f32::consts::LOG2_E, ops::Range};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Bounds, Head, HeadView, Inputs, KEYS, QUERIES, View, strips, vectors};
+use super::{Bounds, Head, HeadView, Inputs, KEYS, QUERIES, View, rows_of_heads, strips, vectors};
 use crate::ops::simd::{Rows, accumulate, accumulate_transposed, dispatch, exp2, multiply};
 
 /// As many parts as this are worked on at the same time, if there are so many strips.
@@ -21,7 +21,7 @@ pub(in super::super) struct Results<'a> {
     pub(in super::super) gradient: View<'a>,
 }
 
-/// Where the gradients go: `[B, H, T, d]`, and `[B, H, S, d]` twice; those of keys and values are
+/// Where the gradients go: `[B, T, H, d]`, and `[B, S, H, d]` twice; those of keys and values are
 /// zeros.
 #[derive(Debug)]
 pub(in super::super) struct Gradients<'a> {
@@ -33,18 +33,17 @@ pub(in super::super) struct Gradients<'a> {
 /// Writes the gradients. Each is the same sum in the same order, whatever the number of threads.
 pub(in super::super) fn backward(inputs: Inputs, results: Results, gradients: Gradients) {
     let sizes = inputs.sizes;
-    let (of_queries, of_keys) = (sizes.queries * sizes.width, sizes.keys * sizes.width);
-    let heads = gradients.query.len() / of_queries;
+    let rows = |result, length| rows_of_heads(result, [length, sizes.heads, sizes.width]);
+    let queries = rows(gradients.query, sizes.queries);
     let strips = sizes.queries.div_ceil(QUERIES);
-    let parts = PARTS.div_ceil(heads).min(PARTS_OF_HEAD);
+    let parts = PARTS.div_ceil(queries.len().max(1)).min(PARTS_OF_HEAD);
     let rows_of_part = strips.div_ceil(parts) * QUERIES;
-    gradients
-        .query
-        .par_chunks_mut(of_queries)
-        .zip(gradients.key.par_chunks_mut(of_keys))
-        .zip(gradients.value.par_chunks_mut(of_keys))
+    queries
+        .into_par_iter()
+        .zip(rows(gradients.key, sizes.keys))
+        .zip(rows(gradients.value, sizes.keys))
         .enumerate()
-        .for_each(|(index, ((query, key), value))| {
+        .for_each(|(index, ((mut query, mut key), mut value))| {
             let head = inputs.head(index);
             let (output, gradient) = (
                 results.output.head(index, sizes),
@@ -52,11 +51,11 @@ pub(in super::super) fn backward(inputs: Inputs, results: Results, gradients: Gr
             );
             let denominators = &results.denominators[index * sizes.queries..][..sizes.queries];
             let parts: Vec<Sums> = query
-                .par_chunks_mut(rows_of_part * sizes.width)
+                .par_chunks_mut(rows_of_part)
                 .enumerate()
                 .map(|(part, query)| {
                     let start = part * rows_of_part;
-                    let rows = start..start + query.len() / sizes.width;
+                    let rows = start..start + query.len();
                     dispatch(Part {
                         head: &head,
                         rows,
@@ -68,13 +67,13 @@ pub(in super::super) fn backward(inputs: Inputs, results: Results, gradients: Gr
                 })
                 .collect();
             for part in parts {
-                part.add_to(&head, key, value);
+                part.add_to(&head, &mut key, &mut value);
             }
         });
 }
 
 /// Strips of queries whose gradients of keys and values are summed by one thread.
-struct Part<'a> {
+struct Part<'a, 'b> {
     head: &'a Head<'a>,
     rows: Range<usize>,
     output: HeadView<'a>,
@@ -82,7 +81,7 @@ struct Part<'a> {
     /// `[T]`
     denominators: &'a [f32],
     /// The gradient of the queries, `[rows, d]`
-    query: &'a mut [f32],
+    query: &'a mut [&'b mut [f32]],
 }
 
 /// Gradients of the keys and values that a part meets, in rows of whole vectors.
@@ -93,12 +92,11 @@ struct Sums {
 }
 
 impl Sums {
-    fn add_to(&self, head: &Head, key: &mut [f32], value: &mut [f32]) {
-        let width = head.query.width;
+    fn add_to<'a>(&self, head: &Head, key: &mut [&'a mut [f32]], value: &mut [&'a mut [f32]]) {
         for (sums, to) in [(&self.key, key), (&self.value, value)] {
-            let to = to[self.keys.start * width..].chunks_exact_mut(width);
+            let to = &mut to[self.keys.start..];
             for (sums, to) in sums.chunks_exact(head.stride).zip(to) {
-                for (sum, to) in sums.iter().zip(to) {
+                for (sum, to) in sums.iter().zip(to.iter_mut()) {
                     *to += sum;
                 }
             }
@@ -131,7 +129,7 @@ struct Scratch {
     draws: [u32; QUERIES],
 }
 
-impl WithSimd for Part<'_> {
+impl WithSimd for Part<'_, '_> {
     type Output = Sums;
 
     #[inline(always)]
@@ -168,9 +166,8 @@ impl WithSimd for Part<'_> {
                 scratch.bounds.set(head.band, &rows, &tile);
                 scratch.add(simd, head, &rows, &tile, &mut sums);
             }
-            let to = (rows.start - self.rows.start) * width..(rows.end - self.rows.start) * width;
-            let to = self.query[to].chunks_exact_mut(width);
-            for (to, sums) in to.zip(scratch.to_query.chunks_exact(stride)) {
+            let to = &mut self.query[rows.start - self.rows.start..rows.end - self.rows.start];
+            for (to, sums) in to.iter_mut().zip(scratch.to_query.chunks_exact(stride)) {
                 for (to, sum) in to.iter_mut().zip(sums) {
                     *to = sum * head.scale;
                 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{KEYS, strips};
 use crate::{
-    ops::simd::{LANES, PANEL},
+    ops::simd::{PANEL, lanes},
     span::{Direction, Span},
 };
 
@@ -50,8 +50,9 @@ impl Band {
         })
     }
 
-    /// Number of pairs whose scores are computed: panels of keys by whole steps of queries.
+    /// Number of pairs whose scores are computed: panels of keys by whole vectors of queries.
     pub(super) fn computed_pairs(self) -> u64 {
+        let vector = lanes() / 2;
         let mut bounds = Bounds::default();
         let mut pairs = 0;
         for rows in strips(0..self.queries) {
@@ -59,9 +60,9 @@ impl Band {
                 bounds.set(self, &rows, &tile);
                 for (panel, seen) in bounds.key_panels.iter().enumerate() {
                     let keys = (tile.len() - panel * PANEL).min(PANEL);
-                    let steps = seen.start / LANES..seen.end.div_ceil(LANES);
+                    let vectors = seen.start / vector..seen.end.div_ceil(vector);
                     if !seen.is_empty() {
-                        pairs += (keys * steps.len() * LANES) as u64;
+                        pairs += (keys * vectors.len() * vector) as u64;
                     }
                 }
             }

@@ -6,23 +6,28 @@ use std::{
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Bounds, Head, Inputs, KEYS, QUERIES, vectors};
+use super::{Bounds, Head, Inputs, KEYS, QUERIES, Sizes, rows_of_heads, vectors};
 use crate::ops::{
     attention::{FLOOR, HIDDEN, TINY},
     simd::{Rows, accumulate_transposed, dispatch, exp2, multiply},
 };
 
-/// Writes the output `[B, H, T, d]` and the logarithms of the denominators `[B, H, T]`.
+/// Writes the output `[B, T, H, d]` and the logarithms of the denominators `[B, H, T]`.
 pub(in super::super) fn forward(inputs: Inputs, output: &mut [f32], denominators: &mut [f32]) {
-    let (queries, width) = (inputs.sizes.queries, inputs.sizes.width);
-    output
-        .par_chunks_mut((queries * width).max(1))
+    let Sizes {
+        heads,
+        queries,
+        width,
+        ..
+    } = inputs.sizes;
+    rows_of_heads(output, [queries, heads, width])
+        .into_par_iter()
         .zip(denominators.par_chunks_mut(queries))
         .enumerate()
-        .for_each(|(index, (output, denominators))| {
+        .for_each(|(index, (mut output, denominators))| {
             let head = inputs.head(index);
             output
-                .par_chunks_mut((QUERIES * width).max(1))
+                .par_chunks_mut(QUERIES)
                 .zip(denominators.par_chunks_mut(QUERIES))
                 .enumerate()
                 .for_each_init(
@@ -42,12 +47,12 @@ pub(in super::super) fn forward(inputs: Inputs, output: &mut [f32], denominators
 }
 
 /// One strip of queries of a head.
-struct Strip<'a> {
+struct Strip<'a, 'b> {
     head: &'a Head<'a>,
     rows: Range<usize>,
     scratch: &'a mut Scratch,
     /// `[rows, d]`
-    output: &'a mut [f32],
+    output: &'a mut [&'b mut [f32]],
     /// `[rows]`
     denominators: &'a mut [f32],
 }
@@ -86,7 +91,7 @@ impl Scratch {
     }
 }
 
-impl WithSimd for Strip<'_> {
+impl WithSimd for Strip<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -112,7 +117,7 @@ impl WithSimd for Strip<'_> {
             scratch.bounds.set(head.band, &rows, &tile);
             scratch.add(simd, head, &rows, &tile);
         }
-        let results = output.chunks_exact_mut(head.query.width).zip(denominators);
+        let results = output.iter_mut().zip(denominators);
         for (row, (output, denominator)) in results.enumerate() {
             let sum = scratch.sum[row].max(TINY as f32);
             let sums = &scratch.output[row * head.stride..];
