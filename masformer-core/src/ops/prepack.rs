@@ -6,10 +6,7 @@
 #[cfg(feature = "flex")]
 mod flex;
 
-use burn::{
-    module::{ModuleVisitor, Param},
-    prelude::*,
-};
+use burn::prelude::*;
 
 #[cfg(feature = "flex")]
 pub(super) use flex::{Packed, packed};
@@ -42,34 +39,14 @@ pub struct Prepacked {
 /// // Whatever is computed here reads the weights in their new order.
 /// drop(prepacked);
 /// ```
+#[cfg_attr(
+    not(feature = "flex"),
+    allow(unused_variables, reason = "only flex reads weights in another order")
+)]
 pub fn prepack<M: Module>(model: &M) -> Prepacked {
-    let mut linears = Linears::default();
-    model.visit(&mut linears);
-    linears.prepacked
-}
-
-/// Packs the weights of linear layers on its way through a model.
-#[derive(Default)]
-struct Linears {
-    prepacked: Prepacked,
-    /// Whether each module that has been entered is the field of a linear layer.
-    path: Vec<bool>,
-}
-
-impl ModuleVisitor for Linears {
-    fn enter_module(&mut self, _name: &str, container_type: &str) {
-        self.path.push(container_type == "Struct:Linear");
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    #[cfg(feature = "flex")]
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if D == 2 && self.path.last() == Some(&true) {
-            self.prepacked.weights.extend(flex::pack(param.val()));
-        }
+    Prepacked {
+        #[cfg(feature = "flex")]
+        weights: flex::pack_linears(model),
     }
 }
 

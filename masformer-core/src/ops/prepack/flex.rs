@@ -5,7 +5,12 @@ use std::{
     sync::{Arc, PoisonError, RwLock, Weak},
 };
 
-use burn::{backend::TensorMetadata, prelude::*, tensor::Bytes};
+use burn::{
+    backend::TensorMetadata,
+    module::{ModuleVisitor, Param},
+    prelude::*,
+    tensor::Bytes,
+};
 
 use crate::ops::{
     flex::{FlexTensor, in_order, is_inference, primitive},
@@ -74,8 +79,39 @@ fn find(matrix: &Matrix) -> Option<Arc<Packed>> {
     all.get(matrix)?.upgrade()
 }
 
+/// Prepacks the weights of all linear layers of a model.
+pub(super) fn pack_linears<M: Module>(model: &M) -> Vec<Arc<Packed>> {
+    let mut linears = Linears::default();
+    model.visit(&mut linears);
+    linears.packed
+}
+
+/// Packs the weights of linear layers on its way through a model.
+#[derive(Default)]
+struct Linears {
+    packed: Vec<Arc<Packed>>,
+    /// Whether each module that has been entered is the field of a linear layer.
+    path: Vec<bool>,
+}
+
+impl ModuleVisitor for Linears {
+    fn enter_module(&mut self, _name: &str, container_type: &str) {
+        self.path.push(container_type == "Struct:Linear");
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if D == 2 && self.path.last() == Some(&true) {
+            self.packed.extend(pack(param.val()));
+        }
+    }
+}
+
 /// Prepacks a weight, if it is one for inference on this backend.
-pub(super) fn pack<const D: usize>(weight: Tensor<D>) -> Option<Arc<Packed>> {
+fn pack<const D: usize>(weight: Tensor<D>) -> Option<Arc<Packed>> {
     if !is_inference(&weight) {
         return None;
     }

@@ -1,6 +1,6 @@
 use burn::{
-    module::Initializer,
-    nn::{EmbeddingConfig, Linear, LinearConfig},
+    module::{ModuleMapper, Param},
+    nn::{EmbeddingConfig, Initializer, Linear, LinearConfig},
     tensor::DType,
 };
 use proptest::prelude::*;
@@ -85,7 +85,7 @@ fn a_weight_that_changes_is_no_longer_packed() {
 
 struct Doubled;
 
-impl burn::module::ModuleMapper for Doubled {
+impl ModuleMapper for Doubled {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         param.map(|tensor| tensor * 2.0)
     }
