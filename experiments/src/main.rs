@@ -7,8 +7,14 @@ use experiments::{cli, memory, panics, threads};
 
 fn main() -> ExitCode {
     memory::keep_freed();
-    threads::join_pool();
     panics::report_as_errors();
+    if let Err(error) = threads::join_pool() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "kiln: error: no threads to compute with: {error}"
+        );
+        return ExitCode::from(2);
+    }
     match std::panic::catch_unwind(|| cli::main(std::env::args_os())) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) if error.is_closed_pipe() => ExitCode::SUCCESS,

@@ -2,14 +2,18 @@
 
 use std::{env, num::NonZero, thread};
 
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// Makes the calling thread one of those that compute, of which there are as many as cores, or as
 /// `RAYON_NUM_THREADS` says. To be called once, by the main thread, before there are others.
 ///
 /// Otherwise it sleeps during each operation and has to be woken after it, which takes a tenth of a forward pass
 /// over a short sequence.
-pub fn join_pool() {
+///
+/// # Errors
+///
+/// If the system gives no thread.
+pub fn join_pool() -> Result<(), ThreadPoolBuildError> {
     let wanted = env::var("RAYON_NUM_THREADS").ok();
     let wanted = wanted.and_then(|number| number.parse().ok());
     let count = wanted
@@ -19,7 +23,7 @@ pub fn join_pool() {
     // Alone, the calling thread would leave nobody to do what other threads ask for while it waits for them.
     if count > 1 {
         let pool = ThreadPoolBuilder::new().num_threads(count);
-        // Where no thread can be made, the first operation says so.
-        let _ = pool.use_current_thread().build_global();
+        pool.use_current_thread().build_global()?;
     }
+    Ok(())
 }

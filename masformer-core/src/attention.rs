@@ -13,7 +13,7 @@ use burn::{
 
 use crate::{
     cache::LayerCache,
-    feed_forward::{linear, zero_bias},
+    feed_forward::{apply_linear, zero_bias},
     ops::{SpanAttentionOptions, WeightDropout, span_attention},
     span::{Direction, Span},
 };
@@ -186,7 +186,7 @@ impl SpanAttention {
         let width = hidden / self.heads;
         let flat = input.flatten::<2>(0, 1);
         let split = |projection: &Linear, heads| {
-            linear(projection, flat.clone())
+            apply_linear(projection, flat.clone())
                 .reshape([batch, length, heads, width])
                 .swap_dims(1, 2)
         };
@@ -206,7 +206,7 @@ impl SpanAttention {
         let [batch, heads, length, width] = context.dims();
         let hidden = heads * width;
         let context = context.swap_dims(1, 2).reshape([batch * length, hidden]);
-        linear(&self.output, context).reshape([batch, length, hidden])
+        apply_linear(&self.output, context).reshape([batch, length, hidden])
     }
 
     /// Keys or values `[B, G, T, d]`, repeated for the heads that share them: `[B, H, T, d]`.

@@ -117,8 +117,8 @@ pub fn zero_bias(mut linear: Linear) -> Linear {
     linear
 }
 
-/// A layer on a flat list of tokens `[N, D]`: Burn's own `forward`, by the operation of this crate.
-pub fn linear(layer: &Linear, input: Tensor<2>) -> Tensor<2> {
+/// Burn's layer on a flat list of tokens `[N, D]`, by [`ops::linear`](crate::ops::linear()).
+pub fn apply_linear(layer: &Linear, input: Tensor<2>) -> Tensor<2> {
     ops::linear(input, layer.weight.val(), bias(layer))
 }
 

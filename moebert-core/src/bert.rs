@@ -11,7 +11,7 @@ use masformer_core::{
     FeedForward, LayerNorm, LayerNormConfig, Mlp, MlpConfig, Span, SpanAttentionConfig, Tokens,
     Trace, TransformerBlock, TransformerBlockConfig,
     dropout::dropout,
-    feed_forward::{linear, zero_bias},
+    feed_forward::{apply_linear, zero_bias},
 };
 
 use crate::expert::ExpertLayer;
@@ -258,7 +258,7 @@ impl Bert {
         });
         let pooled = self.pooler.as_ref().map(|pooler| {
             let first = hidden.clone().slice_dim(1, 0..1).squeeze_dim::<2>(1);
-            linear(pooler, first).tanh()
+            apply_linear(pooler, first).tanh()
         });
         BertOutput { hidden, pooled }
     }

@@ -11,7 +11,7 @@ use burn::{
 use masformer_core::{
     Trace,
     dropout::dropout,
-    feed_forward::{linear, zero_bias},
+    feed_forward::{apply_linear, zero_bias},
 };
 use serde::{Deserialize, Serialize};
 
@@ -149,9 +149,13 @@ impl BertModel {
                     .pooled
                     .clone()
                     .expect("a model with a sequence head is made with a pooler");
-                Logits::Sequence(linear(head, dropout(&self.dropout, pooled)))
+                Logits::Sequence(apply_linear(head, dropout(&self.dropout, pooled)))
             } else {
-                Logits::Span(head.forward(output.hidden.clone()))
+                let [batch, length, _] = output.hidden.dims();
+                let tokens = output.hidden.clone().flatten::<2>(0, 1);
+                let scores = apply_linear(head, tokens);
+                let [_, sides] = scores.dims();
+                Logits::Span(scores.reshape([batch, length, sides]))
             }
         });
         ModelOutput {

@@ -9,14 +9,18 @@ mod flex;
 use burn::prelude::*;
 
 #[cfg(feature = "flex")]
-pub(super) use flex::{Packed, packed};
+pub(super) use flex::{PackedWeight, packed};
 
 /// The prepacked weights of a model, which inference uses for as long as this or a clone of it lives.
 #[derive(Clone, Debug, Default)]
 #[must_use = "weights are prepacked for as long as this lives"]
 pub struct Prepacked {
     #[cfg(feature = "flex")]
-    weights: Vec<std::sync::Arc<Packed>>,
+    #[allow(
+        dead_code,
+        reason = "layers find a weight by its tensor; this keeps it"
+    )]
+    weights: Vec<std::sync::Arc<PackedWeight>>,
 }
 
 /// Lays out the weights of all [`Linear`](burn::nn::Linear) layers of a model that is loaded for

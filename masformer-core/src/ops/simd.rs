@@ -4,26 +4,16 @@ mod product;
 
 use std::f32::consts::LN_2;
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
-pub(super) use product::{PANEL, Rows, accumulate, accumulate_transposed, multiply};
+pub(super) use product::{PANEL, Rows, VECTORS, accumulate, accumulate_transposed, multiply};
 
-/// Runs an operation that is written for any instruction set.
+/// Runs an operation in the widest instructions that the machine has.
 pub(super) fn dispatch<Op: WithSimd>(operation: Op) -> Op::Output {
-    // Baselines of pulp's own choice are older.
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = pulp::x86::V4::try_new() {
-        return Simd::vectorize(simd, operation);
-    }
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = pulp::x86::V3::try_new() {
-        return Simd::vectorize(simd, operation);
-    }
-    pulp::Arch::new().dispatch(operation)
+    Arch::new().dispatch(operation)
 }
 
-/// Rows of vectors are this many numbers long, or a multiple: two vectors of the instructions that
-/// [`dispatch`] takes.
+/// Numbers of a vector of the instructions that [`dispatch`] takes.
 pub(super) fn lanes() -> usize {
     struct Lanes;
 
@@ -32,7 +22,7 @@ pub(super) fn lanes() -> usize {
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, _simd: S) -> usize {
-            2 * S::F32_LANES
+            S::F32_LANES
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) use panels::Panels;
 pub(super) use tensors::{LayerTensors, streams};
 
 use super::simd::Rows;
-use panels::{Laid, Laying, Source, pack, vectors};
+use panels::{Packed, Packing, Source, pack, vectors};
 
 /// Terms that follow one another without a branch, after requests for memory.
 const STEP: usize = 8;
@@ -30,7 +30,7 @@ const PANELS: usize = 48;
 /// The right side of a product, `[k, n]`.
 trait Right<'a>: Copy {
     /// Whether its columns lie side by side.
-    const IS_LAID: bool;
+    const IS_PACKED: bool;
 
     /// The matrix from a row and column on, where a panel of `width` columns begins; nothing beyond its
     /// end.
@@ -73,9 +73,9 @@ impl<'a, R: Right<'a>> WithSimd for Streamed<'a, R> {
         // Sums take three quarters of the registers: AVX-512 has thirty-two, and the others sixteen. A
         // block's panel of columns stays near: 36 and 18 KiB.
         if vectors::<S>() == 3 {
-            self.panels::<S, 8, 3>(192)
+            self.blocks::<S, 8, 3>(192)
         } else {
-            self.panels::<S, 6, 2>(288)
+            self.blocks::<S, 6, 2>(288)
         }
     }
 }
@@ -87,11 +87,11 @@ impl<'a, R: Right<'a>> Streamed<'a, R> {
     }
 
     #[inline(always)]
-    fn panels<S: Simd, const M: usize, const V: usize>(self, block: usize) -> Columns {
+    fn blocks<S: Simd, const M: usize, const V: usize>(self, block: usize) -> Columns {
         let width = V * S::lanes32();
         let stride = self.columns.len().next_multiple_of(width);
         let mut result = vec![0.0; self.rows * stride];
-        let mut room = vec![0.0_f32.splat::<S>(); block * V];
+        let mut buffer = vec![0.0_f32.splat::<S>(); block * V];
         let panels = self.rows.div_ceil(M);
         let mut first = 0;
         for &(inner, left) in self.left {
@@ -106,10 +106,10 @@ impl<'a, R: Right<'a>> Streamed<'a, R> {
                     } else {
                         self.right.strip(below, self.columns.start, width)
                     };
-                    let room = cast_slice_mut::<_, f32>(&mut room[..length * V]);
+                    let buffer = cast_slice_mut::<_, f32>(&mut buffer[..length * V]);
                     let is_part = after > self.columns.end;
-                    if is_part && !R::IS_LAID {
-                        pack(strip, self.columns.end - column, room, width);
+                    if is_part && !R::IS_PACKED {
+                        pack(strip, self.columns.end - column, buffer, width);
                     }
                     let mut row = 0;
                     for index in 0..panels {
@@ -126,13 +126,19 @@ impl<'a, R: Right<'a>> Streamed<'a, R> {
                             length,
                             ahead: ahead(length, index, panels),
                         };
-                        if R::IS_LAID {
+                        if R::IS_PACKED {
                             let panel = strip.data;
-                            tile.compute_rows::<S, V>(height, Laid { panel });
+                            tile.compute_rows::<S, V>(height, Packed { panel });
                         } else if index == 0 && !is_part {
-                            tile.compute_rows::<S, V>(height, Laying { rows: strip, room });
+                            tile.compute_rows::<S, V>(
+                                height,
+                                Packing {
+                                    rows: strip,
+                                    buffer,
+                                },
+                            );
                         } else {
-                            tile.compute_rows::<S, V>(height, Laid { panel: room });
+                            tile.compute_rows::<S, V>(height, Packed { panel: buffer });
                         }
                         row += height;
                     }
@@ -148,7 +154,7 @@ impl<'a, R: Right<'a>> Streamed<'a, R> {
 }
 
 impl<'a> Right<'a> for Rows<'a> {
-    const IS_LAID: bool = false;
+    const IS_PACKED: bool = false;
 
     #[inline(always)]
     fn strip(self, row: usize, column: usize, _width: usize) -> Self {

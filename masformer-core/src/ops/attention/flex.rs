@@ -299,6 +299,8 @@ mod tests {
             let burns = composed::output::<Flex>(inputs.clone(), options);
             let [query, key, value, bias] = inputs;
             let kernels = Flex::span_attention_output(query, key, value, bias, options);
+            // As heads are merged.
+            assert!(kernels.transpose(1, 2).is_contiguous());
             let differences = numbers(burns).into_iter().zip(numbers(kernels));
             for (burns, kernels) in differences {
                 assert!((burns - kernels).abs() < 1e-5, "{direction:?} {queries}");

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::{SpanAttentionOptions, draws::Draws};
 use crate::{
-    ops::simd::{Rows, lanes},
+    ops::simd::{Rows, VECTORS, lanes},
     span::{Direction, Span},
 };
 use band::{Band, Bounds};
@@ -75,7 +75,7 @@ struct Head<'a> {
     draws: Option<Draws>,
     band: Band,
     scale: f32,
-    /// `d`, rounded up to whole vectors.
+    /// `d`, rounded up to whole micro tiles.
     stride: usize,
 }
 
@@ -143,7 +143,7 @@ impl<'a> HeadView<'a> {
 impl<'a> Inputs<'a> {
     fn head(&self, index: usize) -> Head<'a> {
         let Self { sizes, options, .. } = *self;
-        let stride = sizes.width.next_multiple_of(lanes());
+        let stride = sizes.width.next_multiple_of(VECTORS * lanes());
         let padded = |view: View<'a>| view.head(index, sizes).padded(sizes.keys, stride);
         Head {
             key: padded(self.key),

@@ -19,9 +19,9 @@ use crate::ops::{
 };
 
 /// All that is prepacked. Burn's tensors have no place for it.
-static PACKED: RwLock<BTreeMap<Matrix, Weak<Packed>>> = RwLock::new(BTreeMap::new());
+static PACKED: RwLock<BTreeMap<Matrix, Weak<PackedWeight>>> = RwLock::new(BTreeMap::new());
 
-/// Which numbers in memory a matrix has, and in which order.
+/// Which numbers in memory a matrix has, and in which order. They are `f32`, for which callers have looked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Matrix {
     memory: usize,
@@ -44,21 +44,22 @@ impl Matrix {
 
 /// A prepacked weight.
 #[derive(Debug)]
-pub(in crate::ops) struct Packed {
+pub(in crate::ops) struct PackedWeight {
     matrix: Matrix,
     panels: Panels,
-    /// As long as it is here, no other numbers come to this place in memory, and whoever changes these
-    /// is not their only owner, and has to write elsewhere.
+    /// As long as it is here, no other numbers come to this place in memory, and these stay as they are: flex
+    /// changes numbers in place by `Arc::get_mut` and `Arc::make_mut` alone, of which the one fails where there
+    /// is a weak reference, and the other moves them.
     _memory: Weak<Bytes>,
 }
 
-impl Packed {
+impl PackedWeight {
     pub(in crate::ops) fn panels(&self) -> &Panels {
         &self.panels
     }
 }
 
-impl Drop for Packed {
+impl Drop for PackedWeight {
     fn drop(&mut self) {
         let mut all = PACKED.write().unwrap_or_else(PoisonError::into_inner);
         // Another may have come in its place already.
@@ -70,17 +71,16 @@ impl Drop for Packed {
 }
 
 /// The weight of this tensor, if it is prepacked.
-pub(in crate::ops) fn packed(weight: &FlexTensor) -> Option<Arc<Packed>> {
-    find(&Matrix::of(weight))
-}
-
-fn find(matrix: &Matrix) -> Option<Arc<Packed>> {
+pub(in crate::ops) fn packed(weight: &FlexTensor) -> Option<Arc<PackedWeight>> {
     let all = PACKED.read().unwrap_or_else(PoisonError::into_inner);
-    all.get(matrix)?.upgrade()
+    if all.is_empty() {
+        return None;
+    }
+    all.get(&Matrix::of(weight))?.upgrade()
 }
 
 /// Prepacks the weights of all linear layers of a model.
-pub(super) fn pack_linears<M: Module>(model: &M) -> Vec<Arc<Packed>> {
+pub(super) fn pack_linears<M: Module>(model: &M) -> Vec<Arc<PackedWeight>> {
     let mut linears = Linears::default();
     model.visit(&mut linears);
     linears.packed
@@ -89,7 +89,7 @@ pub(super) fn pack_linears<M: Module>(model: &M) -> Vec<Arc<Packed>> {
 /// Packs the weights of linear layers on its way through a model.
 #[derive(Default)]
 struct Linears {
-    packed: Vec<Arc<Packed>>,
+    packed: Vec<Arc<PackedWeight>>,
     /// Whether each module that has been entered is the field of a linear layer.
     path: Vec<bool>,
 }
@@ -111,15 +111,15 @@ impl ModuleVisitor for Linears {
 }
 
 /// Prepacks a weight, if it is one for inference on this backend.
-fn pack<const D: usize>(weight: Tensor<D>) -> Option<Arc<Packed>> {
-    if !is_inference(&weight) {
+fn pack<const D: usize>(weight: Tensor<D>) -> Option<Arc<PackedWeight>> {
+    if !is_inference(&weight) || weight.shape().num_elements() == 0 {
         return None;
     }
     let weight = primitive(weight);
-    let matrix = Matrix::of(&weight);
-    if let Some(packed) = find(&matrix) {
+    if let Some(packed) = packed(&weight) {
         return Some(packed);
     }
+    let matrix = Matrix::of(&weight);
     let memory = Arc::downgrade(&weight.data_arc());
     let [rows, columns] = weight.shape().dims();
     let weight = in_order(weight);
@@ -127,12 +127,16 @@ fn pack<const D: usize>(weight: Tensor<D>) -> Option<Arc<Packed>> {
         data: weight.storage(),
         stride: columns,
     };
-    let packed = Arc::new(Packed {
+    let packed = Arc::new(PackedWeight {
         panels: Panels::new(numbers, [rows, columns]),
         matrix: matrix.clone(),
         _memory: memory,
     });
     let mut all = PACKED.write().unwrap_or_else(PoisonError::into_inner);
+    // Another thread may have been first. What is not needed is dropped after the lock, for which it asks.
+    if let Some(other) = all.get(&matrix).and_then(Weak::upgrade) {
+        return Some(other);
+    }
     all.insert(matrix, Arc::downgrade(&packed));
     Some(packed)
 }

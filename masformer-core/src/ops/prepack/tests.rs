@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Mlp, MlpConfig,
-    feed_forward::linear,
+    feed_forward::apply_linear,
     ops::{
         agreement::{assert_close, random},
         expert_feed_forward,
@@ -76,11 +76,27 @@ fn a_weight_that_changes_is_no_longer_packed() {
     let expected =
         input.clone().matmul(model.weight.val()) + model.bias.as_ref().unwrap().val().unsqueeze();
     assert_close(
-        &[linear(&model, input).into_data()],
+        &[apply_linear(&model, input).into_data()],
         &[expected.into_data()],
         1e-5,
     );
     drop(prepacked);
+}
+
+#[test]
+fn a_model_that_is_gone_lends_its_place_to_nobody() {
+    let prepacked: Vec<_> = (0..20).map(|_| prepack(&layer([7, 30]))).collect();
+    let others: Vec<_> = (0..100).map(|_| layer([7, 30])).collect();
+    assert!(others.iter().all(|other| !is_packed(&other.weight.val())));
+    drop(prepacked);
+}
+
+#[test]
+fn a_layer_without_numbers_is_left_alone() {
+    let mut empty = layer([1, 100]);
+    let device = Device::flex();
+    empty.weight = empty.weight.map(|_| Tensor::zeros([0, 100], &device));
+    assert!(prepack(&empty).weights.is_empty());
 }
 
 struct Doubled;
@@ -107,11 +123,11 @@ fn a_transposed_weight_is_packed_in_its_order() {
         .weight
         .map(|_| random([9, 60], &Device::flex()).transpose());
     let input = random([5, 60], &Device::flex());
-    let plain = linear(&model, input.clone());
+    let plain = apply_linear(&model, input.clone());
     let prepacked = prepack(&model);
     assert!(is_packed(&model.weight.val()));
     assert!(!is_packed(&model.weight.val().transpose()));
-    assert_eq!(linear(&model, input).into_data(), plain.into_data());
+    assert_eq!(apply_linear(&model, input).into_data(), plain.into_data());
     drop(prepacked);
 }
 
@@ -130,7 +146,7 @@ proptest! {
         let experts = [&model[0], &model[1]].map(|mlp| mlp.as_expert().unwrap());
         let results = || {
             [
-                linear(&model[0].inner, input.clone()),
+                apply_linear(&model[0].inner, input.clone()),
                 model[0].forward_tokens(input.clone()),
                 expert_feed_forward(input.clone(), &experts, &assigned),
             ]

@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 /// Rows of the result that are computed together: a panel.
 pub(in crate::ops) const PANEL: usize = 6;
 /// Vectors of a micro tile: with six rows they take twelve registers of the sixteen of AVX2.
-const VECTORS: usize = 2;
+pub(in crate::ops) const VECTORS: usize = 2;
 
 /// A matrix in rows.
 #[derive(Clone, Copy)]
@@ -19,7 +19,8 @@ pub(in crate::ops) struct Rows<'a> {
     pub(in crate::ops) stride: usize,
 }
 
-/// `C = A B`, with `A` `[m, k]`, `B` `[k, n]` and `C` `[m, n]`; `n` is a multiple of [`lanes`](super::lanes).
+/// `C = A B`, with `A` `[m, k]`, `B` `[k, n]` and `C` `[m, n]`; `n` is a multiple of
+/// [`VECTORS`] vectors.
 ///
 /// Of the panel `p` of `C` only the columns `columns[p]` are written, widened to whole vectors.
 pub(in crate::ops) fn multiply<S: Simd>(
@@ -97,6 +98,7 @@ impl<const TRANSPOSED: bool, const ADDED: bool> WithSimd for Product<'_, TRANSPO
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let step = VECTORS * S::F32_LANES;
+        debug_assert!(self.right.stride.is_multiple_of(step), "whole micro tiles");
         let stride = self.right.stride / S::F32_LANES;
         let (right, _) = S::as_simd_f32s(self.right.data);
         let (result, _) = S::as_mut_simd_f32s(self.result);
@@ -224,5 +226,89 @@ impl<S: Simd> Tile<'_, S> {
             }
         }
         sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Numbers whose sums of products have no rounding errors.
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        let number = |index: usize| ((index * 7919 + seed) % 17) as f32 - 8.0;
+        (0..count).map(number).collect()
+    }
+
+    /// The three products in the instructions of `simd`, each of whose numbers inside the bounds must be exact.
+    fn check<S: Simd>(simd: S, rows: usize, inner: usize, stride: usize, bounds: &[Range<usize>]) {
+        let (left, right) = (numbers(rows * inner, 3), numbers(inner * stride, 5));
+        let transposed: Vec<f32> = (0..inner * rows)
+            .map(|place| left[place % rows * inner + place / rows])
+            .collect();
+        let of = |data, stride| Rows { data, stride };
+        let expected = |row: usize, column: usize, inner_range: Range<usize>| -> f32 {
+            inner_range
+                .map(|place| left[row * inner + place] * right[place * stride + column])
+                .sum()
+        };
+        let mut found = vec![0.0; rows * stride];
+        let sides = (of(&left, inner), of(&right, stride));
+        multiply(simd, sides.0, sides.1, &mut found, [rows, inner], bounds);
+        for row in 0..rows {
+            for column in bounds[row / PANEL].clone() {
+                assert_eq!(
+                    found[row * stride + column],
+                    expected(row, column, 0..inner)
+                );
+            }
+        }
+        let within: Vec<_> = bounds
+            .iter()
+            .map(|bound| bound.start.min(inner)..bound.end.min(inner))
+            .collect();
+        let mut sums = [vec![1.0; rows * stride], vec![1.0; rows * stride]];
+        accumulate(simd, sides.0, sides.1, &mut sums[0], rows, &within);
+        let columns = of(&transposed, rows);
+        accumulate_transposed(simd, columns, sides.1, &mut sums[1], rows, &within);
+        for row in 0..rows {
+            for column in 0..stride {
+                let sum = 1.0 + expected(row, column, within[row / PANEL].clone());
+                assert_eq!(
+                    sums.each_ref().map(|sums| sums[row * stride + column]),
+                    [sum; 2]
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_instruction_set_gives_the_product(
+            rows in 1..20_usize,
+            inner in 1..40_usize,
+            tiles in 1..4_usize,
+            bounds in prop::collection::vec((0..96_usize, 0..96_usize), 4),
+        ) {
+            // Whole micro tiles of the widest instructions.
+            let stride = tiles * 32;
+            let bounds: Vec<_> = bounds
+                .into_iter()
+                .take(rows.div_ceil(PANEL))
+                .map(|(start, length)| start.min(stride)..(start + length).min(stride))
+                .collect();
+            check(pulp::Scalar::new(), rows, inner, stride, &bounds);
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                check(simd, rows, inner, stride, &bounds);
+            }
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V4::try_new() {
+                check(simd, rows, inner, stride, &bounds);
+            }
+        }
     }
 }

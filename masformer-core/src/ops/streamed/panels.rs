@@ -1,6 +1,6 @@
 //! Columns side by side, as the tiles of a product read them.
 
-use std::array;
+use std::{array, fmt};
 
 use bytemuck::{cast_slice, cast_slice_mut};
 use macerator::{AutoArch, Scalar, Simd, Vector, WithSimd};
@@ -11,16 +11,25 @@ use crate::ops::simd::Rows;
 
 /// Numbers of a line of the cache, to which vectors are best aligned.
 const LINE: usize = 16;
+/// Numbers of a vector of AVX-512.
+const WIDEST: usize = 16;
 
 /// A matrix `[k, n]` in panels of as many columns as a tile has, one after the other. Zeros are beside the
 /// columns of the last.
-#[derive(Debug)]
 pub(in crate::ops) struct Panels {
     data: Vec<f32>,
     /// Where the first panel begins: at a line of the cache.
     first: usize,
     /// Numbers of a panel.
     size: usize,
+}
+
+impl fmt::Debug for Panels {
+    /// Without the numbers, of which there are millions.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers = self.data.len();
+        f.debug_struct("Panels").field("numbers", &numbers).finish()
+    }
 }
 
 impl Panels {
@@ -46,7 +55,7 @@ impl Panels {
 }
 
 impl<'a> Right<'a> for &'a Panels {
-    const IS_LAID: bool = true;
+    const IS_PACKED: bool = true;
 
     /// The width comes from the caller, where the compiler knows it.
     #[inline(always)]
@@ -73,7 +82,7 @@ impl WithSimd for Width {
 
 /// The vectors of a tile's columns. AVX-512 has thirty-two registers, and the others sixteen.
 pub(super) fn vectors<S: Simd>() -> usize {
-    if S::lanes32() == LINE { 3 } else { 2 }
+    if S::lanes32() == WIDEST { 3 } else { 2 }
 }
 
 /// Lays `count` columns side by side, and zeros beside them.
@@ -95,17 +104,17 @@ pub(super) trait Source {
 }
 
 /// Columns that lie side by side.
-pub(super) struct Laid<'a> {
+pub(super) struct Packed<'a> {
     pub(super) panel: &'a [f32],
 }
 
 /// Columns that are laid side by side on the way.
-pub(super) struct Laying<'a> {
+pub(super) struct Packing<'a> {
     pub(super) rows: Rows<'a>,
-    pub(super) room: &'a mut [f32],
+    pub(super) buffer: &'a mut [f32],
 }
 
-impl Source for Laid<'_> {
+impl Source for Packed<'_> {
     #[inline(always)]
     fn first<S: Simd, const V: usize>(self, rows: usize) -> Self {
         Self {
@@ -120,11 +129,11 @@ impl Source for Laid<'_> {
     }
 }
 
-impl Source for Laying<'_> {
+impl Source for Packing<'_> {
     #[inline(always)]
     fn first<S: Simd, const V: usize>(self, rows: usize) -> Self {
         Self {
-            room: &mut self.room[..rows * V * S::lanes32()],
+            buffer: &mut self.buffer[..rows * V * S::lanes32()],
             ..self
         }
     }
@@ -133,9 +142,9 @@ impl Source for Laying<'_> {
     fn vectors<S: Simd, const V: usize>(&mut self, row: usize) -> [Vector<S, f32>; V] {
         let width = V * S::lanes32();
         let vectors = load::<S, V>(&self.rows.data[row * self.rows.stride..][..width]);
-        let room = self.room[row * width..][..width].chunks_exact_mut(S::lanes32());
-        for (room, vector) in room.zip(vectors) {
-            room.copy_from_slice(cast_slice(&[vector]));
+        let buffer = self.buffer[row * width..][..width].chunks_exact_mut(S::lanes32());
+        for (buffer, vector) in buffer.zip(vectors) {
+            buffer.copy_from_slice(cast_slice(&[vector]));
         }
         vectors
     }

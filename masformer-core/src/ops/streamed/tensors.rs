@@ -7,7 +7,7 @@ use burn::backend::TensorMetadata;
 use super::layer::{Layer, Weight};
 use crate::ops::{
     flex::{FlexTensor, in_order},
-    prepack::{Packed, packed},
+    prepack::{PackedWeight, packed},
     simd::Rows,
 };
 
@@ -17,7 +17,7 @@ const FEWEST: usize = 4;
 /// A weight `[k, n]` and a bias `[n]`, of 32 bits; the weight as it is, or as it has been prepacked.
 pub(in crate::ops) struct LayerTensors {
     weight: FlexTensor,
-    packed: Option<Arc<Packed>>,
+    packed: Option<Arc<PackedWeight>>,
     bias: FlexTensor,
 }
 

@@ -52,7 +52,7 @@ impl Band {
 
     /// Number of pairs whose scores are computed: panels of keys by whole vectors of queries.
     pub(super) fn computed_pairs(self) -> u64 {
-        let vector = lanes() / 2;
+        let vector = lanes();
         let mut bounds = Bounds::default();
         let mut pairs = 0;
         for rows in strips(0..self.queries) {

@@ -22,7 +22,7 @@ pub(in super::super) fn forward(inputs: Inputs, output: &mut [f32], denominators
     } = inputs.sizes;
     rows_of_heads(output, [queries, heads, width])
         .into_par_iter()
-        .zip(denominators.par_chunks_mut(queries))
+        .zip(denominators.par_chunks_mut(queries.max(1)))
         .enumerate()
         .for_each(|(index, (mut output, denominators))| {
             let head = inputs.head(index);
