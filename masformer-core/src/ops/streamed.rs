@@ -283,12 +283,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// Numbers that look random and are sums without rounding errors.
-    fn numbers(count: usize, seed: usize) -> Vec<f32> {
-        let number = |index: usize| ((index * 7919 + seed) % 17) as f32 - 8.0;
-        (0..count).map(number).collect()
-    }
+    use crate::ops::agreement::whole_numbers;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -303,8 +298,8 @@ mod tests {
         ) {
             let inner: usize = parts.iter().sum();
             let stride = before + columns + after;
-            let right = numbers(inner * stride, 3);
-            let lefts: Vec<_> = parts.iter().map(|part| numbers(rows * part, *part)).collect();
+            let right = whole_numbers(inner * stride, 3);
+            let lefts: Vec<_> = parts.iter().map(|part| whole_numbers(rows * part, *part)).collect();
             let left: Vec<_> = parts
                 .iter()
                 .zip(&lefts)

@@ -28,7 +28,9 @@ impl fmt::Debug for Panels {
     /// Without the numbers, of which there are millions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let numbers = self.data.len();
-        f.debug_struct("Panels").field("numbers", &numbers).finish()
+        f.debug_struct("Panels")
+            .field("numbers", &numbers)
+            .finish_non_exhaustive()
     }
 }
 
