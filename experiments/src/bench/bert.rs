@@ -174,6 +174,7 @@ fn forward_pass(model: &BertModel, input: &BertInput) -> Pass {
     let (model, input) = (model.clone(), input.clone());
     let prepacked = prepack(&model);
     Box::new(move || {
+        // So that the pass owns them, and they live as long as it.
         let _prepacked = &prepacked;
         Ok(held(model.forward(&input, &mut Trace::nothing())))
     })

@@ -121,6 +121,7 @@ impl DecodeBench {
             .with_cache(cache);
         let prepacked = prepack(&model);
         Box::new(move || {
+            // So that the pass owns them, and they live as long as it.
             let _prepacked = &prepacked;
             let generator = Generator::new(&model, &config);
             generator.generate(std::slice::from_ref(&prompt), |_| ControlFlow::Continue(()))?;
@@ -186,6 +187,7 @@ fn step_pass(config: &DecoderConfig, position: usize, device: &Device) -> Result
     let token = Tensor::zeros([1, 1], device);
     let mut cache = before.clone();
     Ok(Box::new(move || {
+        // So that the pass owns them, and they live as long as it.
         let _prepacked = &prepacked;
         // On with the same cache, as in decoding; only a cache that nobody else holds grows in place.
         if cache.length() == position + near(position) {

@@ -39,18 +39,17 @@ impl Panels {
     pub(in crate::ops) fn new(matrix: Rows, [rows, columns]: [usize; 2]) -> Self {
         let width = AutoArch::new().dispatch(Width);
         let size = rows * width;
-        let mut data = vec![0.0_f32; columns.div_ceil(width) * size + LINE];
+        let all = columns.div_ceil(width) * size;
+        let mut data = vec![0.0_f32; all + LINE];
         let first = data.as_ptr().align_offset(LINE * size_of::<f32>()) % LINE;
-        let panels = data[first..].par_chunks_exact_mut(size.max(1));
+        let panels = data[first..first + all].par_chunks_exact_mut(size.max(1));
         panels.enumerate().for_each(|(index, panel)| {
             let column = index * width;
-            if column < columns {
-                let from = Rows {
-                    data: &matrix.data[column..],
-                    ..matrix
-                };
-                pack(from, width.min(columns - column), panel, width);
-            }
+            let from = Rows {
+                data: &matrix.data[column..],
+                ..matrix
+            };
+            pack(from, width.min(columns - column), panel, width);
         });
         Self { data, first, size }
     }
