@@ -25,15 +25,19 @@ pub struct SummarySearch {
 }
 
 impl SummarySearch {
-    fn config(self, format: &SummaryFormat) -> GenerateConfig {
+    fn config(self, format: &SummaryFormat, vocabulary: usize) -> GenerateConfig {
         let strategy = match self.beams {
             1 => Strategy::Greedy,
             beams => Strategy::Beam(BeamConfig::new().with_beams(beams)),
         };
+        // Summaries end as those do that models are trained on here, or as the model's folder says.
+        let mut stops = format.tokenizer().stop_ids(vocabulary);
+        stops.push(format.tokenizer().end_id());
+        stops.dedup();
         GenerateConfig::new()
             .with_max_new_tokens(format.config().max_new_tokens)
             .with_strategy(strategy)
-            .with_stop_tokens(vec![format.tokenizer().end_id()])
+            .with_stop_tokens(stops)
     }
 }
 
@@ -55,7 +59,7 @@ pub fn summaries<S: AsRef<str>>(
         return Err(DataError::from(LoaderError::BatchSize).into());
     }
     let prompts = format.prompts(texts).map_err(DataError::from)?;
-    let config = search.config(format);
+    let config = search.config(format, model.vocabulary());
     config.check(&prompts, model.vocabulary(), model.positions())?;
     let _prepacked = prepack(model);
     let generator = Generator::new(model, &config);

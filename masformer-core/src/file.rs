@@ -91,6 +91,19 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     })
 }
 
+/// The content of a file; `None` if there is no such file.
+///
+/// # Errors
+///
+/// If it is there and cannot be opened or read.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// [`write_whole`] with the file named in the error.
 ///
 /// # Errors

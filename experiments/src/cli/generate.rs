@@ -37,8 +37,9 @@ use crate::{
 pub struct GenerateArgs {
     /// The model, a decoder (GPT-2, GPT-Neo) with its tokenizer: a Hugging Face folder
     model: PathBuf,
-    /// A text to continue; may be given several times
-    #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
+    /// A text to continue; may be given several times. Special tokens of the model count as such. Without
+    /// any, or with an empty one, a text begins after the end of another
+    #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
     /// A file with a text to continue, or a folder of .txt files; may be given several times
     #[arg(long, value_name = "FILE")]
@@ -105,8 +106,12 @@ pub fn run(args: &GenerateArgs) -> Result<(), Error> {
     let tokenizer = super::load_text_tokenizer(&folder)?;
     let prompts = args.prompts().map_err(DataError::from)?;
     let texts: Vec<&str> = prompts.iter().map(|prompt| prompt.text.as_str()).collect();
-    let ids = tokenizer.encode(&texts).map_err(DataError::from)?;
-    let config = args.config(tokenizer.end_id());
+    let mut ids = tokenizer.encode_prompts(&texts).map_err(DataError::from)?;
+    let vocabulary = folder.config().decoder.vocabulary;
+    for ids in ids.iter_mut().filter(|ids| ids.is_empty()) {
+        ids.push(tokenizer.start_id(vocabulary));
+    }
+    let config = args.config(tokenizer.stop_ids(vocabulary));
     if args.variant.extend.is_some() {
         let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
         let length = longest.saturating_add(args.max_new_tokens);
@@ -161,6 +166,12 @@ impl GenerateArgs {
             text: text.clone(),
         });
         let mut prompts: Vec<Prompt> = texts.collect();
+        if prompts.is_empty() && self.prompt_file.is_empty() {
+            prompts.push(Prompt {
+                name: "no prompt".to_owned(),
+                text: String::new(),
+            });
+        }
         for path in &self.prompt_file {
             for document in Corpus::open(path)?.documents() {
                 prompts.push(Prompt {
@@ -172,7 +183,7 @@ impl GenerateArgs {
         Ok(prompts)
     }
 
-    fn config(&self, end_id: u32) -> GenerateConfig {
+    fn config(&self, stop_tokens: Vec<u32>) -> GenerateConfig {
         let strategy = match (self.temperature, self.beams) {
             (Some(temperature), _) => Strategy::Sample(SampleConfig {
                 temperature,
@@ -189,7 +200,7 @@ impl GenerateArgs {
         GenerateConfig {
             max_new_tokens: self.max_new_tokens,
             strategy,
-            stop_tokens: vec![end_id],
+            stop_tokens,
             cache: !self.no_cache,
         }
     }

@@ -2,21 +2,24 @@
 //! turns any text into tokens and back without loss.
 
 mod bytes;
+mod load;
 mod stream;
 mod train;
 
 use std::{fs, path::Path, sync::Arc};
 
+pub(super) use load::{MERGES, VOCABULARY_JSON};
 use moebert_core::file::{self, FileError};
 use serde_json::json;
 pub use stream::StreamDecoder;
 use tokenizers::{
-    AddedToken, ModelWrapper, PreTokenizerWrapper, decoders::byte_level::ByteLevel as Bytes,
-    models::bpe::BPE, pre_tokenizers::byte_level::ByteLevel,
+    AddedToken, AddedVocabulary, ModelWrapper, PreTokenizerWrapper,
+    decoders::byte_level::ByteLevel as Bytes, models::bpe::BPE,
+    pre_tokenizers::byte_level::ByteLevel,
 };
 
 use self::bytes::byte_characters;
-use super::tokenizer::{CONFIG, TOKENIZER, TokenizerError};
+use super::tokenizer::{CONFIG, GENERATION_CONFIG, TOKENIZER, TokenizerError};
 
 /// The token that ends a document, as GPT-2 writes it.
 pub const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -24,10 +27,19 @@ pub const END_OF_DOCUMENT: &str = "<|endoftext|>";
 /// A byte-level BPE tokenizer.
 #[derive(Clone, Debug)]
 pub struct TextTokenizer {
-    inner: tokenizers::Tokenizer,
+    /// Reads documents: where one mentions the token that ends a document, that is text.
+    documents: tokenizers::Tokenizer,
+    /// Reads prompts: every special token counts, as in Transformers.
+    prompts: tokenizers::Tokenizer,
     end_id: u32,
-    /// The text of each id; none for the end of a document and for ids without a token.
+    /// The tokens that the model's folder says end a generation.
+    stop_ids: Vec<u32>,
+    /// The token that the model's folder says a generation begins with.
+    start_id: Option<u32>,
+    /// The bytes of each id; none for the end of a document and for ids without a token.
     token_bytes: Arc<[Vec<u8>]>,
+    /// As `token_bytes`, and none for special tokens.
+    shown_bytes: Arc<[Vec<u8>]>,
 }
 
 impl TextTokenizer {
@@ -45,27 +57,11 @@ impl TextTokenizer {
         inner
             .add_special_tokens([end_of_document()])
             .map_err(TokenizerError::Encode)?;
-        Self::new(inner).map_err(|problem| TokenizerError::Encode(problem.into()))
+        Self::new(inner, END_OF_DOCUMENT).map_err(|problem| TokenizerError::Encode(problem.into()))
     }
 
-    /// Loads `tokenizer.json` of a Hugging Face folder.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read or is no byte-level BPE of GPT-2's kind, as those of GPT-2 and
-    /// GPT-Neo are.
-    pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
-        let path = dir.join(TOKENIZER);
-        let bytes = file::read(&path)?;
-        let malformed = |reason| TokenizerError::Malformed { path, reason };
-        match tokenizers::Tokenizer::from_bytes(bytes) {
-            Ok(inner) => Self::new(inner).map_err(malformed),
-            Err(error) => Err(malformed(error.to_string())),
-        }
-    }
-
-    /// Takes a tokenizer that never loses text, or says why it does.
-    fn new(mut inner: tokenizers::Tokenizer) -> Result<Self, String> {
+    /// Takes a tokenizer that never loses text, or says why it does. `end` ends a document.
+    fn new(mut inner: tokenizers::Tokenizer, end: &str) -> Result<Self, String> {
         if !matches!(inner.get_model(), ModelWrapper::BPE(_)) {
             return Err("its model is not BPE, which language models here need".into());
         }
@@ -86,10 +82,8 @@ impl TextTokenizer {
                 );
             }
         }
-        let Some(end_id) = inner.token_to_id(END_OF_DOCUMENT) else {
-            return Err(format!(
-                "it has no {END_OF_DOCUMENT}, which ends a document"
-            ));
+        let Some(end_id) = inner.token_to_id(end) else {
+            return Err(format!("it has no {end}, which ends a document"));
         };
         let bytes = byte_characters();
         if let Some(byte) = bytes
@@ -98,23 +92,38 @@ impl TextTokenizer {
         {
             return Err(format!("it has no token for the byte {byte:#04x}"));
         }
+        let as_text = |error: tokenizers::Error| error.to_string();
+        if !inner.get_added_vocabulary().is_special_token(end) {
+            inner
+                .add_special_tokens([AddedToken::from(end, true)])
+                .map_err(as_text)?;
+        }
         // Files may carry the truncation and padding of whoever saved them; here documents are whole.
         inner
             .with_padding(None)
             .with_truncation(None)
-            .map_err(|error| error.to_string())?;
-        // Where a text mentions a special token, that is text: it does not end the document.
-        inner.set_encode_special_tokens(true);
-        let token_bytes = bytes::token_bytes(&inner, end_id).into();
+            .map_err(as_text)?;
+        let documents = documents(&inner, end).map_err(as_text)?;
+        let token_bytes: Arc<[Vec<u8>]> = bytes::token_bytes(&inner, end_id).into();
+        let mut shown_bytes = token_bytes.to_vec();
+        for (id, token) in inner.get_added_tokens_decoder() {
+            if token.special {
+                shown_bytes[id as usize].clear();
+            }
+        }
         Ok(Self {
-            inner,
+            documents,
+            prompts: inner,
             end_id,
+            stop_ids: vec![],
+            start_id: None,
             token_bytes,
+            shown_bytes: shown_bytes.into(),
         })
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` to a folder, which is made if missing.
-    /// Hugging Face's tokenizers read them.
+    /// Writes `tokenizer.json`, `tokenizer_config.json` and `generation_config.json` to a folder, which is made
+    /// if missing. Transformers reads them.
     ///
     /// # Errors
     ///
@@ -124,7 +133,10 @@ impl TextTokenizer {
             path: dir.to_owned(),
             source,
         })?;
-        let tokenizer = self.inner.to_string(true).map_err(TokenizerError::Encode)?;
+        let tokenizer = self
+            .prompts
+            .to_string(true)
+            .map_err(TokenizerError::Encode)?;
         file::write(&dir.join(TOKENIZER), tokenizer.as_bytes())?;
         let config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -132,31 +144,43 @@ impl TextTokenizer {
             "eos_token": END_OF_DOCUMENT,
             "clean_up_tokenization_spaces": false,
         });
-        Ok(file::write(
-            &dir.join(CONFIG),
-            format!("{config:#}\n").as_bytes(),
-        )?)
+        let generation = json!({ "bos_token_id": self.end_id, "eos_token_id": self.end_id });
+        for (name, json) in [(CONFIG, config), (GENERATION_CONFIG, generation)] {
+            file::write(&dir.join(name), format!("{json:#}\n").as_bytes())?;
+        }
+        Ok(())
     }
 
-    /// The tokens of each text, on all cores, without any that ends a document.
+    /// The tokens of each document, on all cores, without any that ends a document. Other special tokens are
+    /// read as such.
     ///
     /// # Errors
     ///
     /// None that is known; the `tokenizers` crate does not rule them out.
     pub fn encode<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<u32>>, TokenizerError> {
-        let texts = texts.iter().map(AsRef::as_ref).collect::<Vec<&str>>();
-        let encodings = self.inner.encode_batch_fast(texts, false);
-        let encodings = encodings.map_err(TokenizerError::Encode)?;
-        let ids = encodings.iter().map(|encoding| encoding.get_ids().to_vec());
-        Ok(ids.collect())
+        ids(&self.documents, texts, false)
     }
 
-    /// The text of tokens. Bytes that are not UTF-8 become U+FFFD; the end of a document and ids
-    /// without a token have no text.
+    /// The tokens of each prompt as Transformers reads them: with every special token that a prompt mentions,
+    /// and those that the tokenizer puts around a text.
+    ///
+    /// # Errors
+    ///
+    /// None that is known; the `tokenizers` crate does not rule them out.
+    pub fn encode_prompts<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+    ) -> Result<Vec<Vec<u32>>, TokenizerError> {
+        ids(&self.prompts, texts, true)
+    }
+
+    /// The text of tokens. Bytes that are not UTF-8 become U+FFFD; special tokens and ids without a token have
+    /// no text.
     pub fn decode(&self, ids: &[u32]) -> String {
         let bytes: Vec<u8> = ids
             .iter()
-            .flat_map(|id| self.token_bytes(*id))
+            .filter_map(|id| self.shown_bytes.get(*id as usize))
+            .flatten()
             .copied()
             .collect();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -164,7 +188,7 @@ impl TextTokenizer {
 
     /// A decoder for tokens that come one at a time.
     pub fn stream(&self) -> StreamDecoder {
-        StreamDecoder::new(self.token_bytes.clone())
+        StreamDecoder::new(self.shown_bytes.clone())
     }
 
     /// The bytes of text that a token stands for. Those of a document's tokens are the document's,
@@ -176,6 +200,25 @@ impl TextTokenizer {
     /// The id that ends a document.
     pub fn end_id(&self) -> u32 {
         self.end_id
+    }
+
+    /// The tokens that end a generation of a model with `vocabulary` tokens: those that its folder names, or the
+    /// end of a document. Ids beyond the vocabulary are left out: no model writes them.
+    pub fn stop_ids(&self, vocabulary: usize) -> Vec<u32> {
+        let named = self.stop_ids.iter().copied();
+        let stops: Vec<u32> = named.filter(|id| (*id as usize) < vocabulary).collect();
+        if stops.is_empty() {
+            vec![self.end_id]
+        } else {
+            stops
+        }
+    }
+
+    /// The token that a generation without a prompt begins with: the one that the folder of the model, which
+    /// has `vocabulary` tokens, names, or the end of a document.
+    pub fn start_id(&self, vocabulary: usize) -> u32 {
+        let named = self.start_id.filter(|id| (*id as usize) < vocabulary);
+        named.unwrap_or(self.end_id)
     }
 
     /// Number of ids: the highest id plus one.
@@ -206,7 +249,7 @@ impl TextTokenizer {
     /// None that is known; the `tokenizers` crate does not rule them out.
     pub fn fingerprint(&self) -> Result<String, TokenizerError> {
         let json = self
-            .inner
+            .documents
             .to_string(false)
             .map_err(TokenizerError::Encode)?;
         let hash = json.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
@@ -214,6 +257,41 @@ impl TextTokenizer {
         });
         Ok(format!("{hash:016x}"))
     }
+}
+
+/// The tokens of texts; `with_template` adds what the tokenizer puts around a text.
+fn ids<S: AsRef<str>>(
+    tokenizer: &tokenizers::Tokenizer,
+    texts: &[S],
+    with_template: bool,
+) -> Result<Vec<Vec<u32>>, TokenizerError> {
+    let texts = texts.iter().map(AsRef::as_ref).collect::<Vec<&str>>();
+    let encodings = tokenizer.encode_batch_fast(texts, with_template);
+    let encodings = encodings.map_err(TokenizerError::Encode)?;
+    let ids = encodings.iter().map(|encoding| encoding.get_ids().to_vec());
+    Ok(ids.collect())
+}
+
+/// The tokenizer that takes `end` for text and reads every other special token as such.
+fn documents(
+    inner: &tokenizers::Tokenizer,
+    end: &str,
+) -> Result<tokenizers::Tokenizer, tokenizers::Error> {
+    let mut added: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
+    let is_other = |token: &AddedToken| token.special && token.content != end;
+    let mut documents = inner.clone();
+    if added.iter().any(|(_, token)| is_other(token)) {
+        // The crate leaves out all special tokens or none: the others become plain added tokens.
+        added.sort_by_key(|(id, _)| *id);
+        documents.with_added_vocabulary(AddedVocabulary::new());
+        let tokens = added.into_iter().map(|(_, token)| {
+            let is_special = token.content == end;
+            token.special(is_special)
+        });
+        documents.add_tokens(tokens)?;
+    }
+    documents.set_encode_special_tokens(true);
+    Ok(documents)
 }
 
 /// GPT-2's tokenizer over a vocabulary.
@@ -334,7 +412,12 @@ pub(super) mod tests {
             assert!(error.contains(expected), "{error}");
         }
         let absent = TextTokenizer::load(&folder.path().join("absent")).unwrap_err();
-        assert!(absent.to_string().starts_with("cannot read"), "{absent}");
+        assert!(
+            absent
+                .to_string()
+                .ends_with("has neither tokenizer.json nor vocab.json with merges.txt"),
+            "{absent}"
+        );
     }
 
     #[test]

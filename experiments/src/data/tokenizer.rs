@@ -1,18 +1,20 @@
 //! BERT's `WordPiece` tokenizer: loaded from a Hugging Face folder, or made from sentences.
 
 mod error;
+mod folder;
 mod train;
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::{fs, path::Path};
 
 pub use error::TokenizerError;
+pub(super) use folder::{GENERATION_CONFIG, TokenizerFolder, malformed};
 use moebert_core::file::{self, FileError};
 use serde_json::{Map, Value};
 use tokenizers::{
-    AddedToken, Encoding, PostProcessor, TruncationParams, TruncationStrategy,
-    decoders::wordpiece::WordPiece as WordPieceDecoder, models::wordpiece::WordPiece,
-    normalizers::BertNormalizer, pre_tokenizers::bert::BertPreTokenizer,
-    processors::bert::BertProcessing, truncate_encodings,
+    AddedToken, Encoding, NormalizerWrapper, PostProcessor, TruncationDirection, TruncationParams,
+    TruncationStrategy, decoders::wordpiece::WordPiece as WordPieceDecoder,
+    models::wordpiece::WordPiece, normalizers::BertNormalizer,
+    pre_tokenizers::bert::BertPreTokenizer, processors::bert::BertProcessing, truncate_encodings,
 };
 
 use super::{example::Example, loader::Feature};
@@ -24,6 +26,19 @@ pub(super) const CONFIG: &str = "tokenizer_config.json";
 /// BERT's special tokens, in the order of a new vocabulary: padding has id 0.
 const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
+/// What `tokenizer_config.json` says of BERT's normalizer: lower case, accents, Chinese characters.
+const NORMALIZER_FLAGS: [&str; 3] = ["do_lower_case", "strip_accents", "tokenize_chinese_chars"];
+
+/// The classes of Transformers whose normalizer follows `tokenizer_config.json`.
+const BERT_CLASSES: [&str; 6] = [
+    "BertTokenizer",
+    "ConvBertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "LayoutLMTokenizer",
+    "MobileBertTokenizer",
+];
+
 /// A tokenizer with BERT's special tokens.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
@@ -33,80 +48,48 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads `tokenizer.json` of a Hugging Face folder or, where there is none, builds BERT's
-    /// tokenizer from `vocab.txt` and the settings in `tokenizer_config.json` (lower case if it
-    /// says nothing).
+    /// Loads `tokenizer.json` of a Hugging Face folder or, where there is none, builds BERT's tokenizer from
+    /// `vocab.txt`.
+    ///
+    /// What `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` say counts as in
+    /// Transformers: `do_lower_case` (true if it says nothing), `strip_accents` and `tokenize_chinese_chars`
+    /// go before the normalizer of `tokenizer.json`, as far as the tokenizer is of BERT's class.
     ///
     /// # Errors
     ///
-    /// If the files are missing or malformed, or a special token is not in the vocabulary.
+    /// If the files are missing or malformed or contradict each other, or a special token is not in the
+    /// vocabulary.
     pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
-        let malformed = |file, reason: &dyn ToString| TokenizerError::Malformed {
-            path: dir.join(file),
-            reason: reason.to_string(),
-        };
-        let config = match read(&dir.join(CONFIG))? {
-            Some(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|error| malformed(CONFIG, &error))?
+        let folder = TokenizerFolder::read(dir)?;
+        let mut inner = if let Some(bytes) = folder.bytes(TOKENIZER)? {
+            let path = folder.path(TOKENIZER);
+            let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+                .map_err(|error| malformed(&path, &error))?;
+            folder.check_ids(&inner, &bytes)?;
+            if BERT_CLASSES.contains(&folder.class()) {
+                let normalizer = normalizer(&folder, inner.get_normalizer())?;
+                inner
+                    .with_normalizer(normalizer)
+                    .map_err(TokenizerError::Encode)?;
             }
-            None => Map::new(),
-        };
-        if let Some(bytes) = read(&dir.join(TOKENIZER))? {
-            let inner = tokenizers::Tokenizer::from_bytes(bytes)
-                .map_err(|error| malformed(TOKENIZER, &error))?;
-            Self::new(inner, config)
-        } else if let Some(bytes) = read(&dir.join(VOCABULARY))? {
-            let text = String::from_utf8(bytes).map_err(|error| malformed(VOCABULARY, &error))?;
-            Self::from_vocabulary(&text, config)
+            inner
+        } else if let Some(bytes) = folder.bytes(VOCABULARY)? {
+            let text = String::from_utf8(bytes)
+                .map_err(|error| malformed(&folder.path(VOCABULARY), &error))?;
+            from_vocabulary(&text, &folder)?
         } else {
-            Err(TokenizerError::Missing {
+            return Err(TokenizerError::Missing {
                 dir: dir.to_owned(),
-            })
-        }
-    }
-
-    /// BERT's tokenizer over a vocabulary of one token a line.
-    fn from_vocabulary(
-        vocabulary: &str,
-        config: Map<String, Value>,
-    ) -> Result<Self, TokenizerError> {
-        let flag = |name: &str| config.get(name).and_then(Value::as_bool);
-        let clean_text = true;
-        let normalizer = BertNormalizer::new(
-            clean_text,
-            flag("tokenize_chinese_chars").unwrap_or(true),
-            flag("strip_accents"),
-            flag("do_lower_case").unwrap_or(true),
-        );
-        let vocabulary =
-            WordPiece::read_bytes(vocabulary.as_bytes()).map_err(TokenizerError::Encode)?;
-        let model = WordPiece::builder()
-            .vocab(vocabulary)
-            .build()
-            .map_err(TokenizerError::Encode)?;
-        let mut inner = tokenizers::Tokenizer::new(model);
-        for token in SPECIAL_TOKENS {
-            special_id(&inner, token)?;
-        }
-        let special = |token: &'static str| -> Result<_, TokenizerError> {
-            Ok((String::from(token), special_id(&inner, token)?))
+            });
         };
-        let (separator, class) = (special("[SEP]")?, special("[CLS]")?);
-        inner
-            .with_normalizer(Some(normalizer))
-            .map_err(TokenizerError::Encode)?;
-        inner
-            .with_pre_tokenizer(Some(BertPreTokenizer))
-            .with_post_processor(Some(BertProcessing::new(separator, class)))
-            .with_decoder(Some(WordPieceDecoder::default()));
-        inner
-            .add_special_tokens(SPECIAL_TOKENS.map(|token| AddedToken::from(token, true)))
-            .map_err(TokenizerError::Encode)?;
-        Self::new(inner, config)
+        folder.add_tokens(&mut inner)?;
+        let pad_id = pad_id(&inner, &folder)?;
+        Self::new(inner, pad_id, folder.config().clone())
     }
 
     fn new(
         mut inner: tokenizers::Tokenizer,
+        pad_id: u32,
         config: Map<String, Value>,
     ) -> Result<Self, TokenizerError> {
         // Files may carry the truncation and padding of whoever saved them; here the caller and the
@@ -115,7 +98,6 @@ impl Tokenizer {
             .with_padding(None)
             .with_truncation(None)
             .map_err(TokenizerError::Encode)?;
-        let pad_id = special_id(&inner, "[PAD]")?;
         Ok(Self {
             inner,
             config,
@@ -175,6 +157,7 @@ impl Tokenizer {
             let truncation = TruncationParams {
                 max_length: max_length - special(second.is_some()),
                 strategy: TruncationStrategy::LongestFirst,
+                direction: self.truncation_side(),
                 ..TruncationParams::default()
             };
             let (first, second) = truncate_encodings(first, second, &truncation)?;
@@ -189,6 +172,14 @@ impl Tokenizer {
         features
             .collect::<Result<_, _>>()
             .map_err(TokenizerError::Encode)
+    }
+
+    /// Where a sentence that is too long loses tokens.
+    fn truncation_side(&self) -> TruncationDirection {
+        match self.config.get("truncation_side").and_then(Value::as_str) {
+            Some("left") => TruncationDirection::Left,
+            _ => TruncationDirection::Right,
+        }
     }
 
     /// The tokens of the sentences that are there, without special tokens.
@@ -239,25 +230,103 @@ impl Tokenizer {
     }
 }
 
-fn special_id(
-    tokenizer: &tokenizers::Tokenizer,
-    token: &'static str,
-) -> Result<u32, TokenizerError> {
-    tokenizer
-        .token_to_id(token)
-        .ok_or(TokenizerError::SpecialToken { token })
+/// BERT's tokenizer over a vocabulary of one token a line.
+fn from_vocabulary(
+    vocabulary: &str,
+    folder: &TokenizerFolder,
+) -> Result<tokenizers::Tokenizer, TokenizerError> {
+    let name = |key, default| folder.special(key).unwrap_or(default).to_owned();
+    let [pad, unknown, class, separator, mask] = SPECIAL_TOKENS;
+    let unknown = name("unk_token", unknown);
+    let vocabulary =
+        WordPiece::read_bytes(vocabulary.as_bytes()).map_err(TokenizerError::Encode)?;
+    let model = WordPiece::builder()
+        .vocab(vocabulary)
+        .unk_token(unknown.clone())
+        .build()
+        .map_err(TokenizerError::Encode)?;
+    let mut inner = tokenizers::Tokenizer::new(model);
+    let special = |token: String| -> Result<_, TokenizerError> {
+        let id = special_id(&inner, &token)?;
+        Ok((token, id))
+    };
+    let (class, separator) = (
+        special(name("cls_token", class))?,
+        special(name("sep_token", separator))?,
+    );
+    special(unknown.clone())?;
+    // A model that is trained on a task may do without these two.
+    let others = [name("pad_token", pad), name("mask_token", mask)];
+    let others = others
+        .into_iter()
+        .filter(|token| inner.token_to_id(token).is_some());
+    let tokens: Vec<String> = [unknown, class.0.clone(), separator.0.clone()]
+        .into_iter()
+        .chain(others)
+        .collect();
+    inner
+        .with_normalizer(normalizer(folder, None)?)
+        .map_err(TokenizerError::Encode)?;
+    inner
+        .with_pre_tokenizer(Some(BertPreTokenizer))
+        .with_post_processor(Some(BertProcessing::new(separator, class)))
+        .with_decoder(Some(WordPieceDecoder::default()));
+    inner
+        .add_special_tokens(tokens.iter().map(|token| AddedToken::from(token, true)))
+        .map_err(TokenizerError::Encode)?;
+    Ok(inner)
 }
 
-/// A file's bytes; `None` if there is no such file.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TokenizerError::Read {
-            path: path.to_owned(),
-            source,
-        }),
+/// BERT's normalizer with the settings of `tokenizer_config.json`, in the place of the one that a file has.
+fn normalizer(
+    folder: &TokenizerFolder,
+    found: Option<&NormalizerWrapper>,
+) -> Result<Option<NormalizerWrapper>, TokenizerError> {
+    let [lower_case, strip_accents, chinese] = NORMALIZER_FLAGS;
+    let clean_text = match found {
+        None => true,
+        Some(NormalizerWrapper::BertNormalizer(found)) => found.clean_text,
+        Some(_) => {
+            for key in NORMALIZER_FLAGS {
+                if folder.flag(key)?.is_some() {
+                    return Err(TokenizerError::Contradiction {
+                        path: folder.path(CONFIG),
+                        reason: format!(
+                            "has `{key}`, and {TOKENIZER} has a normalizer that is not BERT's; remove one of them"
+                        ),
+                    });
+                }
+            }
+            return Ok(found.cloned());
+        }
+    };
+    let normalizer = BertNormalizer::new(
+        clean_text,
+        folder.flag(chinese)?.unwrap_or(true),
+        folder.flag(strip_accents)?,
+        folder.flag(lower_case)?.unwrap_or(true),
+    );
+    Ok(Some(normalizer.into()))
+}
+
+/// The id of the padding token, whatever it is called; where no file names one, that of `config.json`.
+fn pad_id(inner: &tokenizers::Tokenizer, folder: &TokenizerFolder) -> Result<u32, TokenizerError> {
+    let token = folder.special("pad_token").unwrap_or(SPECIAL_TOKENS[0]);
+    if let Some(id) = inner.token_to_id(token) {
+        return Ok(id);
     }
+    let ids = folder.model_ids("pad_token_id")?;
+    let known = ids.into_iter().find(|id| inner.id_to_token(*id).is_some());
+    known.ok_or_else(|| TokenizerError::SpecialToken {
+        token: token.to_owned(),
+    })
+}
+
+fn special_id(tokenizer: &tokenizers::Tokenizer, token: &str) -> Result<u32, TokenizerError> {
+    let missing = || TokenizerError::SpecialToken {
+        token: token.to_owned(),
+    };
+    tokenizer.token_to_id(token).ok_or_else(missing)
 }
 
 #[cfg(test)]

@@ -1,17 +1,26 @@
 //! The files of a tokenizer, which go along with a model.
 
-use std::{io, path::Path};
+use std::path::Path;
 
 use crate::file::{self, FileError};
 
-/// The files of a tokenizer, which are carried over when a model is saved.
-pub const TOKENIZER_FILES: [&str; 6] = [
+/// The files that say how text becomes tokens, and with which of them a generation begins and ends. They are
+/// carried over when a model is saved.
+pub const TOKENIZER_FILES: [&str; 14] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
 ];
 
 /// Copies the [`TOKENIZER_FILES`] of a folder, as far as it has them.
@@ -21,10 +30,8 @@ pub const TOKENIZER_FILES: [&str; 6] = [
 /// If one cannot be read or written.
 pub fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), FileError> {
     for name in TOKENIZER_FILES {
-        match file::read(&from.join(name)) {
-            Ok(bytes) => file::write(&to.join(name), &bytes)?,
-            Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if let Some(bytes) = file::read_if_there(&from.join(name))? {
+            file::write(&to.join(name), &bytes)?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use tokenizers::models::{
     bpe::{BPE, BpeTrainer},
 };
 
-use super::{TextTokenizer, byte_level, bytes::byte_characters, end_of_document};
+use super::{END_OF_DOCUMENT, TextTokenizer, byte_level, bytes::byte_characters, end_of_document};
 use crate::data::{
     corpus::{Corpus, CorpusError},
     tokenizer::TokenizerError,
@@ -64,7 +64,7 @@ impl TextTokenizer {
         inner
             .train(&mut TrainerWrapper::from(trainer), texts)
             .map_err(TokenizerError::Encode)?;
-        Self::new(inner).map_err(|problem| TokenizerError::Encode(problem.into()))
+        Self::new(inner, END_OF_DOCUMENT).map_err(|problem| TokenizerError::Encode(problem.into()))
     }
 }
 

@@ -1,11 +1,12 @@
 //! What can be wrong with a tokenizer.
 
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
 use moebert_core::file::FileError;
 
 use super::{TOKENIZER, VOCABULARY};
 use crate::data::corpus::CorpusError;
+use crate::data::text_tokenizer::{MERGES, VOCABULARY_JSON};
 
 /// A tokenizer that cannot be loaded, used or saved.
 #[derive(Debug, thiserror::Error)]
@@ -16,17 +17,15 @@ pub enum TokenizerError {
         /// The folder.
         dir: PathBuf,
     },
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
+    /// A folder has no tokenizer of a decoder.
+    #[error("{} has neither {TOKENIZER} nor {VOCABULARY_JSON} with {MERGES}", dir.display())]
+    MissingText {
+        /// The folder.
+        dir: PathBuf,
     },
-    /// A file or folder cannot be written.
+    /// A file or folder cannot be read or written.
     #[error(transparent)]
-    Write(#[from] FileError),
+    File(#[from] FileError),
     /// A file's content is not what its name says.
     #[error("{} is malformed: {reason}", path.display())]
     Malformed {
@@ -35,11 +34,19 @@ pub enum TokenizerError {
         /// What is wrong.
         reason: String,
     },
+    /// A file says what another file, or the vocabulary, denies.
+    #[error("{} {reason}", path.display())]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// What it says, and what is said elsewhere.
+        reason: String,
+    },
     /// A special token is not in the vocabulary.
     #[error("the vocabulary has no {token}, which BERT needs")]
     SpecialToken {
         /// The token.
-        token: &'static str,
+        token: String,
     },
     /// The model has no embedding for some tokens.
     #[error(

@@ -8,7 +8,9 @@ use tokenizers::{
     normalizers::BertNormalizer, pre_tokenizers::bert::BertPreTokenizer,
 };
 
-use super::{SPECIAL_TOKENS, Tokenizer, TokenizerError};
+use super::{
+    SPECIAL_TOKENS, Tokenizer, TokenizerError, TokenizerFolder, from_vocabulary, special_id,
+};
 
 impl Tokenizer {
     /// Makes a tokenizer for a small corpus: special tokens, every character (as the start and as
@@ -55,7 +57,9 @@ impl Tokenizer {
             ("tokenizer_class".to_owned(), "BertTokenizer".into()),
             ("do_lower_case".to_owned(), true.into()),
         ]);
-        Self::from_vocabulary(&vocabulary.join("\n"), config)
+        let inner = from_vocabulary(&vocabulary.join("\n"), &TokenizerFolder::default())?;
+        let pad_id = special_id(&inner, SPECIAL_TOKENS[0])?;
+        Self::new(inner, pad_id, config)
     }
 }
 
