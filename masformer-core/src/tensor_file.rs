@@ -10,6 +10,8 @@ use safetensors::{
     tensor::{Metadata, TensorView, serialize},
 };
 
+use serde_json::{Map, Value};
+
 use crate::file::{self, FileError};
 
 /// The values of one tensor, row by row.
@@ -24,12 +26,17 @@ pub enum Values {
 ///
 /// # Errors
 ///
-/// If shapes and values do not fit, or the file cannot be written.
+/// If shapes and values do not fit, a value is not finite, or the file cannot be written.
 pub fn write(
     path: &Path,
     tensors: &[(String, Vec<usize>, Values)],
     metadata: Vec<(String, String)>,
 ) -> Result<(), FileError> {
+    for (name, _, values) in tensors {
+        if let Values::F32(values) = values {
+            check_finite(values).map_err(|problem| FileError::entry(path, name, problem))?;
+        }
+    }
     let bytes: Vec<_> = tensors
         .iter()
         .map(|(_, _, values)| values.bytes())
@@ -42,13 +49,35 @@ pub fn write(
         })
         .collect::<Result<Vec<_>, _>>();
     let metadata = (!metadata.is_empty()).then(|| metadata.into_iter().collect());
-    let file = views
+    let mut file = views
         .and_then(|views| serialize(views, metadata))
         .map_err(|source| FileError::Tensors {
             path: path.to_owned(),
             source,
         })?;
+    sort_metadata(&mut file);
     file::write(path, &file)
+}
+
+/// Sorts the metadata in the header of a file by their keys, so that the same content is the same bytes: the
+/// crate writes them in the order of a hash map.
+fn sort_metadata(file: &mut [u8]) {
+    const KEY: &str = "__metadata__";
+    let Some((length, rest)) = file.split_first_chunk_mut() else {
+        return;
+    };
+    let length = u64::from_le_bytes(*length) as usize;
+    let header = &mut rest[..length];
+    if let Ok(mut json) = serde_json::from_slice::<Map<String, Value>>(header)
+        && let Some(Value::Object(metadata)) = json.get_mut(KEY)
+    {
+        metadata.sort_keys();
+        let sorted = Value::Object(json).to_string();
+        if sorted.len() <= length {
+            header[..sorted.len()].copy_from_slice(sorted.as_bytes());
+            header[sorted.len()..].fill(b' ');
+        }
+    }
 }
 
 /// A file in memory, from which tensors are read with their type and shape checked.
@@ -106,15 +135,9 @@ impl TensorFile {
             .iter()
             .map(|bytes| f32::from_le_bytes(*bytes))
             .collect();
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(place) => Err(self.entry(
-                name,
-                format!(
-                    "holds {} at flat index {place}; every value must be finite",
-                    values[place]
-                ),
-            )),
-            None => Ok((shape, values)),
+        match check_finite(&values) {
+            Ok(()) => Ok((shape, values)),
+            Err(problem) => Err(self.entry(name, problem)),
         }
     }
 
@@ -167,6 +190,17 @@ impl TensorFile {
         // Reading the header has checked every offset against the length of the file.
         let (start, end) = info.data_offsets;
         Ok((shape, &self.bytes[self.data_start..][start..end]))
+    }
+}
+
+/// Names the first value that is not finite.
+fn check_finite(values: &[f32]) -> Result<(), String> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(place) => Err(format!(
+            "holds {} at flat index {place}; every value must be finite",
+            values[place]
+        )),
+        None => Ok(()),
     }
 }
 
@@ -234,8 +268,50 @@ mod tests {
         );
         let file = open(vec![1], Values::I64(vec![-1]));
         assert_message(file.indices::<1>("a"), "`a` holds -1; indices start at 0");
-        let file = open(vec![1], Values::F32(vec![f32::NAN]));
-        assert_message(file.f32::<1>("a"), "holds NaN at flat index 0");
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_neither_read_nor_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.safetensors");
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let expected = format!("`a` holds {value} at flat index 1; every value must be finite");
+            let tensors = [("a".to_owned(), vec![2], Values::F32(vec![0.0, value]))];
+            assert_message(write(&path, &tensors, vec![]), &expected);
+            assert!(!path.exists());
+            let bytes = [0.0, value].map(f32::to_le_bytes).concat();
+            let view = TensorView::new(Dtype::F32, vec![2], &bytes).unwrap();
+            fs::write(&path, serialize([("a", view)], None).unwrap()).unwrap();
+            assert_message(TensorFile::read(&path).unwrap().f32::<1>("a"), &expected);
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = ["task", "samples", "split", "a", "z", "m", "k"];
+        let bytes = |keys: &[&str]| {
+            let path = folder.path().join("file.safetensors");
+            let tensors = [
+                ("b".to_owned(), vec![1], Values::F32(vec![0.5])),
+                ("a".to_owned(), vec![1], Values::I64(vec![3])),
+            ];
+            let metadata = keys
+                .iter()
+                .map(|key| ((*key).to_owned(), format!("{key} é\"")));
+            write(&path, &tensors, metadata.collect()).unwrap();
+            let file = TensorFile::read(&path).unwrap();
+            assert_eq!(file.metadata("m"), Some("m é\""));
+            assert_eq!(file.indices::<1>("a").unwrap(), ([1], vec![3]));
+            fs::read(&path).unwrap()
+        };
+        let first = bytes(&keys);
+        let mut reversed = keys;
+        reversed.reverse();
+        for keys in [keys, reversed] {
+            assert_eq!(bytes(&keys), first);
+        }
     }
 
     #[test]
