@@ -24,6 +24,10 @@ use serde_json::{Map, Value, json};
 
 use crate::environment::Environment;
 
+const RECIPE: &str = "recipe.toml";
+const ENVIRONMENT: &str = "environment.json";
+const LOCK: &str = ".lock";
+
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -45,6 +49,14 @@ pub enum RecordError {
     Busy {
         /// The run folder.
         path: PathBuf,
+    },
+    /// The folder holds other things than a run.
+    #[error("{} is no run folder, it holds `{found}`; choose another --out", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+        /// Something that a run did not put there.
+        found: String,
     },
     /// The folder holds a run of another recipe.
     #[error(
@@ -81,17 +93,18 @@ impl RunFolder {
     /// Makes the folder `path` for a run of `recipe`, or opens it to go on with that run.
     ///
     /// # Errors
-    /// The folder is in use, holds a run of another recipe, is damaged, or cannot be written.
+    /// The folder is in use, holds a run of another recipe or other things, is damaged, or cannot be written.
     pub fn open<R: Serialize>(
         path: &Path,
         recipe: &R,
         environment: Environment,
     ) -> Result<Self, RecordError> {
         fs::create_dir_all(path).map_err(io_error("make the folder", path))?;
+        check_is_run(path)?;
         let lock = lock(path)?;
         stale::delete(path).map_err(io_error("clean up", path))?;
         keep_recipe(path, recipe)?;
-        add_environment(&path.join("environment.json"), environment)?;
+        add_environment(&path.join(ENVIRONMENT), environment)?;
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -209,8 +222,27 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
     Ok(file::write(path, &text)?)
 }
 
+/// Refuses a folder that holds anything but a run: a run deletes what it takes for its own leftovers.
+fn check_is_run(folder: &Path) -> Result<(), RecordError> {
+    if folder.join(RECIPE).exists() && folder.join(ENVIRONMENT).exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).map_err(io_error("read", folder))? {
+        let entry = entry.map_err(io_error("read", folder))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // What a run has that was killed before it had both.
+        if name != RECIPE && name != LOCK && !stale::is_temporary(&name) {
+            return Err(RecordError::NoRun {
+                path: folder.to_owned(),
+                found: name,
+            });
+        }
+    }
+    Ok(())
+}
+
 fn lock(folder: &Path) -> Result<File, RecordError> {
-    let path = folder.join(".lock");
+    let path = folder.join(LOCK);
     let file = File::create(&path).map_err(io_error("write", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -223,7 +255,7 @@ fn lock(folder: &Path) -> Result<File, RecordError> {
 
 /// Writes `recipe.toml`, or makes sure that the one that is there says the same.
 fn keep_recipe<R: Serialize>(folder: &Path, recipe: &R) -> Result<(), RecordError> {
-    let path = folder.join("recipe.toml");
+    let path = folder.join(RECIPE);
     let here = toml::to_string(recipe)
         .map_err(|error| io_error("write", &path)(io::Error::other(error)))?;
     let there = match fs::read_to_string(&path) {
@@ -353,6 +385,32 @@ mod tests {
             "{message}"
         );
         assert!(message.contains("choose another --out"), "{message}");
+    }
+
+    #[test]
+    fn a_folder_with_other_things_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let notes = folder.path().join("notes.txt");
+        for others in [vec!["notes.txt"], vec!["notes.txt", RECIPE]] {
+            for other in others {
+                fs::write(folder.path().join(other), "mine").expect("written");
+            }
+            let message = open(folder.path(), &recipe(&[]))
+                .expect_err("no run")
+                .to_string();
+            assert!(
+                message.ends_with("it holds `notes.txt`; choose another --out"),
+                "{message}"
+            );
+        }
+        assert!(!folder.path().join(LOCK).exists() && notes.exists());
+        // A run that was killed at once.
+        fs::remove_file(notes).expect("removed");
+        fs::remove_file(folder.path().join(RECIPE)).expect("removed");
+        for left in [LOCK, ".tmpA1b2"] {
+            fs::write(folder.path().join(left), "").expect("written");
+        }
+        open(folder.path(), &recipe(&[])).expect("it goes on");
     }
 
     #[test]

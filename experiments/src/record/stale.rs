@@ -11,11 +11,16 @@ pub(super) fn delete(folder: &Path) -> io::Result<()> {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             delete(&entry.path())?;
-        } else if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        } else if is_temporary(&entry.file_name().to_string_lossy()) {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Whether a file has the name of a temporary one.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with(PREFIX)
 }
 
 #[cfg(test)]
