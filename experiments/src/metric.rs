@@ -2,17 +2,15 @@
 
 pub mod perplexity;
 pub mod rouge;
+mod scores;
 pub mod squad;
 
-use std::collections::BTreeMap;
+pub use scores::{Scores, UNDEFINED, shown};
 
 use crate::data::{
     example::Label,
     glue::{GlueTask, Split},
 };
-
-/// Metrics by their name. Shares and correlations are fractions, not percent.
-pub type Scores = BTreeMap<String, f64>;
 
 /// A metric of GLUE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +54,18 @@ pub enum MetricError {
         found: Label,
     },
     /// A score is not a finite number.
-    #[error("example {index}: the score {score} is not finite")]
+    #[error(
+        "example {index}: the score {score} is not finite; the model has diverged or is damaged"
+    )]
     NotFinite {
         /// The position in the list.
         index: usize,
         /// The score.
         score: f32,
     },
+    /// The scores of tokens are not finite numbers.
+    #[error("the model's logits are not finite; it has diverged or is damaged")]
+    Logits,
     /// A token has a likelihood that no model gives.
     #[error(
         "token {position}: a negative log-likelihood of {nats} is not finite; the model has diverged"
@@ -218,9 +221,14 @@ fn matthews(predictions: &[usize], references: &[usize]) -> f64 {
     )
 }
 
-/// Pearson's correlation; 0 if one side is constant, where `SciPy` returns NaN, which JSON cannot
-/// hold.
+/// Pearson's correlation; NaN if one side is constant, as in `SciPy`: it is not defined there.
+#[expect(clippy::float_cmp, reason = "constant is what is equal")]
 fn pearson(x: &[f64], y: &[f64]) -> f64 {
+    // The mean of equal numbers may be off by a rounding, which would pass for their spread.
+    let is_constant = |values: &[f64]| values.windows(2).all(|pair| pair[0] == pair[1]);
+    if is_constant(x) || is_constant(y) {
+        return f64::NAN;
+    }
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (mean_x, mean_y) = (mean(x), mean(y));
     let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
@@ -230,7 +238,7 @@ fn pearson(x: &[f64], y: &[f64]) -> f64 {
         xx += dx * dx;
         yy += dy * dy;
     }
-    ratio(xy, (xx * yy).sqrt()).clamp(-1.0, 1.0)
+    (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0)
 }
 
 /// Pearson's correlation of the ranks.
@@ -308,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn constant_predictions_score_zero() {
+    fn constant_classes_score_as_in_scikit_learn() {
         assert_eq!(
             Metric::F1.score(&classes(&[0, 0]), &classes(&[0, 0])),
             Ok(0.0)
@@ -321,9 +329,21 @@ mod tests {
             Metric::Matthews.score(&classes(&[1, 1, 1]), &classes(&[1, 0, 1])),
             Ok(0.0)
         );
-        let (constant, rising) = (scores(&[2.0, 2.0, 2.0]), scores(&[1.0, 2.0, 3.0]));
-        assert_eq!(Metric::Pearson.score(&constant, &rising), Ok(0.0));
-        assert_eq!(Metric::Spearman.score(&constant, &rising), Ok(0.0));
+    }
+
+    /// As in `SciPy`, which warns and returns NaN.
+    #[test]
+    fn correlations_with_a_constant_are_not_defined() {
+        let rising = scores(&[1.0, 2.0, 3.0]);
+        for value in [2.0, 0.1, -1e-30] {
+            let constant = scores(&[value; 3]);
+            for metric in [Metric::Pearson, Metric::Spearman] {
+                assert!(metric.score(&constant, &rising).unwrap().is_nan());
+                assert!(metric.score(&rising, &constant).unwrap().is_nan());
+            }
+        }
+        let one = scores(&[1.0]);
+        assert!(Metric::Pearson.score(&one, &one).unwrap().is_nan());
     }
 
     #[test]
@@ -336,7 +356,7 @@ mod tests {
         let labels = classes(&[0, 1]);
         for (task, names) in expected {
             let scores = evaluate(task, Split::Dev, &labels, &labels).unwrap();
-            assert_eq!(scores.into_keys().collect::<Vec<_>>(), names);
+            assert_eq!(scores.keys().collect::<Vec<_>>(), names);
         }
         let mismatched = evaluate(GlueTask::Mnli, Split::DevMismatched, &labels, &labels).unwrap();
         assert_eq!(
@@ -345,10 +365,7 @@ mod tests {
         );
         let values = scores(&[0.0, 1.0]);
         let similar = evaluate(GlueTask::Stsb, Split::Dev, &values, &values).unwrap();
-        assert_eq!(
-            similar.into_keys().collect::<Vec<_>>(),
-            ["pearson", "spearman"]
-        );
+        assert_eq!(similar.keys().collect::<Vec<_>>(), ["pearson", "spearman"]);
     }
 
     #[test]
@@ -360,7 +377,7 @@ mod tests {
         let not_finite = score(&scores(&[1.0, f32::NAN]), &scores(&[1.0, 2.0]));
         assert_eq!(
             not_finite.to_string(),
-            "example 1: the score NaN is not finite"
+            "example 1: the score NaN is not finite; the model has diverged or is damaged"
         );
         let kind = score(&classes(&[1]), &scores(&[1.0]));
         assert_eq!(
@@ -380,6 +397,10 @@ mod tests {
             let x: Vec<f64> = pairs.iter().map(|pair| f64::from(pair.0)).collect();
             let y: Vec<f64> = pairs.iter().map(|pair| f64::from(pair.1)).collect();
             let cubes: Vec<f64> = x.iter().map(|x| x.powi(3)).collect();
+            if pearson(&x, &y).is_nan() {
+                prop_assert!(spearman(&x, &y).is_nan());
+                return Ok(());
+            }
             prop_assert_eq!(spearman(&cubes, &y), spearman(&x, &y));
             for correlation in [pearson, spearman] {
                 prop_assert!((-1.0..=1.0).contains(&correlation(&x, &y)));

@@ -14,6 +14,7 @@ use crate::{
     error::Error,
     interrupt::Stop,
     learner::TaskLearner,
+    metric::MetricError,
     problem::Prediction,
 };
 
@@ -21,7 +22,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// If the sequences cannot be batched, a result cannot be read, or a stop is asked for.
+/// If the sequences cannot be batched, a result cannot be read or is not finite, or a stop is asked for.
 pub fn predict(
     learner: &TaskLearner,
     features: &Arc<[Feature]>,
@@ -41,6 +42,9 @@ pub fn predict(
         let batch = batch.map_err(DataError::from)?;
         let indices = batch.indices.clone();
         for (index, prediction) in indices.into_iter().zip(rows(learner, &batch)?) {
+            if let Some(score) = prediction.not_finite() {
+                return Err(DataError::from(MetricError::NotFinite { index, score }).into());
+            }
             predictions[index] = prediction;
         }
         progress(batches.progress().items_processed, features.len());

@@ -56,10 +56,13 @@ impl Quality {
         }
     }
 
-    /// The metric over all answers so far; 0 where it has no value.
+    /// The metric over all answers so far; 0 where it has no value, since the mean of an epoch would have none
+    /// either.
     fn score(&self) -> f64 {
-        self.metric
-            .score(&self.answers, &self.references)
+        let score = self.metric.score(&self.answers, &self.references);
+        score
+            .ok()
+            .filter(|score| !score.is_nan())
             .unwrap_or_default()
     }
 

@@ -1,8 +1,8 @@
 //! The table at the end of a run: what each model scores and what it costs.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
+
+use crate::metric::{Scores, UNDEFINED};
 
 /// One model of one seed, as `results.json` holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Row {
     /// The seed of this run of the pipeline.
     pub seed: u64,
     /// Scores on the development data, by the metric's name.
-    pub metrics: BTreeMap<String, f64>,
+    pub metrics: Scores,
     /// Number of weights.
     pub parameters: u64,
     /// Number of weights that one token passes through.
@@ -169,12 +169,16 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Mean and sample standard deviation of scores: fractions with four digits, percentages with two.
+/// Mean and sample standard deviation of scores: fractions with four digits, percentages with two. What has no value
+/// for a seed has none for all of them.
 pub(crate) fn score(values: &[f64]) -> String {
     if values.is_empty() {
         return "-".to_owned();
     }
     let mean = mean(values);
+    if mean.is_nan() {
+        return UNDEFINED.to_owned();
+    }
     let digits = if mean.abs() > 1.0 { 2 } else { 4 };
     if values.len() == 1 {
         return format!("{mean:.digits$}");
@@ -217,7 +221,7 @@ mod tests {
         Row {
             name: name.to_owned(),
             seed,
-            metrics: BTreeMap::from([
+            metrics: Scores::from([
                 ("accuracy".to_owned(), accuracy),
                 ("a_second".to_owned(), 80.5),
             ]),

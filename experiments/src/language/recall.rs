@@ -98,7 +98,12 @@ impl LanguageProblem for RecallProblem {
             let sequences: Vec<Sequence> = examples.iter().map(RecallExample::sequence).collect();
             let batch = LanguageBatch::collate(&sequences, self.pad_id(), &device);
             let hidden = learner.asked(&batch, &mut Trace::nothing());
-            let answers = learner.logits(hidden).argmax(1).try_into_data()?;
+            let logits = learner.logits(hidden);
+            let is_finite = logits.clone().is_finite().all().try_into_data()?;
+            if is_finite.iter::<bool>().any(|is_finite| !is_finite) {
+                return Err(DataError::from(MetricError::Logits).into());
+            }
+            let answers = logits.argmax(1).try_into_data()?;
             let queries = examples.iter().flat_map(|example| &example.queries);
             for (query, answer) in queries.zip(answers.iter::<i64>()) {
                 let share = if query.is_beyond(self.data.window) {

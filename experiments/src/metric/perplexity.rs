@@ -157,7 +157,7 @@ impl Perplexity {
         if total.tokens == 0 {
             return Err(MetricError::Empty);
         }
-        let mut scores = Scores::new();
+        let mut scores = Scores::default();
         let mut insert = |suffix: &str, sum: Likelihood| {
             scores.insert(format!("perplexity{suffix}"), sum.perplexity());
             if let Some(bits) = sum.bits_per_byte() {
@@ -274,7 +274,7 @@ mod tests {
         perplexity.add(400, 0, 1.0).unwrap();
         let scores = perplexity.scores().unwrap();
         assert_eq!(
-            scores.into_keys().collect::<Vec<_>>(),
+            scores.keys().collect::<Vec<_>>(),
             ["perplexity", "perplexity_256_511"]
         );
     }

@@ -42,7 +42,7 @@ pub fn evaluate(
         );
     }
 
-    let mut scores = BTreeMap::new();
+    let mut scores = Scores::default();
     insert_means(&mut scores, "", scored.iter().map(|(_, score)| *score));
     if version == SquadVersion::V2 {
         for (prefix, group) in [("HasAns_", true), ("NoAns_", false)] {
@@ -74,7 +74,7 @@ pub fn best_thresholds(examples: &[SquadExample], predictions: &[SpanPrediction]
     answered.sort_by(|a, b| a.0.total_cmp(&b.0));
     let unanswerable = examples.iter().filter(|e| !has_answer(e)).count();
 
-    let mut best = BTreeMap::new();
+    let mut best = Scores::default();
     let exact = answered.iter().map(|(margin, gain)| (*margin, gain.exact));
     let f1 = answered.iter().map(|(margin, gain)| (*margin, gain.f1));
     for (name, (score, threshold)) in [
