@@ -7,6 +7,8 @@ pub mod eval;
 pub mod forward;
 pub mod generate;
 pub mod importance;
+mod output;
+mod reading;
 pub mod run;
 pub mod spans;
 mod task_folder;
@@ -16,9 +18,13 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use burn::tensor::Device;
+use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use masformer_core::{Decoder, pretrained::DecoderFolder};
+use masformer_core::{
+    Decoder,
+    pretrained::{DecoderFolder, LoadReport},
+};
 use moebert_core::heads::BertModel;
 use moebert_core::pretrained::Pretrained;
 
@@ -68,23 +74,31 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
     }
 }
 
+/// For numbers that make no sense as 0.
+fn at_least_1() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
 /// The model of a folder, which must have been trained for its task. Weights that have no place in it
 /// are named on the standard error.
 fn load(pretrained: &Pretrained, device: &Device) -> Result<BertModel, Error> {
     let (model, report) = pretrained.load_whole(None, device)?;
-    if !report.is_exact() {
-        eprintln!("{report}");
-    }
+    tell(&report);
     Ok(model)
 }
 
 /// The decoder of a folder. Weights that have no place in it are named on the standard error.
 fn load_decoder(folder: &DecoderFolder, device: &Device) -> Result<Decoder, Error> {
     let (model, report) = folder.load(device)?;
+    tell(&report);
+    Ok(model)
+}
+
+/// Names what a checkpoint and a model have not in common on the standard error.
+fn tell(report: &LoadReport) {
     if !report.is_exact() {
         eprintln!("{report}");
     }
-    Ok(model)
 }
 
 /// The tokenizer of a decoder's folder.

@@ -1,17 +1,21 @@
-//! Whether a fine-tuned model answers a task as the task's data does.
+//! Whether a fine-tuned model answers a task as the task's data does, and in which order.
 
-use moebert_core::pretrained::Pretrained;
+use burn::{module::Param, prelude::*};
+use moebert_core::{
+    heads::BertModel,
+    pretrained::{LoadReport, Pretrained},
+};
 
-use crate::{error::Error, recipe::Task};
+use crate::{data::glue::GlueTask, error::Error, recipe::Task};
 
-/// Refuses a model with another head than `task` needs, and one whose `config.json` has the class
-/// names of `task` in another order: its predictions would be taken for those of other classes.
+/// Refuses a model with another head than `task` needs, and one whose `config.json` has the names of other
+/// classes: those of another task, or, where it has experts, which no other tool makes, any others.
 ///
-/// Case does not count in names. Names that are not the task's say nothing of its order.
+/// Case does not count in names. Foreign names of a dense model say nothing of what they mean.
 ///
 /// # Errors
 ///
-/// If the head or the order differs.
+/// If the head or the names differ.
 pub fn check_fine_tuned(pretrained: &Pretrained, task: Task) -> Result<(), Error> {
     let found = pretrained.config().task();
     if found != task.head() {
@@ -25,7 +29,13 @@ pub fn check_fine_tuned(pretrained: &Pretrained, task: Task) -> Result<(), Error
     let Some(found) = pretrained.config().labels() else {
         return Ok(());
     };
-    if is_permuted(&found, expected) {
+    let is_of_other_task = || {
+        GlueTask::ALL
+            .iter()
+            .any(|other| are_permuted(&found, other.labels()))
+    };
+    let is_foreign = !are_permuted(&found, expected);
+    if is_foreign && (pretrained.experts().is_some() || is_of_other_task()) {
         return Err(Error::Labels {
             path: pretrained.dir().to_owned(),
             task,
@@ -35,46 +45,82 @@ pub fn check_fine_tuned(pretrained: &Pretrained, task: Task) -> Result<(), Error
     Ok(())
 }
 
-/// Whether both lists hold the same names in different orders.
-fn is_permuted(found: &[&str], expected: &[&str]) -> bool {
-    let lower =
-        |names: &[&str]| -> Vec<String> { names.iter().map(|name| name.to_lowercase()).collect() };
-    let sorted = |mut names: Vec<String>| {
+/// Loads a model that was fine-tuned on a task, its classes in the task's order: `config.json` may have the same
+/// names in another one.
+///
+/// # Errors
+///
+/// As [`Pretrained::load_whole`].
+pub fn load_fine_tuned(
+    pretrained: &Pretrained,
+    task: Task,
+    device: &Device,
+) -> Result<(BertModel, LoadReport), Error> {
+    let (model, report) = pretrained.load_whole(Some(task.head()), device)?;
+    let found = pretrained.config().labels().unwrap_or_default();
+    let model = match order(&found, task.labels()) {
+        Some(order) => with_classes(model, &order),
+        None => model,
+    };
+    Ok((model, report))
+}
+
+/// For each class of the task the place of its name in `found`; `None` where the order is the same, or the names
+/// are not the task's.
+fn order(found: &[&str], expected: &[&str]) -> Option<Vec<usize>> {
+    if !are_permuted(found, expected) {
+        return None;
+    }
+    let place = |name: &&str| {
+        found
+            .iter()
+            .position(|found| found.to_lowercase() == name.to_lowercase())
+    };
+    let order: Vec<usize> = expected.iter().map(place).collect::<Option<_>>()?;
+    (!order.is_sorted()).then_some(order)
+}
+
+/// The model with the outputs of its head in another order.
+fn with_classes(mut model: BertModel, order: &[usize]) -> BertModel {
+    let Some(head) = &mut model.head else {
+        return model;
+    };
+    let device = head.weight.device();
+    let order: Vec<i64> = order.iter().map(|class| *class as i64).collect();
+    let order = Tensor::<1, Int>::from_data(order.as_slice(), &device);
+    head.weight = Param::from_tensor(head.weight.val().select(1, order.clone()));
+    head.bias = head
+        .bias
+        .take()
+        .map(|bias| Param::from_tensor(bias.val().select(0, order)));
+    model
+}
+
+/// Whether both lists hold the same names, in whatever order.
+fn are_permuted(found: &[&str], expected: &[&str]) -> bool {
+    let sorted = |names: &[&str]| {
+        let mut names: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
         names.sort_unstable();
         names
     };
-    let (found, expected) = (lower(found), lower(expected));
-    found != expected && sorted(found) == sorted(expected)
+    sorted(found) == sorted(expected)
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use masformer_core::Trace;
     use moebert_core::{
-        bert::BertConfig,
-        heads::{BertModelConfig, Task as Head},
+        bert::{BertConfig, BertInput},
+        heads::{BertModelConfig, Logits, Task as Head},
         pretrained::{PretrainedConfig, SaveOptions, save},
     };
 
     use super::*;
-    use crate::data::glue::GlueTask;
 
-    #[test]
-    fn only_another_order_of_the_same_names_is_refused() {
-        let expected = ["entailment", "neutral", "contradiction"];
-        for (found, permuted) in [
-            (["contradiction", "entailment", "neutral"], true),
-            (["CONTRADICTION", "NEUTRAL", "ENTAILMENT"], true),
-            (["Entailment", "Neutral", "Contradiction"], false),
-            (["yes", "maybe", "no"], false),
-            (["neutral", "neutral", "entailment"], false),
-        ] {
-            assert_eq!(is_permuted(&found, &expected), permuted, "{found:?}");
-        }
-    }
+    const MNLI: Task = Task::Glue(GlueTask::Mnli);
 
-    #[test]
-    fn the_refusal_has_both_orders() {
+    /// A folder whose model names its classes so.
+    fn folder(labels: &[&str]) -> (tempfile::TempDir, Pretrained) {
         let bert = BertConfig::new()
             .with_vocab_size(5)
             .with_hidden_size(4)
@@ -82,23 +128,67 @@ mod tests {
             .with_num_attention_heads(1)
             .with_intermediate_size(4)
             .with_max_position_embeddings(4);
-        let head = Head::Classification { classes: 3 };
+        let head = Head::Classification {
+            classes: labels.len(),
+        };
         let model = BertModelConfig::new(bert.clone(), head).init(&Device::default());
         let folder = tempfile::tempdir().expect("a folder");
         let options = SaveOptions {
-            labels: &["contradiction", "entailment", "neutral"],
+            labels,
             ..SaveOptions::default()
         };
         let config = PretrainedConfig::new(bert, head);
         save(folder.path(), &model, &config, options).expect("saved");
         let pretrained = Pretrained::open(folder.path()).expect("opened");
-        let message = check_fine_tuned(&pretrained, Task::Glue(GlueTask::Mnli))
-            .expect_err("another order")
-            .to_string();
-        let expected = "config.json: labels are contradiction, entailment, neutral; mnli needs \
-                        entailment, neutral, contradiction";
+        (folder, pretrained)
+    }
+
+    fn logits(model: &BertModel) -> Vec<f32> {
+        let device = Device::default();
+        let ids = Tensor::<2, Int>::from_data([[1, 2, 3]], &device);
+        let input = BertInput {
+            token_type_ids: ids.zeros_like(),
+            input_ids: ids,
+            padding: None,
+        };
+        match model.forward(&input, &mut Trace::nothing()).logits {
+            Some(Logits::Sequence(logits)) => logits.into_data().iter().collect(),
+            _ => panic!("a classifier"),
+        }
+    }
+
+    #[test]
+    fn classes_are_brought_into_the_order_of_the_task_by_their_names() {
+        for (labels, places) in [
+            (["contradiction", "entailment", "neutral"], [1, 2, 0]),
+            (["CONTRADICTION", "NEUTRAL", "ENTAILMENT"], [2, 1, 0]),
+            (["Entailment", "Neutral", "Contradiction"], [0, 1, 2]),
+            (["yes", "maybe", "no"], [0, 1, 2]),
+        ] {
+            let (_folder, pretrained) = folder(&labels);
+            check_fine_tuned(&pretrained, MNLI).expect("it can answer");
+            let device = Device::default();
+            let (plain, _) = pretrained.load_whole(None, &device).expect("loaded");
+            let (ordered, _) = load_fine_tuned(&pretrained, MNLI, &device).expect("loaded");
+            let plain = logits(&plain);
+            assert_eq!(
+                logits(&ordered),
+                places.map(|place| plain[place]),
+                "{labels:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_classes_of_another_task_are_refused() {
+        let (_folder, pretrained) = folder(&["Negative", "positive"]);
+        check_fine_tuned(&pretrained, Task::Glue(GlueTask::Sst2)).expect("its task");
+        let refused = check_fine_tuned(&pretrained, Task::Glue(GlueTask::Cola));
+        let message = refused.expect_err("another task").to_string();
+        let expected =
+            "config.json: labels are Negative, positive; cola needs unacceptable, acceptable";
         assert!(message.ends_with(expected), "{message}");
-        let refused = check_fine_tuned(&pretrained, Task::Glue(GlueTask::Sst2));
+        let refused = check_fine_tuned(&pretrained, MNLI);
         assert!(matches!(refused, Err(Error::Head { .. })));
     }
 }

@@ -24,6 +24,7 @@ pub mod record;
 pub mod run;
 pub mod summarize;
 pub mod table;
+pub mod task_settings;
 pub mod threads;
 
 mod environment;

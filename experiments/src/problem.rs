@@ -12,7 +12,7 @@ use crate::{
         loader::Feature,
         squad::{
             self, SquadExample, SquadVersion,
-            spans::{SpanLogits, SpanSearch},
+            spans::{SpanLogits, SpanPrediction, SpanSearch},
             windows::{self, SquadFeature, WindowConfig},
         },
         synthetic,
@@ -216,6 +216,16 @@ pub enum Rule {
     Accuracy,
 }
 
+impl Rule {
+    /// What the names of the metrics end in ([`Split::metric_suffix`]).
+    pub fn suffix(&self) -> &'static str {
+        match self {
+            Self::Glue(_, split) => split.metric_suffix(),
+            Self::Squad(..) | Self::Accuracy => "",
+        }
+    }
+}
+
 /// A split as sequences, with what its predictions are compared with.
 #[derive(Clone, Debug)]
 pub struct Sequences {
@@ -233,6 +243,17 @@ enum Answers {
     },
 }
 
+/// What a model answers to one example.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The scores of the classes `[C]`, before a softmax.
+    Class(Vec<f32>),
+    /// A number.
+    Score(f32),
+    /// A piece of a passage, or none.
+    Span(SquadVersion, SpanPrediction),
+}
+
 /// What a model said of one sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prediction {
@@ -240,6 +261,18 @@ pub enum Prediction {
     Scores(Vec<f32>),
     /// Start and end scores of every token.
     Spans(SpanLogits),
+}
+
+impl Prediction {
+    /// The first number that is not finite.
+    pub fn not_finite(&self) -> Option<f32> {
+        let (scores, more) = match self {
+            Self::Scores(scores) => (scores.as_slice(), [].as_slice()),
+            Self::Spans(spans) => (spans.start.as_slice(), spans.end.as_slice()),
+        };
+        let mut scores = scores.iter().chain(more);
+        scores.find(|score| !score.is_finite()).copied()
+    }
 }
 
 impl Sequences {
@@ -255,6 +288,47 @@ impl Sequences {
             counts[*id as usize] += 1;
         }
         counts
+    }
+
+    /// The names of the examples: the ids of questions, or places in a file from 0.
+    pub fn ids(&self) -> Vec<String> {
+        match &self.answers {
+            Answers::Labels(labels) => (0..labels.len()).map(|place| place.to_string()).collect(),
+            Answers::Passages { examples, .. } => {
+                examples.iter().map(|example| example.id.clone()).collect()
+            }
+        }
+    }
+
+    /// The answer to every example, in their order.
+    ///
+    /// # Errors
+    ///
+    /// If the predictions do not fit the split.
+    pub fn answers(
+        &self,
+        predictions: &[Prediction],
+        rule: &Rule,
+    ) -> Result<Vec<Answer>, DataError> {
+        match (&self.answers, rule) {
+            (Answers::Labels(_), Rule::Glue(..) | Rule::Accuracy) => {
+                let is_number = matches!(rule, Rule::Glue(task, _) if task.labels().is_empty());
+                let answers = predictions.iter().map(|prediction| match prediction {
+                    Prediction::Scores(scores) if is_number => {
+                        Ok(Answer::Score(scores.first().copied().unwrap_or_default()))
+                    }
+                    Prediction::Scores(scores) => Ok(Answer::Class(scores.clone())),
+                    Prediction::Spans(_) => Err(DataError::Rule),
+                });
+                answers.collect()
+            }
+            (Answers::Passages { examples, windows }, Rule::Squad(version, search)) => {
+                let spans = best_spans(examples, windows, search, predictions)?;
+                let answers = spans.into_iter().map(|span| Answer::Span(*version, span));
+                Ok(answers.collect())
+            }
+            _ => Err(DataError::Rule),
+        }
     }
 
     /// Scores the predictions, one a sequence.
@@ -274,14 +348,7 @@ impl Sequences {
                 Ok([(Metric::Accuracy.name().to_owned(), accuracy)].into())
             }
             (Answers::Passages { examples, windows }, Rule::Squad(version, search)) => {
-                let logits: Vec<SpanLogits> = predictions
-                    .iter()
-                    .filter_map(|prediction| match prediction {
-                        Prediction::Spans(logits) => Some(logits.clone()),
-                        Prediction::Scores(_) => None,
-                    })
-                    .collect();
-                let spans = search.predictions(examples, windows, &logits)?;
+                let spans = best_spans(examples, windows, search, predictions)?;
                 let texts = spans
                     .iter()
                     .map(|span| (span.id.clone(), span.text(*version, 0.0).to_owned()))
@@ -295,6 +362,23 @@ impl Sequences {
             (Answers::Passages { .. }, _) => Err(DataError::Rule),
         }
     }
+}
+
+/// The best span of every question.
+fn best_spans(
+    examples: &[SquadExample],
+    windows: &[SquadFeature],
+    search: &SpanSearch,
+    predictions: &[Prediction],
+) -> Result<Vec<SpanPrediction>, DataError> {
+    let logits: Vec<SpanLogits> = predictions
+        .iter()
+        .filter_map(|prediction| match prediction {
+            Prediction::Spans(logits) => Some(logits.clone()),
+            Prediction::Scores(_) => None,
+        })
+        .collect();
+    Ok(search.predictions(examples, windows, &logits)?)
 }
 
 /// Predicted and right labels.
@@ -320,15 +404,17 @@ fn label_pairs(
 pub fn answer(scores: &[f32], like: Label) -> Label {
     match like {
         Label::Score(_) => Label::Score(scores.first().copied().unwrap_or_default()),
-        Label::Class(_) => {
-            let best =
-                scores.iter().enumerate().fold(
-                    0,
-                    |best, (class, score)| {
-                        if *score > scores[best] { class } else { best }
-                    },
-                );
-            Label::Class(best)
+        Label::Class(_) => Label::Class(best_class(scores)),
+    }
+}
+
+/// The class with the highest score, the first of equals.
+pub fn best_class(scores: &[f32]) -> usize {
+    let mut best = 0;
+    for (class, score) in scores.iter().enumerate() {
+        if *score > scores[best] {
+            best = class;
         }
     }
+    best
 }

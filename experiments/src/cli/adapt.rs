@@ -1,23 +1,25 @@
 //! `kiln adapt`: a dense model becomes an expert model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use moebert_core::{
     adapt::adapt,
     cost::Cost,
+    file,
     importance::Importance,
     partition::NeuronOrder,
-    pretrained::{CONFIG_FILE, SaveOptions, save},
+    pretrained::{SaveOptions, save},
     router::{GateScale, RouterKind},
 };
 
-use super::task_folder::TaskFolder;
+use super::{output, reading::ReadingArgs, task_folder::TaskFolder};
 use crate::{
     backend,
     error::Error,
     recipe::{DataSplit, ExpertsRecipe, Task},
     run::{expert_files, expert_plan, open_dense},
+    task_settings::TASK_FILE,
 };
 
 /// Cut the feed-forward layers of a model into experts
@@ -52,6 +54,8 @@ pub struct AdaptArgs {
     /// The task that --data holds
     #[arg(long, requires = "data")]
     task: Option<Task>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Decides random orders, tables and gates
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -88,11 +92,14 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
             args.router
         )));
     }
-    if args.output.join(CONFIG_FILE).exists() {
-        return Err(Error::Usage(format!(
-            "{} holds a model already; choose another folder for --output",
-            args.output.display()
-        )));
+    let inputs = [Some(&args.model), args.data.as_ref()];
+    let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+    output::check_model_dir("--output", &args.output, &inputs)?;
+    if args.data.is_none() && args.reading != ReadingArgs::default() {
+        return Err(Error::Usage(
+            "lengths are for --data DIR, whose tokens they cut; give it, or leave them out"
+                .to_owned(),
+        ));
     }
     let device = backend::open(None)?;
     let recipe = ExpertsRecipe {
@@ -113,8 +120,8 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
     };
     let token_counts = match (args.task, &args.data) {
         (Some(task), Some(data)) => {
-            let length = Some(config.max_position_embeddings);
-            let folder = TaskFolder::open(pretrained.clone(), task, data, length)?;
+            let data = args.reading.data(&pretrained, task, data)?;
+            let folder = TaskFolder::open(pretrained.clone(), data)?;
             let (train, _) = folder.splits(DataSplit::Train)?.swap_remove(0);
             Some(train.token_counts(config.vocab_size))
         }
@@ -140,6 +147,9 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
         ..SaveOptions::default()
     };
     save(&args.output, &model, pretrained.config(), options)?;
+    if let Some(settings) = file::read_if_there(&args.model.join(TASK_FILE))? {
+        file::write(&args.output.join(TASK_FILE), &settings)?;
+    }
     let cost = Cost::of(&model, COST_LENGTH);
     super::print(&format!(
         "{}: {} parameters, {} active; {} multiply-adds a token at length {COST_LENGTH} (dense: {})\n",

@@ -13,6 +13,7 @@ use distill::Ui;
 use masformer_core::SpanSchedule;
 use moebert_core::{bert::BertConfig, file};
 
+use super::output;
 use crate::{
     backend,
     bench::{
@@ -201,6 +202,10 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let cases = how.chosen(plan.cases)?;
     if let Some(out) = &how.out {
         fs::create_dir_all(out).map_err(|source| Error::file(out, source))?;
+        let compared: Vec<&Path> = how.compare.as_deref().into_iter().collect();
+        for form in FORMS {
+            output::check_file("--out", &report_file(out, plan.name, form), &compared)?;
+        }
     }
     let device_name = how.device.as_deref().or(backend::default_name());
     let mut all: Vec<Case> = bench::machine::cases(&device).into();
@@ -315,10 +320,17 @@ fn write(out: &Path, report: &Report, title: &str, tables: &[Table]) -> Result<(
         file::write(&out.join(&name), chart.to_svg()?.as_bytes())?;
         text.extend(["\n![", title, ": ", suffix, "](", &name, ")\n"]);
     }
-    let path = |kind: &str| out.join(format!("{}.{kind}", report.bench));
-    file::write(&path("json"), report.to_json().as_bytes())?;
-    file::write(&path("md"), text.as_bytes())?;
+    for (form, text) in FORMS.into_iter().zip([report.to_json(), text]) {
+        file::write(&report_file(out, &report.bench, form), text.as_bytes())?;
+    }
     Ok(())
+}
+
+/// The forms of a report besides its charts.
+const FORMS: [&str; 2] = ["json", "md"];
+
+fn report_file(out: &Path, bench: &str, form: &str) -> PathBuf {
+    out.join(format!("{bench}.{form}"))
 }
 
 impl AttentionArgs {

@@ -1,23 +1,30 @@
 //! `kiln eval`: the scores of a model on a task.
 
 mod encoder;
+mod predictions;
 mod recall;
 mod summary;
 mod text;
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use clap::{Args, ValueEnum, builder::RangedU64ValueParser};
+use clap::{Args, ValueEnum};
 use distill::Ui;
 use masformer_core::pretrained::DecoderFolder;
 
-use super::variant::VariantArgs;
+use super::{reading::ReadingArgs, variant::VariantArgs};
 use crate::{
     error::Error,
     interrupt::Stop,
     language::Watch,
+    metric::shown,
     recipe::{LanguageTask, Task, UnknownTask},
     run::Progress,
+    task_settings::TaskSettings,
 };
 
 /// Evaluate a model on a task: a BERT, dense or expert, or a decoder on text, summaries or recall
@@ -42,34 +49,38 @@ pub struct EvalArgs {
     #[arg(long, value_enum)]
     split: Option<EvalSplit>,
     /// Examples a batch; no effect on the scores [default: 4 for summary, 8 for text, 32 otherwise]
-    #[arg(long, value_parser = at_least_1())]
+    #[arg(long, value_parser = super::at_least_1())]
     batch_size: Option<usize>,
-    /// Longest input in tokens, for summary with its output [default: 384 for squad and squad2, the
-    /// positions of the model for text and summary, 128 otherwise]
-    #[arg(long, value_parser = at_least_1())]
-    max_length: Option<usize>,
-    /// For text: tokens between the beginnings of two windows of --max-length tokens [default: half of
-    /// them]
+    #[command(flatten)]
+    reading: ReadingArgs,
+    /// For squad and squad2: the most tokens of an answer [default: that of the run that made the model, or 30]
+    #[arg(long, value_name = "TOKENS", value_parser = super::at_least_1())]
+    max_answer_length: Option<usize>,
+    /// For text: tokens between the beginnings of two windows of --max-length tokens [default: that of the run
+    /// that made the model, or half of them]
     #[arg(long, value_name = "TOKENS")]
     stride: Option<usize>,
-    /// The most tokens of a summary [default: 128]
+    /// The most tokens of a summary [default: that of the run that made the model, or 128]
     #[arg(long, value_name = "TOKENS")]
     max_new_tokens: Option<usize>,
-    /// Search for the likeliest summary with this many hypotheses [default: 1, the likeliest token]
+    /// Search for the likeliest summary with this many hypotheses [default: that of the run that made the model, or
+    /// 1, the likeliest token]
     #[arg(long)]
     beams: Option<usize>,
-    /// What stands between text and summary [default: two line breaks and `TL;DR:`]
+    /// What stands between text and summary [default: that of the run that made the model, or two line breaks and
+    /// `TL;DR:`]
     #[arg(long, value_name = "TEXT")]
     separator: Option<String>,
+    /// Write the answer to every example: as .tsv in GLUE's submission form, as .json in that of `SQuAD`, as .jsonl
+    /// with probabilities, or summaries. Further parts of the split, as MNLI's mismatched one, go to files of
+    /// their own, `FILE_mismatched`
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
     #[command(flatten)]
     variant: VariantArgs,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
-}
-
-fn at_least_1() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
 }
 
 /// What a model is evaluated on.
@@ -124,8 +135,14 @@ pub fn run(args: EvalArgs) -> Result<(), Error> {
     };
     let lines = scores
         .iter()
-        .map(|(name, score)| format!("{name} {score:.4}\n"));
-    super::print(&lines.collect::<String>())
+        .map(|(name, score)| format!("{name} {}\n", shown(*score)));
+    super::print(&lines.collect::<String>())?;
+    if scores.values().any(|score| score.is_nan()) {
+        eprintln!(
+            "a correlation is not defined where all predictions, or all labels, are the same"
+        );
+    }
+    Ok(())
 }
 
 impl EvalArgs {
@@ -137,9 +154,25 @@ impl EvalArgs {
             is(LanguageTask::Summary),
             is(LanguageTask::Recall),
         );
+        let is_squad = matches!(self.task, EvalTask::Encoder(Task::Squad(_)));
+        self.reading.check_windows(&self.task, is_squad)?;
         for (option, is_given, fits) in [
             ("--split", self.split.is_some(), !is_text && !is_recall),
-            ("--max-length", self.max_length.is_some(), !is_recall),
+            (
+                "--max-length",
+                self.reading.max_length.is_some(),
+                !is_recall,
+            ),
+            (
+                "--max-answer-length",
+                self.max_answer_length.is_some(),
+                is_squad,
+            ),
+            (
+                "--predictions",
+                self.predictions.is_some(),
+                !is_text && !is_recall,
+            ),
             ("--stride", self.stride.is_some(), is_text),
             (
                 "--max-new-tokens",
@@ -161,13 +194,20 @@ impl EvalArgs {
         self.split.unwrap_or(EvalSplit::Dev)
     }
 
-    /// The folder of a decoder for inputs of --max-length tokens, or as long as it has positions, and
-    /// this length.
-    fn decoder(&self) -> Result<(DecoderFolder, usize), Error> {
+    /// The folder of a decoder for inputs of --max-length tokens, or those of the run that made it, or as long as
+    /// it has positions; this length; and what else that run read its task by.
+    fn decoder(&self) -> Result<(DecoderFolder, usize, TaskSettings), Error> {
         let folder = self.variant.decoder(&self.model)?;
+        let saved = TaskSettings::read(&self.model, &self.task.to_string())?;
         let positions = folder.config().decoder.positions;
-        let length = self.max_length.unwrap_or(positions);
-        Ok((self.variant.lengthen(folder, length)?, length))
+        let length = self.reading.max_length.or(saved.max_length);
+        let length = length.unwrap_or(positions);
+        Ok((self.variant.lengthen(folder, length)?, length, saved))
+    }
+
+    /// What the command reads, and must not write over.
+    fn inputs(&self) -> [&Path; 2] {
+        [&self.model, &self.data]
     }
 
     /// How the work is watched, which may be asked for once; `batch_size` is the default.

@@ -7,12 +7,12 @@ use clap::Args;
 use masformer_core::{DecoderInput, Keep, Trace, pretrained::DecoderFolder};
 use moebert_core::{
     bert::BertInput,
-    file::{self, FileError},
+    file::FileError,
     heads::Logits,
     tensor_file::{self, TensorFile, Values},
 };
 
-use super::variant::VariantArgs;
+use super::{output, variant::VariantArgs};
 use crate::{backend, error::Error};
 
 /// Run a model on token ids and write its outputs
@@ -40,10 +40,10 @@ pub struct ForwardArgs {
 /// Runs the model and writes its outputs.
 ///
 /// # Errors
-/// The model or the ids cannot be read, an id or a length is outside what the model knows, or the outputs cannot be
-/// written.
+/// The model or the ids cannot be read, an id or a length is outside what the model knows, or the outputs are not
+/// finite or cannot be written.
 pub fn run(args: ForwardArgs) -> Result<(), Error> {
-    file::check_writable(&args.output)?;
+    output::check_file("--output", &args.output, &[&args.model, &args.input])?;
     let device = backend::open(args.device.as_deref())?;
     let tensors = if DecoderFolder::is_in(&args.model)? {
         decode(&args, &device)?

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use distill::Ui;
-use moebert_core::{file, importance::ImportanceSource};
+use moebert_core::importance::ImportanceSource;
 
-use super::task_folder::TaskFolder;
+use super::{output, reading::ReadingArgs, task_folder::TaskFolder};
 use crate::{
     backend,
     data::{DataError, loader::GroupedLoader},
@@ -31,14 +31,13 @@ pub struct ImportanceArgs {
     #[arg(long, value_enum, default_value_t = DataSplit::Train)]
     split: DataSplit,
     /// Score on the first so many examples only [default: all]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = super::at_least_1())]
     samples: Option<usize>,
     /// Examples a batch; no effect on the scores
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = super::at_least_1())]
     batch_size: usize,
-    /// Longest input in tokens [default: 384 for squad and squad2, 128 otherwise]
-    #[arg(long)]
-    max_length: Option<usize>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
@@ -52,11 +51,12 @@ pub struct ImportanceArgs {
 /// # Errors
 /// The model or the data cannot be read, or the scores cannot be written.
 pub fn run(args: ImportanceArgs) -> Result<(), Error> {
-    file::check_writable(&args.output)?;
+    output::check_file("--output", &args.output, &[&args.model, &args.data])?;
     let device = backend::open(args.device.as_deref())?;
     let stop = Stop::on_signals()?;
     let pretrained = open_dense(&args.model)?;
-    let task = TaskFolder::open(pretrained, args.task, &args.data, args.max_length)?;
+    let data = args.reading.data(&pretrained, args.task, &args.data)?;
+    let task = TaskFolder::open(pretrained, data)?;
     let sequences = task.splits(args.split)?.swap_remove(0).0;
     let features = match args.samples {
         Some(samples) => sequences.first(samples),

@@ -9,6 +9,7 @@ use clap::Args;
 use masformer_core::{Direction, KeyValueSize, Span, SpanCost, SpanSchedule};
 use moebert_core::file;
 
+use super::output;
 use crate::error::Error;
 use crate::table::{aligned, count, memory};
 
@@ -65,6 +66,9 @@ struct Layers {
 /// # Errors
 /// The schedule cannot be read or does not fit the model, or the file cannot be written.
 pub fn run(args: &SpansArgs) -> Result<(), Error> {
+    if let Some(path) = &args.svg {
+        output::check_file("--svg", path, &[])?;
+    }
     let schedule: SpanSchedule = args.schedule.join(" ").parse()?;
     let layers = Layers {
         spans: schedule.spans(args.layers as usize)?,

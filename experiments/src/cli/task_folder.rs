@@ -8,10 +8,10 @@ use moebert_core::pretrained::Pretrained;
 use crate::{
     data::{DataError, loader::check_fits, tokenizer::Tokenizer},
     error::Error,
-    labels::check_fine_tuned,
+    labels::{check_fine_tuned, load_fine_tuned},
     learner::TaskLearner,
     problem::{Rule, Sequences, Source, Texts},
-    recipe::{DataRecipe, DataSplit, Task},
+    recipe::{DataRecipe, DataSplit},
 };
 
 /// A fine-tuned model's folder with the data of its task.
@@ -22,14 +22,9 @@ pub(super) struct TaskFolder {
 }
 
 impl TaskFolder {
-    /// Reads the tokenizer of a folder, and checks that both fit the task.
-    pub fn open(
-        pretrained: Pretrained,
-        task: Task,
-        data: &Path,
-        max_length: Option<usize>,
-    ) -> Result<Self, Error> {
-        check_fine_tuned(&pretrained, task)?;
+    /// Reads the tokenizer of a folder, and checks that both fit the task that `data` describes.
+    pub fn open(pretrained: Pretrained, data: DataRecipe) -> Result<Self, Error> {
+        check_fine_tuned(&pretrained, data.task)?;
         let tokenizer = Tokenizer::load(pretrained.dir()).map_err(DataError::from)?;
         tokenizer
             .check_fits(pretrained.config().bert.vocab_size)
@@ -37,17 +32,14 @@ impl TaskFolder {
         Ok(Self {
             pretrained,
             tokenizer,
-            data: DataRecipe {
-                path: Some(data.to_owned()),
-                max_length,
-                ..DataRecipe::new(task)
-            },
+            data,
         })
     }
 
-    /// The model.
+    /// The model, its classes in the task's order.
     pub fn learner(&self, device: &Device) -> Result<TaskLearner, Error> {
-        let model = super::load(&self.pretrained, device)?;
+        let (model, report) = load_fine_tuned(&self.pretrained, self.data.task, device)?;
+        super::tell(&report);
         Ok(TaskLearner { model })
     }
 

@@ -32,12 +32,14 @@ use super::{
 use crate::{
     data::{DataError, loader::GroupedLoader},
     error::Error,
+    labels::load_fine_tuned,
     latency::latencies,
     learner::{ExpertPlan, TaskLearner},
     metric::Scores,
     predict::predict,
     recipe::{DataSplit, LogitsLoss as LogitsRecipe, Padding, StudentRecipe},
     table::Row,
+    task_settings::TaskSettings,
 };
 
 /// Runs the stages of one seed; one row for the teacher and one for each student.
@@ -156,6 +158,7 @@ impl Seed<'_> {
         .fit(self.run, TaskLearner { model })?;
         let options = self.save_options();
         save(&stage.output, &learner.model, pretrained.config(), options)?;
+        TaskSettings::of_encoder(&self.run.recipe.data).write(&stage.output)?;
         let seconds = clock.elapsed().as_secs_f64();
         self.finish_training(stage, &json!({ "seconds": seconds }))
     }
@@ -247,7 +250,8 @@ impl Seed<'_> {
 
     fn learner(&self, dir: &Path) -> Result<TaskLearner, Error> {
         let device = &self.run.options.device;
-        let (model, _) = self.open(dir)?.load_whole(Some(self.run.head), device)?;
+        let task = self.run.recipe.data.task;
+        let (model, _) = load_fine_tuned(&self.open(dir)?, task, device)?;
         Ok(TaskLearner { model })
     }
 
@@ -317,6 +321,7 @@ impl Seed<'_> {
         };
         let pretrained = Pretrained::open(teacher_dir)?;
         save(&stage.output, &learner.model, pretrained.config(), options)?;
+        TaskSettings::of_encoder(&self.run.recipe.data).write(&stage.output)?;
         let seconds = clock.elapsed().as_secs_f64();
         let layers = student.distill.then_some(&self.run.layers);
         let result = json!({ "seconds": seconds, "layers": layers });
@@ -376,7 +381,7 @@ impl Seed<'_> {
             return Ok((scores, cost));
         }
         self.say(&format!("evaluating `{name}`"));
-        let mut scores = Scores::new();
+        let mut scores = Scores::default();
         for (sequences, rule) in &self.run.dev {
             let features = &sequences.features;
             let bar = self.run.progress.bar("evaluate", features.len());

@@ -1,6 +1,6 @@
 //! `kiln eval` on the tasks of a BERT, dense or expert.
 
-use super::{EvalArgs, EvalSplit};
+use super::{EvalArgs, EvalSplit, predictions::PredictionFile};
 use crate::{
     backend,
     cli::task_folder::TaskFolder,
@@ -25,17 +25,25 @@ impl EvalSplit {
     }
 }
 
-/// The metrics of the task on a split.
+/// The metrics of the task on a split, whose answers are written where the command line says.
 pub(super) fn scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
     let split = args.split().with_labels()?;
     let device = backend::open(args.device.as_deref())?;
     let watch = args.watch(BATCH_SIZE)?;
     let pretrained = args.variant.encoder(&args.model)?;
-    let task = TaskFolder::open(pretrained, task, &args.data, args.max_length)?;
-    let splits = task.splits(split)?;
+    let mut data = args.reading.data(&pretrained, task, &args.data)?;
+    if let (Some(squad), Some(tokens)) = (&mut data.squad, args.max_answer_length) {
+        squad.max_answer_length = tokens;
+    }
+    let task = TaskFolder::open(pretrained, data)?;
+    let parts = task.splits(split)?;
+    let files = parts
+        .iter()
+        .map(|(_, rule)| PredictionFile::new(args, rule.suffix()))
+        .collect::<Result<Vec<_>, Error>>()?;
     let learner = task.learner(&device)?;
-    let mut scores = Scores::new();
-    for (sequences, rule) in splits {
+    let mut scores = Scores::default();
+    for ((sequences, rule), file) in parts.iter().zip(files) {
         let bar = watch.progress.bar("evaluate", sequences.features.len());
         let predictions = predict(
             &learner,
@@ -46,7 +54,16 @@ pub(super) fn scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
             |done, _| bar.set_position(done as u64),
         )?;
         bar.finish_and_clear();
-        scores.extend(sequences.judge(&predictions, &rule).map_err(Error::from)?);
+        if let Some(file) = &file {
+            let answers = sequences.answers(&predictions, rule)?;
+            file.write(&answers, &sequences.ids(), rule)?;
+        }
+        match sequences.judge(&predictions, rule) {
+            Ok(found) => scores.extend(found),
+            // The answers are what there is to say of a split without labels.
+            Err(DataError::NoLabels) if file.is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(scores)
 }

@@ -28,13 +28,13 @@ impl From<EvalSplit> for SummarySplit {
 /// The scores of the model on a split ([`SummaryJudge::scores`]).
 pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     let device = backend::open(args.device.as_deref())?;
-    let (folder, length) = args.decoder()?;
+    let (folder, length, saved) = args.decoder()?;
     let tokenizer = cli::load_text_tokenizer(&folder)?;
     let mut config = SummaryConfig::new(length);
-    if let Some(tokens) = args.max_new_tokens {
+    if let Some(tokens) = args.max_new_tokens.or(saved.max_new_tokens) {
         config.max_new_tokens = tokens;
     }
-    if let Some(separator) = &args.separator {
+    if let Some(separator) = args.separator.as_ref().or(saved.separator.as_ref()) {
         config.separator.clone_from(separator);
     }
     let format = config.init(&tokenizer).map_err(DataError::from)?;
@@ -45,7 +45,7 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     let judge = SummaryJudge {
         format,
         examples,
-        beams: args.beams.unwrap_or(1),
+        beams: args.beams.or(saved.beams).unwrap_or(1),
     };
     judge.scores(&model, &watch)
 }

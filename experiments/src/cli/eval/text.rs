@@ -17,9 +17,11 @@ const BATCH_SIZE: usize = 8;
 /// The scores of the model on a file or folder ([`TextJudge::scores`]).
 pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     let device = backend::open(args.device.as_deref())?;
-    let (folder, length) = args.decoder()?;
+    let (folder, length, saved) = args.decoder()?;
     let tokenizer = cli::load_text_tokenizer(&folder)?;
-    let stride = args.stride;
+    // The stride of a run is that of its length.
+    let saved = saved.stride.filter(|_| saved.max_length == Some(length));
+    let stride = args.stride.or(saved);
     let stride = stride.unwrap_or_else(|| SlidingWindows::default_stride(length));
     let windows = SlidingWindows::new(length, stride).map_err(DataError::from)?;
     let corpus = Corpus::open(&args.data).map_err(DataError::from)?;

@@ -219,6 +219,15 @@ impl GlueTask {
         }
     }
 
+    /// The label of a class as the files write it, and as GLUE takes it in a submission.
+    pub fn class_text(self, class: usize) -> String {
+        match self {
+            Self::Mnli | Self::Qnli | Self::Rte => self.labels().get(class),
+            _ => None,
+        }
+        .map_or_else(|| class.to_string(), ToString::to_string)
+    }
+
     /// What [`Self::parse_label`] accepts, for people.
     pub(super) fn label_texts(self) -> String {
         match self {
@@ -280,6 +289,18 @@ mod tests {
             [Split::Dev, Split::DevMismatched]
         );
         assert_eq!(GlueTask::Rte.validation_splits(empty.path()), [Split::Dev]);
+    }
+
+    #[test]
+    fn classes_are_written_as_they_are_read() {
+        for task in GlueTask::ALL {
+            for class in 0..task.labels().len() {
+                let text = task.class_text(class);
+                assert_eq!(task.parse_label(&text), Some(Label::Class(class)), "{task}");
+            }
+        }
+        assert_eq!(GlueTask::Rte.class_text(1), "not_entailment");
+        assert_eq!(GlueTask::Sst2.class_text(1), "1");
     }
 
     #[test]

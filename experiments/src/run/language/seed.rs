@@ -26,6 +26,7 @@ use crate::{
     learner::language::LanguageLearner,
     metric::Scores,
     recipe::SpanModel,
+    task_settings::TaskSettings,
 };
 
 /// The architecture that fresh models are saved as.
@@ -153,6 +154,9 @@ impl Seed<'_> {
             let learner = self.fit(model, &training, learner)?;
             let tokenizer = self.run.problem.tokenizer_dir();
             save_decoder(&output, &learner.model, start.config(), tokenizer)?;
+            if let Some(settings) = TaskSettings::of_decoder(self.run.recipe) {
+                settings.write(&output)?;
+            }
             let seconds = clock.elapsed().as_secs_f64();
             let trained = Trained { seconds };
             self.run.folder.finish(&stage, &trained)?;

@@ -1,0 +1,219 @@
+//! Where a command may write: over nothing that it reads, and over no model.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use moebert_core::{
+    file,
+    pretrained::{CONFIG_FILE, TOKENIZER_FILES},
+};
+use same_file::Handle;
+
+use crate::error::Error;
+
+/// The beginnings and ends of the names that weights and experts have in a model's folder.
+const WEIGHT_FILES: [(&str, &str); 9] = [
+    ("model", ".safetensors"),
+    ("pytorch_model", ".bin"),
+    ("adapter_model", ".safetensors"),
+    ("adapter_model", ".bin"),
+    ("adapter_config", ".json"),
+    ("experts", ".safetensors"),
+    ("experts", ".json"),
+    ("tf_model", ".h5"),
+    ("flax_model", ".msgpack"),
+];
+
+/// Checks, before any work, that the file of a result can be written and is none of the `inputs`: files, folders
+/// of data, and folders of models, whose files keep what they hold.
+///
+/// # Errors
+///
+/// If the file is an input, under whatever name or link, or a file of a model's folder, or cannot be written.
+pub(super) fn check_file(option: &str, output: &Path, inputs: &[&Path]) -> Result<(), Error> {
+    if let Some(what) = taken(output, inputs).map_err(|source| Error::file(output, source))? {
+        let output = output.display();
+        return Err(Error::Usage(format!(
+            "`{option}`: {output} is {what}; choose another path"
+        )));
+    }
+    Ok(file::check_writable(output)?)
+}
+
+/// [`check_file`] for the folder of a new model, which must not hold one yet.
+///
+/// # Errors
+///
+/// If the folder is an input or holds a model, or one of its files would be an input.
+pub(super) fn check_model_dir(option: &str, output: &Path, inputs: &[&Path]) -> Result<(), Error> {
+    let holds = |problem: &str| {
+        let output = output.display();
+        Error::Usage(format!(
+            "`{option}`: {output} {problem}; choose another folder"
+        ))
+    };
+    let files = match fs::read_dir(output) {
+        Ok(entries) => entries.collect::<io::Result<Vec<_>>>(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
+        Err(error) => Err(error),
+    };
+    let files = files.map_err(|source| Error::file(output, source))?;
+    if files.iter().any(|entry| is_of_model(&entry.path())) {
+        return Err(holds("holds a model already"));
+    }
+    let is_input = |input: &&Path| same_file::is_same_file(input, output).unwrap_or(false);
+    if inputs.iter().any(is_input) {
+        return Err(holds("is what the command reads"));
+    }
+    Ok(())
+}
+
+/// What stands at the path that must stay, if anything does.
+fn taken(output: &Path, inputs: &[&Path]) -> io::Result<Option<&'static str>> {
+    let found = match Handle::from_path(output) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let folder = match output.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    if is_of_model(output) && folder.join(CONFIG_FILE).exists() {
+        return Ok(Some("a file of a model"));
+    }
+    for input in inputs {
+        let is_model = input.join(CONFIG_FILE).exists();
+        for file in files(input) {
+            if (!is_model || is_of_model(&file)) && Handle::from_path(&file)? == found {
+                return Ok(Some("what the command reads"));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a file has the name of one that makes up a model: configuration, weights, experts or tokenizer.
+fn is_of_model(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return false;
+    };
+    let is_weights = |(start, end): &(&str, &str)| {
+        let rest = name
+            .strip_prefix(start)
+            .and_then(|rest| rest.strip_suffix(end));
+        // `model-00001-of-00002`, and the index of such parts.
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    name == CONFIG_FILE
+        || TOKENIZER_FILES.contains(&name)
+        || WEIGHT_FILES.iter().any(is_weights)
+        || name.ends_with(".index.json")
+}
+
+/// The files of an input: itself, or those in it. What cannot be listed is told when it is read.
+fn files(input: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(input) else {
+        let file = input.exists().then(|| input.to_owned());
+        return file.into_iter().collect();
+    };
+    let files = entries.flatten().flat_map(|entry| {
+        let path = entry.path();
+        // A link to a folder may lead back here.
+        match entry.file_type() {
+            Ok(kind) if kind.is_symlink() && path.is_dir() => vec![],
+            _ => files(&path),
+        }
+    });
+    files.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model in `model`, data in `data`, and links to files of both.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in [
+            "model/config.json",
+            "model/model.safetensors",
+            "model/importance.safetensors",
+            "data/parts/dev.tsv",
+            "other/notes.txt",
+        ] {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        folder
+    }
+
+    fn refusal(folder: &Path, output: &str) -> Option<String> {
+        let inputs = ["model", "data", "absent"].map(|input| folder.join(input));
+        let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+        let checked = check_file("--output", &folder.join(output), &inputs);
+        checked.err().map(|error| error.line())
+    }
+
+    #[test]
+    fn inputs_and_models_are_kept() {
+        let folder = folder();
+        let told = |output| refusal(folder.path(), output).unwrap();
+        assert!(
+            told("model/model.safetensors").ends_with("is a file of a model; choose another path")
+        );
+        assert!(
+            told("data/parts/dev.tsv").ends_with("is what the command reads; choose another path")
+        );
+        assert!(told("data/../data/parts/dev.tsv").contains("is what the command reads"));
+        assert!(told("data").contains("cannot write"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_to_inputs_are_inputs() {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink(at("model/config.json"), at("soft.json")).unwrap();
+        fs::hard_link(at("data/parts/dev.tsv"), at("hard.tsv")).unwrap();
+        for link in ["soft.json", "hard.tsv"] {
+            let told = refusal(folder.path(), link).unwrap();
+            assert!(told.contains("is what the command reads"), "{told}");
+        }
+    }
+
+    #[test]
+    fn other_files_may_be_written_and_written_again() {
+        let folder = folder();
+        for output in [
+            "new.safetensors",
+            "model/importance.safetensors",
+            "model/new.safetensors",
+            "data/new.tsv",
+            "other/notes.txt",
+        ] {
+            assert_eq!(refusal(folder.path(), output), None);
+        }
+    }
+
+    #[test]
+    fn a_model_gets_a_folder_of_its_own() {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        let (model, data) = (at("model"), at("data"));
+        let check = |output: &str| check_model_dir("--output", &at(output), &[&model, &data]);
+        assert!(check("new").is_ok() && check("other").is_ok());
+        let told = check("model").unwrap_err().line();
+        assert!(
+            told.ends_with("holds a model already; choose another folder"),
+            "{told}"
+        );
+        fs::remove_file(at("model/config.json")).unwrap();
+        assert!(check("model").is_err(), "its weights are there");
+        let told = check("data").unwrap_err().line();
+        assert!(told.contains("is what the command reads"), "{told}");
+    }
+}
