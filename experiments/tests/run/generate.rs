@@ -255,6 +255,19 @@ fn an_interrupt_leaves_the_text_as_far_as_it_came() {
 }
 
 #[test]
+fn without_a_prompt_a_text_begins_after_the_end_of_another() {
+    let kiln = kiln();
+    let json = |more: &[&str]| objects(&kiln.succeed(&generate(&[more, &["--json"]].concat())));
+    let empty = json(&["--prompt", ""]);
+    assert_eq!(json(&[]), empty);
+    assert_eq!(empty[0]["prompt"], "");
+    // As after a prompt that is that token, which a prompt may mention.
+    let after_end = json(&["--prompt", "<|endoftext|>"]);
+    assert_eq!(after_end[0]["tokens"], empty[0]["tokens"]);
+    assert_eq!(empty[0]["tokens"].as_array().unwrap().len(), 24);
+}
+
+#[test]
 fn what_cannot_be_is_refused_on_one_line() {
     let kiln = kiln();
     let refuse = |arguments: &[&str], texts: &[&str]| {
@@ -268,7 +281,6 @@ fn what_cannot_be_is_refused_on_one_line() {
     let refuse_with = |more: &[&str], texts: &[&str]| {
         refuse(&generate(&[&prompt, more].concat()), texts);
     };
-    refuse(&["generate", "model"], &["--prompt <TEXT>"]);
     refuse(
         &["generate", "nowhere", "--prompt", "a"],
         &["nowhere/config.json"],
@@ -296,7 +308,6 @@ fn what_cannot_be_is_refused_on_one_line() {
         &["--spans", "bottom:3 window:8"],
         &["`bottom:3`", "at most 2"],
     );
-    refuse_with(&["--prompt", ""], &["prompt 2: it has no tokens"]);
     refuse_with(&["--prompt-file", "none.txt"], &["none.txt"]);
     kiln.write("long.txt", "so ".repeat(15));
     let room = "a prompt of at most 40 tokens, or at most 19 new ones";
@@ -311,7 +322,7 @@ fn what_cannot_be_is_refused_on_one_line() {
     let small = ["generate", "small", "--prompt", "a"];
     refuse(&small, &["257 tokens", "256"]);
     std::fs::remove_file(kiln.path("small/tokenizer.json")).unwrap();
-    refuse(&small, &["small/tokenizer.json"]);
+    refuse(&small, &["small has neither tokenizer.json nor vocab.json"]);
     std::fs::remove_file(kiln.path("model/model.safetensors")).unwrap();
     refuse_with(&[], &["model", "no weights"]);
     kiln.write("bert/config.json", r#"{"model_type": "bert"}"#);

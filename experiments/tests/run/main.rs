@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod chain;
+mod eval;
 mod generate;
 mod kiln;
 mod language;

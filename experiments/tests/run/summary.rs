@@ -184,7 +184,7 @@ fn what_does_not_fit_is_refused_before_a_folder_is_made() {
     std::fs::remove_file(pretrained.path("model/tokenizer.json")).unwrap();
     refuse(
         &[models, short, "data.length=64"],
-        &["model/tokenizer.json"],
+        &["model has neither tokenizer.json nor vocab.json"],
     );
 }
 

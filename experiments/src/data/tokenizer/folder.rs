@@ -311,9 +311,16 @@ impl TokenizerFolder {
         }
         let room = self.model.get("vocab_size").and_then(Value::as_u64);
         for content in self.named.values().chain(&self.more_special) {
-            let known = inner.token_to_id(content).is_some();
+            if inner
+                .get_added_vocabulary()
+                .get_vocab()
+                .contains_key(content)
+            {
+                continue;
+            }
+            let is_known = inner.token_to_id(content).is_some();
             let next = inner.get_vocab_size(true) as u64;
-            if known || room.is_some_and(|room| next < room) {
+            if is_known || room.is_some_and(|room| next < room) {
                 let token = AddedToken::from(content, true);
                 inner
                     .add_special_tokens([token])
