@@ -6,6 +6,7 @@
 mod batch;
 mod beam;
 mod error;
+mod repeat;
 mod sample;
 mod search;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use sample::SampleConfig;
 use self::{
     batch::Batch,
     beam::BeamSearch,
+    repeat::Repeats,
     search::{Ending, Extension, Search, Single, likeliest},
 };
 use crate::decoder::Decoder;
@@ -49,6 +51,16 @@ pub struct GenerateConfig {
     /// How the next token is chosen.
     #[config(default = "Strategy::Greedy")]
     pub strategy: Strategy,
+    /// Makes tokens that occur in the prompt or the continuation less likely (Keskar et al. 2019, arXiv
+    /// 1909.05858, section 4.1): their logits are divided by this where they are positive, and multiplied
+    /// where they are negative, before anything else changes them; a beam search does so with
+    /// log-probabilities. Above 0; 1 changes nothing, and less makes repetition likelier.
+    #[config(default = 1.0)]
+    pub repetition_penalty: f64,
+    /// The length of the sequences of tokens of which none occurs twice in prompt and continuation: the
+    /// token that would complete one again is not chosen; `None` for no such rule.
+    #[config(default = "None")]
+    pub no_repeat_ngram: Option<usize>,
     /// The ids after which a continuation has ended.
     #[config(default = "Vec::new()")]
     pub stop_tokens: Vec<u32>,
@@ -67,6 +79,8 @@ pub enum Stopped {
     Rule,
     /// It has as many tokens as are allowed.
     Length,
+    /// Every token would have repeated a sequence ([`GenerateConfig::no_repeat_ngram`]).
+    Exhausted,
     /// The caller stopped the generation, and it is not complete.
     Interrupt,
 }
@@ -116,6 +130,18 @@ impl GenerateConfig {
             let expected = "at least 1";
             return Err(GenerateError::value("max_new_tokens", 0.0, expected));
         }
+        let penalty = self.repetition_penalty;
+        if !(penalty > 0.0 && penalty.is_finite()) {
+            let expected = "a number above 0, and above 1 to avoid repetition";
+            return Err(GenerateError::value(
+                "repetition_penalty",
+                penalty,
+                expected,
+            ));
+        }
+        if self.no_repeat_ngram == Some(0) {
+            return Err(GenerateError::value("no_repeat_ngram", 0.0, "at least 1"));
+        }
         match &self.strategy {
             Strategy::Greedy => {}
             Strategy::Sample(config) => config.check()?,
@@ -143,21 +169,32 @@ impl GenerateConfig {
         }
         Ok(())
     }
-}
 
-impl Strategy {
-    /// A search for each of a number of prompts.
-    fn searches<'a>(&self, prompts: usize, ending: &'a Ending<'a>) -> Vec<Box<dyn Search + 'a>> {
-        match self {
-            Self::Greedy => (0..prompts)
-                .map(|_| Box::new(Single::new(likeliest, ending)) as Box<dyn Search>)
+    /// A search for each of the prompts.
+    fn searches<'a>(
+        &self,
+        prompts: &'a [Vec<u32>],
+        ending: &'a Ending<'a>,
+    ) -> Vec<Box<dyn Search + 'a>> {
+        let repeats = prompts.iter().map(|prompt| Repeats {
+            prompt,
+            penalty: self.repetition_penalty,
+            ngram: self.no_repeat_ngram,
+        });
+        match &self.strategy {
+            Strategy::Greedy => repeats
+                .map(|repeats| Box::new(Single::new(likeliest, repeats, ending)) as Box<dyn Search>)
                 .collect(),
-            Self::Sample(config) => config
-                .samplers(prompts)
-                .map(|sampler| Box::new(Single::new(sampler, ending)) as Box<dyn Search>)
+            Strategy::Sample(config) => repeats
+                .zip(config.samplers(prompts.len()))
+                .map(|(repeats, sampler)| {
+                    Box::new(Single::new(sampler, repeats, ending)) as Box<dyn Search>
+                })
                 .collect(),
-            Self::Beam(config) => (0..prompts)
-                .map(|_| Box::new(BeamSearch::new(config.clone(), ending)) as Box<dyn Search>)
+            Strategy::Beam(config) => repeats
+                .map(|repeats| {
+                    Box::new(BeamSearch::new(config.clone(), repeats, ending)) as Box<dyn Search>
+                })
                 .collect(),
         }
     }
@@ -204,7 +241,7 @@ impl<'a> Generator<'a> {
             rule: self.rule.as_deref(),
             max_new_tokens: self.config.max_new_tokens,
         };
-        let mut searches = self.config.strategy.searches(prompts.len(), &ending);
+        let mut searches = self.config.searches(prompts, &ending);
         for group in self.groups(prompts) {
             let ids = group.iter().map(|prompt| prompts[*prompt].as_slice());
             let mut batch = Batch::new(&self.model, ids, self.config.cache);

@@ -20,6 +20,11 @@ fn parse<T: burn::serde::de::DeserializeOwned>(value: &Value) -> T {
     serde_json::from_value(value.clone()).unwrap()
 }
 
+/// A value of a case that may be absent.
+fn get<T: burn::serde::de::DeserializeOwned>(case: &Value, key: &str) -> Option<T> {
+    case.get(key).map(parse)
+}
+
 #[test]
 fn continuations_are_those_of_transformers() {
     let expected = read("generation.json");
@@ -39,6 +44,8 @@ fn continuations_are_those_of_transformers() {
             let config = GenerateConfig::new()
                 .with_max_new_tokens(parse(&expected["max_new_tokens"]))
                 .with_strategy(strategy)
+                .with_repetition_penalty(get(case, "repetition_penalty").unwrap_or(1.0))
+                .with_no_repeat_ngram(get(case, "no_repeat_ngram_size"))
                 .with_stop_tokens(parse(&case["stop"]));
             let found = Generator::new(&model, &config)
                 .generate(&prompts, |_| ControlFlow::Continue(()))
@@ -55,11 +62,10 @@ fn samplers_draw_with_the_probabilities_of_transformers() {
     let expected = read("sampling.json");
     let logits: Vec<Vec<f32>> = parse(&expected["logits"]);
     for case in expected["cases"].as_array().unwrap() {
-        let get = |key: &str| case.get(key).cloned();
         let config = SampleConfig::new()
             .with_temperature(parse(&case["temperature"]))
-            .with_top_k(get("top_k").map(|count| parse(&count)))
-            .with_top_p(get("top_p").map_or(1.0, |sum| parse(&sum)));
+            .with_top_k(get(case, "top_k"))
+            .with_top_p(get(case, "top_p").unwrap_or(1.0));
         let expected: Vec<Vec<f64>> = parse(&case["probabilities"]);
         for (logits, expected) in logits.iter().zip(expected) {
             for (found, expected) in config.probabilities(logits).into_iter().zip(expected) {

@@ -47,18 +47,20 @@ pub struct GenerateArgs {
     /// The most tokens that follow a prompt
     #[arg(long, value_name = "TOKENS", default_value_t = 128)]
     max_new_tokens: usize,
-    /// Draw tokens at random, from logits divided by this: below 1 likely ones become likelier
+    /// Draw tokens at random, from logits divided by this: below 1 likely ones become likelier; 0 takes the
+    /// likeliest token
     #[arg(long, conflicts_with = "beams")]
     temperature: Option<f64>,
     /// Draw from the K likeliest tokens
     #[arg(long, value_name = "K", requires = "temperature")]
     top_k: Option<usize>,
-    /// Draw from the fewest likeliest tokens whose probabilities make up P, above 0 and at most 1
-    #[arg(long, value_name = "P", requires = "temperature", default_value = "1")]
-    top_p: f64,
-    /// Decides the draws
-    #[arg(long, requires = "temperature", default_value_t = 0)]
-    seed: u64,
+    /// Draw from the fewest likeliest tokens whose probabilities make up P, above 0 and at most 1 [default:
+    /// 1]
+    #[arg(long, value_name = "P", requires = "temperature")]
+    top_p: Option<f64>,
+    /// Decides the draws [default: 0]
+    #[arg(long, requires = "temperature")]
+    seed: Option<u64>,
     /// Search for the likeliest continuation with this many hypotheses
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     beams: Option<u32>,
@@ -71,6 +73,13 @@ pub struct GenerateArgs {
         allow_negative_numbers = true
     )]
     length_penalty: f64,
+    /// Make tokens that occur in the prompt or the continuation less likely: divide their positive logits by
+    /// P and multiply the negative ones; 1 changes nothing
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    repetition_penalty: f64,
+    /// Never repeat N tokens in the order in which they occur in the prompt or the continuation
+    #[arg(long, value_name = "N")]
+    no_repeat_ngram: Option<usize>,
     /// End a continuation where this text appears, and before it
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     stop: Option<String>,
@@ -80,7 +89,7 @@ pub struct GenerateArgs {
     #[arg(long)]
     no_cache: bool,
     /// Print a JSON object a prompt: `prompt`, `text`, `tokens`, and `stopped`, which is `end`, `text`,
-    /// `length` or `interrupt`
+    /// `length`, `exhausted` (by --no-repeat-ngram) or `interrupt`
     #[arg(long)]
     json: bool,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
@@ -117,6 +126,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Error> {
         let length = longest.saturating_add(args.max_new_tokens);
         folder = args.variant.lengthen(folder, length)?;
     }
+    args.warn_of_ignored();
     let decoder = &folder.config().decoder;
     let named = |error| name_prompt(error, &prompts);
     let check = config.check(&ids, decoder.vocabulary, decoder.positions);
@@ -185,23 +195,40 @@ impl GenerateArgs {
 
     fn config(&self, stop_tokens: Vec<u32>) -> GenerateConfig {
         let strategy = match (self.temperature, self.beams) {
+            (Some(0.0), _) | (None, None) => Strategy::Greedy,
             (Some(temperature), _) => Strategy::Sample(SampleConfig {
                 temperature,
                 top_k: self.top_k,
-                top_p: self.top_p,
-                seed: self.seed,
+                top_p: self.top_p.unwrap_or(1.0),
+                seed: self.seed.unwrap_or(0),
             }),
             (None, Some(beams)) => Strategy::Beam(BeamConfig {
                 beams: beams as usize,
                 length_penalty: self.length_penalty,
             }),
-            (None, None) => Strategy::Greedy,
         };
         GenerateConfig {
             max_new_tokens: self.max_new_tokens,
             strategy,
+            repetition_penalty: self.repetition_penalty,
+            no_repeat_ngram: self.no_repeat_ngram,
             stop_tokens,
             cache: !self.no_cache,
+        }
+    }
+
+    /// Names the settings of draws that have no effect, because none are made.
+    fn warn_of_ignored(&self) {
+        let given = [
+            ("--top-k", self.top_k.is_some()),
+            ("--top-p", self.top_p.is_some()),
+            ("--seed", self.seed.is_some()),
+        ];
+        let given = given.into_iter().filter(|(_, is_given)| *is_given);
+        let ignored: Vec<&str> = given.map(|(option, _)| option).collect();
+        if self.temperature == Some(0.0) && !ignored.is_empty() {
+            let ignored = ignored.join(", ");
+            eprintln!("ignored with --temperature 0, which draws nothing: {ignored}");
         }
     }
 
@@ -220,6 +247,7 @@ impl GenerateArgs {
                     Stopped::Token => "end",
                     Stopped::Rule => "text",
                     Stopped::Length => "length",
+                    Stopped::Exhausted => "exhausted",
                     Stopped::Interrupt => "interrupt",
                 },
             });

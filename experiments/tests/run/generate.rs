@@ -126,6 +126,42 @@ fn a_prompt_is_continued_by_every_strategy() {
 }
 
 #[test]
+fn a_temperature_of_0_takes_the_likeliest_token() {
+    let kiln = kiln();
+    let greedy = ["--prompt", "once upon"];
+    let expected = kiln.succeed(&generate(&greedy));
+    let cold = [&greedy[..], &["--temperature", "0"]].concat();
+    assert_eq!(kiln.succeed(&generate(&cold)), expected);
+    let output = kiln.start(&generate(
+        &[&cold[..], &["--seed", "3", "--top-k", "4"]].concat(),
+    ));
+    assert_eq!(text_of(&output.stdout), expected);
+    let told = text_of(&output.stderr);
+    let warning = "ignored with --temperature 0, which draws nothing: --top-k, --seed\n";
+    assert!(told.starts_with(warning), "{told}");
+}
+
+#[test]
+fn a_continuation_need_not_repeat_itself() {
+    let kiln = kiln();
+    for strategy in [&[][..], &["--temperature", "1"], &["--beams", "3"]] {
+        let prompt = [&["--prompt", "ab", "--json"], strategy].concat();
+        let plain = objects(&kiln.succeed(&generate(&prompt)));
+        let once = [&prompt[..], &["--no-repeat-ngram", "1"]].concat();
+        let found = objects(&kiln.succeed(&generate(&once)));
+        // The letters, once each: 24 are left.
+        let mut letters = found[0]["text"].as_str().unwrap().as_bytes().to_vec();
+        letters.sort_unstable();
+        assert_eq!(letters, (b'c'..=b'z').collect::<Vec<u8>>(), "{strategy:?}");
+        let penalty = [&prompt[..], &["--repetition-penalty", "1.7"]].concat();
+        let penalised = objects(&kiln.succeed(&generate(&penalty)));
+        assert_ne!(penalised, plain, "{strategy:?}");
+        let uncached = [&penalty[..], &["--no-cache"]].concat();
+        assert_eq!(objects(&kiln.succeed(&generate(&uncached))), penalised);
+    }
+}
+
+#[test]
 fn a_prompt_is_continued_beyond_the_positions_with_an_extension() {
     let kiln = kiln();
     let long = [
@@ -292,7 +328,17 @@ fn what_cannot_be_is_refused_on_one_line() {
     refuse_with(&["--top-k", "3"], &["--temperature"]);
     refuse_with(&["--length-penalty", "0.5"], &["--beams"]);
     refuse_with(&["--stop", ""], &["--stop"]);
-    refuse_with(&["--temperature", "0"], &["temperature = 0", "above 0"]);
+    for temperature in ["--temperature=-1", "--temperature=nan"] {
+        refuse_with(&[temperature], &["temperature = ", "above 0"]);
+    }
+    refuse_with(
+        &["--repetition-penalty", "0"],
+        &["repetition_penalty = 0", "above 0"],
+    );
+    refuse_with(
+        &["--no-repeat-ngram", "0"],
+        &["no_repeat_ngram = 0", "at least 1"],
+    );
     let drawn = ["--temperature", "1"];
     refuse_with(
         &[&drawn[..], &["--top-p", "1.5"]].concat(),

@@ -5,6 +5,7 @@ use burn::config::Config;
 use super::{
     Generated, Stopped,
     error::GenerateError,
+    repeat::Repeats,
     search::{Ending, Extension, Search},
 };
 
@@ -47,6 +48,7 @@ impl BeamConfig {
 /// A beam search for one prompt.
 pub(super) struct BeamSearch<'a> {
     config: BeamConfig,
+    repeats: Repeats<'a>,
     ending: &'a Ending<'a>,
     /// The hypotheses, the likeliest first.
     running: Vec<Hypothesis>,
@@ -75,9 +77,10 @@ struct Candidate {
 }
 
 impl<'a> BeamSearch<'a> {
-    pub(super) fn new(config: BeamConfig, ending: &'a Ending<'a>) -> Self {
+    pub(super) fn new(config: BeamConfig, repeats: Repeats<'a>, ending: &'a Ending<'a>) -> Self {
         Self {
             config,
+            repeats,
             ending,
             running: vec![Hypothesis {
                 tokens: Vec::new(),
@@ -94,10 +97,20 @@ impl<'a> BeamSearch<'a> {
         let mut candidates: Vec<Candidate> = Vec::new();
         for (row, (hypothesis, logits)) in self.running.iter().zip(logits).enumerate() {
             let normalizer = log_sum_exp(logits);
-            candidates.extend(logits.iter().zip(0..).map(|(&logit, id)| Candidate {
+            let logits = logits.iter().map(|&logit| f64::from(logit));
+            let mut scores: Vec<f64> = logits.map(|logit| logit - normalizer).collect();
+            self.repeats.apply(&hypothesis.tokens, |id, change| {
+                let score = &mut scores[id as usize];
+                *score = change(*score);
+            });
+            let possible = scores
+                .iter()
+                .zip(0..)
+                .filter(|(score, _)| score.is_finite());
+            candidates.extend(possible.map(|(score, id)| Candidate {
                 row,
                 id,
-                log_probability: hypothesis.log_probability + f64::from(logit) - normalizer,
+                log_probability: hypothesis.log_probability + score,
             }));
         }
         let by_size = |one: &Candidate, other: &Candidate| {
@@ -152,6 +165,15 @@ impl Search for BeamSearch<'_> {
                 }
                 _ => {}
             }
+        }
+        if running.is_empty() && self.ended.is_empty() {
+            // No token may follow any of them.
+            let likeliest = self.running.first();
+            self.ended.extend(likeliest.map(|hypothesis| Ended {
+                tokens: hypothesis.tokens.clone(),
+                score: hypothesis.log_probability,
+                stopped: Stopped::Exhausted,
+            }));
         }
         self.running = running;
         self.ended

@@ -1,6 +1,6 @@
 //! The search for a prompt's continuation: its interface, and that which follows one path.
 
-use super::{Generated, Rule, Stopped};
+use super::{Generated, Rule, Stopped, repeat::Repeats};
 
 /// A hypothesis of the next step: one of this step's and a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +49,19 @@ impl Ending<'_> {
 /// The search that chooses a token a step and never looks back.
 pub(super) struct Single<'a, F> {
     choose: F,
+    repeats: Repeats<'a>,
     ending: &'a Ending<'a>,
     tokens: Vec<u32>,
     stopped: Option<Stopped>,
 }
 
 impl<'a, F: FnMut(&[f32]) -> u32> Single<'a, F> {
-    /// A search that takes the token that `choose` finds for logits `[V]`.
-    pub(super) fn new(choose: F, ending: &'a Ending<'a>) -> Self {
+    /// A search that takes the token that `choose` finds for logits `[V]`, some of which may be negative
+    /// infinity.
+    pub(super) fn new(choose: F, repeats: Repeats<'a>, ending: &'a Ending<'a>) -> Self {
         Self {
             choose,
+            repeats,
             ending,
             tokens: Vec::new(),
             stopped: None,
@@ -68,19 +71,21 @@ impl<'a, F: FnMut(&[f32]) -> u32> Single<'a, F> {
 
 impl<F: FnMut(&[f32]) -> u32> Search for Single<'_, F> {
     fn advance(&mut self, logits: &[&[f32]]) -> Vec<Extension> {
-        let ids = logits.iter().map(|logits| (self.choose)(logits));
-        let extensions: Vec<Extension> = ids
-            .zip(0..)
-            .map(|(id, row)| Extension { row, id })
-            .collect();
-        self.tokens
-            .extend(extensions.iter().map(|extension| extension.id));
+        let mut extensions = Vec::new();
+        for (row, logits) in logits.iter().enumerate() {
+            let Some(scores) = self.repeats.scores(&self.tokens, logits) else {
+                self.stopped = Some(Stopped::Exhausted);
+                return Vec::new();
+            };
+            let id = (self.choose)(&scores);
+            self.tokens.push(id);
+            extensions.push(Extension { row, id });
+        }
         self.stopped = self.ending.of(&self.tokens);
         if self.stopped.is_some() {
-            Vec::new()
-        } else {
-            extensions
+            extensions.clear();
         }
+        extensions
     }
 
     fn settled(&self) -> &[u32] {

@@ -74,6 +74,20 @@ fn generate(model: &Decoder, config: &GenerateConfig, prompts: &[Vec<u32>]) -> V
         .unwrap()
 }
 
+/// Configurations that keep continuations from repeating themselves, with every strategy.
+fn unrepeating() -> impl Iterator<Item = GenerateConfig> {
+    let penalties = [(1.4, None), (0.8, None), (1.0, Some(2)), (1.2, Some(3))];
+    penalties.into_iter().flat_map(|(penalty, ngram)| {
+        strategies().map(|strategy| {
+            GenerateConfig::new()
+                .with_max_new_tokens(16)
+                .with_strategy(strategy)
+                .with_repetition_penalty(penalty)
+                .with_no_repeat_ngram(ngram)
+        })
+    })
+}
+
 const SPANS: [&[&str]; 4] = [
     &["full", "window:4"],
     &["window:3", "window:5"],
@@ -85,11 +99,17 @@ const SPANS: [&[&str]; 4] = [
 fn prompts_together_are_continued_as_each_alone() {
     for spans in SPANS {
         let model = model(spans);
-        for strategy in [Strategy::Greedy, beams(3, 0.7)] {
-            let config = GenerateConfig::new()
+        let plain = [Strategy::Greedy, beams(3, 0.7)].map(|strategy| {
+            GenerateConfig::new()
                 .with_max_new_tokens(12)
                 .with_strategy(strategy)
-                .with_stop_tokens(vec![7]);
+        });
+        // Draws depend on a prompt's place.
+        let unrepeating = unrepeating();
+        let unrepeating =
+            unrepeating.filter(|config| !matches!(config.strategy, Strategy::Sample(_)));
+        for config in plain.into_iter().chain(unrepeating) {
+            let config = config.with_stop_tokens(vec![7]);
             let together = generate(&model, &config, &prompts());
             for (prompt, together) in prompts().into_iter().zip(together) {
                 let alone = generate(&model, &config, &[prompt]);
@@ -103,11 +123,13 @@ fn prompts_together_are_continued_as_each_alone() {
 fn every_strategy_gives_the_same_with_and_without_a_cache() {
     for spans in SPANS {
         let model = model(spans);
-        for strategy in strategies() {
-            let config = GenerateConfig::new()
+        let plain = strategies().map(|strategy| {
+            GenerateConfig::new()
                 .with_max_new_tokens(16)
                 .with_strategy(strategy)
-                .with_stop_tokens(vec![7]);
+        });
+        for config in plain.into_iter().chain(unrepeating()) {
+            let config = config.with_stop_tokens(vec![7]);
             let cached = generate(&model, &config, &prompts());
             let whole = generate(&model, &config.clone().with_cache(false), &prompts());
             assert_eq!(cached, whole, "{spans:?} {config}");
@@ -134,6 +156,96 @@ fn greedy_tokens_are_the_likeliest_of_the_whole_forward_pass() {
         &prompts(),
     );
     assert_eq!(one, generate(&model, &config, &prompts()));
+}
+
+#[test]
+fn no_sequence_of_tokens_is_completed_twice() {
+    let model = model(&["full", "window:4"]);
+    for strategy in strategies() {
+        let repeated = [1, 2, 3, 4].map(|size| {
+            let config = GenerateConfig::new()
+                .with_max_new_tokens(if size == 1 { 3 } else { 16 })
+                .with_strategy(strategy.clone());
+            let once = config.clone().with_no_repeat_ngram(Some(size));
+            for (prompt, found) in prompts().iter().zip(generate(&model, &once, &prompts())) {
+                assert_eq!(found.stopped, Stopped::Length);
+                assert!(!repeats(prompt, &found.tokens, size), "{once} {found:?}");
+            }
+            let free = generate(&model, &config, &prompts());
+            let mut pairs = prompts().into_iter().zip(free);
+            pairs.any(|(prompt, found)| repeats(&prompt, &found.tokens, size))
+        });
+        assert!(repeated.contains(&true), "{strategy:?} repeats nothing");
+    }
+}
+
+/// Whether one of the new tokens completes a sequence of `size` tokens that is there before.
+fn repeats(prompt: &[u32], tokens: &[u32], size: usize) -> bool {
+    let ids = [prompt, tokens].concat();
+    (prompt.len() + 1..=ids.len())
+        .filter(|end| *end >= size)
+        .any(|end| {
+            let mut earlier = ids[..end - 1].windows(size);
+            earlier.any(|ngram| ngram == &ids[end - size..end])
+        })
+}
+
+#[test]
+fn a_penalty_changes_the_logits_of_tokens_that_occurred() {
+    let model = model(&["full", "window:4"]);
+    let config = GenerateConfig::new().with_max_new_tokens(10);
+    let plain = generate(&model, &config, &prompts());
+    let config = config.with_repetition_penalty(4.0);
+    let found = generate(&model, &config, &prompts());
+    assert_ne!(found, plain);
+    for (prompt, found) in prompts().iter().zip(found) {
+        let mut ids = prompt.clone();
+        for _ in 0..10 {
+            let mut logits = next_logits(&model, &ids);
+            for (logit, id) in logits.iter_mut().zip(0..) {
+                if ids.contains(&id) {
+                    *logit = if *logit > 0.0 {
+                        *logit / 4.0
+                    } else {
+                        *logit * 4.0
+                    };
+                }
+            }
+            ids.push(likeliest(&logits));
+        }
+        assert_eq!(found.tokens, ids[prompt.len()..]);
+    }
+}
+
+#[test]
+fn rules_against_repetition_that_cannot_matter_change_nothing() {
+    let model = model(&["full", "window:4"]);
+    for strategy in strategies() {
+        let config = GenerateConfig::new()
+            .with_max_new_tokens(16)
+            .with_strategy(strategy);
+        let plain = generate(&model, &config, &prompts());
+        let longer = config.with_no_repeat_ngram(Some(POSITIONS));
+        assert_eq!(generate(&model, &longer, &prompts()), plain, "{longer}");
+    }
+}
+
+#[test]
+fn a_continuation_ends_where_every_token_would_repeat() {
+    let model = model(&["full", "window:4"]);
+    for strategy in strategies() {
+        let config = GenerateConfig::new()
+            .with_max_new_tokens(20)
+            .with_strategy(strategy)
+            .with_no_repeat_ngram(Some(1));
+        for (prompt, found) in prompts().iter().zip(generate(&model, &config, &prompts())) {
+            assert_eq!(found.stopped, Stopped::Exhausted, "{config}");
+            let mut ids = [&prompt[..], &found.tokens].concat();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), VOCABULARY, "{config} {found:?}");
+        }
+    }
 }
 
 /// The logits of the token after others, from one forward pass.
@@ -344,6 +456,16 @@ fn what_cannot_be_is_refused_before_any_work() {
     assert_eq!(message, "length_penalty = NaN: it must be a finite number");
     let message = told(config.clone().with_strategy(sampling(0.0)));
     assert_eq!(message, "top_p = 0: it must be above 0 and at most 1");
+    for penalty in [0.0, -1.5, f64::NAN, f64::INFINITY] {
+        let message = told(config.clone().with_repetition_penalty(penalty));
+        let expected = "it must be a number above 0, and above 1 to avoid repetition";
+        assert_eq!(
+            message,
+            format!("repetition_penalty = {penalty}: {expected}")
+        );
+    }
+    let message = told(config.clone().with_no_repeat_ngram(Some(0)));
+    assert_eq!(message, "no_repeat_ngram = 0: it must be at least 1");
     assert_eq!(generate(&model, &config, &[]), []);
     // Everything up to the last position may be used.
     assert_eq!(generate(&model, &config, &[vec![1; 24]])[0].tokens.len(), 8);
