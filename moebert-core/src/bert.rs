@@ -8,8 +8,8 @@ use burn::{
     tensor::assert_shape,
 };
 use masformer_core::{
-    FeedForward, LayerNorm, LayerNormConfig, Mlp, MlpConfig, Span, SpanAttentionConfig, Tokens,
-    Trace, TransformerBlock, TransformerBlockConfig,
+    Activation, FeedForward, LayerNorm, LayerNormConfig, Mlp, MlpConfig, Span, SpanAttentionConfig,
+    Tokens, Trace, TransformerBlock, TransformerBlockConfig,
     dropout::dropout,
     feed_forward::{apply_linear, zero_bias},
 };
@@ -34,6 +34,9 @@ pub struct BertConfig {
     /// Feed-forward width `F`.
     #[config(default = 3072)]
     pub intermediate_size: usize,
+    /// The function between the two matrices of a feed-forward layer.
+    #[config(default = "Activation::Gelu")]
+    pub hidden_act: Activation,
     /// The longest sequence.
     #[config(default = 512)]
     pub max_position_embeddings: usize,
@@ -164,6 +167,7 @@ impl BertConfig {
         let mlp = MlpConfig::new(self.hidden_size, self.intermediate_size)
             .with_dropout(self.hidden_dropout_prob)
             .with_norm_epsilon(self.layer_norm_eps)
+            .with_activation(self.hidden_act)
             .with_initializer(self.initializer());
         let layers = (0..self.num_hidden_layers)
             .map(|layer| block(layer).init(BertFeedForward::Dense(mlp.init(device)), device))

@@ -7,7 +7,7 @@ use crate::{dispatch::Assignment, router::Router};
 
 /// A feed-forward layer split into experts.
 ///
-/// An expert is a narrower [`Mlp`], `LN_e(dropout(W2_e gelu(W1_e a + b1_e) + b2_e) + a)`: it carries
+/// An expert is a narrower [`Mlp`], `LN_e(dropout(W2_e act(W1_e a + b1_e) + b2_e) + a)`: it carries
 /// residual connection and normalisation of its own (`MoEBERT`, section 3.3).
 #[derive(Module, Debug)]
 pub struct ExpertLayer {

@@ -83,6 +83,8 @@ impl ActivationOps for burn::backend::Remote {}
 const TANH_SCALE: f64 = 0.797_884_560_802_865_4;
 /// The factor of the cube in gelu's other form.
 const TANH_CUBE: f64 = 0.044_715;
+/// The factor of the argument in gelu's roughest form.
+const QUICK: f64 = 1.702;
 
 /// The default body.
 fn plain<B: Backend>(
@@ -117,6 +119,9 @@ fn plain_again<B: Backend>(
 }
 
 fn value<B: Backend>(x: Float<B>, activation: Activation) -> Float<B> {
+    if activation == Activation::Relu {
+        return x.relu();
+    }
     let distribution = distribution(x.clone(), activation);
     x * distribution
 }
@@ -129,6 +134,9 @@ fn distribution<B: Backend>(x: Float<B>, activation: Activation) -> Float<B> {
             let square = x.clone() * x.clone();
             (x * square.scale(TANH_CUBE).plus(1.0).scale(TANH_SCALE)).tanh()
         }
+        Activation::Relu => return x.relu().sign(),
+        Activation::Silu => x.scale(0.5).tanh(),
+        Activation::QuickGelu => x.scale(QUICK / 2.0).tanh(),
     };
     odd.plus(1.0).scale(0.5)
 }
@@ -136,6 +144,7 @@ fn distribution<B: Backend>(x: Float<B>, activation: Activation) -> Float<B> {
 fn slope<B: Backend>(x: Float<B>, activation: Activation) -> Float<B> {
     let distribution = distribution(x.clone(), activation);
     let square = x.clone() * x.clone();
+    let rest = || distribution.clone().scale(-1.0).plus(1.0);
     let density = match activation {
         Activation::Gelu => {
             let peak = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2 / 2.0;
@@ -146,9 +155,11 @@ fn slope<B: Backend>(x: Float<B>, activation: Activation) -> Float<B> {
                 .scale(3.0 * TANH_CUBE)
                 .plus(1.0)
                 .scale(2.0 * TANH_SCALE);
-            let rest = distribution.clone().scale(-1.0).plus(1.0);
-            slope * distribution.clone() * rest
+            slope * distribution.clone() * rest()
         }
+        Activation::Relu => return distribution,
+        Activation::Silu => distribution.clone() * rest(),
+        Activation::QuickGelu => (distribution.clone() * rest()).scale(QUICK),
     };
     x * density + distribution
 }
@@ -195,30 +206,51 @@ impl<B: ActivationOps, C: CheckpointStrategy> ActivationOps for Autodiff<B, C> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::activation::gelu_approximate;
+    use burn::tensor::Tolerance;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ops::agreement::{assert_same, gelu, random};
+    use crate::ops::agreement::{ACTIVATIONS, activate, assert_same, random};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
-        fn both_equal_their_definitions(rows in 0..20_usize, width in 1..70_usize) {
+        fn each_equals_its_definition(rows in 0..20_usize, width in 1..70_usize) {
             let device = Device::default().autodiff();
             let inputs = [random([rows, width], &device), random([1, width], &device)];
-            let apply = |activation| {
-                move |[input, bias]: [Tensor<2>; 2]| {
-                    bias_activation(input, bias.flatten(0, 1), activation)
-                }
-            };
-            assert_same(&inputs, apply(Activation::Gelu), |[input, bias]| gelu(input + bias));
-            assert_same(
-                &inputs,
-                apply(Activation::GeluTanh),
-                |[input, bias]| gelu_approximate(input + bias),
-            );
+            for activation in ACTIVATIONS {
+                assert_same(
+                    &inputs,
+                    |[input, bias]| bias_activation(input, bias.flatten(0, 1), activation),
+                    |[input, bias]| activate(input + bias, activation),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn values_and_slopes_hold_at_the_ends_and_in_the_middle() {
+        let device = Device::default().autodiff();
+        let input = Tensor::<2>::from_data([[-1e4, -0.0, 0.0, 1e4]], &device).require_grad();
+        for (activation, middle) in [
+            (Activation::Gelu, 0.5),
+            (Activation::GeluTanh, 0.5),
+            (Activation::Relu, 0.0),
+            (Activation::Silu, 0.5),
+            (Activation::QuickGelu, 0.5),
+        ] {
+            let output = bias_activation(input.clone(), Tensor::zeros([4], &device), activation);
+            let gradient = input.grad(&output.clone().sum().backward()).unwrap();
+            let expected = TensorData::from([[0.0, 0.0, 0.0, 1e4_f32]]);
+            output
+                .inner()
+                .into_data()
+                .assert_approx_eq(&expected, Tolerance::<f32>::absolute(1e-6));
+            let expected = TensorData::from([[0.0, middle, middle, 1.0_f32]]);
+            gradient
+                .into_data()
+                .assert_approx_eq(&expected, Tolerance::<f32>::absolute(1e-6));
         }
     }
 }

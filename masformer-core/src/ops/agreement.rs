@@ -1,6 +1,23 @@
 //! What the tests of operations compare: outputs, and the gradients of every input.
 
-use burn::{prelude::*, tensor::Distribution};
+use burn::{
+    prelude::*,
+    tensor::{
+        Distribution,
+        activation::{gelu_approximate, relu, sigmoid, silu},
+    },
+};
+
+use crate::activation::Activation;
+
+/// Each activation.
+pub(super) const ACTIVATIONS: [Activation; 5] = [
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Relu,
+    Activation::Silu,
+    Activation::QuickGelu,
+];
 
 pub(super) fn random(shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.5), device)
@@ -15,9 +32,20 @@ pub(super) fn whole_numbers(count: usize, seed: usize) -> Vec<f32> {
 
 /// The exact form of gelu (arXiv 1606.08415, section 2), of operations that autodiff knows: Burn's own has
 /// on some backends the gradient of the other form.
-pub(super) fn gelu(input: Tensor<2>) -> Tensor<2> {
+fn gelu(input: Tensor<2>) -> Tensor<2> {
     let error = (input.clone() * std::f64::consts::FRAC_1_SQRT_2).erf();
     input * (error + 1.0) * 0.5
+}
+
+/// The definition of an activation.
+pub(super) fn activate(input: Tensor<2>, activation: Activation) -> Tensor<2> {
+    match activation {
+        Activation::Gelu => gelu(input),
+        Activation::GeluTanh => gelu_approximate(input),
+        Activation::Relu => relu(input),
+        Activation::Silu => silu(input),
+        Activation::QuickGelu => input.clone() * sigmoid(input * 1.702),
+    }
 }
 
 /// Whether a device multiplies matrices without rows. Burn's ndarray backend divides by their number.

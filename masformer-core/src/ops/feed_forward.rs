@@ -253,11 +253,10 @@ impl<B: FeedForwardOps, C: CheckpointStrategy> FeedForwardOps for Autodiff<B, C>
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::activation::gelu_approximate;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ops::agreement::{assert_same, gelu, multiplies_empty, random};
+    use crate::ops::agreement::{ACTIVATIONS, activate, assert_same, multiplies_empty, random};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
@@ -268,16 +267,13 @@ mod tests {
             hidden in 1..20_usize,
             width in 1..40_usize,
             chunk in prop::option::of(1..50_usize),
-            tanh in any::<bool>(),
+            activation in prop::sample::select(ACTIVATIONS.as_slice()),
         ) {
             let device = Device::default().autodiff();
             prop_assume!(tokens > 0 || multiplies_empty(&device));
             let inputs = [[tokens, hidden], [hidden, width], [1, width], [width, hidden], [1, hidden]]
                 .map(|shape| random(shape, &device) * 0.5);
-            let options = FeedForwardOptions {
-                activation: if tanh { Activation::GeluTanh } else { Activation::Gelu },
-                chunk,
-            };
+            let options = FeedForwardOptions { activation, chunk };
             assert_same(
                 &inputs,
                 |[input, inner, inner_bias, outer, outer_bias]| {
@@ -291,8 +287,7 @@ mod tests {
                 },
                 |[input, inner, inner_bias, outer, outer_bias]| {
                     let pre = input.matmul(inner) + inner_bias;
-                    let activated = if tanh { gelu_approximate(pre) } else { gelu(pre) };
-                    activated.matmul(outer) + outer_bias
+                    activate(pre, activation).matmul(outer) + outer_bias
                 },
             );
         }

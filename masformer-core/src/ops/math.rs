@@ -14,6 +14,8 @@ const NORMAL_PEAK: f32 = 0.398_942_3;
 const TANH_SLOPE: f32 = 1.595_769;
 /// The factor of the cube in there.
 const TANH_CUBE: f32 = 0.044_715;
+/// The factor of the argument in gelu's roughest form.
+const QUICK: f32 = 1.702;
 /// The 24th bit of a mantissa counts ones from here on: adding this number rounds to an integer, which
 /// is then the low bits of the sum.
 const ROUNDER: f32 = 12_582_912.0;
@@ -197,14 +199,19 @@ pub(super) fn gelu_and_slope(mac: Mac, x: f32) -> (f32, f32) {
     (x * distribution, mac.of(x, density, distribution))
 }
 
+/// `1 / (1 + e^-x)`, and what is left to 1, divided by it.
+#[inline(always)]
+fn sigmoid(mac: Mac, x: f32) -> (f32, f32) {
+    // From here on it is zero as good as any.
+    let x = if x < -80.0 { -80.0 } else { x };
+    let rest = exp(mac, -x);
+    (1.0 / (1.0 + rest), rest)
+}
+
 /// `(1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`, and what is left to 1, divided by it.
 #[inline(always)]
 fn gate(mac: Mac, x: f32) -> (f32, f32) {
-    let doubled = x * mac.of(x * x, TANH_SLOPE * TANH_CUBE, TANH_SLOPE);
-    // From here on the gate is zero as good as any.
-    let doubled = if doubled < -80.0 { -80.0 } else { doubled };
-    let rest = exp(mac, -doubled);
-    (1.0 / (1.0 + rest), rest)
+    sigmoid(mac, x * mac.of(x * x, TANH_SLOPE * TANH_CUBE, TANH_SLOPE))
 }
 
 /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
@@ -219,6 +226,46 @@ pub(super) fn gelu_tanh_and_slope(mac: Mac, x: f32) -> (f32, f32) {
     let (gate, rest) = gate(mac, x);
     let slope = mac.of(x * x, 3.0 * TANH_SLOPE * TANH_CUBE, TANH_SLOPE);
     (x * gate, mac.of(x * slope, gate * gate * rest, gate))
+}
+
+/// `max(x, 0)`.
+#[inline(always)]
+pub(super) fn relu(_: Mac, x: f32) -> f32 {
+    // Written so that what is not a number stays so.
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// [`relu`] and its slope.
+#[inline(always)]
+pub(super) fn relu_and_slope(mac: Mac, x: f32) -> (f32, f32) {
+    let slope = if x > 0.0 { 1.0 } else { 0.0 };
+    (relu(mac, x), slope)
+}
+
+/// `x / (1 + e^-x)`.
+#[inline(always)]
+pub(super) fn silu(mac: Mac, x: f32) -> f32 {
+    x * sigmoid(mac, x).0
+}
+
+/// [`silu`] and its slope.
+#[inline(always)]
+pub(super) fn silu_and_slope(mac: Mac, x: f32) -> (f32, f32) {
+    let (gate, rest) = sigmoid(mac, x);
+    (x * gate, mac.of(x, gate * gate * rest, gate))
+}
+
+/// `x / (1 + e^(-1.702 x))`.
+#[inline(always)]
+pub(super) fn quick_gelu(mac: Mac, x: f32) -> f32 {
+    x * sigmoid(mac, QUICK * x).0
+}
+
+/// [`quick_gelu`] and its slope.
+#[inline(always)]
+pub(super) fn quick_gelu_and_slope(mac: Mac, x: f32) -> (f32, f32) {
+    let (gate, rest) = sigmoid(mac, QUICK * x);
+    (x * gate, mac.of(QUICK * x, gate * gate * rest, gate))
 }
 
 #[cfg(test)]
@@ -270,6 +317,18 @@ mod tests {
         x * 0.5 * (1.0 + argument.tanh())
     }
 
+    fn exact_relu(x: f64) -> f64 {
+        x.max(0.0)
+    }
+
+    fn exact_silu(x: f64) -> f64 {
+        x / (1.0 + (-x).exp())
+    }
+
+    fn exact_quick_gelu(x: f64) -> f64 {
+        x / (1.0 + (-1.702 * x).exp())
+    }
+
     fn assert_near(name: &str, pairs: &[(f64, f64)], exact: impl Fn(f64) -> f64) {
         for &(x, y) in pairs {
             let exact = exact(x);
@@ -293,12 +352,18 @@ mod tests {
     }
 
     #[test]
-    fn gelus_are_exact_to_a_millionth() {
+    fn activations_are_exact_to_a_millionth() {
         assert_near("gelu", &run(gelu), exact_gelu);
         assert_near("gelu_tanh", &run(gelu_tanh), exact_gelu_tanh);
+        assert_near("relu", &run(relu), exact_relu);
+        assert_near("silu", &run(silu), exact_silu);
+        assert_near("quick_gelu", &run(quick_gelu), exact_quick_gelu);
         let value = |function: fn(Mac, f32) -> (f32, f32)| run(move |mac, x| function(mac, x).0);
         assert_near("gelu", &value(gelu_and_slope), exact_gelu);
         assert_near("gelu_tanh", &value(gelu_tanh_and_slope), exact_gelu_tanh);
+        assert_near("relu", &value(relu_and_slope), exact_relu);
+        assert_near("silu", &value(silu_and_slope), exact_silu);
+        assert_near("quick_gelu", &value(quick_gelu_and_slope), exact_quick_gelu);
     }
 
     #[test]
@@ -316,11 +381,18 @@ mod tests {
             &found(gelu_tanh_and_slope),
             slope(exact_gelu_tanh),
         );
+        assert_near("silu'", &found(silu_and_slope), slope(exact_silu));
+        assert_near(
+            "quick_gelu'",
+            &found(quick_gelu_and_slope),
+            slope(exact_quick_gelu),
+        );
+        assert_near("relu'", &found(relu_and_slope), |x| f64::from(x > 0.0));
     }
 
     #[test]
     fn what_is_not_a_number_stays_so() {
-        let functions: [fn(Mac, f32) -> f32; 3] = [exp, gelu, gelu_tanh];
+        let functions: [fn(Mac, f32) -> f32; 6] = [exp, gelu, gelu_tanh, relu, silu, quick_gelu];
         for function in functions {
             assert!(vectorize(|mac| function(mac, f32::NAN)).is_nan());
         }

@@ -83,6 +83,14 @@ impl<B: Backend> Float<B> {
         Self(B::float_tanh(self.0))
     }
 
+    pub(super) fn relu(self) -> Self {
+        Self(B::relu(self.0))
+    }
+
+    pub(super) fn sign(self) -> Self {
+        Self(B::float_sign(self.0))
+    }
+
     pub(super) fn plus(self, summand: f64) -> Self {
         Self(B::float_add_scalar(self.0, summand.into()))
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Keys, Layout, Names};
+use super::{Keys, Layout, Names, activations};
 use crate::{activation::Activation, decoder::DecoderConfig, file::FileError, span::Span};
 
 /// A decoder architecture of Transformers: its keys of `config.json` and its names of weights.
@@ -64,35 +64,17 @@ impl Layout for DecoderLayout {
     }
 }
 
+/// The key that names the function of the feed-forward layers.
 const ACTIVATION: &str = "activation_function";
-/// The names that Transformers has for activations; the first of each kind is written.
-const ACTIVATIONS: [(&str, Activation); 3] = [
-    ("gelu_new", Activation::GeluTanh),
-    ("gelu_pytorch_tanh", Activation::GeluTanh),
-    ("gelu", Activation::Gelu),
-];
 
 /// The activation of the feed-forward layers.
 pub(super) fn read_activation(keys: Keys<'_>) -> Result<Activation, FileError> {
-    let expected = "\"gelu_new\", \"gelu_pytorch_tanh\" or \"gelu\"";
-    let found = keys.get(ACTIVATION, ACTIVATIONS[0].0.to_owned(), expected)?;
-    let mut known = ACTIVATIONS.into_iter();
-    known
-        .find_map(|(name, activation)| (name == found).then_some(activation))
-        .ok_or_else(|| keys.wrong(ACTIVATION, expected))
+    activations::read_activation(keys, ACTIVATION, Activation::GeluTanh)
 }
 
-/// Names the activation, unless a name of it is there already.
+/// Names the activation of the feed-forward layers.
 pub(super) fn write_activation(activation: Activation, json: &mut Map<String, Value>) {
-    let mut names = ACTIVATIONS
-        .into_iter()
-        .filter_map(|(name, it)| (it == activation).then_some(name));
-    let is_named = json
-        .get(ACTIVATION)
-        .is_some_and(|found| names.clone().any(|name| found == name));
-    if !is_named {
-        json.insert(ACTIVATION.to_owned(), names.next().into());
-    }
+    activations::write_activation(json, ACTIVATION, activation);
 }
 
 /// The number of attention heads.

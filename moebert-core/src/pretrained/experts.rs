@@ -34,6 +34,7 @@ impl SavedExperts<'_> {
         let expert = MlpConfig::new(config.hidden_size, settings.expert_width)
             .with_dropout(config.hidden_dropout_prob)
             .with_norm_epsilon(config.layer_norm_eps)
+            .with_activation(config.hidden_act)
             .with_initializer(config.initializer());
         for (index, &layer) in settings.layers.iter().enumerate() {
             let Some(block) = model.bert.layers.get_mut(layer) else {

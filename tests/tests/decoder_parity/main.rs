@@ -453,8 +453,8 @@ fn what_config_json_says_wrongly_is_named() {
         (
             "gpt2-tiny",
             "activation_function",
-            "relu".into(),
-            "`activation_function` is \"relu\"",
+            "mish".into(),
+            "`activation_function` is \"mish\"; expected one of gelu, ",
         ),
         (
             "gpt2-tiny",

@@ -8,7 +8,10 @@ use crate::{
     activation::Activation,
     ops::{
         flex::{FlexTensor, TASK, all_f32, change, in_order, run_of_rows},
-        math::{Mac, gelu, gelu_and_slope, gelu_tanh, gelu_tanh_and_slope, vectorize},
+        math::{
+            Mac, gelu, gelu_and_slope, gelu_tanh, gelu_tanh_and_slope, quick_gelu,
+            quick_gelu_and_slope, relu, relu_and_slope, silu, silu_and_slope, vectorize,
+        },
     },
 };
 
@@ -20,6 +23,9 @@ impl ActivationOps for Flex {
         match activation {
             Activation::Gelu => apply(input, bias, gelu),
             Activation::GeluTanh => apply(input, bias, gelu_tanh),
+            Activation::Relu => apply(input, bias, relu),
+            Activation::Silu => apply(input, bias, silu),
+            Activation::QuickGelu => apply(input, bias, quick_gelu),
         }
     }
 
@@ -35,6 +41,9 @@ impl ActivationOps for Flex {
         match activation {
             Activation::Gelu => apply_backward(input, bias, gradient, gelu_and_slope),
             Activation::GeluTanh => apply_backward(input, bias, gradient, gelu_tanh_and_slope),
+            Activation::Relu => apply_backward(input, bias, gradient, relu_and_slope),
+            Activation::Silu => apply_backward(input, bias, gradient, silu_and_slope),
+            Activation::QuickGelu => apply_backward(input, bias, gradient, quick_gelu_and_slope),
         }
     }
 
@@ -50,6 +59,9 @@ impl ActivationOps for Flex {
         match activation {
             Activation::Gelu => apply_again(input, bias, gradient, gelu_and_slope),
             Activation::GeluTanh => apply_again(input, bias, gradient, gelu_tanh_and_slope),
+            Activation::Relu => apply_again(input, bias, gradient, relu_and_slope),
+            Activation::Silu => apply_again(input, bias, gradient, silu_and_slope),
+            Activation::QuickGelu => apply_again(input, bias, gradient, quick_gelu_and_slope),
         }
     }
 }

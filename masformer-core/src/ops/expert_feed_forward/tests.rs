@@ -1,11 +1,10 @@
-use burn::tensor::activation::gelu_approximate;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     activation::Activation,
     ops::{
-        agreement::{agree, assert_close, assert_same, gelu, random, run},
+        agreement::{ACTIVATIONS, activate, agree, assert_close, assert_same, random, run},
         dropout::dropout,
         feed_forward::feed_forward,
         layer_norm::layer_norm,
@@ -14,16 +13,9 @@ use crate::{
 
 const EPSILON: f64 = 1e-5;
 
-fn options(tanh: bool, chunk: Option<usize>) -> ExpertOptions {
+fn options(activation: Activation, chunk: Option<usize>) -> ExpertOptions {
     ExpertOptions {
-        feed_forward: FeedForwardOptions {
-            activation: if tanh {
-                Activation::GeluTanh
-            } else {
-                Activation::Gelu
-            },
-            chunk,
-        },
+        feed_forward: FeedForwardOptions { activation, chunk },
         dropout: 0.0,
         epsilon: EPSILON,
     }
@@ -51,21 +43,12 @@ fn experts(tensors: &[Tensor<2>], options: ExpertOptions) -> Vec<ExpertWeights> 
 }
 
 /// Every expert on every token, and a mask that keeps the one that the token is assigned to.
-fn masked(
-    input: &Tensor<2>,
-    experts: &[ExpertWeights],
-    assigned: &[usize],
-    tanh: bool,
-) -> Tensor<2> {
+fn masked(input: &Tensor<2>, experts: &[ExpertWeights], assigned: &[usize]) -> Tensor<2> {
     let mut output = input.zeros_like();
     for (index, expert) in experts.iter().enumerate() {
         let weights = expert.feed_forward.clone();
         let pre = input.clone().matmul(weights.inner) + weights.inner_bias.unsqueeze::<2>();
-        let activated = if tanh {
-            gelu_approximate(pre)
-        } else {
-            gelu(pre)
-        };
+        let activated = activate(pre, expert.options.feed_forward.activation);
         let sum =
             activated.matmul(weights.outer) + weights.outer_bias.unsqueeze::<2>() + input.clone();
         let (gamma, beta) = (expert.gamma.clone(), expert.beta.clone());
@@ -133,7 +116,7 @@ proptest! {
         hidden in 5..40_usize,
         width in 1..70_usize,
         chunk in prop::option::of(1..30_usize),
-        tanh in any::<bool>(),
+        activation in prop::sample::select(ACTIVATIONS.as_slice()),
     ) {
         let device = Device::default().autodiff();
         let inputs = inputs(assigned.len(), hidden, width, &device);
@@ -144,10 +127,10 @@ proptest! {
         assert_same(
             &inputs,
             |all| {
-                let experts = experts(&all[1..], options(tanh, chunk));
+                let experts = experts(&all[1..], options(activation, chunk));
                 used(expert_feed_forward(all[0].clone(), &experts, &assigned), &all)
             },
-            |all| masked(&all[0], &experts(&all[1..], options(tanh, chunk)), &assigned, tanh),
+            |all| masked(&all[0], &experts(&all[1..], options(activation, chunk)), &assigned),
         );
     }
 
@@ -158,11 +141,11 @@ proptest! {
         hidden in 5..300_usize,
         width in 1..300_usize,
         experts_used in 1..3_usize,
-        tanh in any::<bool>(),
+        activation in prop::sample::select(ACTIVATIONS.as_slice()),
     ) {
         let device = Device::default();
         let inputs = inputs(tokens, hidden, width, &device);
-        let experts = experts(&inputs[1..], options(tanh, None));
+        let experts = experts(&inputs[1..], options(activation, None));
         let assigned: Vec<usize> = (0..tokens).map(|token| token * token / 3 % experts_used).collect();
         let found = expert_feed_forward(inputs[0].clone(), &experts, &assigned);
         let expected = composed(&inputs[0], &experts, &assigned);
@@ -178,7 +161,7 @@ fn dropped_numbers_are_those_of_the_backward_pass() {
     let weights = random([40, 30], &device);
     let dropped = ExpertOptions {
         dropout: 0.3,
-        ..options(false, None)
+        ..options(Activation::Gelu, None)
     };
     let with = |apply: fn(&Tensor<2>, &[ExpertWeights], &[usize]) -> Tensor<2>| {
         device.seed(7);
@@ -203,7 +186,7 @@ fn dropped_numbers_are_those_of_the_backward_pass() {
 fn a_token_is_the_same_to_the_bit_in_any_company() {
     let device = Device::default();
     let inputs = inputs(50, 100, 200, &device);
-    let experts = experts(&inputs[1..], options(false, None));
+    let experts = experts(&inputs[1..], options(Activation::Gelu, None));
     let together = expert_feed_forward(inputs[0].clone(), &experts, &[1; 50]);
     for row in [0, 17, 49] {
         let alone = inputs[0].clone().slice_dim(0, row..=row);

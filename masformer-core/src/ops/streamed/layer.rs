@@ -8,7 +8,7 @@ use super::{Columns, PANELS, Panels, Streamed};
 use crate::{
     activation::Activation,
     ops::{
-        math::{Mac, gelu, gelu_tanh, vectorize},
+        math::{Mac, gelu, gelu_tanh, quick_gelu, relu, silu, vectorize},
         primitive::ranges,
         simd::Rows,
     },
@@ -149,6 +149,9 @@ impl FeedForward<'_> {
             match self.activation {
                 Activation::Gelu => activate(part, bias, gelu),
                 Activation::GeluTanh => activate(part, bias, gelu_tanh),
+                Activation::Relu => activate(part, bias, relu),
+                Activation::Silu => activate(part, bias, silu),
+                Activation::QuickGelu => activate(part, bias, quick_gelu),
             }
         });
         let left: Vec<_> = ranges(activated.width, COLUMNS)
