@@ -3,8 +3,9 @@
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
 use std::{
-    fmt, fs,
-    io::{self, Write},
+    fmt,
+    fs::{self, File},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -29,6 +30,16 @@ pub enum FileError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The file is what Git has in the place of one that Git LFS keeps elsewhere.
+    #[error(
+        "{} is a Git LFS pointer, not the file itself; run `git lfs install` and `git lfs pull` in its \
+         repository",
+        path.display()
+    )]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is truncated or is no safetensors file.
     #[error("{} is not a whole safetensors file: {source}", path.display())]
@@ -79,16 +90,47 @@ pub fn shorten(names: &[String]) -> String {
     }
 }
 
+/// What a pointer of Git LFS begins with.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+
 /// The content of a file.
 ///
 /// # Errors
 ///
-/// If it cannot be opened or read.
+/// If it cannot be opened or read, or is a pointer of Git LFS.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    fs::read(path).map_err(|source| FileError::Read {
+    let bytes = fs::read(path).map_err(|source| FileError::Read {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    refuse_pointer(path, &bytes)?;
+    Ok(bytes)
+}
+
+/// Checks that a file can be read, for those who leave the reading to someone whose errors would not
+/// say why it cannot.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn check_readable(path: &Path) -> Result<(), FileError> {
+    let mut start = vec![];
+    let first = File::open(path).map(|file| file.take(LFS_POINTER.len() as u64));
+    first
+        .and_then(|mut first| first.read_to_end(&mut start))
+        .map_err(|source| FileError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+    refuse_pointer(path, &start)
+}
+
+fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    if bytes.starts_with(LFS_POINTER) {
+        let path = path.to_owned();
+        return Err(FileError::LfsPointer { path });
+    }
+    Ok(())
 }
 
 /// The content of a file; `None` if there is no such file.
@@ -199,6 +241,35 @@ mod tests {
         write(&folder.path().join("ours"), b"text").unwrap();
         fs::write(folder.path().join("any"), b"text").unwrap();
         assert_eq!(mode("ours"), mode("any"));
+    }
+
+    #[test]
+    fn a_pointer_of_git_lfs_is_named_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vocab.json");
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+        for pointer in [pointer.to_owned(), pointer.replace('\n', "\r\n")] {
+            fs::write(&path, pointer).unwrap();
+            for result in [read(&path).map(|_| ()), check_readable(&path)] {
+                let error = result.unwrap_err().to_string();
+                assert!(
+                    error.contains("vocab.json is a Git LFS pointer")
+                        && error.contains("`git lfs pull`"),
+                    "{error}"
+                );
+            }
+        }
+        for other in [
+            "",
+            "version",
+            "version https://git-lfs.github.com/spec/v2\n",
+        ] {
+            fs::write(&path, other).unwrap();
+            assert_eq!(read(&path).unwrap(), other.as_bytes());
+            assert!(check_readable(&path).is_ok());
+        }
+        assert!(check_readable(&folder.path().join("absent")).is_err());
+        assert!(check_readable(folder.path()).is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod decoder;
 pub mod dropout;
 pub mod feed_forward;
 pub mod file;
+pub mod finite;
 pub mod generate;
 pub mod norm;
 pub mod ops;

@@ -1,5 +1,6 @@
 //! Hugging Face folders: `config.json`, weights and tokenizer, in and out.
 
+mod activations;
 mod checkpoint;
 mod decoder;
 mod error;
@@ -13,6 +14,7 @@ mod report;
 mod tokenizer;
 mod weight_files;
 
+pub use activations::{activation_named, read_activation, write_activation};
 pub use checkpoint::{Checkpoint, Layout, save_weights};
 pub use decoder::{DecoderFolder, DecoderFolderConfig, save_decoder};
 pub use error::FolderError;
@@ -20,7 +22,7 @@ pub use keys::{Keys, MODEL_TYPE, read_config, set_dtype, write_config};
 pub use kiln::{KILN, check_kiln_spans, check_spans, kiln_model_type, read_kiln, write_kiln};
 pub use names::Names;
 pub use report::{LoadReport, Mismatch};
-pub use tokenizer::{TOKENIZER_FILES, copy_tokenizer};
+pub use tokenizer::{TOKENIZER_FILES, check_tokenizer, copy_tokenizer};
 
 /// The configuration's file in a model folder.
 pub const CONFIG_FILE: &str = "config.json";

@@ -23,7 +23,9 @@ use std::{
 use burn::prelude::*;
 use masformer_core::{
     Span,
-    pretrained::{Checkpoint, check_spans, copy_tokenizer, save_weights, write_config},
+    pretrained::{
+        Checkpoint, Keys, check_spans, check_tokenizer, copy_tokenizer, save_weights, write_config,
+    },
 };
 
 use crate::{
@@ -36,6 +38,7 @@ use crate::{
 mod config;
 mod error;
 mod experts;
+mod head;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -45,6 +48,7 @@ pub use error::PretrainedError;
 pub use masformer_core::pretrained::{CONFIG_FILE, LoadReport, Mismatch, TOKENIZER_FILES};
 
 use experts::SavedExperts;
+use head::task_of_weights;
 use names::BertLayout;
 
 /// A model folder whose configuration has been read; its weights have not.
@@ -67,14 +71,26 @@ pub struct SaveOptions<'a> {
 }
 
 impl Pretrained {
-    /// Reads the configuration of a folder and, for an expert model, its expert files.
+    /// Reads the configuration of a folder and, for an expert model, its expert files. Where the
+    /// configuration names no class of Transformers that is known, the weights tell what the head is.
     ///
     /// # Errors
     ///
     /// If a file is missing or malformed, or the configuration asks for what is not supported.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, PretrainedError> {
         let dir = dir.as_ref().to_owned();
-        let config = PretrainedConfig::read(&dir.join(CONFIG_FILE))?;
+        let path = dir.join(CONFIG_FILE);
+        let mut config = PretrainedConfig::read(&path)?;
+        check_tokenizer(&dir)?;
+        if !config.names_task() {
+            let weights = Checkpoint::open(&dir, BertLayout::new(Task::Encoder, true))?;
+            let keys = Keys {
+                path: &path,
+                json: config.json(),
+            };
+            let task = task_of_weights(keys, &weights, config.bert.hidden_size)?;
+            config = config.with_task(task);
+        }
         let experts = config
             .has_experts()
             .then(|| ExpertFiles::load(&dir))

@@ -18,8 +18,9 @@ use super::{
     error::FolderError,
     names::Names,
     report::{LoadReport, Mismatch},
-    weight_files,
+    weight_files::{self, StoredTensor, StoredTensors},
 };
+use crate::finite::first_not_finite;
 
 /// How the tensors of a file and the weights of a module correspond.
 ///
@@ -66,6 +67,7 @@ pub struct Checkpoint<L> {
     layout: L,
     tensors: Vec<burn_pack::Tensor>,
     origins: HashMap<String, Origin>,
+    wrappers: Vec<&'static str>,
 }
 
 /// Where a tensor comes from.
@@ -93,14 +95,17 @@ impl<L: Layout> Checkpoint<L> {
     ///
     /// If there are none, or a file of them is damaged.
     pub fn open(dir: &Path, layout: L) -> Result<Self, FolderError> {
+        let StoredTensors {
+            tensors: stored,
+            wrappers,
+        } = weight_files::read(dir)?;
         let mut tensors = vec![];
         let mut origins = HashMap::new();
-        for stored in weight_files::read(dir)? {
-            let (path, tensor) = (stored.path, stored.tensor);
-            if layout.is_constant(&tensor.name) {
+        for StoredTensor { path, name, tensor } in stored {
+            if layout.is_constant(&name) {
                 continue;
             }
-            let modules = layout.names().in_model(&tensor.name);
+            let modules = layout.names().in_model(&name);
             for (part, module) in modules.iter().enumerate() {
                 let origin = Origin {
                     path: path.clone(),
@@ -118,6 +123,7 @@ impl<L: Layout> Checkpoint<L> {
             layout,
             tensors,
             origins,
+            wrappers,
         })
     }
 
@@ -126,11 +132,17 @@ impl<L: Layout> Checkpoint<L> {
         self.origins.contains_key(module)
     }
 
+    /// The shape in the file of the tensor for a weight of the module.
+    pub fn shape(&self, module: &str) -> Option<&[usize]> {
+        let origin = self.origins.get(module)?;
+        Some(&origin.shape)
+    }
+
     /// Gives a module its weights, in the float type of the device, and says what became of each.
     ///
     /// # Errors
     ///
-    /// If a weight is missing or of another shape that may not be, or cannot be read.
+    /// If a weight is missing or of another shape that may not be, cannot be read, or is not finite.
     pub fn load<M: Module>(
         mut self,
         model: &mut M,
@@ -144,12 +156,25 @@ impl<L: Layout> Checkpoint<L> {
         };
         let tensors = std::mem::take(&mut self.tensors);
         let result = model.apply(tensors, None, Some(adapter), true);
-        self.report(result)
+        let report = self.report(result)?;
+        if let Some((module, value)) = first_not_finite(model, None)
+            && let Some(origin) = self.origins.get(&module)
+        {
+            return Err(FolderError::NotFinite {
+                path: origin.path.clone(),
+                tensor: origin.name.clone(),
+                value,
+            });
+        }
+        Ok(report)
     }
 
     /// Says what became of each tensor; `origins` has every name that the store knows.
     fn report(&self, result: ApplyResult) -> Result<LoadReport, FolderError> {
-        let mut report = LoadReport::default();
+        let mut report = LoadReport {
+            wrappers: self.wrappers.clone(),
+            ..LoadReport::default()
+        };
         for error in result.errors {
             match error {
                 ApplyError::ShapeMismatch {
@@ -224,12 +249,21 @@ impl<L: Layout> Checkpoint<L> {
 ///
 /// # Errors
 ///
-/// If a weight cannot be read from its device, or the file cannot be written.
+/// If a weight is not finite or cannot be read from its device, or the file cannot be written.
 pub fn save_weights<M: Module>(
     dir: &Path,
     model: &M,
     layout: &impl Layout,
 ) -> Result<(), FolderError> {
+    let path = dir.join(weight_files::SAFETENSORS);
+    if let Some((module, value)) = first_not_finite(model, None) {
+        let tensor = layout.names().in_file(&module);
+        return Err(FolderError::Diverged {
+            path,
+            tensor,
+            value,
+        });
+    }
     let adapter: Box<dyn ModuleAdapter> = if layout.is_transposed() {
         Box::new(BurnToPyTorchAdapter)
     } else {
@@ -249,7 +283,7 @@ pub fn save_weights<M: Module>(
         }
     }
     tensors.extend(shared.into_iter().map(|(name, parts)| joined(name, parts)));
-    weight_files::write(&dir.join(weight_files::SAFETENSORS), tensors)
+    weight_files::write(&path, tensors)
 }
 
 /// One of `count` equal parts of a tensor along its last dimension; the whole tensor where it has

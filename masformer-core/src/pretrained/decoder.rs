@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    CONFIG_FILE, Checkpoint, FolderError, Keys, LoadReport, MODEL_TYPE, copy_tokenizer,
+    CONFIG_FILE, Checkpoint, FolderError, Keys, LoadReport, MODEL_TYPE, check_tokenizer,
+    copy_tokenizer,
     format::Format,
     gpt_neo::GptNeo,
     gpt2::Gpt2,
@@ -217,10 +218,12 @@ impl DecoderFolder {
     ///
     /// # Errors
     ///
-    /// If it is missing or malformed, or asks for what is not supported.
+    /// If it is missing or malformed, or asks for what is not supported, or if the tokenizer's files are
+    /// pointers of Git LFS.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, FolderError> {
         let dir = dir.as_ref().to_owned();
         let config = DecoderFolderConfig::read(&dir.join(CONFIG_FILE))?;
+        check_tokenizer(&dir)?;
         Ok(Self {
             dir,
             config,

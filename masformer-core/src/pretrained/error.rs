@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::report::Mismatch;
 use crate::{
     file::{FileError, shorten},
+    finite::NotFinite,
     position::PositionError,
 };
 
@@ -63,6 +64,29 @@ pub enum FolderError {
         tensor: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A weight in a file is not finite.
+    #[error(
+        "{}: `{tensor}` holds {value}; the model diverged in training, or the file is damaged",
+        path.display()
+    )]
+    NotFinite {
+        /// The file of weights.
+        path: PathBuf,
+        /// The name in the file.
+        tensor: String,
+        /// What it holds.
+        value: NotFinite,
+    },
+    /// A weight that would be saved is not finite.
+    #[error("cannot write {}: `{tensor}` would hold {value}; the model has diverged", path.display())]
+    Diverged {
+        /// The file of weights.
+        path: PathBuf,
+        /// The name in the file.
+        tensor: String,
+        /// What it would hold.
+        value: NotFinite,
     },
     /// Weights that cannot start anew are missing.
     #[error("{} lacks weights of the {part}: {}", dir.display(), shorten(tensors))]

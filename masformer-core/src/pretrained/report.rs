@@ -11,6 +11,9 @@ pub struct LoadReport {
     pub mismatched: Vec<Mismatch>,
     /// Tensors of the checkpoint that the model has no place for.
     pub unexpected: Vec<String>,
+    /// What wrappers of `PyTorch` modules put into the names, which was left out of them: `module.` or
+    /// `_orig_mod.`.
+    pub wrappers: Vec<&'static str>,
 }
 
 /// A tensor whose shape is not the model's.
@@ -25,7 +28,7 @@ pub struct Mismatch {
 }
 
 impl LoadReport {
-    /// Whether every weight of the model came from the checkpoint and none was left over.
+    /// Whether every weight of the model came from the checkpoint by its own name and none was left over.
     pub fn is_exact(&self) -> bool {
         *self == Self::default()
     }
@@ -34,6 +37,10 @@ impl LoadReport {
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = vec![];
+        if !self.wrappers.is_empty() {
+            let names = self.wrappers.join(", ");
+            lines.push(format!("left out of the names in the checkpoint: {names}"));
+        }
         if !self.missing.is_empty() {
             let names = self.missing.join(", ");
             lines.push(format!("not in the checkpoint, starts anew: {names}"));
@@ -69,10 +76,12 @@ mod tests {
                 expected: vec![2, 8],
             }],
             unexpected: vec!["cls.predictions.bias".to_owned()],
+            wrappers: vec!["_orig_mod.", "module."],
         };
         assert_eq!(
             report.to_string(),
-            "not in the checkpoint, starts anew: classifier.bias\n\
+            "left out of the names in the checkpoint: _orig_mod., module.\n\
+             not in the checkpoint, starts anew: classifier.bias\n\
              of another shape, starts anew: classifier.weight is [3, 8], the model needs [2, 8]\n\
              in the checkpoint, not used: cls.predictions.bias"
         );

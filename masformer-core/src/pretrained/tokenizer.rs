@@ -23,6 +23,17 @@ pub const TOKENIZER_FILES: [&str; 14] = [
     "generation_config.json",
 ];
 
+/// Checks that the [`TOKENIZER_FILES`] that a folder has are not pointers of Git LFS.
+///
+/// # Errors
+///
+/// If one is, or cannot be read.
+pub fn check_tokenizer(dir: &Path) -> Result<(), FileError> {
+    let files = TOKENIZER_FILES.map(|name| dir.join(name));
+    let mut there = files.iter().filter(|path| path.exists());
+    there.try_for_each(|path| file::check_readable(path))
+}
+
 /// Copies the [`TOKENIZER_FILES`] of a folder, as far as it has them.
 ///
 /// # Errors

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -20,11 +19,25 @@ use crate::file::{self, FileError};
 pub(super) const SAFETENSORS: &str = "model.safetensors";
 const PYTORCH: &str = "pytorch_model.bin";
 
+/// The tensors of a folder.
+pub(super) struct StoredTensors {
+    pub(super) tensors: Vec<StoredTensor>,
+    /// What wrappers of `PyTorch` modules put into the names, which is left out of [`StoredTensor::name`].
+    pub(super) wrappers: Vec<&'static str>,
+}
+
 /// A tensor in a file; its values are read when it is used.
 pub(super) struct StoredTensor {
     pub(super) path: PathBuf,
+    /// Its name without wrappers; that of the tensor is the file's.
+    pub(super) name: String,
     pub(super) tensor: burn_pack::Tensor,
 }
+
+/// What `DataParallel` and `DistributedDataParallel` put before each name.
+const PARALLEL: &str = "module.";
+/// What `torch.compile` puts into the names of the module that it compiled, and of those inside.
+const COMPILED: &str = "_orig_mod.";
 
 /// The index of a checkpoint in several parts.
 #[derive(Deserialize)]
@@ -34,7 +47,13 @@ struct Index {
 }
 
 /// Finds the weights of a folder and lists their tensors; safetensors go before pickled files.
-pub(super) fn read(dir: &Path) -> Result<Vec<StoredTensor>, FolderError> {
+pub(super) fn read(dir: &Path) -> Result<StoredTensors, FolderError> {
+    let mut tensors = read_all(dir)?;
+    let wrappers = unwrap(&mut tensors);
+    Ok(StoredTensors { tensors, wrappers })
+}
+
+fn read_all(dir: &Path) -> Result<Vec<StoredTensor>, FolderError> {
     for name in [SAFETENSORS, PYTORCH] {
         let path = dir.join(name);
         if path.exists() {
@@ -65,11 +84,9 @@ fn read_parts(dir: &Path, index: &Path) -> Result<Vec<StoredTensor>, FolderError
 }
 
 fn read_file(path: &Path) -> Result<Vec<StoredTensor>, FolderError> {
-    let path = path.to_owned();
     // The stores' errors would not say that a file cannot be opened.
-    if let Err(source) = File::open(&path) {
-        return Err(FileError::Read { path, source }.into());
-    }
+    file::check_readable(path)?;
+    let path = path.to_owned();
     let is_pickled = path.extension().is_some_and(|extension| extension == "bin");
     let tensors = if is_pickled {
         // Numbers in names are layers, not places in a list with gaps to close.
@@ -86,11 +103,43 @@ fn read_file(path: &Path) -> Result<Vec<StoredTensor>, FolderError> {
             .into_values()
             .map(|tensor| StoredTensor {
                 path: path.clone(),
+                name: tensor.name.clone(),
                 tensor,
             })
             .collect()),
         Err(source) => Err(FolderError::Weights { path, source }),
     }
+}
+
+/// Takes wrappers out of the names, and says which there were.
+fn unwrap(tensors: &mut [StoredTensor]) -> Vec<&'static str> {
+    let mut wrappers = vec![];
+    for tensor in tensors.iter_mut() {
+        let parts = tensor.name.split_inclusive('.');
+        let name: String = parts.filter(|part| *part != COMPILED).collect();
+        if name != tensor.name {
+            wrappers = vec![COMPILED];
+            tensor.name = name;
+        }
+    }
+    // A model may have a part of this name, but not one that has all of its weights.
+    while let Some(names) = without_prefix(tensors, PARALLEL) {
+        wrappers.push(PARALLEL);
+        for (tensor, name) in tensors.iter_mut().zip(names) {
+            tensor.name = name;
+        }
+    }
+    wrappers.dedup();
+    wrappers
+}
+
+/// The names without a prefix, if there are any and all have it.
+fn without_prefix(tensors: &[StoredTensor], prefix: &str) -> Option<Vec<String>> {
+    let names = tensors
+        .iter()
+        .map(|tensor| tensor.name.strip_prefix(prefix));
+    let names: Option<Vec<String>> = names.map(|name| name.map(str::to_owned)).collect();
+    names.filter(|names| !names.is_empty())
 }
 
 /// Writes tensors of floats as a safetensors file.

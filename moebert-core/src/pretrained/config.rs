@@ -6,7 +6,8 @@ use burn::tensor::DType;
 use masformer_core::{
     Span,
     pretrained::{
-        Keys, check_kiln_spans, kiln_model_type, read_config, read_kiln, set_dtype, write_kiln,
+        CONFIG_FILE, Keys, check_kiln_spans, kiln_model_type, read_activation, read_config,
+        read_kiln, set_dtype, write_activation, write_kiln,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -40,11 +41,13 @@ impl KilnKey {
 /// What the names of classes without a name begin with in Transformers.
 const UNNAMED: &str = "LABEL_";
 
+/// The key that names the function of the feed-forward layers.
+const ACTIVATION: &str = "hidden_act";
+
 /// Keys with one supported value, which but for `model_type` is also what their absence means.
-fn fixed(kiln: &KilnKey) -> [(&'static str, Value); 5] {
+fn fixed(kiln: &KilnKey) -> [(&'static str, Value); 4] {
     [
         ("model_type", kiln_model_type(kiln.name(), kiln).into()),
-        ("hidden_act", "gelu".into()),
         ("position_embedding_type", "absolute".into()),
         ("is_decoder", false.into()),
         ("add_cross_attention", false.into()),
@@ -58,6 +61,8 @@ pub struct PretrainedConfig {
     pub bert: BertConfig,
     /// What the head predicts.
     task: Task,
+    /// Whether `architectures` says so.
+    is_named: bool,
     has_experts: bool,
     json: Map<String, Value>,
 }
@@ -68,6 +73,7 @@ impl PretrainedConfig {
         Self {
             bert,
             task,
+            is_named: true,
             has_experts: false,
             json: Map::new(),
         }
@@ -76,6 +82,16 @@ impl PretrainedConfig {
     /// What the head predicts.
     pub fn task(&self) -> Task {
         self.task
+    }
+
+    /// Whether `architectures` says what the head predicts; otherwise its weights do.
+    pub(super) fn names_task(&self) -> bool {
+        self.is_named
+    }
+
+    /// The same model with the head that its weights are.
+    pub(super) fn with_task(self, task: Task) -> Self {
+        Self { task, ..self }
     }
 
     /// Whether the model was saved with expert layers.
@@ -101,7 +117,7 @@ impl PretrainedConfig {
         &self.json
     }
 
-    /// Reads `config.json`.
+    /// Reads `config.json`. Where it does not say what the head predicts, there is none.
     ///
     /// # Errors
     ///
@@ -115,9 +131,11 @@ impl PretrainedConfig {
         keys.check_fixed(fixed(&kiln))?;
         let bert = bert(keys)?;
         check_kiln_spans(keys, kiln.spans.as_ref(), bert.num_hidden_layers, expected)?;
+        let task = named_task(keys)?;
         Ok(Self {
             bert: bert.with_spans(kiln.spans.unwrap_or_default()),
-            task: task(keys)?,
+            task: task.unwrap_or(Task::Encoder),
+            is_named: task.is_some(),
             has_experts: kiln.experts.is_some(),
             json,
         })
@@ -146,7 +164,6 @@ impl PretrainedConfig {
             bert.max_position_embeddings.into(),
         );
         set("type_vocab_size", bert.type_vocab_size.into());
-        set("hidden_act", "gelu".into());
         set("hidden_dropout_prob", bert.hidden_dropout_prob.into());
         set(
             "attention_probs_dropout_prob",
@@ -160,7 +177,14 @@ impl PretrainedConfig {
             Task::SpanQa => "BertForQuestionAnswering",
         };
         set("architectures", json!([architecture]));
-        if self.json.is_empty() || task != self.task || !labels.is_empty() {
+        write_activation(&mut json, ACTIVATION, bert.hidden_act);
+        let keys = Keys {
+            path: Path::new(CONFIG_FILE),
+            json: &json,
+        };
+        let says_task = matches!(named_task(keys), Ok(Some(named)) if named == task);
+        let is_new = self.json.is_empty() || task != self.task;
+        if is_new || !says_task || !labels.is_empty() {
             set_labels(&mut json, task, labels);
         }
         set_dtype(&mut json, dtype);
@@ -209,6 +233,7 @@ fn bert(keys: Keys<'_>) -> Result<BertConfig, FileError> {
         num_hidden_layers: keys.size("num_hidden_layers", default.num_hidden_layers)?,
         num_attention_heads: keys.size("num_attention_heads", default.num_attention_heads)?,
         intermediate_size: keys.size("intermediate_size", default.intermediate_size)?,
+        hidden_act: read_activation(keys, ACTIVATION, default.hidden_act)?,
         max_position_embeddings: keys
             .size("max_position_embeddings", default.max_position_embeddings)?,
         type_vocab_size: keys.size("type_vocab_size", default.type_vocab_size)?,
@@ -231,20 +256,38 @@ fn bert(keys: Keys<'_>) -> Result<BertConfig, FileError> {
     }
 }
 
-fn task(keys: Keys<'_>) -> Result<Task, FileError> {
+/// What the head predicts by the class of Transformers that `architectures` names; `None` where it names
+/// none that is known.
+fn named_task(keys: Keys<'_>) -> Result<Option<Task>, FileError> {
     let architectures = keys.get("architectures", Vec::<String>::new(), "a list of names")?;
     match architectures.first().map(String::as_str) {
-        Some("BertForSequenceClassification") => sequence_task(keys),
-        Some("BertForQuestionAnswering") => Ok(Task::SpanQa),
-        _ => Ok(Task::Encoder),
+        Some("BertModel") => Ok(Some(Task::Encoder)),
+        Some("BertForSequenceClassification") => sequence_task(keys, None).map(Some),
+        Some("BertForQuestionAnswering") => Ok(Some(Task::SpanQa)),
+        // Their classifiers, too, are called so, and are none of sequences.
+        Some(name) if name.contains("TokenClassification") || name.contains("MultipleChoice") => {
+            Ok(Some(Task::Encoder))
+        }
+        _ => Ok(None),
     }
 }
 
-fn sequence_task(keys: Keys<'_>) -> Result<Task, FileError> {
+/// What a classifier of sequences predicts, whose weights have `rows`, where they are known.
+pub(super) fn sequence_task(keys: Keys<'_>, rows: Option<usize>) -> Result<Task, FileError> {
     let names = keys.get("id2label", Map::new(), "an object of label names")?;
-    // Two is what Transformers takes where nothing is written.
-    let named = if names.is_empty() { 2 } else { names.len() };
-    let labels = keys.size("num_labels", named)?;
+    let said = match keys.json.get("num_labels") {
+        None | Some(Value::Null) => (!names.is_empty()).then_some(("id2label", names.len())),
+        Some(_) => Some(("num_labels", keys.size("num_labels", 1)?)),
+    };
+    let labels = match (rows, said) {
+        (Some(rows), Some((key, said))) if said != rows => {
+            let expected = format!("{rows}, as many labels as the weights of the classifier have");
+            return Err(keys.wrong(key, expected));
+        }
+        (Some(rows), _) => rows,
+        // Two is what Transformers takes where nothing is written.
+        (None, said) => said.map_or(2, |(_, labels)| labels),
+    };
     let problem = keys.get("problem_type", String::new(), "a string")?;
     match (problem.as_str(), labels) {
         ("" | "regression", 1) => Ok(Task::Regression),
@@ -263,6 +306,8 @@ fn sequence_task(keys: Keys<'_>) -> Result<Task, FileError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use masformer_core::Activation;
 
     use super::*;
 
@@ -357,6 +402,40 @@ mod tests {
     }
 
     #[test]
+    fn activations_have_their_names_again() {
+        for (name, activation) in [
+            ("gelu_python", Activation::Gelu),
+            ("gelu_fast", Activation::GeluTanh),
+            ("swish", Activation::Silu),
+        ] {
+            let config = with(&format!(r#""hidden_act": "{name}""#)).unwrap();
+            assert_eq!(config.bert.hidden_act, activation);
+            let json = config.to_json(Task::Encoder, &[], &[], false, DType::F32);
+            assert_eq!(json["hidden_act"], name);
+        }
+        let json = read(SMALL).unwrap();
+        let json = json.to_json(Task::Encoder, &[], &[], false, DType::F32);
+        assert_eq!(json["hidden_act"], "gelu");
+    }
+
+    #[test]
+    fn only_known_classes_name_the_head() {
+        let names = |class: &str| with(&format!(r#""architectures": ["{class}"]"#)).unwrap();
+        for class in [
+            "BertModel",
+            "BertForTokenClassification",
+            "BertForMultipleChoice",
+        ] {
+            assert!(names(class).names_task(), "{class}");
+            assert_eq!(names(class).task(), Task::Encoder);
+        }
+        for class in ["BertForPreTraining", "MyBertClassifier"] {
+            assert!(!names(class).names_task(), "{class}");
+        }
+        assert!(!read(SMALL).unwrap().names_task());
+    }
+
+    #[test]
     fn an_expert_model_is_no_bert_to_others() {
         let config = read(SMALL).unwrap();
         let json = config.to_json(Task::Encoder, &[], &[], true, DType::F32);
@@ -412,8 +491,8 @@ mod tests {
     fn what_is_not_supported_is_named_with_what_is() {
         for (keys, expected) in [
             (
-                r#""hidden_act": "relu""#,
-                r#"`hidden_act` is "relu"; expected "gelu""#,
+                r#""hidden_act": "mish""#,
+                r#"`hidden_act` is "mish"; expected one of gelu, "#,
             ),
             (
                 r#""position_embedding_type": "relative_key""#,

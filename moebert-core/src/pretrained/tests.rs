@@ -13,7 +13,7 @@ use crate::{
     expert_files::{ExpertSettings, FORMAT_VERSION},
     partition::{ExpertLayout, NeuronOrder},
 };
-use masformer_core::Trace;
+use masformer_core::{Activation, Trace};
 
 const CLASSES: Task = Task::Classification { classes: 3 };
 
@@ -140,6 +140,206 @@ fn the_same_weights_load_under_any_spans() {
     assert_message(
         pretrained.with_spans(vec![Span::Full; 3]),
         &["has 2 layers, and 3 spans were given"],
+    );
+}
+
+/// Changes the keys of a folder's configuration.
+fn configure(dir: &TempDir, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
+    let path = dir.path().join(CONFIG_FILE);
+    let mut json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut json);
+    fs::write(&path, serde_json::to_string(&json).unwrap()).unwrap();
+}
+
+#[test]
+fn a_head_without_a_class_is_known_by_its_weights() {
+    for class in [None, Some("MyBertClassifier")] {
+        let (dir, model) = saved();
+        configure(&dir, |json| {
+            json.retain(|key, _| !["id2label", "label2id", "problem_type"].contains(&key.as_str()));
+            match class {
+                Some(class) => json["architectures"] = serde_json::json!([class]),
+                None => drop(json.shift_remove("architectures")),
+            }
+        });
+        let (found, report) = load(&dir, None).unwrap();
+        assert!(report.is_exact(), "{report}");
+        assert_eq!(found.task(), CLASSES);
+        pooled(&found).assert_eq(&pooled(&model), true);
+
+        // What is saved says what it is.
+        let to = tempfile::tempdir().unwrap();
+        let pretrained = Pretrained::open(&dir).unwrap();
+        let options = SaveOptions::default();
+        save(to.path(), &found, pretrained.config(), options).unwrap();
+        let again = Pretrained::open(&to).unwrap();
+        assert!(again.config().names_task());
+        assert_eq!(again.config().task(), CLASSES);
+
+        configure(&dir, |json| {
+            drop(json.insert("num_labels".to_owned(), 2.into()));
+        });
+        assert_message(
+            load(&dir, None),
+            &["`num_labels` is 2; expected 3, as many labels as the weights"],
+        );
+        configure(&dir, |json| {
+            json.insert("num_labels".to_owned(), 3.into());
+            json.insert("problem_type".to_owned(), "regression".into());
+        });
+        assert_message(load(&dir, None), &["`problem_type` is \"regression\""]);
+    }
+}
+
+#[test]
+fn every_head_is_known_by_its_weights() {
+    for (task, found) in [
+        (Task::Regression, Task::Regression),
+        (Task::Classification { classes: 1 }, Task::Regression),
+        (Task::SpanQa, Task::SpanQa),
+        (Task::Encoder, Task::Encoder),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let model = BertModelConfig::new(small(), task).init(&Device::default());
+        let config = PretrainedConfig::new(small(), task);
+        save(dir.path(), &model, &config, SaveOptions::default()).unwrap();
+        configure(&dir, |json| {
+            json.retain(|key, _| key != "architectures" && key != "problem_type");
+        });
+        assert_eq!(Pretrained::open(&dir).unwrap().config().task(), found);
+    }
+    // A classifier of tokens has no pooler, and one of something else another width.
+    let (dir, _) = saved();
+    configure(&dir, |json| drop(json.shift_remove("architectures")));
+    let whole = fs::read(dir.path().join("model.safetensors")).unwrap();
+    rewrite(&dir, |tensors| {
+        tensors.retain(|(name, ..)| !name.contains("pooler"));
+    });
+    assert_eq!(
+        Pretrained::open(&dir).unwrap().config().task(),
+        Task::Encoder
+    );
+    fs::write(dir.path().join("model.safetensors"), whole).unwrap();
+    rewrite(&dir, |tensors| {
+        let head = tensors
+            .iter_mut()
+            .find(|(name, ..)| name == "classifier.weight");
+        head.unwrap().2 = vec![6, 4];
+    });
+    assert_eq!(
+        Pretrained::open(&dir).unwrap().config().task(),
+        Task::Encoder
+    );
+}
+
+#[test]
+fn names_in_wrappers_of_pytorch_are_read_without_them() {
+    for (prefix, wrappers) in [
+        ("module.", &["module."][..]),
+        ("_orig_mod.", &["_orig_mod."]),
+        ("module._orig_mod.", &["_orig_mod.", "module."]),
+        ("_orig_mod.module.", &["_orig_mod.", "module."]),
+    ] {
+        let (dir, model) = saved();
+        configure(&dir, |json| drop(json.shift_remove("architectures")));
+        rewrite(&dir, |tensors| {
+            for (name, ..) in tensors.iter_mut() {
+                name.insert_str(0, prefix);
+            }
+        });
+        let (again, report) = load(&dir, None).unwrap();
+        assert_eq!(again.task(), CLASSES);
+        assert!(!report.is_exact());
+        assert_eq!(report.wrappers, wrappers);
+        assert_eq!((report.missing.len(), report.unexpected.len()), (0, 0));
+        pooled(&again).assert_eq(&pooled(&model), true);
+    }
+    // A part that was compiled.
+    let (dir, model) = saved();
+    rewrite(&dir, |tensors| {
+        for (name, ..) in tensors.iter_mut() {
+            *name = name.replace("bert.", "bert._orig_mod.");
+        }
+        tensors.push(("module.weight".to_owned(), Dtype::F32, vec![1], vec![0; 4]));
+    });
+    let (again, report) = load(&dir, None).unwrap();
+    assert_eq!(report.unexpected, ["module.weight"]);
+    pooled(&again).assert_eq(&pooled(&model), true);
+    // A message has the name in the file.
+    rewrite(&dir, |tensors| {
+        let word = tensors
+            .iter_mut()
+            .find(|(name, ..)| name.contains("word_embeddings"));
+        word.unwrap().2 = vec![8, 11];
+    });
+    assert_message(
+        load(&dir, None),
+        &["`bert._orig_mod.embeddings.word_embeddings.weight` has shape [8, 11]"],
+    );
+}
+
+#[test]
+fn weights_that_are_not_finite_are_neither_read_nor_written() {
+    for (value, told) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "an infinite value")] {
+        let (dir, _) = saved();
+        rewrite(&dir, |tensors| {
+            let mut tensors = tensors.iter_mut();
+            let last = tensors.find(|(name, ..)| name.ends_with("layer.1.output.dense.bias"));
+            last.unwrap().3[4..8].copy_from_slice(&value.to_le_bytes());
+        });
+        let name = "`bert.encoder.layer.1.output.dense.bias`";
+        let expected = format!("model.safetensors: {name} holds {told}; the model diverged");
+        assert_message(load(&dir, None), &[&expected]);
+
+        let (dir, mut model) = saved();
+        let BertFeedForward::Dense(mlp) = &mut model.bert.layers[1].feed_forward else {
+            panic!("layer 1 is dense");
+        };
+        mlp.outer.bias = mlp
+            .outer
+            .bias
+            .take()
+            .map(|bias| bias.map(|bias| bias * value));
+        let config = PretrainedConfig::new(small(), CLASSES);
+        let to = dir.path().join("diverged");
+        let written = save(&to, &model, &config, SaveOptions::default());
+        assert_message(written, &["cannot write", name, "the model has diverged"]);
+        assert!(!to.join("model.safetensors").exists() && !to.join(CONFIG_FILE).exists());
+    }
+    // What is no weight may hold anything.
+    let (dir, _) = saved();
+    rewrite(&dir, |tensors| {
+        let values = [f32::NAN, f32::INFINITY].map(f32::to_le_bytes).concat();
+        for name in ["bert.embeddings.position_ids", "cls.predictions.bias"] {
+            tensors.push((name.to_owned(), Dtype::F32, vec![2], values.clone()));
+        }
+    });
+    assert_eq!(
+        load(&dir, None).unwrap().1.unexpected,
+        ["cls.predictions.bias"]
+    );
+}
+
+#[test]
+fn pointers_of_git_lfs_are_named_as_such() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "vocab.txt",
+    ] {
+        let (dir, _) = saved();
+        fs::write(dir.path().join(name), pointer).unwrap();
+        let expected = format!("{name} is a Git LFS pointer");
+        assert_message(load(&dir, None), &[&expected, "`git lfs pull`"]);
+    }
+    let (dir, _) = saved();
+    fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    fs::write(dir.path().join("pytorch_model.bin"), pointer).unwrap();
+    assert_message(
+        load(&dir, None),
+        &["pytorch_model.bin is a Git LFS pointer"],
     );
 }
 
@@ -361,6 +561,7 @@ fn an_expert_model_comes_back_with_its_routers() {
         let dir = tempfile::tempdir().unwrap();
         let files = expert_files(router, gate_scale);
         let spans: Vec<Span> = vec!["window:2".parse().unwrap(), Span::Full];
+        let small = || small().with_hidden_act(Activation::Silu);
         let local = small().with_spans(spans.clone());
         let mut model = BertModelConfig::new(local, CLASSES).init(&device);
         let experts = SavedExperts {
