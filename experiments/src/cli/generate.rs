@@ -27,6 +27,9 @@ use crate::{
     interrupt::Stop,
 };
 
+/// Tokens that follow a prompt, where the command line does not say.
+const NEW_TOKENS: usize = 128;
+
 /// Continue texts with a decoder
 ///
 /// The likeliest token follows, unless --temperature or --beams is given. A continuation ends with the
@@ -44,9 +47,9 @@ pub struct GenerateArgs {
     /// A file with a text to continue, or a folder of .txt files; may be given several times
     #[arg(long, value_name = "FILE")]
     prompt_file: Vec<PathBuf>,
-    /// The most tokens that follow a prompt
-    #[arg(long, value_name = "TOKENS", default_value_t = 128)]
-    max_new_tokens: usize,
+    /// The most tokens that follow a prompt [default: 128, or as many as the model has positions for]
+    #[arg(long, value_name = "TOKENS")]
+    max_new_tokens: Option<usize>,
     /// Draw tokens at random, from logits divided by this: below 1 likely ones become likelier; 0 takes the
     /// likeliest token
     #[arg(long, conflicts_with = "beams")]
@@ -120,12 +123,16 @@ pub fn run(args: &GenerateArgs) -> Result<(), Error> {
     for ids in ids.iter_mut().filter(|ids| ids.is_empty()) {
         ids.push(tokenizer.start_id(vocabulary));
     }
-    let config = args.config(tokenizer.stop_ids(vocabulary));
+    let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
+    let mut new_tokens = args.max_new_tokens.unwrap_or(NEW_TOKENS);
     if args.variant.extend.is_some() {
-        let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
-        let length = longest.saturating_add(args.max_new_tokens);
+        let length = longest.saturating_add(new_tokens);
         folder = args.variant.lengthen(folder, length)?;
+    } else if args.max_new_tokens.is_none() {
+        let room = folder.config().decoder.positions.saturating_sub(longest);
+        new_tokens = new_tokens.min(room.max(1));
     }
+    let config = args.config(new_tokens, tokenizer.stop_ids(vocabulary));
     args.warn_of_ignored();
     let decoder = &folder.config().decoder;
     let named = |error| name_prompt(error, &prompts);
@@ -193,7 +200,7 @@ impl GenerateArgs {
         Ok(prompts)
     }
 
-    fn config(&self, stop_tokens: Vec<u32>) -> GenerateConfig {
+    fn config(&self, max_new_tokens: usize, stop_tokens: Vec<u32>) -> GenerateConfig {
         let strategy = match (self.temperature, self.beams) {
             (Some(0.0), _) | (None, None) => Strategy::Greedy,
             (Some(temperature), _) => Strategy::Sample(SampleConfig {
@@ -208,7 +215,7 @@ impl GenerateArgs {
             }),
         };
         GenerateConfig {
-            max_new_tokens: self.max_new_tokens,
+            max_new_tokens,
             strategy,
             repetition_penalty: self.repetition_penalty,
             no_repeat_ngram: self.no_repeat_ngram,

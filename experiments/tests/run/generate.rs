@@ -301,6 +301,9 @@ fn without_a_prompt_a_text_begins_after_the_end_of_another() {
     let after_end = json(&["--prompt", "<|endoftext|>"]);
     assert_eq!(after_end[0]["tokens"], empty[0]["tokens"]);
     assert_eq!(empty[0]["tokens"].as_array().unwrap().len(), 24);
+    // 64 positions have room for 63 tokens after it.
+    let all = objects(&kiln.succeed(&["generate", "model", "--json"]));
+    assert_eq!(all[0]["tokens"].as_array().unwrap().len(), 63);
 }
 
 #[test]
