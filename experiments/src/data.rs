@@ -16,4 +16,6 @@ pub mod token_file;
 pub mod tokenizer;
 pub mod tsv;
 
+mod byte_order_mark;
+
 pub use error::DataError;

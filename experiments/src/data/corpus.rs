@@ -1,13 +1,16 @@
-//! Plain text to model: one file, or a folder of `.txt` files. A document is a file.
+//! Plain text to model: one file, or a folder of `.txt` files. A document is a file, without the byte
+//! order mark that it may begin with.
 
 use std::{
     fs::{self, File, Metadata},
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
 
 use moebert_core::file::FileError;
+
+use super::byte_order_mark::{BYTE_ORDER_MARK, without_mark};
 
 /// Text is read in pieces of at least this many bytes, so that a file need not fit in memory.
 const PIECE_BYTES: usize = 128 << 10;
@@ -101,8 +104,16 @@ impl Corpus {
 
 impl Document {
     fn open(path: PathBuf) -> Result<Self, CorpusError> {
-        let metadata = metadata(&path)?;
-        let bytes = metadata.len();
+        let file = File::open(&path).map_err(|source| unreadable(&path, source))?;
+        let metadata = file
+            .metadata()
+            .map_err(|source| unreadable(&path, source))?;
+        let mut head = vec![];
+        file.take(BYTE_ORDER_MARK.len() as u64)
+            .read_to_end(&mut head)
+            .map_err(|source| unreadable(&path, source))?;
+        let mark = head.len() - without_mark(&head).len();
+        let bytes = metadata.len().saturating_sub(mark as u64);
         if bytes == 0 {
             return Err(CorpusError::Empty { path });
         }
@@ -161,7 +172,10 @@ pub struct Pieces<R> {
     reader: R,
     document: Document,
     least: usize,
+    /// Bytes of the file that have been read.
     offset: u64,
+    /// Those of its byte order mark.
+    mark: u64,
     pending: String,
     ended: bool,
 }
@@ -173,6 +187,7 @@ impl<R: BufRead> Pieces<R> {
             document,
             least,
             offset: 0,
+            mark: 0,
             pending: String::new(),
             ended: false,
         }
@@ -202,16 +217,22 @@ impl<R: BufRead> Pieces<R> {
         let mut line = Vec::new();
         let read = self.reader.read_until(b'\n', &mut line);
         let read = read.map_err(|source| unreadable(path, source))? as u64;
-        if read == 0 && self.offset != self.document.bytes {
+        let found = self.offset - self.mark;
+        if read == 0 && found != self.document.bytes {
             return Err(CorpusError::Changed {
                 path: path.clone(),
                 expected: self.document.bytes,
-                found: self.offset,
+                found,
             });
+        }
+        if self.offset == 0 {
+            let text = without_mark(&line).len();
+            self.mark = line.drain(..line.len() - text).len() as u64;
         }
         let line = String::from_utf8(line).map_err(|error| CorpusError::Encoding {
             path: path.clone(),
-            offset: self.offset + error.utf8_error().valid_up_to() as u64,
+            offset: self.offset + read - error.as_bytes().len() as u64
+                + error.utf8_error().valid_up_to() as u64,
         })?;
         self.offset += read;
         Ok(line)
@@ -266,7 +287,7 @@ pub(super) mod tests {
     pub(in crate::data) fn pieces(text: &[u8], least: usize) -> Result<Vec<String>, CorpusError> {
         let document = Document {
             path: "a.txt".into(),
-            bytes: text.len() as u64,
+            bytes: without_mark(text).len() as u64,
             modified: 0,
         };
         Pieces::new(text, document, least).collect()
@@ -306,7 +327,25 @@ pub(super) mod tests {
         let expected = "DIR/empty.txt is empty; a document needs at least one byte of text";
         assert_eq!(error(&empty), expected);
         assert_eq!(error(folder.path()), expected);
+        fs::write(&empty, BYTE_ORDER_MARK).unwrap();
+        assert_eq!(error(&empty), expected);
         assert!(error(&folder.path().join("absent")).starts_with("cannot read DIR/absent: "));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            let path = folder.path().join("a.txt");
+            fs::write(&path, text).unwrap();
+            let document = Corpus::open(&path).unwrap().documents[0].clone();
+            let text: Result<String, _> = document.pieces().unwrap().collect();
+            (document.bytes(), text.unwrap())
+        };
+        assert_eq!(read("\u{feff}one\r\ntwo"), (8, "one\r\ntwo".to_owned()));
+        // Elsewhere it is a character like others.
+        let text = "\u{feff}\u{feff}a\n\u{feff}b";
+        assert_eq!(read(text), (9, text[3..].to_owned()));
     }
 
     #[test]
@@ -315,6 +354,8 @@ pub(super) mod tests {
             (&b"ab\ncaf\xe9 x\n"[..], 6),
             (b"\xff", 0),
             (b"a\n\nb\n\xe2\x82", 5),
+            (b"\xef\xbb\xbfa\xff", 4),
+            (b"\xef\xbb\xbfa\n\xff", 5),
         ] {
             let error = pieces(text, 1).unwrap_err().to_string();
             assert_eq!(error, format!("a.txt: byte {offset} is not UTF-8 text"));
@@ -349,9 +390,11 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn joined_pieces_are_the_text(text in "([ab \n\r]|é|\u{3000}|[\u{0}-\u{10ffff}]){1,60}", least in 1_usize..9) {
+            let marked = pieces(format!("\u{feff}{text}").as_bytes(), least).unwrap();
+            prop_assert_eq!(marked.concat(), text.clone());
             let pieces = pieces(text.as_bytes(), least).unwrap();
             prop_assert!(!pieces.iter().any(String::is_empty));
-            prop_assert_eq!(pieces.concat(), text);
+            prop_assert_eq!(&pieces.concat(), text.strip_prefix('\u{feff}').unwrap_or(&text));
         }
     }
 }
