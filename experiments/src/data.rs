@@ -15,6 +15,7 @@ pub mod text_tokenizer;
 pub mod token_file;
 pub mod tokenizer;
 pub mod tsv;
+pub mod unreadable;
 
 mod byte_order_mark;
 

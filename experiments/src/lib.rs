@@ -29,3 +29,4 @@ pub mod threads;
 
 mod environment;
 mod nearest;
+mod warning;

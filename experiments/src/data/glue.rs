@@ -1,78 +1,21 @@
 //! The nine tasks of GLUE (Wang et al. 2018, arXiv 1804.07461) in their official files.
 
+mod error;
 mod msr;
 mod task;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+pub use error::GlueError;
 pub use task::{GlueTask, Split, UnknownTask};
 
+use self::error::LineError;
 use super::{
     example::{Example, Label},
     tsv::{Row, Table, TsvError},
+    unreadable::Unreadable,
 };
-
-/// GLUE data that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum GlueError {
-    /// The task has no such split.
-    #[error("{task} has no split `{split}`; it has {}", list(&task.splits()))]
-    NoSplit {
-        /// The task.
-        task: GlueTask,
-        /// The split.
-        split: Split,
-    },
-    /// A file is not there.
-    #[error("no file {}; {task} is read from {}", path.display(), list(&task.files()))]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// The task.
-        task: GlueTask,
-    },
-    /// A file is not readable.
-    #[error(transparent)]
-    Table(TsvError),
-    /// A line has too few or too many cells.
-    #[error("{}, line {line}: expected {expected} cells between tabs, found {found}", path.display())]
-    Row {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The number of columns.
-        expected: usize,
-        /// The number of cells in the line.
-        found: usize,
-    },
-    /// A label is none of the task's.
-    #[error("{}, line {line}: label `{value}` is not one of {expected}", path.display())]
-    Label {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The text in the label's column.
-        value: String,
-        /// What is allowed there.
-        expected: String,
-    },
-    /// A file has no examples.
-    #[error("{}: no examples", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-fn list<T: ToString>(items: &[T]) -> String {
-    items
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
-}
+use crate::warning::warn;
 
 /// Where a file keeps what an example needs.
 struct Columns {
@@ -85,16 +28,18 @@ struct Columns {
 impl GlueTask {
     /// Reads one split from a folder with the task's official files (see [`Self::file`]).
     ///
-    /// Labels are `None` in a test file without a label column. MRPC is also read from the
-    /// Microsoft corpus that GLUE made it of: `msr_paraphrase_train.txt`, divided by `dev_ids.tsv`,
-    /// and `msr_paraphrase_test.txt`. A few questions of the official QQP contain a line break; the
-    /// broken lines are left out and their number is logged as a warning, as the readers of Hugging
-    /// Face leave them out.
+    /// Labels are `None` in a test file without a column of labels, or with one and the same text there
+    /// that is no label, such as -1. MRPC is also read from the Microsoft corpus that GLUE made it of:
+    /// `msr_paraphrase_train.txt`, divided by `dev_ids.tsv`, and `msr_paraphrase_test.txt`.
+    ///
+    /// Lines that are no examples are left out with a warning. A few questions of the official QQP
+    /// contain a line break; its broken lines are left out however many they are, as the readers of
+    /// Hugging Face leave them out.
     ///
     /// # Errors
     ///
-    /// If the task has no such split, or its file is missing, malformed, has a label outside the
-    /// task's or no examples.
+    /// If the task has no such split, or its file is missing, lacks a column, has no examples or more
+    /// than one line in ten that is none.
     pub fn load(self, dir: &Path, split: Split) -> Result<Vec<Example>, GlueError> {
         let file = self
             .file(split)
@@ -114,14 +59,14 @@ impl GlueTask {
         keep: impl Fn(&Row, &Row) -> bool,
     ) -> Result<Vec<Example>, GlueError> {
         let table = self.open(path)?;
-        let mut rows = table.rows().peekable();
-        let Some(header) = rows.peek().cloned() else {
-            return Err(GlueError::Empty {
-                path: path.to_owned(),
-            });
+        let empty = || GlueError::Empty {
+            path: path.to_owned(),
         };
-        let columns = if self.has_header(split) {
-            rows.next();
+        let first = table.rows().next().ok_or_else(empty)?;
+        let header = first.map_err(|error| GlueError::Table(table.not_text(error)))?;
+        let has_header = self.has_header(&header);
+        let rows = || table.rows().skip(usize::from(has_header));
+        let mut columns = if has_header {
             self.columns(&table, &header, split)?
         } else {
             // CoLA: source, label, the author's mark, sentence.
@@ -132,46 +77,34 @@ impl GlueTask {
                 label: Some(1),
             }
         };
+        if split.is_test() && self.hides_labels(&columns, rows().flatten()) {
+            columns.label = None;
+        }
 
         let mut examples = Vec::new();
+        let mut unreadable = Unreadable::new(path, "lines");
         let mut broken = 0;
-        for row in rows {
-            let found = row.cells.len();
-            if found != columns.width {
-                if self == Self::Qqp {
-                    broken += 1;
-                    continue;
-                }
-                let (line, expected) = (row.line, columns.width);
-                return Err(GlueError::Row {
-                    path: path.to_owned(),
-                    line,
-                    expected,
-                    found,
-                });
-            }
-            if keep(&header, &row) {
-                examples.push(Example {
-                    first: row.cells[columns.first].to_owned(),
-                    second: columns.second.map(|second| row.cells[second].to_owned()),
-                    label: columns
-                        .label
-                        .map(|label| self.label(path, &row, label))
-                        .transpose()?,
-                });
+        for row in rows() {
+            let example = row.map_err(LineError::from).and_then(|row| {
+                columns.check(&row)?;
+                let kept = keep(&header, &row);
+                kept.then(|| self.example(&columns, &row)).transpose()
+            });
+            match example {
+                Ok(example) => examples.extend(example),
+                Err(LineError::Cells { .. }) if self == Self::Qqp => broken += 1,
+                Err(error) => unreadable.add(1, error),
             }
         }
         if broken > 0 {
-            log::warn!(
-                "{}: left out {broken} lines of {} that a line break in a question broke",
-                self,
-                path.display()
-            );
+            let path = path.display();
+            warn(&format!(
+                "{path}: left out {broken} lines that a line break in a question broke"
+            ));
         }
+        unreadable.finish(examples.len())?;
         if examples.is_empty() {
-            return Err(GlueError::Empty {
-                path: path.to_owned(),
-            });
+            return Err(empty());
         }
         Ok(examples)
     }
@@ -203,13 +136,47 @@ impl GlueTask {
         })
     }
 
-    fn label(self, path: &Path, row: &Row, column: usize) -> Result<Label, GlueError> {
-        let text = row.cells[column].trim();
-        self.parse_label(text).ok_or_else(|| GlueError::Label {
-            path: path.to_owned(),
+    /// Whether the file has something else in place of labels: the same text in every row.
+    fn hides_labels<'t>(self, columns: &Columns, rows: impl Iterator<Item = Row<'t>>) -> bool {
+        let Some(label) = columns.label else {
+            return false;
+        };
+        let mut texts = rows
+            .filter(|row| columns.check(row).is_ok())
+            .map(|row| row.cells[label].trim());
+        texts.next().is_some_and(|first| {
+            self.parse_label(first).is_none() && texts.all(|text| text == first)
+        })
+    }
+
+    /// The example of a row of the right width.
+    fn example(self, columns: &Columns, row: &Row) -> Result<Example, LineError> {
+        let label = |column: usize| -> Result<Label, LineError> {
+            let text = row.cells[column].trim();
+            self.parse_label(text).ok_or_else(|| LineError::Label {
+                line: row.line,
+                value: text.to_owned(),
+                expected: self.label_texts(),
+            })
+        };
+        Ok(Example {
+            first: row.cells[columns.first].to_owned(),
+            second: columns.second.map(|second| row.cells[second].to_owned()),
+            label: columns.label.map(label).transpose()?,
+        })
+    }
+}
+
+impl Columns {
+    fn check(&self, row: &Row) -> Result<(), LineError> {
+        let (expected, found) = (self.width, row.cells.len());
+        if found == expected {
+            return Ok(());
+        }
+        Err(LineError::Cells {
             line: row.line,
-            value: text.to_owned(),
-            expected: self.label_texts(),
+            expected,
+            found,
         })
     }
 }
@@ -367,22 +334,98 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_a_test_file_are_read_or_hidden() {
+        let load = |task: GlueTask, text: &str| {
+            let folder = folder(&[("test.tsv", text)]);
+            let examples = task.load(folder.path(), Split::Test);
+            let labels = |examples: Vec<Example>| examples.iter().map(|e| e.label).collect();
+            examples.map(labels).map_err(|error| error.to_string())
+        };
+        let class = |class| Some(Label::Class(class));
+        let cases: [(GlueTask, &str, Vec<Option<Label>>); 7] = [
+            (
+                GlueTask::Sst2,
+                "index\tsentence\tlabel\n0\tA\t1\n1\tB\t0\n",
+                vec![class(1), class(0)],
+            ),
+            (
+                GlueTask::Sst2,
+                "sentence\tlabel\nA\t-1\nB\t-1\n",
+                vec![None, None],
+            ),
+            (GlueTask::Sst2, "sentence\tlabel\nA\t\n", vec![None]),
+            (
+                GlueTask::Rte,
+                "index\tsentence1\tsentence2\tlabel\n0\tA\tB\thidden\n",
+                vec![None],
+            ),
+            (
+                GlueTask::Stsb,
+                "sentence1\tsentence2\tscore\nA\tB\t-1\nA\tB\t-1\n",
+                vec![None, None],
+            ),
+            // CoLA's other files have no header.
+            (
+                GlueTask::Cola,
+                "gj04\t1\t\tA\ngj04\t0\t*\tB\n",
+                vec![class(1), class(0)],
+            ),
+            (GlueTask::Cola, "index\tsentence\n0\tA\n", vec![None]),
+        ];
+        for (task, text, labels) in cases {
+            assert_eq!(load(task, text), Ok(labels), "{text}");
+        }
+        // Names of other classes are a mistake, and not hidden.
+        let names = "sentence\tlabel\nA\tgood\nB\tbad\n";
+        let error = load(GlueTask::Sst2, names).unwrap_err();
+        assert!(
+            error.contains("line 2: label `good` is not one of 0, 1"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_few_lines_that_are_no_examples_are_left_out() {
+        let rte = "index\tsentence1\tsentence2\tlabel\n";
+        let mut text = format!("{rte}0\tA\tB\tentailment\n").into_bytes();
+        for _ in 0..27 {
+            text.extend(b"1\tA\tB\tnot_entailment\n");
+        }
+        text.extend(b"2\tA\tentailment\n3\tA\tB\t-\n4\tA\tcaf\xe9\tentailment\n");
+        let folder = folder(&[]);
+        let path = folder.path().join("dev.tsv");
+        fs::write(&path, &text).unwrap();
+        let load = || GlueTask::Rte.load(folder.path(), Split::Dev);
+        assert_eq!(load().unwrap().len(), 28);
+
+        text.extend(b"5\n");
+        fs::write(&path, &text).unwrap();
+        let error = load().unwrap_err().to_string();
+        let expected = "dev.tsv: 4 of 32 lines cannot be used, and at most one in 10 may be: \
+                        line 30: expected 4 cells between tabs, found 3; \
+                        line 31: label `-` is not one of entailment, not_entailment; \
+                        line 32: not UTF-8 text; ...";
+        assert!(error.ends_with(expected), "{error}");
+    }
+
+    #[test]
     fn malformed_files_name_the_line_and_what_is_right() {
         let rte = "index\tsentence1\tsentence2\tlabel\n";
+        let most = "cannot be used, and at most one in 10 may be";
         let cases = [
             (
                 format!("{rte}0\tA\tB\tentailment\n1\tA\tentailment\n"),
-                "train.tsv, line 3: expected 4 cells between tabs, found 3",
+                format!("train.tsv: 1 of 2 lines {most}: line 3: expected 4 cells between tabs, found 3"),
             ),
             (
                 format!("{rte}0\tA\tB\tneutral\n"),
-                "train.tsv, line 2: label `neutral` is not one of entailment, not_entailment",
+                format!("train.tsv: 1 of 1 lines {most}: line 2: label `neutral` is not one of entailment, not_entailment"),
             ),
-            (rte.to_owned(), "train.tsv: no examples"),
-            (String::new(), "train.tsv: no examples"),
+            (rte.to_owned(), "train.tsv: no examples".to_owned()),
+            (String::new(), "train.tsv: no examples".to_owned()),
             (
                 "index\tsentence1\tsentence2\n0\tA\tB\n".to_owned(),
-                "train.tsv, line 1: no column `label` in the header; found `index`, `sentence1`, `sentence2`",
+                "train.tsv, line 1: no column `label` in the header; found `index`, `sentence1`, `sentence2`".to_owned(),
             ),
         ];
         for (text, expected) in cases {
@@ -394,12 +437,20 @@ mod tests {
         let blank = "gj04\t1\t\tA\n\ngj04\t1\t\tB\n";
         assert_eq!(
             error(GlueTask::Cola, Split::Dev, "dev.tsv", blank),
-            "dev.tsv, line 2: expected 4 cells between tabs, found 1"
+            format!("dev.tsv: 1 of 3 lines {most}: line 2: expected 4 cells between tabs, found 1")
+        );
+        let folder = folder(&[]);
+        fs::write(folder.path().join("dev.tsv"), b"\xff\xfes\0").unwrap();
+        let error = GlueTask::Rte.load(folder.path(), Split::Dev).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("dev.tsv, line 1: not UTF-8 text")
         );
     }
 
     #[test]
-    fn labels_outside_the_range_are_errors() {
+    fn labels_outside_the_range_are_no_labels() {
         let cases = [
             (
                 GlueTask::Sst2,
@@ -429,7 +480,10 @@ mod tests {
         ];
         for (task, text, expected) in cases {
             let message = error(task, Split::Train, "train.tsv", text);
-            assert_eq!(message, format!("train.tsv, line 2: {expected}"));
+            assert!(
+                message.ends_with(&format!(": line 2: {expected}")),
+                "{message}"
+            );
         }
     }
 

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::byte_order_mark::without_mark;
+
 /// A file that is not readable as tab-separated text.
 #[derive(Debug, thiserror::Error)]
 pub enum TsvError {
@@ -23,7 +25,7 @@ pub enum TsvError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The file is not UTF-8.
+    /// A line that is needed is not UTF-8.
     #[error("{}, line {line}: not UTF-8 text", path.display())]
     Encoding {
         /// The file.
@@ -43,11 +45,19 @@ pub enum TsvError {
     },
 }
 
+/// A line that is not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: not UTF-8 text")]
+pub struct NotText {
+    /// The line in the file, from 1.
+    pub line: usize,
+}
+
 /// A file in memory.
 #[derive(Clone, Debug)]
 pub struct Table {
     path: PathBuf,
-    text: String,
+    bytes: Vec<u8>,
 }
 
 /// A line of a file.
@@ -60,27 +70,17 @@ pub struct Row<'t> {
 }
 
 impl Table {
-    /// Reads a file of UTF-8 text, with or without a byte order mark.
+    /// Reads a file, with or without a byte order mark.
     ///
     /// # Errors
     ///
-    /// If the file is missing, unreadable or not UTF-8.
+    /// If the file is missing or unreadable.
     pub fn read(path: &Path) -> Result<Self, TsvError> {
         let path = path.to_owned();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(TsvError::Missing { path });
-            }
-            Err(source) => return Err(TsvError::Read { path, source }),
-        };
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Self { path, text }),
-            Err(error) => {
-                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-                let line = valid.split(|byte| *byte == b'\n').count();
-                Err(TsvError::Encoding { path, line })
-            }
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Self { path, bytes }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(TsvError::Missing { path }),
+            Err(source) => Err(TsvError::Read { path, source }),
         }
     }
 
@@ -91,22 +91,29 @@ impl Table {
 
     /// All lines, the header included. Lines end in LF or CRLF; blank lines at the end are left
     /// out.
-    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        let text = self.text.strip_prefix('\u{feff}').unwrap_or(&self.text);
-        let text = text.trim_end_matches(['\n', '\r']);
+    pub fn rows(&self) -> impl Iterator<Item = Result<Row<'_>, NotText>> {
+        let bytes = without_mark(&self.bytes);
+        let end = bytes.iter().rposition(|byte| !b"\n\r".contains(byte));
         // `split` finds one empty line in an empty text.
-        let text = (!text.is_empty()).then_some(text);
-        text.into_iter()
-            .flat_map(|text| text.split('\n'))
-            .enumerate()
-            .map(|(index, line)| Row {
-                line: index + 1,
-                cells: line
-                    .strip_suffix('\r')
-                    .unwrap_or(line)
-                    .split('\t')
-                    .collect(),
+        let bytes = end.map(|end| &bytes[..=end]);
+        bytes
+            .into_iter()
+            .flat_map(|bytes| bytes.split(|byte| *byte == b'\n'))
+            .zip(1..)
+            .map(|(bytes, line)| {
+                let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+                let text = str::from_utf8(bytes).map_err(|_| NotText { line })?;
+                let cells = text.split('\t').collect();
+                Ok(Row { line, cells })
             })
+    }
+
+    /// The error of a line that has to be text.
+    pub fn not_text(&self, NotText { line }: NotText) -> TsvError {
+        TsvError::Encoding {
+            path: self.path.clone(),
+            line,
+        }
     }
 
     /// The position of `column` in a header of this file.
@@ -138,14 +145,14 @@ mod tests {
     fn table(text: &str) -> Table {
         Table {
             path: "x.tsv".into(),
-            text: text.into(),
+            bytes: text.into(),
         }
     }
 
     fn cells(text: &str) -> Vec<Vec<String>> {
         table(text)
             .rows()
-            .map(|row| row.cells.iter().map(ToString::to_string).collect())
+            .map(|row| row.unwrap().cells.iter().map(ToString::to_string).collect())
             .collect()
     }
 
@@ -173,7 +180,7 @@ mod tests {
     #[test]
     fn a_missing_column_names_those_that_are_there() {
         let table = table("index\tsentence\n");
-        let header = table.rows().next().unwrap();
+        let header = table.rows().next().unwrap().unwrap();
         assert_eq!(table.column(&header, "sentence").unwrap(), 1);
         assert_eq!(
             table.column(&header, "label").unwrap_err().to_string(),
@@ -182,13 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn text_in_another_encoding_names_its_line() {
+    fn a_line_in_another_encoding_is_told_from_the_others() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("latin1.tsv");
-        fs::write(&path, b"a\tb\ncaf\xe9\tb\n").unwrap();
-        assert!(matches!(
-            Table::read(&path),
-            Err(TsvError::Encoding { line: 2, .. })
-        ));
+        fs::write(&path, b"a\tb\ncaf\xe9\tb\nc\td\n").unwrap();
+        let table = Table::read(&path).unwrap();
+        let rows: Vec<_> = table.rows().collect();
+        assert_eq!(rows[1], Err(NotText { line: 2 }));
+        assert_eq!(rows[2].as_ref().unwrap().cells, ["c", "d"]);
+        let error = table.not_text(NotText { line: 2 }).to_string();
+        assert!(
+            error.ends_with("latin1.tsv, line 2: not UTF-8 text"),
+            "{error}"
+        );
     }
 }

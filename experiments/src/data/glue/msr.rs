@@ -21,7 +21,10 @@ pub(super) fn load(dir: &Path, split: Split) -> Result<Vec<Example>, GlueError> 
         return task.read(&dir.join(TEST), split, |_, _| true);
     }
     let ids = task.open(&dir.join(DEV_IDS))?;
-    let dev: HashSet<Vec<&str>> = ids.rows().map(|row| row.cells).collect();
+    let rows = ids.rows().map(|row| row.map(|row| row.cells));
+    let dev: HashSet<Vec<&str>> = rows
+        .collect::<Result<_, _>>()
+        .map_err(|error| GlueError::Table(ids.not_text(error)))?;
     task.read(&dir.join(TRAIN), split, |header, row| {
         let pair = header
             .cells

@@ -5,7 +5,7 @@ use std::{fmt, path::Path, str::FromStr};
 use moebert_core::heads::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::data::example::Label;
+use crate::data::{example::Label, tsv::Row};
 
 /// A task of GLUE. Text forms: `cola`, `sst2`, `mrpc`, `qqp`, `stsb`, `mnli`, `qnli`, `rte`,
 /// `wnli`.
@@ -160,6 +160,12 @@ impl GlueTask {
             .collect()
     }
 
+    /// The test splits: MNLI has two.
+    pub fn test_splits(self) -> Vec<Split> {
+        let splits = self.splits().into_iter();
+        splits.filter(|split| split.is_test()).collect()
+    }
+
     /// The official file of a split, such as `dev_matched.tsv`; `None` if the task has no such
     /// split.
     pub fn file(self, split: Split) -> Option<String> {
@@ -181,8 +187,10 @@ impl GlueTask {
             .collect()
     }
 
-    pub(super) fn has_header(self, split: Split) -> bool {
-        self != Self::Cola || split.is_test()
+    /// Whether the first row of a file names its columns: in all files but `CoLA`'s with labels.
+    pub(super) fn has_header(self, first: &Row) -> bool {
+        let [sentence, ..] = self.column_names();
+        self != Self::Cola || first.cells.iter().any(|cell| cell.trim() == sentence)
     }
 
     /// The columns of the first sentence, the second (empty if there is none) and the label.
