@@ -18,5 +18,6 @@ pub mod tsv;
 pub mod unreadable;
 
 mod byte_order_mark;
+mod json;
 
 pub use error::DataError;

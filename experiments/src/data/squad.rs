@@ -4,18 +4,21 @@
 //! [`read`] gives the questions, [`windows`] cuts them into model inputs, and [`spans`] turns the
 //! model's logits back into answers, which [`crate::metric::squad`] scores.
 
-use std::collections::HashSet;
-use std::fmt;
-use std::fs;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-
+mod error;
+mod example;
+mod file;
 pub mod spans;
 pub mod windows;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+
+pub use error::SquadError;
+pub use example::{Answer, SquadExample};
+
+use error::QuestionError;
+use file::{Entry, SquadFile};
 
 /// The two versions of the data set, which differ in their files and in how answers are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,289 +50,150 @@ impl fmt::Display for SquadVersion {
     }
 }
 
-/// One question about one passage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SquadExample {
-    /// The question's identifier, unique in its file.
-    pub id: String,
-    /// The question.
-    pub question: String,
-    /// The passage.
-    pub context: String,
-    /// The accepted answers: one in training files, several in development files, none if impossible.
-    pub answers: Vec<Answer>,
-    /// Whether the passage does not answer the question (2.0 only).
-    pub impossible: bool,
-}
-
-/// An accepted answer: a piece of the passage.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Answer {
-    /// The answer as it stands in the passage.
-    pub text: String,
-    /// Where it starts, in characters (Unicode scalar values) from the start of the passage.
-    #[serde(rename = "answer_start")]
-    pub start: usize,
-}
-
-impl Answer {
-    /// The bytes of `context` that this answer takes, or `None` if the text does not stand there.
-    pub fn bytes(&self, context: &str) -> Option<Range<usize>> {
-        let rest = chars_from(context, self.start)?;
-        let start = context.len() - rest.len();
-        rest.starts_with(&self.text)
-            .then(|| start..start + self.text.len())
-    }
-}
-
-/// What is left of `text` after its first `count` characters, or `None` if it has fewer.
-fn chars_from(text: &str, count: usize) -> Option<&str> {
-    let mut chars = text.chars();
-    match count.checked_sub(1) {
-        Some(last) => chars.nth(last).map(|_| chars.as_str()),
-        None => Some(text),
-    }
-}
-
-/// Why a `SQuAD` file was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum SquadError {
-    /// The file cannot be read.
-    #[error("cannot read the SQuAD file {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The file is not JSON, or a place in it is not what `SQuAD`'s format has there.
-    #[error("{}: {place} is not in SQuAD's format", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// The JSON path of the broken part.
-        place: String,
-        /// What was found there.
-        source: serde_json::Error,
-    },
-    /// The file states another version.
-    #[error("{} states version {found:?}, but SQuAD {expected} was asked for", path.display())]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// The version stated.
-        found: String,
-        /// The version asked for.
-        expected: SquadVersion,
-    },
-    /// The file has no questions.
-    #[error("{} has no questions", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Two questions share an identifier.
-    #[error("{}: the question id {id:?} occurs twice; predictions could not be told apart", path.display())]
-    DuplicateId {
-        /// The file.
-        path: PathBuf,
-        /// The identifier.
-        id: String,
-    },
-    /// A question has no answers, or has some although it is marked impossible.
-    #[error(
-        "{}: question {id:?} has {answers} answers and is_impossible {impossible}; \
-         SQuAD {version} needs {}", path.display(),
-        if *.impossible && *.version == SquadVersion::V2 { "none" } else { "at least one and is_impossible false" }
-    )]
-    AnswerCount {
-        /// The file.
-        path: PathBuf,
-        /// The question.
-        id: String,
-        /// How many answers it has.
-        answers: usize,
-        /// Whether it is marked impossible.
-        impossible: bool,
-        /// The version asked for.
-        version: SquadVersion,
-    },
-    /// An answer does not stand in the passage where it should.
-    #[error(
-        "{}: answer {text:?} of question {id:?} does not stand at character {start} of its \
-         passage, which has {found:?} there", path.display()
-    )]
-    AnswerOutside {
-        /// The file.
-        path: PathBuf,
-        /// The question.
-        id: String,
-        /// The answer.
-        text: String,
-        /// Its stated start in characters.
-        start: usize,
-        /// What the passage has there instead; empty beyond its end.
-        found: String,
-    },
-}
-
-#[derive(Deserialize)]
-struct Articles {
-    version: Option<String>,
-    data: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct Article {
-    paragraphs: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct Paragraph {
-    context: String,
-    qas: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct Question {
-    id: String,
-    #[serde(rename = "question")]
-    text: String,
-    #[serde(default)]
-    answers: Vec<Answer>,
-    #[serde(default)]
-    is_impossible: bool,
-}
-
-/// Reads a file in `SQuAD`'s format, in the file's order.
+/// Reads the questions of a file in `SQuAD`'s format to score answers to them, in the file's order.
 ///
 /// The passages are kept to the letter, leading blanks included, for answers count from their start.
-/// A file that states no version is taken as `version`.
+/// The format is read as the official scripts read it: identifiers may be numbers; a question of 2.0 is
+/// unanswerable if it has no answers; answers are compared by their texts, wherever they stand. A version
+/// other than 1.1 and 2.0 means nothing. Questions that cannot be used are left out with a warning.
 ///
 /// # Errors
 ///
-/// If the file is missing, malformed, of another version or empty; if two questions share an
-/// identifier; if an answer does not stand in its passage, or is missing, or should be.
+/// If the file is missing, malformed, of the other version or empty; if two questions share an
+/// identifier, or more than one in ten cannot be used.
 pub fn read(path: &Path, version: SquadVersion) -> Result<Vec<SquadExample>, SquadError> {
-    let file = fs::read(path).map_err(|source| SquadError::Read {
-        path: path.into(),
-        source,
-    })?;
-    // Level by level, so that an error can say where in the file it is.
-    let articles: Articles =
-        serde_json::from_slice(&file).map_err(|source| SquadError::Format {
-            path: path.into(),
-            place: "the file".into(),
-            source,
-        })?;
-    if let Some(found) = articles.version
-        && found.trim_start_matches('v') != version.to_string()
-    {
-        return Err(SquadError::Version {
-            path: path.into(),
-            found,
-            expected: version,
-        });
-    }
+    questions(path, version, |entry| match version {
+        SquadVersion::V1 if entry.example.answers.is_empty() => Err(QuestionError::NoAnswers {
+            id: entry.example.id.clone(),
+        }),
+        _ => Ok(()),
+    })
+}
 
-    let mut examples = Vec::new();
-    let mut ids = HashSet::new();
-    for (a, article) in articles.data.into_iter().enumerate() {
-        let place = format!("data[{a}]");
-        let article: Article = parse(path, &place, article)?;
-        for (p, paragraph) in article.paragraphs.into_iter().enumerate() {
-            let place = format!("{place}.paragraphs[{p}]");
-            let paragraph: Paragraph = parse(path, &place, paragraph)?;
-            for (q, question) in paragraph.qas.into_iter().enumerate() {
-                let place = format!("{place}.qas[{q}]");
-                let question: Question = parse(path, &place, question)?;
-                let example = SquadExample {
-                    id: question.id,
-                    question: question.text,
-                    context: paragraph.context.clone(),
-                    answers: question.answers,
-                    impossible: question.is_impossible,
-                };
-                check_answers(path, version, &example)?;
-                if !ids.insert(example.id.clone()) {
-                    return Err(SquadError::DuplicateId {
-                        path: path.into(),
-                        id: example.id,
-                    });
-                }
-                examples.push(example);
+/// Reads the questions of a file as [`read`] does, to train on them: a question cannot be used if its
+/// answers contradict `is_impossible` (2.0 only), or if none stands in the passage where it should.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_to_train(path: &Path, version: SquadVersion) -> Result<Vec<SquadExample>, SquadError> {
+    questions(path, version, |entry| {
+        let example = &mut entry.example;
+        // Some files give an unanswerable question an empty answer.
+        example.answers.retain(|answer| !answer.is_blank());
+        let answers = example.answers.len();
+        let id = || example.id.clone();
+        match (version, entry.impossible) {
+            (SquadVersion::V1, _) if answers == 0 => {
+                return Err(QuestionError::NoAnswers { id: id() });
+            }
+            (SquadVersion::V2, Some(impossible)) if impossible != (answers == 0) => {
+                return Err(QuestionError::Contradiction {
+                    id: id(),
+                    answers,
+                    impossible,
+                });
+            }
+            _ => {}
+        }
+        match example.answers.first() {
+            Some(first) if example.stated_bytes().is_none() => Err(misplaced(example, first)),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Why no answer stands where it should, told of the first one.
+fn misplaced(example: &SquadExample, answer: &Answer) -> QuestionError {
+    let (id, text) = (example.id.clone(), answer.text.clone());
+    match answer.start {
+        None => QuestionError::NoStart { id, text },
+        Some(start) => {
+            let rest = example::chars_from(&example.context, start).unwrap_or_default();
+            let found = rest.chars().take(text.chars().count()).collect();
+            QuestionError::Outside {
+                id,
+                text,
+                start,
+                found,
             }
         }
     }
+}
+
+/// The questions of a file that pass a check, which may change them.
+fn questions(
+    path: &Path,
+    version: SquadVersion,
+    check: impl Fn(&mut Entry) -> Result<(), QuestionError>,
+) -> Result<Vec<SquadExample>, SquadError> {
+    let file = SquadFile::read(path)?;
+    if let Some(found) = file.other_version(version) {
+        return Err(SquadError::Version {
+            path: path.into(),
+            found: found.to_owned(),
+            expected: version,
+        });
+    }
+    let mut unreadable = file.unreadable;
+    let mut examples = Vec::with_capacity(file.entries.len());
+    let mut ids = HashSet::new();
+    for mut entry in file.entries {
+        if !ids.insert(entry.example.id.clone()) {
+            return Err(SquadError::DuplicateId {
+                path: path.into(),
+                id: entry.example.id,
+            });
+        }
+        match check(&mut entry) {
+            Ok(()) => examples.push(entry.example),
+            Err(error) => unreadable.add(1, format!("{}: {error}", entry.place)),
+        }
+    }
+    unreadable.finish(examples.len())?;
     if examples.is_empty() {
         return Err(SquadError::Empty { path: path.into() });
     }
     Ok(examples)
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, place: &str, value: Value) -> Result<T, SquadError> {
-    serde_json::from_value(value).map_err(|source| SquadError::Format {
-        path: path.into(),
-        place: place.into(),
-        source,
-    })
-}
-
-fn check_answers(
-    path: &Path,
-    version: SquadVersion,
-    example: &SquadExample,
-) -> Result<(), SquadError> {
-    let impossible = example.impossible && version == SquadVersion::V2;
-    if impossible != example.answers.is_empty() {
-        return Err(SquadError::AnswerCount {
-            path: path.into(),
-            id: example.id.clone(),
-            answers: example.answers.len(),
-            impossible: example.impossible,
-            version,
-        });
-    }
-    for answer in &example.answers {
-        if answer.text.is_empty() || answer.bytes(&example.context).is_none() {
-            let rest = chars_from(&example.context, answer.start).unwrap_or_default();
-            return Err(SquadError::AnswerOutside {
-                path: path.into(),
-                id: example.id.clone(),
-                text: answer.text.clone(),
-                start: answer.start,
-                found: rest.chars().take(answer.text.chars().count()).collect(),
-            });
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::fs;
+
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn written(value: &Value) -> tempfile::NamedTempFile {
+    fn written(text: &str) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), value.to_string()).unwrap();
+        fs::write(file.path(), text).unwrap();
         file
     }
 
     /// A file with one passage and the given questions.
-    fn file(version: &str, qas: &Value) -> tempfile::NamedTempFile {
+    fn file(version: &Value, qas: &Value) -> tempfile::NamedTempFile {
         let paragraph = json!({ "context": "  Dalén’s valve lit it.", "qas": qas });
-        written(
-            &json!({ "version": version, "data": [{ "title": "t", "paragraphs": [paragraph] }] }),
-        )
+        let empty = json!({ "context": "none", "qas": null });
+        let article = json!({ "title": null, "paragraphs": [paragraph, empty] });
+        let none = json!({ "paragraphs": null });
+        written(&json!({ "version": version, "data": [article, none] }).to_string())
     }
 
-    fn question(id: &str, text: &str, start: usize) -> Value {
-        json!({ "id": id, "question": "Who?", "answers": [{ "text": text, "answer_start": start }] })
+    fn question(id: impl Into<Value>, text: &str, start: impl Into<Value>) -> Value {
+        let answer = json!({ "text": text, "answer_start": start.into() });
+        json!({ "id": id.into(), "question": "Who?", "answers": [answer] })
     }
 
-    fn refusal(file: &tempfile::NamedTempFile, version: SquadVersion) -> String {
+    fn ids(examples: &[SquadExample]) -> Vec<&str> {
+        examples.iter().map(|example| example.id.as_str()).collect()
+    }
+
+    type Read = fn(&Path, SquadVersion) -> Result<Vec<SquadExample>, SquadError>;
+
+    const BOTH: [Read; 2] = [read, read_to_train];
+
+    fn refusal(read: Read, file: &tempfile::NamedTempFile, version: SquadVersion) -> String {
         let error = read(file.path(), version).unwrap_err();
         let message = error.to_string();
         assert!(message.contains(file.path().to_str().unwrap()), "{message}");
@@ -338,7 +202,7 @@ mod tests {
 
     #[test]
     fn reads_answers_at_characters_of_a_passage_kept_to_the_letter() {
-        let file = file("1.1", &json!([question("q", "valve", 10)]));
+        let file = file(&json!("1.1"), &json!([question("q", "valve", 10)]));
         let examples = read(file.path(), SquadVersion::V1).unwrap();
         assert_eq!(examples.len(), 1);
         let example = &examples[0];
@@ -346,113 +210,233 @@ mod tests {
             (example.id.as_str(), example.question.as_str()),
             ("q", "Who?")
         );
-        assert!(!example.impossible);
         // Character 10 is byte 13: é has two bytes and the apostrophe three.
         assert_eq!(example.answers[0].bytes(&example.context), Some(13..18));
+        assert_eq!(example.answer_bytes(), Some(13..18));
+        assert_eq!(
+            read_to_train(file.path(), SquadVersion::V1).unwrap(),
+            examples
+        );
     }
 
     #[test]
-    fn reads_questions_without_answer() {
-        let impossible = json!({ "id": "q", "question": "?", "answers": [], "is_impossible": true,
-            "plausible_answers": [{ "text": "valve", "answer_start": 10 }] });
-        let examples = read(file("v2.0", &json!([impossible])).path(), SquadVersion::V2).unwrap();
-        assert!(examples[0].impossible && examples[0].answers.is_empty());
-    }
-
-    #[test]
-    fn an_answer_beyond_the_passage_has_no_bytes() {
-        let answer = |text: &str, start| Answer {
-            text: text.into(),
-            start,
-        };
-        assert_eq!(answer("b", 1).bytes("ab"), Some(1..2));
-        assert_eq!(answer("b", 0).bytes("ab"), None);
-        assert_eq!(answer("b", 2).bytes("ab"), None);
-        assert_eq!(answer("b", 3).bytes("ab"), None);
-        assert_eq!(answer("b", usize::MAX).bytes("ab"), None);
-    }
-
-    #[test]
-    fn refuses_an_answer_that_does_not_stand_there() {
-        let message = refusal(
-            &file("1.1", &json!([question("q7", "valve", 9)])),
-            SquadVersion::V1,
-        );
-        assert!(
-            message.contains("answer \"valve\" of question \"q7\""),
-            "{message}"
-        );
-        assert!(message.contains("which has \" valv\" there"), "{message}");
-        let message = refusal(
-            &file("1.1", &json!([question("q7", "it.", 9999)])),
-            SquadVersion::V1,
-        );
-        assert!(message.contains("character 9999"), "{message}");
-        let message = refusal(
-            &file("1.1", &json!([question("q7", "", 3)])),
-            SquadVersion::V1,
-        );
-        assert!(message.contains("answer \"\""), "{message}");
-    }
-
-    #[test]
-    fn refuses_missing_and_surplus_answers() {
-        let none = json!([{ "id": "q7", "question": "?", "answers": [] }]);
-        for (version, text) in [(SquadVersion::V1, "1.1"), (SquadVersion::V2, "v2.0")] {
-            let message = refusal(&file(text, &none), version);
-            assert!(message.contains("\"q7\" has 0 answers"), "{message}");
-            assert!(message.contains("needs at least one"), "{message}");
+    fn ids_may_be_numbers_but_no_two_the_same() {
+        let numbers = json!([question(7, "valve", 10), question("7a", "lit", 16)]);
+        let examples = read(file(&json!("1.1"), &numbers).path(), SquadVersion::V1).unwrap();
+        assert_eq!(ids(&examples), ["7", "7a"]);
+        for second in [json!("q"), json!(7)] {
+            let first = if second == "q" { "q" } else { "7" };
+            let twice = json!([question(first, "valve", 10), question(second, "lit", 16)]);
+            let message = refusal(read, &file(&json!("1.1"), &twice), SquadVersion::V1);
+            assert!(
+                message.contains(&format!("\"{first}\" occurs twice")),
+                "{message}"
+            );
         }
-        let mut both = question("q7", "valve", 10);
-        both["is_impossible"] = true.into();
-        let message = refusal(&file("v2.0", &json!([both])), SquadVersion::V2);
+    }
+
+    #[test]
+    fn versions_other_than_squads_mean_nothing() {
+        let versions = json!([
+            null,
+            1.0,
+            1.1,
+            1,
+            "1.0",
+            "v1.1",
+            "MLQA",
+            "XQuAD",
+            "",
+            [],
+            "2.0",
+            2.0
+        ]);
+        for version in versions.as_array().unwrap() {
+            let file = file(version, &json!([question("q", "valve", 10)]));
+            assert!(read(file.path(), SquadVersion::V1).is_ok(), "{version}");
+        }
+        let without = json!({ "data": [{ "paragraphs": [
+            { "context": "it", "qas": [question("q", "it", 0)] }
+        ] }] });
+        let without = written(&without.to_string());
+        for version in [SquadVersion::V1, SquadVersion::V2] {
+            assert!(read(without.path(), version).is_ok());
+        }
+    }
+
+    #[test]
+    fn refuses_the_other_version_where_its_questions_are_of_it() {
+        let none = json!({ "id": "r", "question": "?", "answers": [] });
+        let second = file(&json!("v2.0"), &json!([question("q", "valve", 10), none]));
+        let message = refusal(read, &second, SquadVersion::V1);
         assert!(
-            message.contains("has 1 answers and is_impossible true"),
+            message.contains(
+                "states version \"v2.0\" and has questions without an answer, but SQuAD 1.1"
+            ),
             "{message}"
         );
-        assert!(message.ends_with("needs none"), "{message}");
+        assert!(read(second.path(), SquadVersion::V2).is_ok());
+
+        for stated in [json!("1.1"), json!(1.1)] {
+            let first = file(&stated, &json!([question("q", "valve", 10)]));
+            let message = refusal(read, &first, SquadVersion::V2);
+            assert!(
+                message.contains("states version \"1.1\" and has neither"),
+                "{message}"
+            );
+            let unanswerable = file(&stated, &json!([question("q", "valve", 10), none]));
+            assert!(read(unanswerable.path(), SquadVersion::V2).is_ok());
+        }
     }
 
     #[test]
-    fn refuses_another_version() {
-        let file = file("v2.0", &json!([question("q", "valve", 10)]));
-        let message = refusal(&file, SquadVersion::V1);
-        assert!(
-            message.contains("states version \"v2.0\", but SQuAD 1.1"),
-            "{message}"
+    fn a_question_of_2_0_without_answers_is_unanswerable() {
+        for more in [
+            json!({}),
+            json!({ "answers": null }),
+            json!({ "answers": [], "is_impossible": null }),
+            json!({ "answers": [], "is_impossible": true,
+                "plausible_answers": [{ "text": "valve", "answer_start": 10 }] }),
+        ] {
+            let mut question = json!({ "id": "q", "question": "?" });
+            question
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let file = file(&json!("v2.0"), &json!([question]));
+            for read in BOTH {
+                let examples = read(file.path(), SquadVersion::V2).unwrap();
+                assert!(examples[0].answers.is_empty(), "{question}");
+                assert_eq!(examples[0].answer_bytes(), None);
+            }
+        }
+        // Answers decide what is scored, and what contradicts them is not trained on.
+        for (answers, impossible) in [(json!([]), false), (json!([{ "text": "lit" }]), true)] {
+            let count = answers.as_array().unwrap().len();
+            let question = json!({ "id": "q", "question": "?", "answers": answers, "is_impossible": impossible });
+            let file = file(&json!(null), &json!([question]));
+            let examples = read(file.path(), SquadVersion::V2).unwrap();
+            assert_eq!(examples[0].answers.len(), count);
+            let message = refusal(read_to_train, &file, SquadVersion::V2);
+            let reason = format!("has {count} answers and is_impossible {impossible}");
+            assert!(message.contains(&reason), "{message}");
+        }
+        // The official script scores an empty answer, and it is nothing to learn.
+        let file = file(&json!(null), &json!([question("q", "", -1)]));
+        assert_eq!(
+            read(file.path(), SquadVersion::V2).unwrap()[0]
+                .answers
+                .len(),
+            1
         );
-        assert!(read(file.path(), SquadVersion::V2).is_ok());
+        let examples = read_to_train(file.path(), SquadVersion::V2).unwrap();
+        assert!(examples[0].answers.is_empty());
     }
 
     #[test]
-    fn refuses_two_questions_with_one_id() {
-        let twice = json!([question("q", "valve", 10), question("q", "lit", 16)]);
-        let message = refusal(&file("1.1", &twice), SquadVersion::V1);
-        assert!(message.contains("\"q\" occurs twice"), "{message}");
+    fn a_question_of_1_1_needs_an_answer() {
+        let none = json!([{ "id": "q7", "question": "?", "answers": null }]);
+        for read in BOTH {
+            let message = refusal(read, &file(&json!(null), &none), SquadVersion::V1);
+            assert!(
+                message.contains("1 of 1 questions cannot be used"),
+                "{message}"
+            );
+            let reason = "data[0].paragraphs[0].qas[0]: question \"q7\" has no answers; SQuAD 1.1";
+            assert!(message.contains(reason), "{message}");
+        }
     }
 
     #[test]
-    fn says_where_a_file_is_broken() {
+    fn an_answer_that_does_not_stand_there_is_scored_and_not_trained_on() {
+        for (text, start, bytes, reason) in [
+            (
+                "valve",
+                json!(9),
+                Some(13..18),
+                "answer \"valve\" of question \"q7\" does not stand at character 9 of its passage, \
+                 which has \" valv\" there",
+            ),
+            ("it.", json!(9999), Some(23..26), "character 9999"),
+            ("valve", json!(null), Some(13..18), "has no answer_start"),
+            ("valve", json!(-1), Some(13..18), "has no answer_start"),
+            ("valve", json!("10"), Some(13..18), "has no answer_start"),
+            ("valves", json!(10), None, "which has \"valve \" there"),
+        ] {
+            let file = file(&json!("1.1"), &json!([question("q7", text, start.clone())]));
+            let examples = read(file.path(), SquadVersion::V1).unwrap();
+            assert_eq!(examples[0].answers[0].text, text);
+            assert_eq!(examples[0].answer_bytes(), bytes, "{text} {start}");
+            let message = refusal(read_to_train, &file, SquadVersion::V1);
+            assert!(message.contains(reason), "{message}");
+        }
+        // A float is a position as well, and one answer that stands is enough.
+        let mut second = question("q", "valve", 10.0);
+        let answers = second["answers"].as_array_mut().unwrap();
+        answers.insert(0, json!({ "text": "lamp", "answer_start": 3 }));
+        let file = file(&json!("1.1"), &json!([second]));
+        let examples = read_to_train(file.path(), SquadVersion::V1).unwrap();
+        assert_eq!(examples[0].answer_bytes(), Some(13..18));
+    }
+
+    #[test]
+    fn a_few_questions_that_are_none_are_left_out() {
+        let mut qas: Vec<Value> = (0..28).map(|id| question(id, "valve", 10)).collect();
+        qas.push(json!({ "id": null, "question": "?", "answers": [] }));
+        qas.push(json!({ "id": 99, "question": "?", "answers": [{ "text": null }] }));
+        let paragraph = json!({ "context": "a valve", "qas": qas });
+        let broken = json!({ "context": null, "qas": [question(77, "a", 0)] });
+        let data = |more: &[Value]| {
+            let article = json!({ "paragraphs": [paragraph, broken] });
+            let articles: Vec<&Value> = [&article].into_iter().chain(more).collect();
+            written(&json!({ "data": articles }).to_string())
+        };
+        let examples = read(data(&[]).path(), SquadVersion::V1).unwrap();
+        assert_eq!(examples.len(), 28);
+        let message = refusal(read, &data(&[json!("no article")]), SquadVersion::V1);
+        for text in [
+            "4 of 32 questions cannot be used, and at most one in 10 may be",
+            "data[0].paragraphs[0].qas[28]: not in SQuAD's format: the id is neither",
+            "data[0].paragraphs[0].qas[29]: not in SQuAD's format: invalid type: null",
+            "data[0].paragraphs[1]: not in SQuAD's format",
+        ] {
+            assert!(message.contains(text), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_mark_and_half_a_pair_do_not_hinder() {
+        let text = r#"{"data": [{"paragraphs": [{"context": "a \ud83d b", "qas": [
+            {"id": 1, "question": "?", "answers": [{"text": "b", "answer_start": 4}]}]}]}]}"#;
+        let plain = read_to_train(written(text).path(), SquadVersion::V1).unwrap();
+        assert_eq!(plain[0].context, "a \u{fffd} b");
+        let marked = written(&format!("\u{feff}{text}"));
+        assert_eq!(
+            read_to_train(marked.path(), SquadVersion::V1).unwrap(),
+            plain
+        );
+    }
+
+    #[test]
+    fn says_what_is_broken_as_a_whole() {
         let missing = read(Path::new("nowhere/dev-v1.1.json"), SquadVersion::V1).unwrap_err();
         assert_eq!(
             missing.to_string(),
             "cannot read the SQuAD file nowhere/dev-v1.1.json"
         );
-
-        let cut = tempfile::NamedTempFile::new().unwrap();
-        fs::write(cut.path(), r#"{"version": "1.1", "data": [{"#).unwrap();
-        assert!(refusal(&cut, SquadVersion::V1).contains("the file is not in SQuAD's format"));
-
-        let empty = written(&json!({ "version": "1.1", "data": [] }));
-        assert!(refusal(&empty, SquadVersion::V1).contains("has no questions"));
-
-        let mut second = question("r", "lit", 16);
-        second["answers"][0]["answer_start"] = (-1).into();
-        let broken = file("1.1", &json!([question("q", "valve", 10), second]));
-        let message = refusal(&broken, SquadVersion::V1);
-        assert!(
-            message.contains("data[0].paragraphs[0].qas[1] is not in"),
-            "{message}"
-        );
+        for text in [
+            r#"{"version": "1.1", "data": [{"#,
+            "{}",
+            r#"{"data": null}"#,
+            "",
+        ] {
+            let message = refusal(read, &written(text), SquadVersion::V1);
+            assert!(
+                message.contains("the file is not in SQuAD's format"),
+                "{message}"
+            );
+        }
+        let empty = written(&json!({ "version": "1.1", "data": [] }).to_string());
+        assert!(refusal(read, &empty, SquadVersion::V1).contains("has no questions"));
     }
 }

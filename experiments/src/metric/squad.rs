@@ -238,14 +238,13 @@ mod tests {
     fn example(id: &str, golds: &[&str]) -> SquadExample {
         let answers = golds.iter().map(|gold| Answer {
             text: (*gold).into(),
-            start: 0,
+            start: Some(0),
         });
         SquadExample {
             id: id.into(),
             question: String::new(),
             context: String::new(),
             answers: answers.collect(),
-            impossible: golds.is_empty(),
         }
     }
 

@@ -236,7 +236,6 @@ mod tests {
             question: "?".into(),
             context: "a b c d".into(),
             answers: Vec::new(),
-            impossible: true,
         }
     }
 

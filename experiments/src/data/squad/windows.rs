@@ -41,9 +41,10 @@ pub struct SquadFeature {
     pub input_ids: Vec<u32>,
     /// The segment of each token: 0 for the question, 1 for the passage.
     pub type_ids: Vec<u8>,
-    /// The position of the first answer's first token; 0, the class token, if it is not in this window.
+    /// The position of the first token of [`SquadExample::answer_bytes`]; 0, the class token, if the
+    /// answer is not in this window.
     pub start: usize,
-    /// The position of the first answer's last token; 0, the class token, if it is not in this window.
+    /// The position of its last token; 0, the class token, if the answer is not in this window.
     pub end: usize,
     /// The index of the question among the examples.
     pub example: usize,
@@ -123,18 +124,6 @@ pub enum WindowError {
         /// The tokenizer's reason.
         source: tokenizers::Error,
     },
-    /// The first answer does not stand in the passage.
-    #[error(
-        "answer {text:?} of question {id:?} does not stand at character {start} of its passage"
-    )]
-    AnswerOutside {
-        /// The question.
-        id: String,
-        /// The answer.
-        text: String,
-        /// Its stated start in characters.
-        start: usize,
-    },
 }
 
 /// Cuts every example into one or more inputs, in the order of the examples and of their passages.
@@ -144,8 +133,7 @@ pub enum WindowError {
 ///
 /// # Errors
 ///
-/// If `config` leaves a window no room to move on, the tokenizer fails or adds no class token, or an
-/// answer does not stand in its passage.
+/// If `config` leaves a window no room to move on, or the tokenizer fails or adds no class token.
 pub fn features(
     examples: &[SquadExample],
     tokenizer: &Tokenizer,
@@ -225,7 +213,7 @@ impl<'a> Windower<'a> {
         question.truncate(self.config.max_query_length, 0, TruncationDirection::Right);
         question.take_overflowing();
 
-        let answer = answer_bytes(example)?;
+        let answer = answer_bytes(example);
         let room = self.config.max_length - self.special - question.len();
         context.truncate(room, self.config.doc_stride, TruncationDirection::Right);
         let rest = context.take_overflowing();
@@ -245,21 +233,12 @@ impl<'a> Windower<'a> {
     }
 }
 
-/// The bytes of the first answer, without blanks around it, which no token covers.
-fn answer_bytes(example: &SquadExample) -> Result<Option<Range<usize>>, WindowError> {
-    let Some(answer) = example.answers.first() else {
-        return Ok(None);
-    };
-    let bytes = answer
-        .bytes(&example.context)
-        .ok_or_else(|| WindowError::AnswerOutside {
-            id: example.id.clone(),
-            text: answer.text.clone(),
-            start: answer.start,
-        })?;
-    let start = bytes.end - answer.text.trim_start().len();
-    let end = start + answer.text.trim().len();
-    Ok(Some(start..end))
+/// The bytes of the answer, without blanks around it, which no token covers.
+fn answer_bytes(example: &SquadExample) -> Option<Range<usize>> {
+    let bytes = example.answer_bytes()?;
+    let text = &example.context[bytes.clone()];
+    let start = bytes.end - text.trim_start().len();
+    Some(start..start + text.trim().len())
 }
 
 fn feature(
@@ -342,14 +321,13 @@ mod tests {
     /// An example whose answer takes the given bytes of the passage.
     fn example(question: &str, context: &str, answer: Option<Range<usize>>) -> SquadExample {
         let answers = answer.map(|bytes| Answer {
-            start: context[..bytes.start].chars().count(),
+            start: Some(context[..bytes.start].chars().count()),
             text: context[bytes].to_owned(),
         });
         SquadExample {
             id: "q".into(),
             question: question.into(),
             context: context.into(),
-            impossible: answers.is_none(),
             answers: answers.into_iter().collect(),
         }
     }
@@ -443,6 +421,17 @@ mod tests {
     }
 
     #[test]
+    fn a_misplaced_answer_is_taken_where_its_text_stands() {
+        let mut moved = example("a", "b c", Some(2..3));
+        moved.answers[0].start = None;
+        let feature = &features(&[moved.clone()], &bert(), &CONFIG).unwrap()[0];
+        assert_eq!(feature.span(feature.start, feature.end), Some(2..3));
+        moved.answers[0].text = "d".into();
+        let feature = &features(&[moved], &bert(), &CONFIG).unwrap()[0];
+        assert_eq!((feature.start, feature.end), (0, 0));
+    }
+
+    #[test]
     fn spans_stay_in_the_passage() {
         let examples = [example("a", "b c", None)];
         let feature = &features(&examples, &bert(), &CONFIG).unwrap()[0];
@@ -485,14 +474,6 @@ mod tests {
             features(&examples, &tokenizer(&Value::Null), &CONFIG),
             Err(WindowError::NoClassToken)
         ));
-        let mut moved = example("a", "b c", Some(0..1));
-        moved.answers[0].start = 2;
-        let error = features(&[moved], &bert(), &CONFIG).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("question \"q\" does not stand at character 2")
-        );
     }
 
     /// Words that the tokenizer knows, does not know, or has no letters of.
