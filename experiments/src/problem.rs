@@ -11,7 +11,7 @@ use crate::{
         glue::{GlueTask, Split},
         loader::Feature,
         squad::{
-            self, SquadExample, SquadVersion,
+            self, SquadError, SquadExample, SquadVersion,
             spans::{SpanLogits, SpanPrediction, SpanSearch},
             windows::{self, SquadFeature, WindowConfig},
         },
@@ -71,7 +71,8 @@ impl<'a> Source<'a> {
         Ok(match self.data.task {
             Task::Glue(task) => Texts::Sentences(task.load(self.path, Split::Train)?),
             Task::Squad(version) => {
-                Texts::Questions(squad::read(&self.path.join(version.train_file()), version)?)
+                let path = self.path.join(version.train_file());
+                Texts::Questions(squad::read_to_train(&path, version)?)
             }
             Task::Synthetic => Texts::Sentences(synthetic::train(&self.synthetic())),
         })
@@ -84,14 +85,7 @@ impl<'a> Source<'a> {
     /// If a file is missing or malformed.
     pub fn dev(&self) -> Result<Vec<(Texts, Rule)>, DataError> {
         match self.data.task {
-            Task::Glue(task) => task
-                .validation_splits(self.path)
-                .into_iter()
-                .map(|split| {
-                    let examples = task.load(self.path, split)?;
-                    Ok((Texts::Sentences(examples), Rule::Glue(task, split)))
-                })
-                .collect(),
+            Task::Glue(task) => self.glue(task, task.validation_splits(self.path)),
             Task::Squad(version) => {
                 let examples = squad::read(&self.path.join(version.dev_file()), version)?;
                 Ok(vec![(Texts::Questions(examples), self.squad_rule(version))])
@@ -101,6 +95,29 @@ impl<'a> Source<'a> {
                 Rule::Accuracy,
             )]),
         }
+    }
+
+    /// The test splits, whose labels may be hidden ([`Sequences::check_labels`]).
+    ///
+    /// # Errors
+    ///
+    /// If the task has none, or a file is missing or malformed.
+    pub fn test(&self) -> Result<Vec<(Texts, Rule)>, DataError> {
+        match self.data.task {
+            Task::Glue(task) => self.glue(task, task.test_splits()),
+            Task::Squad(version) => Err(SquadError::NoTest { version }.into()),
+            task @ Task::Synthetic => Err(DataError::NoTest { task: task.name() }),
+        }
+    }
+
+    fn glue(&self, task: GlueTask, splits: Vec<Split>) -> Result<Vec<(Texts, Rule)>, DataError> {
+        splits
+            .into_iter()
+            .map(|split| {
+                let examples = task.load(self.path, split)?;
+                Ok((Texts::Sentences(examples), Rule::Glue(task, split)))
+            })
+            .collect()
     }
 
     /// How the training split is judged, for those who ask for it.
@@ -224,6 +241,15 @@ impl Rule {
             Self::Squad(..) | Self::Accuracy => "",
         }
     }
+
+    /// The name of the file that is judged by the rule.
+    fn file(&self) -> String {
+        match self {
+            Self::Glue(task, split) => task.file(*split).unwrap_or_else(|| split.to_string()),
+            Self::Squad(version, _) => version.dev_file(),
+            Self::Accuracy => Task::Synthetic.name().to_owned(),
+        }
+    }
 }
 
 /// A split as sequences, with what its predictions are compared with.
@@ -331,6 +357,21 @@ impl Sequences {
         }
     }
 
+    /// Refuses a split without labels, which cannot be judged.
+    ///
+    /// # Errors
+    ///
+    /// If the split hides its labels.
+    pub fn check_labels(&self, rule: &Rule) -> Result<(), DataError> {
+        let Answers::Labels(labels) = &self.answers else {
+            return Ok(());
+        };
+        if labels.iter().all(Option::is_some) {
+            return Ok(());
+        }
+        Err(DataError::NoLabels { file: rule.file() })
+    }
+
     /// Scores the predictions, one a sequence.
     ///
     /// # Errors
@@ -339,11 +380,11 @@ impl Sequences {
     pub fn judge(&self, predictions: &[Prediction], rule: &Rule) -> Result<Scores, DataError> {
         match (&self.answers, rule) {
             (Answers::Labels(labels), Rule::Glue(task, split)) => {
-                let (answers, references) = label_pairs(labels, predictions)?;
+                let (answers, references) = label_pairs(labels, predictions, rule)?;
                 Ok(evaluate(*task, *split, &answers, &references)?)
             }
             (Answers::Labels(labels), _) => {
-                let (answers, references) = label_pairs(labels, predictions)?;
+                let (answers, references) = label_pairs(labels, predictions, rule)?;
                 let accuracy = Metric::Accuracy.score(&answers, &references)?;
                 Ok([(Metric::Accuracy.name().to_owned(), accuracy)].into())
             }
@@ -385,12 +426,14 @@ fn best_spans(
 fn label_pairs(
     labels: &[Option<Label>],
     predictions: &[Prediction],
+    rule: &Rule,
 ) -> Result<(Vec<Label>, Vec<Label>), DataError> {
     labels
         .iter()
         .zip(predictions)
         .map(|(label, prediction)| {
-            let reference = label.ok_or(DataError::NoLabels)?;
+            let hidden = || DataError::NoLabels { file: rule.file() };
+            let reference = label.ok_or_else(hidden)?;
             let Prediction::Scores(scores) = prediction else {
                 return Err(DataError::Rule);
             };
@@ -408,6 +451,7 @@ pub fn answer(scores: &[f32], like: Label) -> Label {
     }
 }
 
+<<<<<<< HEAD
 /// The class with the highest score, the first of equals.
 pub fn best_class(scores: &[f32]) -> usize {
     let mut best = 0;
@@ -417,4 +461,68 @@ pub fn best_class(scores: &[f32]) -> usize {
         }
     }
     best
+=======
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn both_test_files_of_mnli_are_judged_if_they_have_labels() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let header = "sentence1\tsentence2\tgold_label\n";
+        write("test_matched.tsv", &format!("{header}A\tB\tneutral\n"));
+        let two = "A\tB\tcontradiction\nA\tB\tentailment\n";
+        write("test_mismatched.tsv", &format!("{header}{two}"));
+        let tokenizer = Tokenizer::train(vec!["A B"], 50).unwrap();
+        let data = DataRecipe::new(Task::Glue(GlueTask::Mnli));
+        let source = Source::new(&data, folder.path());
+        let test = || {
+            let splits = source.test().unwrap().into_iter();
+            splits
+                .map(|(texts, rule)| (source.features(texts, &tokenizer).unwrap(), rule))
+                .collect::<Vec<_>>()
+        };
+
+        // The model always says neutral.
+        let neutral = || Prediction::Scores(vec![0.0, 1.0, 0.0]);
+        let mut scores = Scores::new();
+        for (sequences, rule) in test() {
+            sequences.check_labels(&rule).unwrap();
+            let predictions = vec![neutral(); sequences.features.len()];
+            scores.extend(sequences.judge(&predictions, &rule).unwrap());
+        }
+        let expected = [("accuracy", 1.0), ("accuracy_mismatched", 0.0)];
+        let expected = expected.map(|(name, score)| (name.to_owned(), score));
+        assert_eq!(scores, expected.into());
+
+        write(
+            "test_mismatched.tsv",
+            "index\tsentence1\tsentence2\n0\tA\tB\n",
+        );
+        let splits = test();
+        assert!(splits[0].0.check_labels(&splits[0].1).is_ok());
+        let (sequences, rule) = &splits[1];
+        let refused =
+            "test_mismatched.tsv: this split has no labels to compare with; choose train or dev";
+        let error = sequences.check_labels(rule).unwrap_err();
+        assert_eq!(error.to_string(), refused);
+        let error = sequences.judge(&[neutral()], rule).unwrap_err();
+        assert_eq!(error.to_string(), refused);
+    }
+
+    #[test]
+    fn tasks_without_a_test_split_say_so() {
+        for (task, message) in [
+            (Task::Squad(SquadVersion::V2), "SQuAD 2.0 has no test split"),
+            (Task::Synthetic, "`synthetic` has no test split"),
+        ] {
+            let data = DataRecipe::new(task);
+            let error = Source::new(&data, Path::new("")).test().unwrap_err();
+            assert!(error.to_string().starts_with(message), "{error}");
+        }
+    }
+>>>>>>> 2dc5915 (Test files with labels are scored)
 }

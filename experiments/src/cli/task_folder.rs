@@ -46,14 +46,27 @@ impl TaskFolder {
     /// The sequences of a split with the rules they are judged by; the development data of some tasks
     /// is in several files.
     pub fn splits(&self, split: DataSplit) -> Result<Vec<(Sequences, Rule)>, Error> {
-        let path = self.data.path.as_deref().unwrap_or(Path::new(""));
-        let source = Source::new(&self.data, path);
+        let source = self.source();
         let texts = match split {
             DataSplit::Train => vec![(source.train()?, source.train_rule())],
             DataSplit::Dev => source.dev()?,
         };
+        self.sequences(texts)
+    }
+
+    /// The sequences of the test splits, whose labels may be hidden, with the rules they are judged by.
+    pub fn test_splits(&self) -> Result<Vec<(Sequences, Rule)>, Error> {
+        self.sequences(self.source().test()?)
+    }
+
+    fn source(&self) -> Source<'_> {
+        let path = self.data.path.as_deref().unwrap_or(Path::new(""));
+        Source::new(&self.data, path)
+    }
+
+    fn sequences(&self, texts: Vec<(Texts, Rule)>) -> Result<Vec<(Sequences, Rule)>, Error> {
         let sequences = |texts: Texts| -> Result<Sequences, DataError> {
-            let sequences = source.features(texts, &self.tokenizer)?;
+            let sequences = self.source().features(texts, &self.tokenizer)?;
             check_fits(&sequences.features, &self.pretrained.config().bert)?;
             Ok(sequences)
         };

@@ -67,8 +67,20 @@ pub enum DataError {
     #[error(transparent)]
     Metric(#[from] MetricError),
     /// The split hides its labels, as GLUE's test files do.
-    #[error("this split has no labels to compare with; choose train or dev")]
-    NoLabels,
+    #[error("{file}: this split has no labels to compare with; choose train or dev")]
+    NoLabels {
+        /// The name of its file.
+        file: String,
+    },
+    /// The split hides its summaries.
+    #[error("this split has no summaries to compare with")]
+    NoSummaries,
+    /// The task has no test split.
+    #[error("`{task}` has no test split; choose train or dev")]
+    NoTest {
+        /// The task's name.
+        task: &'static str,
+    },
     /// The model answers in another form than the task asks for.
     #[error("the model's predictions are not of the kind that the task is judged by")]
     Rule,

@@ -4,7 +4,6 @@ use super::{EvalArgs, EvalSplit, predictions::PredictionFile};
 use crate::{
     backend,
     cli::task_folder::TaskFolder,
-    data::DataError,
     error::Error,
     metric::Scores,
     predict::predict,
@@ -14,20 +13,8 @@ use crate::{
 /// Examples a batch, where the command line does not say.
 const BATCH_SIZE: usize = 32;
 
-impl EvalSplit {
-    /// The split of a task whose test data has no labels.
-    fn with_labels(self) -> Result<DataSplit, DataError> {
-        match self {
-            Self::Train => Ok(DataSplit::Train),
-            Self::Dev => Ok(DataSplit::Dev),
-            Self::Test => Err(DataError::NoLabels),
-        }
-    }
-}
-
 /// The metrics of the task on a split, whose answers are written where the command line says.
 pub(super) fn scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
-    let split = args.split().with_labels()?;
     let device = backend::open(args.device.as_deref())?;
     let watch = args.watch(BATCH_SIZE)?;
     let pretrained = args.variant.encoder(&args.model)?;
@@ -36,11 +23,19 @@ pub(super) fn scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
         squad.max_answer_length = tokens;
     }
     let task = TaskFolder::open(pretrained, data)?;
-    let parts = task.splits(split)?;
-    let files = parts
-        .iter()
-        .map(|(_, rule)| PredictionFile::new(args, rule.suffix()))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let parts = match args.split() {
+        EvalSplit::Train => task.splits(DataSplit::Train)?,
+        EvalSplit::Dev => task.splits(DataSplit::Dev)?,
+        EvalSplit::Test => task.test_splits()?,
+    };
+    let mut files = vec![];
+    for (sequences, rule) in &parts {
+        let file = PredictionFile::new(args, rule.suffix())?;
+        if file.is_none() {
+            sequences.check_labels(rule)?;
+        }
+        files.push(file);
+    }
     let learner = task.learner(&device)?;
     let mut scores = Scores::default();
     for ((sequences, rule), file) in parts.iter().zip(files) {
@@ -58,11 +53,9 @@ pub(super) fn scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
             let answers = sequences.answers(&predictions, rule)?;
             file.write(&answers, &sequences.ids(), rule)?;
         }
-        match sequences.judge(&predictions, rule) {
-            Ok(found) => scores.extend(found),
-            // The answers are what there is to say of a split without labels.
-            Err(DataError::NoLabels) if file.is_some() => {}
-            Err(error) => return Err(error.into()),
+        // Of a split without labels, the answers are what there is to say.
+        if file.is_none() || sequences.check_labels(rule).is_ok() {
+            scores.extend(sequences.judge(&predictions, rule)?);
         }
     }
     Ok(scores)
