@@ -87,11 +87,12 @@ pub fn summaries<S: AsRef<str>>(
     Ok(summaries)
 }
 
-/// The ROUGE scores ([`rouge`]) of a model's summaries, each against the best of its references.
+/// The ROUGE scores ([`rouge`]) of a model's summaries of the texts that have references, each against
+/// the best of them.
 ///
 /// # Errors
 ///
-/// As [`summaries`], and if there are no examples.
+/// As [`summaries`], and if no text has references.
 pub fn rouge_of(
     model: &Decoder,
     examples: &[SummaryExample],
@@ -100,14 +101,14 @@ pub fn rouge_of(
     stop: &Stop,
     progress: impl FnMut(usize),
 ) -> Result<Scores, Error> {
-    let texts: Vec<&str> = examples
+    let (texts, references): (Vec<&str>, Vec<&[String]>) = examples
         .iter()
-        .map(|example| example.input.as_str())
-        .collect();
-    let references: Vec<&[String]> = examples
-        .iter()
-        .map(|example| example.references.as_slice())
-        .collect();
+        .filter(|example| example.has_reference())
+        .map(|example| (example.input.as_str(), example.references.as_slice()))
+        .unzip();
+    if texts.is_empty() {
+        return Err(DataError::NoSummaries.into());
+    }
     let summaries = summaries(model, &texts, format, search, stop, progress)?;
     Ok(rouge(&summaries, &references).map_err(DataError::from)?)
 }

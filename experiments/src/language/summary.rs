@@ -21,6 +21,7 @@ use crate::{
     learner::language::LanguageLearner,
     metric::{Scores, perplexity::Perplexity},
     summarize::{SummarySearch, rouge_of},
+    warning::warn,
 };
 
 /// Texts with summaries to train on, to validate on, and to judge by.
@@ -30,22 +31,35 @@ pub struct SummaryFiles {
     pub train: Vec<SummaryExample>,
     /// `validation.jsonl` or `dev.jsonl`.
     pub validation: Vec<SummaryExample>,
-    /// `test.jsonl`, if it is there.
+    /// `test.jsonl`, if it is there and has summaries.
     pub test: Option<Vec<SummaryExample>>,
 }
 
 impl SummaryFiles {
-    /// Reads the files of a folder.
+    /// Reads the files of a folder. A test file without summaries is left out with a warning.
     ///
     /// # Errors
     ///
-    /// If there is no file to train on or none to validate on, or one is not of the form.
+    /// If there is no file to train on or none to validate on, one is not of the form, or the second
+    /// has no summaries.
     pub fn read(dir: &Path) -> Result<Self, SummaryError> {
+        let train = SummarySplit::Train.read(dir)?;
+        let validation = SummarySplit::Validation.read_answered(dir)?;
         let test = SummarySplit::Test;
+        let test = test.file_in(dir).map(|_| test.read_answered(dir));
+        let test = match test.transpose() {
+            Err(error @ SummaryError::NoSummaries { .. }) => {
+                warn(&format!(
+                    "{error}; models are judged on the validation split"
+                ));
+                None
+            }
+            test => test?,
+        };
         Ok(Self {
-            train: SummarySplit::Train.read(dir)?,
-            validation: SummarySplit::Validation.read(dir)?,
-            test: test.file_in(dir).map(|_| test.read(dir)).transpose()?,
+            train,
+            validation,
+            test,
         })
     }
 
@@ -68,7 +82,7 @@ impl SummaryFiles {
 pub struct SummaryJudge {
     /// How a model reads a text and writes its summary.
     pub format: SummaryFormat,
-    /// The texts, at least one.
+    /// The texts, at least one of them with a summary.
     pub examples: Vec<SummaryExample>,
     /// The hypotheses of a beam search; with 1 the likeliest token follows.
     pub beams: usize,
@@ -80,14 +94,15 @@ impl SummaryJudge {
     ///
     /// # Errors
     ///
-    /// As [`rouge_of`], and if a likelihood is not finite.
+    /// As [`rouge_of`], for one if no text has a summary, and if a likelihood is not finite.
     pub fn scores(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
         let search = SummarySearch {
             beams: self.beams,
             batch_size: watch.batch_size,
         };
-        let bar = watch.progress.bar("summarise", self.examples.len());
         let (examples, format) = (&self.examples, &self.format);
+        let scored = examples.iter().filter(|example| example.has_reference());
+        let bar = watch.progress.bar("summarise", scored.count());
         let mut scores = rouge_of(model, examples, format, search, &watch.stop, |done| {
             bar.set_position(done as u64);
         })?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use moebert_core::file::FileError;
 
-use crate::data::tokenizer::TokenizerError;
+use crate::data::{tokenizer::TokenizerError, unreadable::TooManyUnreadable};
 
 /// Texts and summaries that cannot be read or used.
 #[derive(Debug, thiserror::Error)]
@@ -20,57 +20,14 @@ pub enum SummaryError {
         /// The names that the file may have.
         files: &'static [&'static str],
     },
-    /// A file is not UTF-8.
-    #[error("{}, line {line}: byte {offset} is not UTF-8 text", path.display())]
-    Encoding {
+    /// A file has too many lines that cannot be used.
+    #[error(transparent)]
+    Unreadable(#[from] TooManyUnreadable),
+    /// No text of a file has a summary.
+    #[error("{} has no summaries to compare with", path.display())]
+    NoSummaries {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// Where in the file the first byte is that is not text, from 0.
-        offset: u64,
-    },
-    /// A line is not of the form.
-    #[error(
-        "{}, line {line}, column {column}: {reason}; expected an object with the texts `input` and \
-         `output`",
-        path.display()
-    )]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The column, from 1.
-        column: usize,
-        /// What is wrong there.
-        reason: String,
-    },
-    /// A text is missing or blank.
-    #[error("{}, line {line}: no text in `{key}`; {} is needed", path.display(), what(key))]
-    NoText {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// Where the text should be.
-        key: &'static str,
-    },
-    /// Two lines with the same id have different texts.
-    #[error(
-        "{}, line {line}: the id `{id}` is that of line {first}, which has another `input`; \
-         references of one text repeat it",
-        path.display()
-    )]
-    OtherInput {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The id.
-        id: String,
-        /// The line that had the id first.
-        first: usize,
     },
     /// A file has no lines.
     #[error("{} has no examples", path.display())]
@@ -100,25 +57,67 @@ pub enum SummaryError {
     Tokenizer(#[from] TokenizerError),
 }
 
-impl SummaryError {
+/// A line that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LineError {
+    /// It is not UTF-8.
+    #[error("line {line}: byte {offset} is not UTF-8 text")]
+    Encoding {
+        /// The line, from 1.
+        line: usize,
+        /// Where in the file the first byte is that is not text, from 0.
+        offset: u64,
+    },
+    /// It is not of the form.
+    #[error(
+        "line {line}, column {column}: {reason}; expected an object with the texts `input` and \
+         `output`"
+    )]
+    Json {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// It has no text.
+    #[error("line {line}: no text in `input`; a text is needed")]
+    NoInput {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// It has no summary.
+    #[error("line {line}: no text in `output`; a summary is needed")]
+    NoOutput {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Another line with the same id has another text.
+    #[error(
+        "line {line}: the id `{id}` is that of line {first}, which has another `input`; references \
+         of one text repeat it"
+    )]
+    OtherInput {
+        /// The line, from 1.
+        line: usize,
+        /// The id.
+        id: String,
+        /// The line that had the id first.
+        first: usize,
+    },
+}
+
+impl LineError {
     /// A line that is not JSON of the form.
-    pub(super) fn json(path: PathBuf, line: usize, error: &serde_json::Error) -> Self {
+    pub fn json(line: usize, error: &serde_json::Error) -> Self {
         let message = error.to_string();
         // The only line that the parser saw has another number in the file.
         let reason = message.rsplit_once(" at line ").map(|(reason, _)| reason);
         Self::Json {
-            path,
             line,
             column: error.column(),
             reason: reason.unwrap_or(&message).to_owned(),
         }
-    }
-}
-
-fn what(key: &str) -> &'static str {
-    if key == "output" {
-        "a summary"
-    } else {
-        "a text"
     }
 }
