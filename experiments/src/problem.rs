@@ -451,7 +451,6 @@ pub fn answer(scores: &[f32], like: Label) -> Label {
     }
 }
 
-<<<<<<< HEAD
 /// The class with the highest score, the first of equals.
 pub fn best_class(scores: &[f32]) -> usize {
     let mut best = 0;
@@ -461,7 +460,8 @@ pub fn best_class(scores: &[f32]) -> usize {
         }
     }
     best
-=======
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -488,7 +488,7 @@ mod tests {
 
         // The model always says neutral.
         let neutral = || Prediction::Scores(vec![0.0, 1.0, 0.0]);
-        let mut scores = Scores::new();
+        let mut scores = Scores::default();
         for (sequences, rule) in test() {
             sequences.check_labels(&rule).unwrap();
             let predictions = vec![neutral(); sequences.features.len()];
@@ -524,5 +524,4 @@ mod tests {
             assert!(error.to_string().starts_with(message), "{error}");
         }
     }
->>>>>>> 2dc5915 (Test files with labels are scored)
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod chain;
+mod data_forms;
 mod eval;
 mod generate;
 mod kiln;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::bad_input;
 use super::generate::kiln;
-use super::kiln::{Kiln, printed, rows};
+use super::kiln::{Kiln, printed, rows, text_of};
 
 const EVAL: [&str; 6] = ["eval", "model", "--task", "summary", "--data", "pairs"];
 const SHORT: [&str; 2] = ["--max-new-tokens", "24"];
@@ -117,6 +117,29 @@ fn a_model_learns_to_summarise_and_goes_on_from_its_folder() {
 }
 
 #[test]
+fn models_are_judged_on_the_validation_split_where_the_test_split_has_no_answers() {
+    let kiln = with_recipe();
+    kiln.write("marked/test.jsonl", "{\"id\": 1, \"input\": \"a *b c\"}\n");
+    let small = ["train.epochs=1", "data.epoch=16"];
+    let output = kiln.start(&[&["run", "summary.toml", "--out", "run"][..], &small].concat());
+    let errors = text_of(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let warning = "kiln: warning: marked/test.jsonl has no summaries to compare with; \
+                   models are judged on the validation split\n";
+    assert!(errors.contains(warning), "{errors}");
+    let scores = kiln.succeed(&[
+        "eval",
+        MODEL,
+        "--task=summary",
+        "--data=marked",
+        "--max-new-tokens=4",
+        "--separator==",
+        "--batch-size=8",
+    ]);
+    assert_eq!(scores, printed(&rows(&kiln, "run")[0]["metrics"]));
+}
+
+#[test]
 fn what_does_not_fit_is_refused_before_a_folder_is_made() {
     let kiln = with_recipe();
     let refuse = |changes: &[&str], texts: &[&str]| {
@@ -146,7 +169,15 @@ fn what_does_not_fit_is_refused_before_a_folder_is_made() {
     kiln.write("part/test.jsonl", format!("{line}\n{{}}"));
     refuse(
         &["data.path=part"],
-        &["part/test.jsonl, line 2", "missing field `input`"],
+        &[
+            "part/test.jsonl: 1 of 2 lines",
+            "line 2: no text in `input`",
+        ],
+    );
+    kiln.write("part/dev.jsonl", r#"{"input": "a", "output": null}"#);
+    refuse(
+        &["data.path=part"],
+        &["part/dev.jsonl has no summaries to compare with"],
     );
 
     let pretrained = super::generate::kiln();
@@ -274,7 +305,10 @@ fn what_cannot_be_is_refused_on_one_line() {
     kiln.write("pairs/train.jsonl", b"{\"input\": \"\xff\"}");
     refuse(
         &["--split", "train"],
-        &["pairs/train.jsonl, line 1: byte 11 is not UTF-8"],
+        &[
+            "pairs/train.jsonl: 1 of 1 lines",
+            "line 1: byte 11 is not UTF-8",
+        ],
     );
     let bert = [
         "eval", "model", "--task", "sst2", "--data", "pairs", "--beams", "2",
