@@ -105,7 +105,14 @@ impl<'a> Source<'a> {
     pub fn test(&self) -> Result<Vec<(Texts, Rule)>, DataError> {
         match self.data.task {
             Task::Glue(task) => self.glue(task, task.test_splits()),
-            Task::Squad(version) => Err(SquadError::NoTest { version }.into()),
+            Task::Squad(version) => {
+                let path = self.path.join(version.test_file());
+                if !path.exists() {
+                    return Err(SquadError::NoTest { version }.into());
+                }
+                let examples = squad::read(&path, version)?;
+                Ok(vec![(Texts::Questions(examples), self.squad_rule(version))])
+            }
             task @ Task::Synthetic => Err(DataError::NoTest { task: task.name() }),
         }
     }
@@ -139,9 +146,10 @@ impl<'a> Source<'a> {
             Texts::Sentences(examples) => {
                 let features = tokenizer.features(&examples, self.data.max_length())?;
                 let labels = examples.iter().map(|example| example.label).collect();
+                let rows = examples.iter().map(|example| example.row).collect();
                 Sequences {
                     features: features.into(),
-                    answers: Answers::Labels(labels),
+                    answers: Answers::Labels { labels, rows },
                 }
             }
             Texts::Questions(examples) => {
@@ -262,7 +270,11 @@ pub struct Sequences {
 
 #[derive(Clone, Debug)]
 enum Answers {
-    Labels(Vec<Option<Label>>),
+    Labels {
+        labels: Vec<Option<Label>>,
+        /// The place of each example in its file.
+        rows: Vec<usize>,
+    },
     Passages {
         examples: Vec<SquadExample>,
         windows: Vec<SquadFeature>,
@@ -316,10 +328,10 @@ impl Sequences {
         counts
     }
 
-    /// The names of the examples: the ids of questions, or places in a file from 0.
+    /// The names of the examples: the ids of questions, or places in a file ([`Example::row`]).
     pub fn ids(&self) -> Vec<String> {
         match &self.answers {
-            Answers::Labels(labels) => (0..labels.len()).map(|place| place.to_string()).collect(),
+            Answers::Labels { rows, .. } => rows.iter().map(ToString::to_string).collect(),
             Answers::Passages { examples, .. } => {
                 examples.iter().map(|example| example.id.clone()).collect()
             }
@@ -337,7 +349,7 @@ impl Sequences {
         rule: &Rule,
     ) -> Result<Vec<Answer>, DataError> {
         match (&self.answers, rule) {
-            (Answers::Labels(_), Rule::Glue(..) | Rule::Accuracy) => {
+            (Answers::Labels { .. }, Rule::Glue(..) | Rule::Accuracy) => {
                 let is_number = matches!(rule, Rule::Glue(task, _) if task.labels().is_empty());
                 let answers = predictions.iter().map(|prediction| match prediction {
                     Prediction::Scores(scores) if is_number => {
@@ -363,7 +375,7 @@ impl Sequences {
     ///
     /// If the split hides its labels.
     pub fn check_labels(&self, rule: &Rule) -> Result<(), DataError> {
-        let Answers::Labels(labels) = &self.answers else {
+        let Answers::Labels { labels, .. } = &self.answers else {
             return Ok(());
         };
         if labels.iter().all(Option::is_some) {
@@ -379,11 +391,11 @@ impl Sequences {
     /// If the split has no labels, or the predictions do not fit it.
     pub fn judge(&self, predictions: &[Prediction], rule: &Rule) -> Result<Scores, DataError> {
         match (&self.answers, rule) {
-            (Answers::Labels(labels), Rule::Glue(task, split)) => {
+            (Answers::Labels { labels, .. }, Rule::Glue(task, split)) => {
                 let (answers, references) = label_pairs(labels, predictions, rule)?;
                 Ok(evaluate(*task, *split, &answers, &references)?)
             }
-            (Answers::Labels(labels), _) => {
+            (Answers::Labels { labels, .. }, _) => {
                 let (answers, references) = label_pairs(labels, predictions, rule)?;
                 let accuracy = Metric::Accuracy.score(&answers, &references)?;
                 Ok([(Metric::Accuracy.name().to_owned(), accuracy)].into())

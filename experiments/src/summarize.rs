@@ -1,18 +1,13 @@
-//! The summaries that a decoder writes, and how good they are.
+//! The summaries that a decoder writes.
 
 use std::ops::ControlFlow;
 
 use masformer_core::{BeamConfig, Decoder, GenerateConfig, Generator, Strategy, ops::prepack};
 
 use crate::{
-    data::{
-        DataError,
-        loader::LoaderError,
-        summary::{SummaryExample, SummaryFormat},
-    },
+    data::{DataError, loader::LoaderError, summary::SummaryFormat},
     error::Error,
     interrupt::Stop,
-    metric::{Scores, rouge::rouge},
 };
 
 /// How summaries are written.
@@ -85,30 +80,4 @@ pub fn summaries<S: AsRef<str>>(
         progress(done);
     }
     Ok(summaries)
-}
-
-/// The ROUGE scores ([`rouge`]) of a model's summaries of the texts that have references, each against
-/// the best of them.
-///
-/// # Errors
-///
-/// As [`summaries`], and if no text has references.
-pub fn rouge_of(
-    model: &Decoder,
-    examples: &[SummaryExample],
-    format: &SummaryFormat,
-    search: SummarySearch,
-    stop: &Stop,
-    progress: impl FnMut(usize),
-) -> Result<Scores, Error> {
-    let (texts, references): (Vec<&str>, Vec<&[String]>) = examples
-        .iter()
-        .filter(|example| example.has_reference())
-        .map(|example| (example.input.as_str(), example.references.as_slice()))
-        .unzip();
-    if texts.is_empty() {
-        return Err(DataError::NoSummaries.into());
-    }
-    let summaries = summaries(model, &texts, format, search, stop, progress)?;
-    Ok(rouge(&summaries, &references).map_err(DataError::from)?)
 }

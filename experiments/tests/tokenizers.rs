@@ -58,6 +58,7 @@ fn ids(tokenizer: &Tokenizer, texts: &[(String, Option<String>)], length: usize)
         .map(|(first, second)| Example {
             first: first.clone(),
             second: second.clone(),
+            row: 0,
             label: None,
         })
         .collect();

@@ -19,6 +19,8 @@ use crate::warning::warn;
 
 /// Where a file keeps what an example needs.
 struct Columns {
+    /// The line of the first example, from 1.
+    first_line: usize,
     width: usize,
     first: usize,
     second: Option<usize>,
@@ -71,6 +73,7 @@ impl GlueTask {
         } else {
             // CoLA: source, label, the author's mark, sentence.
             Columns {
+                first_line: 1,
                 width: 4,
                 first: 3,
                 second: None,
@@ -129,6 +132,7 @@ impl GlueTask {
             Some(find(second)?)
         };
         Ok(Columns {
+            first_line: 2,
             width: header.cells.len(),
             first: find(first)?,
             second,
@@ -162,6 +166,7 @@ impl GlueTask {
         Ok(Example {
             first: row.cells[columns.first].to_owned(),
             second: columns.second.map(|second| row.cells[second].to_owned()),
+            row: row.line - columns.first_line,
             label: columns.label.map(label).transpose()?,
         })
     }

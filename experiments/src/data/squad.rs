@@ -39,6 +39,11 @@ impl SquadVersion {
     pub fn dev_file(self) -> String {
         format!("dev-v{self}.json")
     }
+
+    /// What a test file is called, though the official one is not public.
+    pub fn test_file(self) -> String {
+        format!("test-v{self}.json")
+    }
 }
 
 impl fmt::Display for SquadVersion {

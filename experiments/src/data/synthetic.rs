@@ -117,10 +117,12 @@ fn examples(seed: u64, split: u64, count: usize, noise: f64) -> Vec<Example> {
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&split.to_le_bytes());
     let mut rng = StdRng::from_seed(key);
-    (0..count).map(|_| example(noise, &mut rng)).collect()
+    (0..count)
+        .map(|row| example(row, noise, &mut rng))
+        .collect()
 }
 
-fn example(noise: f64, rng: &mut StdRng) -> Example {
+fn example(row: usize, noise: f64, rng: &mut StdRng) -> Example {
     let (opening, opening_turns) = pick(&OPENINGS, rng);
     let (negation, negation_turns) = pick(&NEGATIONS, rng);
     let (degree, strong) = pick(&DEGREES, rng);
@@ -146,6 +148,7 @@ fn example(noise: f64, rng: &mut StdRng) -> Example {
     Example {
         first: words.join(" "),
         second: None,
+        row,
         label: Some(Label::Class(class)),
     }
 }

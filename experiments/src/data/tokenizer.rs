@@ -350,6 +350,7 @@ mod tests {
         Example {
             first: first.to_owned(),
             second: second.map(ToOwned::to_owned),
+            row: 0,
             label: None,
         }
     }

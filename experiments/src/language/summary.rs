@@ -19,8 +19,8 @@ use crate::{
     },
     error::Error,
     learner::language::LanguageLearner,
-    metric::{Scores, perplexity::Perplexity},
-    summarize::{SummarySearch, rouge_of},
+    metric::{Scores, perplexity::Perplexity, rouge::rouge},
+    summarize::{SummarySearch, summaries},
     warning::warn,
 };
 
@@ -89,26 +89,83 @@ pub struct SummaryJudge {
 }
 
 impl SummaryJudge {
-    /// ROUGE of the summaries that a model writes ([`rouge_of`]), and `perplexity`, that of the
-    /// references after their texts.
+    /// The scores ([`Self::scores_of`]) of the summaries that a model writes of the texts that have some to
+    /// compare with.
     ///
     /// # Errors
     ///
-    /// As [`rouge_of`], for one if no text has a summary, and if a likelihood is not finite.
+    /// As [`summaries`], and if no text has a summary or a likelihood is not finite.
     pub fn scores(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+        let scored = self
+            .examples
+            .iter()
+            .filter(|example| example.has_reference());
+        let judge = Self {
+            examples: scored.cloned().collect(),
+            ..self.clone()
+        };
+        judge.check_references()?;
+        let summaries = judge.summaries(model, watch)?;
+        judge.scores_of(&summaries, model, watch)
+    }
+
+    /// The summaries that a model writes of all texts, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`summaries`].
+    pub fn summaries(&self, model: &Decoder, watch: &Watch) -> Result<Vec<String>, Error> {
         let search = SummarySearch {
             beams: self.beams,
             batch_size: watch.batch_size,
         };
-        let (examples, format) = (&self.examples, &self.format);
-        let scored = examples.iter().filter(|example| example.has_reference());
-        let bar = watch.progress.bar("summarise", scored.count());
-        let mut scores = rouge_of(model, examples, format, search, &watch.stop, |done| {
-            bar.set_position(done as u64);
-        })?;
+        let texts: Vec<&str> = self
+            .examples
+            .iter()
+            .map(|example| example.input.as_str())
+            .collect();
+        let bar = watch.progress.bar("summarise", texts.len());
+        let told = |done| bar.set_position(done as u64);
+        let summaries = summaries(model, &texts, &self.format, search, &watch.stop, told)?;
         bar.finish_and_clear();
+        Ok(summaries)
+    }
+
+    /// ROUGE ([`rouge`]) of summaries of all texts, each against the best reference of its text, and `perplexity`,
+    /// that of the references after their texts. Texts without references do not count.
+    ///
+    /// # Errors
+    ///
+    /// If no text has a summary, a likelihood is not finite, or a stop is asked for.
+    pub fn scores_of(
+        &self,
+        summaries: &[String],
+        model: &Decoder,
+        watch: &Watch,
+    ) -> Result<Scores, Error> {
+        self.check_references()?;
+        let (summaries, references): (Vec<&str>, Vec<&[String]>) = summaries
+            .iter()
+            .zip(&self.examples)
+            .filter(|(_, example)| example.has_reference())
+            .map(|(summary, example)| (summary.as_str(), example.references.as_slice()))
+            .unzip();
+        let mut scores = rouge(&summaries, &references).map_err(DataError::from)?;
         scores.insert("perplexity".to_owned(), self.perplexity(model, watch)?);
         Ok(scores)
+    }
+
+    /// Refuses texts of which none has a summary to compare with.
+    ///
+    /// # Errors
+    ///
+    /// If none has.
+    pub fn check_references(&self) -> Result<(), Error> {
+        if self.examples.iter().any(SummaryExample::has_reference) {
+            Ok(())
+        } else {
+            Err(DataError::NoSummaries.into())
+        }
     }
 
     fn perplexity(&self, model: &Decoder, watch: &Watch) -> Result<f64, Error> {

@@ -1,6 +1,6 @@
 //! `kiln eval --task summary`: how good the summaries of a decoder are.
 
-use super::{EvalArgs, EvalSplit};
+use super::{EvalArgs, EvalSplit, predictions::PredictionFile};
 use crate::{
     backend, cli,
     data::{
@@ -41,11 +41,27 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     let examples = SummarySplit::from(args.split()).read(&args.data);
     let examples = examples.map_err(DataError::from)?;
     let watch = args.watch(BATCH_SIZE)?;
-    let model = cli::load_decoder(&folder, &device)?;
+    let file = PredictionFile::new(args, "")?;
     let judge = SummaryJudge {
         format,
         examples,
         beams: args.beams.or(saved.beams).unwrap_or(1),
     };
-    judge.scores(&model, &watch)
+    let Some(file) = file else {
+        judge.check_references()?;
+        return judge.scores(&cli::load_decoder(&folder, &device)?, &watch);
+    };
+    let model = cli::load_decoder(&folder, &device)?;
+    let summaries = judge.summaries(&model, &watch)?;
+    let ids: Vec<&str> = judge
+        .examples
+        .iter()
+        .map(|example| example.id.as_str())
+        .collect();
+    file.write_summaries(&summaries, &ids)?;
+    // Of texts without a summary to compare with, those that were written are what there is to say.
+    match judge.check_references() {
+        Ok(()) => judge.scores_of(&summaries, &model, &watch),
+        Err(_) => Ok(Scores::default()),
+    }
 }

@@ -59,8 +59,9 @@ pub enum SquadError {
     Unreadable(#[from] TooManyUnreadable),
     /// There is no test split.
     #[error(
-        "SQuAD {version} has no test split, as its answers are not public; choose train ({}) or dev ({})",
-        version.train_file(), version.dev_file()
+        "SQuAD {version} has no test split, as its answers are not public; choose train ({}) or dev ({}), \
+         or put one of your own into {}",
+        version.train_file(), version.dev_file(), version.test_file()
     )]
     NoTest {
         /// The version asked for.
