@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     file::{self, FileError},
-    importance::Importance,
+    importance::{Importance, check_scores},
     partition::{ExpertLayout, NeuronOrder},
     tensor_file::{self, TensorFile, Values},
 };
@@ -128,7 +128,10 @@ impl ExpertFiles {
             }
             let name = importance_name(layer);
             if file.contains(&name) {
-                scores.push(file.f32::<1>(&name)?.1);
+                let row = file.f32::<1>(&name)?.1;
+                check_scores(layer, &row)
+                    .map_err(|error| file.entry(&name, format!("cannot be used: {error}")))?;
+                scores.push(row);
             }
         }
         let samples = file.metadata(SAMPLES).and_then(|text| text.parse().ok());
@@ -485,12 +488,19 @@ mod tests {
             load(),
             "experts.safetensors is not a whole safetensors file",
         );
-        let neurons = (
-            "layer.1.neurons".to_owned(),
-            vec![2, 3],
-            indices(&[0, 1, 2, 0, 1, 3]),
+        let neurons = || {
+            let neurons = indices(&[0, 1, 2, 0, 1, 3]);
+            ("layer.1.neurons".to_owned(), vec![2, 3], neurons)
+        };
+        let scores = Values::F32(vec![1.0, 2.0, -0.5, 4.0, 5.0, 6.0]);
+        let scores = ("layer.1.importance".to_owned(), vec![6], scores);
+        tensor_file::write(&tensors, &[neurons(), scores], vec![]).unwrap();
+        assert_message(
+            load(),
+            "experts.safetensors: `layer.1.importance` cannot be used: the importance of neuron 2 in \
+             layer 1 is -0.5",
         );
-        tensor_file::write(&tensors, &[neurons], vec![]).unwrap();
+        tensor_file::write(&tensors, &[neurons()], vec![]).unwrap();
         assert_message(
             load(),
             "`layer.4.neurons` is missing; the file holds layer.1.neurons",

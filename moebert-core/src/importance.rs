@@ -52,6 +52,19 @@ pub enum ImportanceError {
         /// Its score.
         value: f64,
     },
+    /// A score is below zero, which no sum of absolute values is.
+    #[error(
+        "the importance of neuron {neuron} in layer {layer} is {value}; it is a sum of absolute values, \
+         so it must be 0 or more"
+    )]
+    Negative {
+        /// The layer.
+        layer: usize,
+        /// The neuron.
+        neuron: usize,
+        /// Its score.
+        value: f64,
+    },
     /// Two sets of scores belong to different models.
     #[error(
         "cannot merge scores of {found_layers} layers of {found_width} neurons into \
@@ -94,7 +107,7 @@ pub struct ImportanceSource {
 /// ```
 ///
 /// How far the loss would move, to first order, if the neuron were removed from layer `l`. Every
-/// score is finite.
+/// score is finite and 0 or more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Importance {
     /// `L` rows of `F` sums; a double holds the sum over millions of samples without drift.
@@ -117,7 +130,7 @@ impl Importance {
     ///
     /// # Errors
     ///
-    /// If the rows differ in length or a score is not finite.
+    /// If the rows differ in length, or a score is not finite or negative.
     pub fn from_scores(scores: Vec<Vec<f32>>, samples: usize) -> Result<Self, ImportanceError> {
         let width = scores.first().map_or(0, Vec::len);
         let scores: Vec<Vec<f64>> = scores
@@ -132,7 +145,7 @@ impl Importance {
                     found: row.len(),
                 });
             }
-            check_finite(layer, row)?;
+            check_scores(layer, row)?;
         }
         Ok(Self {
             scores,
@@ -285,7 +298,7 @@ impl Importance {
     ///
     /// # Errors
     ///
-    /// If the file is missing, truncated or of another form, or a score is not finite.
+    /// If the file is missing, truncated or of another form, or a score is not finite or negative.
     pub fn load(path: &Path) -> Result<(Self, ImportanceSource), ImportanceError> {
         let file = TensorFile::read(path)?;
         let ([layers, width], scores) = file.f32::<2>(SCORES)?;
@@ -304,7 +317,9 @@ impl Importance {
             split: file.metadata("split").unwrap_or_default().to_owned(),
         };
         let rows = scores.chunks(width).map(<[f32]>::to_vec).collect();
-        Ok((Self::from_scores(rows, samples)?, source))
+        let scores = Self::from_scores(rows, samples)
+            .map_err(|error| file.entry(SCORES, format!("cannot be used: {error}")))?;
+        Ok((scores, source))
     }
 }
 
@@ -319,15 +334,29 @@ fn batch_scores(probe: &NeuronProbe, gradients: &Gradients) -> Option<Tensor<1>>
     Some(samples.abs().sum_dim(0).squeeze_dim::<1>(0))
 }
 
-fn check_finite(layer: usize, scores: &[f64]) -> Result<(), ImportanceError> {
-    match scores.iter().position(|score| !score.is_finite()) {
-        Some(neuron) => Err(ImportanceError::NotFinite {
-            layer,
-            neuron,
-            value: scores[neuron],
-        }),
-        None => Ok(()),
+/// Refuses scores of a layer that no sum of absolute values can have.
+pub(crate) fn check_scores<S: Copy + Into<f64>>(
+    layer: usize,
+    scores: &[S],
+) -> Result<(), ImportanceError> {
+    for (neuron, &score) in scores.iter().enumerate() {
+        let value = score.into();
+        if !value.is_finite() {
+            return Err(ImportanceError::NotFinite {
+                layer,
+                neuron,
+                value,
+            });
+        }
+        if value < 0.0 {
+            return Err(ImportanceError::Negative {
+                layer,
+                neuron,
+                value,
+            });
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -555,10 +584,15 @@ mod tests {
     }
 
     #[test]
-    fn scores_that_are_not_finite_or_ragged_are_refused() {
+    fn scores_that_are_not_finite_negative_or_ragged_are_refused() {
         let error = Importance::from_scores(vec![vec![1.0], vec![f32::NAN]], 1).unwrap_err();
         assert!(
             error.to_string().contains("neuron 0 in layer 1 is NaN"),
+            "{error}"
+        );
+        let error = Importance::from_scores(vec![vec![1.0, -0.5]], 1).unwrap_err();
+        assert!(
+            error.to_string().contains("neuron 1 in layer 0 is -0.5"),
             "{error}"
         );
         let error = Importance::from_scores(vec![vec![1.0], vec![]], 1).unwrap_err();
@@ -600,6 +634,15 @@ mod tests {
         let error = Importance::load(&path).unwrap_err().to_string();
         assert!(
             error.contains("importance.safetensors is not a whole"),
+            "{error}"
+        );
+
+        let scores = Values::F32(vec![1.0, 2.0, 3.0, -4.0]);
+        let scores = ("importance".to_owned(), vec![2, 2], scores);
+        tensor_file::write(&path, &[scores], vec![]).unwrap();
+        let error = Importance::load(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("importance.safetensors") && error.contains("neuron 1 in layer 1 is -4"),
             "{error}"
         );
 
