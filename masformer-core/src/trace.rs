@@ -5,11 +5,15 @@ use burn::tensor::Gradients;
 
 /// Which intermediates a forward pass is asked to keep. The default keeps nothing and costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Keep {
     /// Every hidden state: the embedding output and the output of each layer.
     pub hidden_states: bool,
     /// The decision of every router.
     pub routes: bool,
+    /// Whether the balance losses of `routes` count padded tokens, as the published code of `MoEBERT`
+    /// (arXiv 2204.07675) does.
+    pub padded_balance: bool,
     /// Probes that receive the gradients of feed-forward neurons, for importance scores.
     pub probes: bool,
 }
@@ -21,6 +25,7 @@ impl Keep {
         Self {
             hidden_states: self.hidden_states || other.hidden_states,
             routes: self.routes || other.routes,
+            padded_balance: self.padded_balance || other.padded_balance,
             probes: self.probes || other.probes,
         }
     }
@@ -78,7 +83,8 @@ impl Trace {
 pub struct RouteTrace {
     /// How many real (not padded) tokens went to each expert, `E` entries.
     pub load: Vec<usize>,
-    /// The balance loss `[1]` of a gate; `None` for routers without weights.
+    /// The balance loss `[1]` of a gate, over real tokens unless [`Keep::padded_balance`]; `None` for
+    /// routers without weights.
     pub balance_loss: Option<Tensor<1>>,
 }
 

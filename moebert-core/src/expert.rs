@@ -20,9 +20,9 @@ pub struct ExpertLayer {
 impl FeedForward for ExpertLayer {
     fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3> {
         let [batch, length, hidden] = input.dims();
-        let keeps_routes = trace.keep().routes;
-        let routing = self.router.route(&input, tokens, keeps_routes);
-        if keeps_routes {
+        let keep = trace.keep();
+        let routing = self.router.route(&input, tokens, keep);
+        if keep.routes {
             trace.routes.push(RouteTrace {
                 load: load(
                     &routing.experts,
@@ -86,7 +86,7 @@ mod tests {
     /// keeps the one that the token was routed to.
     fn masked(layer: &ExpertLayer, input: Tensor<3>, tokens: &Tokens) -> Tensor<3> {
         let [batch, length, hidden] = input.dims();
-        let routing = layer.router.route(&input, tokens, false);
+        let routing = layer.router.route(&input, tokens, Keep::default());
         let rows = input.reshape([batch * length, hidden]);
         let mut output = rows.zeros_like();
         for (index, expert) in layer.experts.iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use burn::{module::Module, nn::Linear, prelude::*};
-use masformer_core::Tokens;
+use masformer_core::{Keep, Tokens};
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,11 @@ impl RouterKind {
         (Self::GateToken, "gate-token"),
         (Self::GateSentence, "gate-sentence"),
     ];
+
+    /// Whether it is a learned gate, and not a table.
+    pub fn is_gate(self) -> bool {
+        matches!(self, Self::GateToken | Self::GateSentence)
+    }
 }
 
 /// A router name that is not known.
@@ -151,16 +156,16 @@ fn layer_rng(seed: u64, layer: usize) -> StdRng {
 }
 
 impl Router {
-    /// Routes a batch.
+    /// Routes a batch; a gate adds its balance loss where `keep` asks for routes.
     ///
     /// # Shapes
     ///
     /// - input: `[B, T, D]`
     /// - the routing has `B * T` entries
-    pub fn route(&self, input: &Tensor<3>, tokens: &Tokens, balance: bool) -> Routing {
+    pub fn route(&self, input: &Tensor<3>, tokens: &Tokens, keep: Keep) -> Routing {
         match self {
             Self::Hash(hash) => hash.route(tokens),
-            Self::Gate(gate) => gate.route(input, tokens, balance),
+            Self::Gate(gate) => gate.route(input, tokens, keep),
         }
     }
 

@@ -6,7 +6,7 @@ use burn::{
     prelude::*,
     tensor::Distribution,
 };
-use masformer_core::{Tokens, ops::softmax};
+use masformer_core::{Keep, Tokens, ops::softmax};
 use serde::{Deserialize, Serialize};
 
 use super::{RouterShape, Routing, layer_rng};
@@ -81,7 +81,7 @@ impl GateRouter {
         }
     }
 
-    pub(super) fn route(&self, input: &Tensor<3>, tokens: &Tokens, balance: bool) -> Routing {
+    pub(super) fn route(&self, input: &Tensor<3>, tokens: &Tokens, keep: Keep) -> Routing {
         let [batch, length, hidden] = input.dims();
         let real = tokens.padding.as_ref().map(|padding| {
             let real: Tensor<2> = padding.clone().bool_not().float();
@@ -97,7 +97,10 @@ impl GateRouter {
         let probabilities = softmax(self.linear.forward(units));
         let chosen = probabilities.clone().argmax(1);
         let probability = probabilities.clone().gather(1, chosen.clone());
-        let balance_loss = balance.then(|| balance_loss(probabilities, &chosen, weight));
+        let weight = weight.filter(|_| !keep.padded_balance);
+        let balance_loss = keep
+            .routes
+            .then(|| balance_loss(probabilities, &chosen, weight));
         let scale = match self.scale {
             GateScale::Unit if !input.device().is_autodiff() => None,
             GateScale::Unit => Some(probability.clone() / probability.detach()),
@@ -227,7 +230,7 @@ mod tests {
         let device = Device::default().autodiff();
         let (input, tokens) = random_input(&device);
         let gate = gate(GateLevel::Token, GateScale::Unit, &device);
-        let scale = gate.route(&input, &tokens, false).scale.unwrap();
+        let scale = gate.route(&input, &tokens, Keep::default()).scale.unwrap();
         let values = scale.clone().inner().into_data();
         assert!(
             values
@@ -246,12 +249,12 @@ mod tests {
         let (input, tokens) = random_input(&device);
         for level in [GateLevel::Token, GateLevel::Sentence] {
             let gate = gate(level, GateScale::Probability, &device);
-            let both = gate.route(&input, &tokens, false).scale.unwrap();
+            let both = gate.route(&input, &tokens, Keep::default()).scale.unwrap();
             let first = Tokens {
                 ids: tokens.ids.clone().slice([0..1]),
                 padding: tokens.padding.clone().map(|padding| padding.slice([0..1])),
             };
-            let alone = gate.route(&input.clone().slice([0..1]), &first, false);
+            let alone = gate.route(&input.clone().slice([0..1]), &first, Keep::default());
             let alone = alone.scale.unwrap();
             let difference = (both.slice([0..5]) - alone.clone()).abs().max();
             assert!(difference.into_scalar::<f32>() < 1e-6);
@@ -264,11 +267,14 @@ mod tests {
         let device = Device::default();
         let (input, tokens) = random_input(&device);
         let gate = gate(GateLevel::Sentence, GateScale::Unit, &device);
-        let experts = gate.route(&input, &tokens, false).experts;
+        let experts = gate.route(&input, &tokens, Keep::default()).experts;
         assert!(experts[..5].iter().all(|expert| *expert == experts[0]));
         let noise = Tensor::ones([1, 3, 4], &device) * 1e3;
         let changed = input.slice_assign([0..1, 2..5, 0..4], noise);
-        assert_eq!(gate.route(&changed, &tokens, false).experts[0], experts[0]);
+        assert_eq!(
+            gate.route(&changed, &tokens, Keep::default()).experts[0],
+            experts[0]
+        );
     }
 
     #[test]
@@ -291,5 +297,34 @@ mod tests {
         let weight = Tensor::<2>::from_data([[1.0], [0.0]], &device);
         let loss = balance_loss(skewed, &chosen, Some(weight)).into_scalar::<f32>();
         assert!((loss - 1.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn padding_counts_in_the_balance_loss_where_it_is_asked_for() {
+        let device = Device::default();
+        let (input, tokens) = random_input(&device);
+        let loss = |level, input: &Tensor<3>, tokens: &Tokens, padded_balance| {
+            let keep = Keep {
+                routes: true,
+                padded_balance,
+                ..Keep::default()
+            };
+            let routing = gate(level, GateScale::Unit, &device).route(input, tokens, keep);
+            routing.balance_loss.unwrap().into_scalar::<f32>()
+        };
+        // Counting padding is the same as not knowing of it.
+        let unpadded = Tokens {
+            padding: None,
+            ..tokens.clone()
+        };
+        let token = GateLevel::Token;
+        let expected = loss(token, &input, &unpadded, false);
+        let padded = loss(token, &input, &tokens, true);
+        assert!((padded - expected).abs() < 1e-6, "{padded} {expected}");
+        assert!((padded - loss(token, &input, &tokens, false)).abs() > 1e-4);
+        // A gate for sequences counts sequences.
+        let [with, without] =
+            [true, false].map(|padded| loss(GateLevel::Sentence, &input, &tokens, padded));
+        assert_eq!(with.to_bits(), without.to_bits());
     }
 }
