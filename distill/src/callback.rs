@@ -131,6 +131,12 @@ pub trait Callback<M: CallbackModel>: Send {
         Ok(())
     }
 
+    /// Whether [`after_forward`](Self::after_forward) adds to the loss. If any callback does, the
+    /// stage shows the sum as `Total loss`, beside the loss of the model alone.
+    fn adds_to_loss(&self) -> bool {
+        false
+    }
+
     /// After the forward pass: may add to the loss.
     ///
     /// # Errors

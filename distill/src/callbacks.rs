@@ -48,6 +48,11 @@ impl<M: CallbackModel> Callbacks<M> {
             .fold(Keep::default(), |keep, callback| keep.or(callback.keep()))
     }
 
+    /// Whether any adds to the loss.
+    pub fn add_to_loss(&self) -> bool {
+        self.0.iter().any(|callback| callback.adds_to_loss())
+    }
+
     /// Calls each in turn; the first error ends it and gets the callback's name.
     pub fn each(
         &mut self,

@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is a folder `epoch-N` with the model, the optimiser's state and the callbacks' states.
 //! It is written under a temporary name and renamed when everything is on disk, so a full disk or a
-//! kill leaves the one before it untouched. The learning rate follows from the epoch and teachers
+//! kill leaves the one before it untouched. That of the best epoch stays if a stage returns its model. The learning rate follows from the epoch and teachers
 //! belong to callbacks; neither is saved.
 
 use std::{
@@ -28,7 +28,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::outcome::write_json;
+use crate::{best::Best, outcome::write_json};
 
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
@@ -68,6 +68,9 @@ pub(crate) struct State {
     pub step: usize,
     /// The callbacks' states by name.
     pub callbacks: BTreeMap<String, Value>,
+    /// The best epoch up to the checkpoint's, where it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
 }
 
 impl Checkpoints {
@@ -120,7 +123,8 @@ impl Checkpoints {
         Ok(epochs)
     }
 
-    /// Writes an epoch's checkpoint, then deletes those that are no longer kept.
+    /// Writes an epoch's checkpoint, then deletes those that are no longer kept: all but the last ones
+    /// and that of the best epoch.
     pub(crate) fn save<M: LearnerModel>(
         &self,
         epoch: usize,
@@ -142,12 +146,13 @@ impl Checkpoints {
             }
             return Err(error);
         }
-        self.prune(epoch)
+        self.prune(epoch, state.best)
     }
 
-    fn prune(&self, newest: usize) -> Result<(), CheckpointError> {
+    fn prune(&self, newest: usize, best: Option<Best>) -> Result<(), CheckpointError> {
         for epoch in self.epochs()? {
-            if epoch + self.keep <= newest {
+            let is_best = best.is_some_and(|best| best.epoch == epoch);
+            if epoch + self.keep <= newest && !is_best {
                 remove(&self.path(epoch))?;
             }
         }
@@ -307,10 +312,18 @@ mod tests {
         for epoch in 1..=4 {
             touch(&checkpoints, epoch, &[MODEL, OPTIMIZER, STATE]);
         }
-        checkpoints.prune(4).unwrap();
-        let mut epochs = checkpoints.epochs().unwrap();
-        epochs.sort_unstable();
-        assert_eq!(epochs, [3, 4]);
+        let left = |best| {
+            checkpoints.prune(4, best).unwrap();
+            let mut epochs = checkpoints.epochs().unwrap();
+            epochs.sort_unstable();
+            epochs
+        };
+        let best = Best {
+            epoch: 1,
+            value: 0.5,
+        };
+        assert_eq!(left(Some(best)), [1, 3, 4]);
+        assert_eq!(left(None), [3, 4]);
     }
 
     #[test]

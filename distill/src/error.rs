@@ -48,6 +48,23 @@ pub enum StageError {
         /// The first layer or parameter whose values are not finite.
         place: String,
     },
+    /// The best epoch's model is to be kept, and no epoch is the best.
+    #[error(
+        "there is no best epoch to keep: `{metric}` of the validation was finite in none of those that \
+         were judged; keep the last epoch instead"
+    )]
+    NoBest {
+        /// What epochs are judged by.
+        metric: String,
+    },
+    /// The model of the best epoch, which is to be kept, is gone or damaged.
+    #[error("the model of the best epoch, {epoch}, is missing or damaged: {source}")]
+    BestLost {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// Its checkpoint.
+        source: CheckpointError,
+    },
     /// A checkpoint cannot be written or read. The checkpoints before it stay.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

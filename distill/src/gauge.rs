@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::{
-    tensor::TensorReadError,
+    prelude::*,
+    tensor::{FloatDType, TensorReadError},
     train::metric::{
         Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
         NumericEntry, SerializedEntry,
@@ -27,6 +28,10 @@ struct Pending {
     iteration: usize,
     /// The batches of the values, with sum and count.
     sums: Vec<(usize, f64, usize)>,
+    /// Whether a stage shows the gauge.
+    shown: bool,
+    /// Values `[1]` that were not read from the device yet.
+    unread: Vec<Tensor<1>>,
 }
 
 impl Gauge {
@@ -41,15 +46,41 @@ impl Gauge {
 
     /// Adds a value.
     pub fn set(&self, value: f64) {
+        self.add(value, 1);
+    }
+
+    /// Adds the sum of several values.
+    pub(crate) fn add(&self, value: f64, values: usize) {
         let mut pending = self.pending();
         let now = pending.iteration;
         match pending.sums.last_mut() {
             Some((iteration, sum, count)) if *iteration == now => {
                 *sum += value;
-                *count += 1;
+                *count += values;
             }
-            _ => pending.sums.push((now, value, 1)),
+            _ => pending.sums.push((now, value, values)),
         }
+    }
+
+    /// Adds a value `[1]` that is on the device still. The stage reads it together with the loss of
+    /// the optimiser's step, so that nothing waits for it; where no stage shows the gauge, nothing is
+    /// read.
+    pub fn observe(&self, value: Tensor<1>) {
+        let mut pending = self.pending();
+        if pending.shown {
+            let value = value.without_autodiff().cast(FloatDType::F32);
+            pending.unread.push(value);
+        }
+    }
+
+    /// Says that a stage shows the gauge and reads what it [observes](Self::observe).
+    pub(crate) fn show(&self) {
+        self.pending().shown = true;
+    }
+
+    /// Hands out what was observed and not read, float32.
+    pub(crate) fn take_unread(&self) -> Vec<Tensor<1>> {
+        std::mem::take(&mut self.pending().unread)
     }
 
     /// Says which batch of the epoch the next values belong to. Metrics are shown by another thread,

@@ -20,6 +20,7 @@ pub mod stage;
 pub mod teacher;
 pub mod ui;
 
+mod best;
 mod finite;
 mod gradients;
 mod metric_log;

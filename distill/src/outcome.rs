@@ -19,14 +19,26 @@ pub enum Outcome {
     EarlyStopped,
 }
 
-/// The outcome of a stage and its last epoch.
+/// The outcome of a stage, its last epoch and the one whose model it returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ending {
     pub outcome: Outcome,
     pub epoch: usize,
+    /// `None` for the last, as stages that knew no other wrote it.
+    #[serde(default)]
+    pub kept: Option<usize>,
 }
 
 impl Ending {
+    /// An ending of which it is not settled yet whose model is returned.
+    pub fn new(outcome: Outcome, epoch: usize) -> Self {
+        Self {
+            outcome,
+            epoch,
+            kept: None,
+        }
+    }
+
     /// Reads the ending in a stage's directory, if it ended.
     pub fn read(directory: &Path) -> Result<Option<Self>, StageError> {
         let path = directory.join(FILE);
@@ -73,9 +85,14 @@ mod tests {
         let ending = Ending {
             outcome: Outcome::EarlyStopped,
             epoch: 3,
+            kept: Some(2),
         };
         ending.write(directory.path()).unwrap();
         assert_eq!(Ending::read(directory.path()).unwrap(), Some(ending));
+        let before = r#"{"outcome": "finished", "epoch": 3}"#;
+        fs::write(directory.path().join(FILE), before).unwrap();
+        let before = Ending::read(directory.path()).unwrap().unwrap();
+        assert_eq!((before.epoch, before.kept), (3, None));
         fs::write(directory.path().join(FILE), "{").unwrap();
         let error = Ending::read(directory.path()).unwrap_err().to_string();
         assert!(error.contains("outcome.json"), "{error}");

@@ -11,12 +11,14 @@ use burn::{
     train::{
         InferenceStep, Interrupter, Learner, MetricEarlyStoppingStrategy, MetricRegistration,
         SupervisedTraining, TrainingStrategy,
+        metric::{Metric, store::Direction},
     },
 };
 
 use crate::{
     Adam, Batch, Callback, CallbackModel, Checkpoints, Epoch, Gauge, Outcome, Schedule, StageError,
     Ui,
+    best::{Best, Judge},
     callbacks::Callbacks,
     checkpoint::State,
     metric_log::{LogFailure, MetricLog, Pace},
@@ -68,6 +70,16 @@ impl StageConfig {
             keep_checkpoints: 1,
             ui: Ui::default(),
             log_every: 10,
+        }
+    }
+
+    /// How metrics are written from the epoch and step of a checkpoint on.
+    fn pace(&self, epoch: Option<usize>, step: usize) -> Pace {
+        Pace {
+            every: self.log_every,
+            accumulation: self.accumulation,
+            epoch: epoch.unwrap_or(0),
+            step,
         }
     }
 
@@ -148,6 +160,7 @@ pub struct Stage<M: CallbackModel> {
     interrupter: Interrupter,
     callbacks: Vec<Box<dyn Callback<M>>>,
     gauges: Vec<Gauge>,
+    judge: Option<Judge>,
 }
 
 /// A model at the end of its stage.
@@ -159,6 +172,8 @@ pub struct Fitted<M> {
     pub outcome: Outcome,
     /// The last epoch that was run.
     pub epoch: usize,
+    /// The epoch that the model is of: the last one, or the best.
+    pub kept: usize,
     /// The epoch whose checkpoint this run went on from.
     pub resumed_from: Option<usize>,
 }
@@ -177,6 +192,7 @@ impl<M: CallbackModel> Stage<M> {
             interrupter: Interrupter::new(),
             callbacks: Vec::new(),
             gauges: Vec::new(),
+            judge: None,
         }
     }
 
@@ -206,6 +222,7 @@ impl<M: CallbackModel> Stage<M> {
 
     /// A number that callbacks show during the training.
     pub fn gauge(mut self, gauge: Gauge) -> Self {
+        gauge.show();
         self.training = self.training.metric_train_numeric(gauge.clone());
         self.gauges.push(gauge);
         self
@@ -214,6 +231,20 @@ impl<M: CallbackModel> Stage<M> {
     /// Ends the training when a metric no longer improves, also across a stop.
     pub fn early_stopping(mut self, strategy: MetricEarlyStoppingStrategy) -> Self {
         self.training = self.training.early_stopping(strategy);
+        self
+    }
+
+    /// Returns the model of the epoch with the best value of a metric of the validation, also across a
+    /// stop, and not that of the last epoch. Of equal epochs it is the earlier; one whose value is not
+    /// finite is never the best.
+    ///
+    /// The metric must be among [`metrics`](Self::metrics). Epochs that were trained before this was
+    /// asked for do not count: their models are gone.
+    pub fn keep_best<Me: Metric>(mut self, metric: &Me, better: Direction) -> Self {
+        self.judge = Some(Judge {
+            metric: metric.name(),
+            better,
+        });
         self
     }
 
@@ -236,22 +267,21 @@ impl<M: CallbackModel> Stage<M> {
     /// # Errors
     ///
     /// If a setting cannot work, a callback fails, a number stops being finite, a file cannot be
-    /// written, or the training is interrupted. The checkpoints before that stay.
+    /// written, the best epoch is asked for and there is none or its checkpoint is lost, or the training
+    /// is interrupted. The checkpoints before that stay.
     pub fn fit(self, model: M) -> Result<Fitted<M>, StageError> {
         let Self {
             config,
-            training,
+            mut training,
             epoch,
             interrupter,
             callbacks,
             gauges,
+            judge,
         } = self;
         config.validate()?;
         let directory = config.directory.as_path();
-        fs::create_dir_all(directory).map_err(|source| StageError::File {
-            path: directory.to_owned(),
-            source,
-        })?;
+        create(directory)?;
         let checkpoints = Checkpoints::new(directory.join("checkpoints"), config.keep_checkpoints);
         let mut callbacks = Callbacks::new(callbacks)?;
         let resumed_from = checkpoints.latest()?;
@@ -272,8 +302,19 @@ impl<M: CallbackModel> Stage<M> {
             model = checkpoints.load_model(epoch, model)?;
         }
 
+        let best = state.best.filter(|_| judge.is_some());
         if let Some(ending) = ended(directory, resumed_from, config.epochs)? {
-            return finish(callbacks, model.valid(), ending, resumed_from);
+            let last = fitted(model.valid(), ending, resumed_from);
+            return finish(
+                callbacks,
+                or_best(last, judge.as_ref(), best, &checkpoints)?,
+            );
+        }
+        if let Some(best) = best
+            && Some(best.epoch) != resumed_from
+        {
+            // Not hours later, when it is needed.
+            load_best(&checkpoints, best, model.clone())?;
         }
 
         // Surgery may leave parameters that are results of operations; optimisers need leaves.
@@ -290,14 +331,10 @@ impl<M: CallbackModel> Stage<M> {
         };
         let metrics_path = directory.join("metrics.jsonl");
         let log_failure = LogFailure::default();
-        let pace = Pace {
-            every: config.log_every,
-            accumulation: config.accumulation,
-            epoch: resumed_from.unwrap_or(0),
-            step: state.step,
-        };
+        let pace = config.pace(resumed_from, state.step);
         let log = MetricLog::open(&metrics_path, pace, log_failure.clone())?;
         let gradient_norm = Gauge::new("Gradient norm");
+        let total_loss = callbacks.add_to_loss().then(|| Gauge::new("Total loss"));
         let settings = Settings {
             device,
             seed: config.seed,
@@ -305,14 +342,19 @@ impl<M: CallbackModel> Stage<M> {
             clip_norm: config.clip_norm,
             epoch,
             done,
-            checkpoints,
+            checkpoints: checkpoints.clone(),
             gradient_norm: gradient_norm.clone(),
             gauges,
+            total_loss: total_loss.clone(),
+            judge: judge.clone(),
             log_failure,
             metrics_path,
         };
-        let strategy = Arc::new(CallbackStrategy::new(settings, callbacks, state.step));
-        let mut training = training
+        let strategy = Arc::new(CallbackStrategy::new(settings, callbacks, state.step, best));
+        if let Some(total_loss) = total_loss {
+            training = training.metric_train_numeric(total_loss);
+        }
+        training = training
             .num_epochs(config.epochs)
             .metric_train_numeric(gradient_norm)
             .with_metric_logger(log)
@@ -331,9 +373,19 @@ impl<M: CallbackModel> Stage<M> {
         if let Some(error) = result.error {
             return Err(StageError::Training(error));
         }
-        ending.write(directory)?;
-        finish(run.callbacks, result.model, ending, resumed_from)
+        let last = fitted(result.model, ending, resumed_from);
+        let fitted = or_best(last, judge.as_ref(), run.best, &checkpoints)?;
+        let kept = Some(fitted.kept);
+        Ending { kept, ..ending }.write(directory)?;
+        finish(run.callbacks, fitted)
     }
+}
+
+fn create(directory: &Path) -> Result<(), StageError> {
+    fs::create_dir_all(directory).map_err(|source| StageError::File {
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 /// The ending of a stage that has nothing left to do.
@@ -346,18 +398,56 @@ fn ended(
     Ok(ending.filter(|ending| Some(ending.epoch) == latest && ending.covers(epochs)))
 }
 
-fn finish<M: CallbackModel>(
-    mut callbacks: Callbacks<M>,
-    model: M,
-    ending: Ending,
-    resumed_from: Option<usize>,
-) -> Result<Fitted<M>, StageError> {
-    Ok(Fitted {
-        model: callbacks.fold(model, |callback, model| callback.after_fit(model))?,
+/// The model of the last epoch.
+fn fitted<M>(model: M, ending: Ending, resumed_from: Option<usize>) -> Fitted<M> {
+    Fitted {
+        model,
         outcome: ending.outcome,
         epoch: ending.epoch,
+        kept: ending.epoch,
         resumed_from,
+    }
+}
+
+/// The model of the best epoch in place of the last one's, if there is a judge.
+fn or_best<M: CallbackModel>(
+    last: Fitted<M>,
+    judge: Option<&Judge>,
+    best: Option<Best>,
+    checkpoints: &Checkpoints,
+) -> Result<Fitted<M>, StageError> {
+    let Some(judge) = judge else {
+        return Ok(last);
+    };
+    let best = best.ok_or_else(|| StageError::NoBest {
+        metric: judge.metric.to_string(),
+    })?;
+    if best.epoch == last.epoch {
+        return Ok(last);
+    }
+    Ok(Fitted {
+        model: load_best(checkpoints, best, last.model)?,
+        kept: best.epoch,
+        ..last
     })
+}
+
+fn load_best<M: CallbackModel>(
+    checkpoints: &Checkpoints,
+    Best { epoch, .. }: Best,
+    model: M,
+) -> Result<M, StageError> {
+    checkpoints
+        .load_model(epoch, model)
+        .map_err(|source| StageError::BestLost { epoch, source })
+}
+
+fn finish<M: CallbackModel>(
+    mut callbacks: Callbacks<M>,
+    fitted: Fitted<M>,
+) -> Result<Fitted<M>, StageError> {
+    let model = callbacks.fold(fitted.model, |callback, model| callback.after_fit(model))?;
+    Ok(Fitted { model, ..fitted })
 }
 
 #[cfg(test)]

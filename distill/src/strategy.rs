@@ -15,8 +15,12 @@ use burn::{
 
 use self::session::Session;
 use crate::{
-    CallbackModel, Checkpoints, Epoch, Gauge, StageError, callbacks::Callbacks,
-    metric_log::LogFailure, outcome::Ending, schedule::Done,
+    CallbackModel, Checkpoints, Epoch, Gauge, StageError,
+    best::{Best, Judge},
+    callbacks::Callbacks,
+    metric_log::LogFailure,
+    outcome::Ending,
+    schedule::Done,
 };
 
 mod session;
@@ -32,6 +36,10 @@ pub(crate) struct Settings {
     pub checkpoints: Checkpoints,
     pub gradient_norm: Gauge,
     pub gauges: Vec<Gauge>,
+    /// Shows the loss with what callbacks add to it, where they do.
+    pub total_loss: Option<Gauge>,
+    /// Which epoch's model is kept, if not the last.
+    pub judge: Option<Judge>,
     pub log_failure: LogFailure,
     pub metrics_path: PathBuf,
 }
@@ -48,14 +56,21 @@ pub(crate) struct Run<M: CallbackModel> {
     pub callbacks: Callbacks<M>,
     /// Optimiser steps taken.
     pub step: usize,
+    /// The best epoch so far, where it is kept.
+    pub best: Option<Best>,
     /// How the training ended; interrupted until it ends otherwise.
     pub ending: Result<Ending, StageError>,
 }
 
 impl<M: CallbackModel> CallbackStrategy<M> {
-    /// A strategy that goes on after `step` optimiser steps.
-    pub fn new(settings: Settings, callbacks: Callbacks<M>, step: usize) -> Self {
-        let run = Run::new(callbacks, step);
+    /// A strategy that goes on after `step` optimiser steps, with the best epoch of before.
+    pub fn new(
+        settings: Settings,
+        callbacks: Callbacks<M>,
+        step: usize,
+        best: Option<Best>,
+    ) -> Self {
+        let run = Run::new(callbacks, step, best);
         Self {
             settings,
             run: Mutex::new(run),
@@ -64,7 +79,7 @@ impl<M: CallbackModel> CallbackStrategy<M> {
 
     /// Hands out what the training left behind.
     pub fn take(&self) -> Run<M> {
-        std::mem::replace(&mut self.lock(), Run::new(Callbacks::default(), 0))
+        std::mem::replace(&mut self.lock(), Run::new(Callbacks::default(), 0, None))
     }
 
     fn lock(&self) -> MutexGuard<'_, Run<M>> {
@@ -73,7 +88,7 @@ impl<M: CallbackModel> CallbackStrategy<M> {
 }
 
 impl<M: CallbackModel> Run<M> {
-    fn new(callbacks: Callbacks<M>, step: usize) -> Self {
+    fn new(callbacks: Callbacks<M>, step: usize, best: Option<Best>) -> Self {
         let ending = Err(StageError::Interrupted {
             epoch: 0,
             reason: None,
@@ -81,6 +96,7 @@ impl<M: CallbackModel> Run<M> {
         Self {
             callbacks,
             step,
+            best,
             ending,
         }
     }

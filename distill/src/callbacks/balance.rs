@@ -7,25 +7,42 @@ use crate::{Batch, Callback, CallbackError, CallbackModel, Context, Gauge, Outpu
 /// Adds `weight` times the routers' balance losses, summed over the layers, to the loss (`MoEBERT`,
 /// arXiv 2204.07675, after arXiv 2101.03961).
 ///
-/// Routers without weights have no balance loss and are left alone. The gauge shows the share of
-/// tokens that goes to the busiest expert, averaged over the layers.
+/// Routers without weights have no balance loss and are left alone. The gauges show the share of
+/// tokens that goes to the busiest expert, averaged over the layers, and the balance loss before it is
+/// weighted.
 pub struct RouterBalance {
     weight: f64,
+    padding: bool,
     load: Gauge,
+    loss: Gauge,
 }
 
 impl RouterBalance {
-    /// Adds the balance losses with this weight.
+    /// Adds the balance losses with this weight, of real tokens alone.
     pub fn new(weight: f64) -> Self {
         Self {
             weight,
+            padding: false,
             load: Gauge::new("Busiest expert"),
+            loss: Gauge::new("Balance loss"),
         }
     }
 
+    /// Whether padded tokens count in the balance losses, as in the published code of `MoEBERT`.
+    #[must_use]
+    pub fn with_padding(mut self, padding: bool) -> Self {
+        self.padding = padding;
+        self
+    }
+
     /// The share of tokens of the busiest expert, for the dashboard.
-    pub fn gauge(&self) -> Gauge {
+    pub fn load_gauge(&self) -> Gauge {
         self.load.clone()
+    }
+
+    /// The balance loss before it is weighted, for the dashboard of a model with gates.
+    pub fn loss_gauge(&self) -> Gauge {
+        self.loss.clone()
     }
 }
 
@@ -50,8 +67,13 @@ impl<M: CallbackModel> Callback<M> for RouterBalance {
     fn keep(&self) -> Keep {
         Keep {
             routes: true,
+            padded_balance: self.padding,
             ..Keep::default()
         }
+    }
+
+    fn adds_to_loss(&self) -> bool {
+        self.weight > 0.0
     }
 
     fn after_forward(
@@ -63,6 +85,7 @@ impl<M: CallbackModel> Callback<M> for RouterBalance {
     ) -> Result<(), CallbackError> {
         let trace = &step.signals.trace;
         if let Some(balance) = trace.balance_loss() {
+            self.loss.observe(balance.clone());
             step.loss = step.loss.clone() + balance.mul_scalar(self.weight);
         }
         if let Some(share) = busiest_share(&trace.routes) {
@@ -74,6 +97,11 @@ impl<M: CallbackModel> Callback<M> for RouterBalance {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use burn::train::metric::LossMetric;
+    use serde_json::Value;
+
     use super::*;
     use crate::{
         Stage, StageConfig, Ui,
@@ -120,27 +148,67 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_weighted_balance_loss_joins_the_loss() {
+    /// The value of each metric over the whole epoch, of a training with this weight.
+    fn epoch(weight: f64, accumulation: usize) -> BTreeMap<String, f64> {
         let _turn = serial();
         let directory = tempfile::tempdir().unwrap();
         let config = StageConfig {
             ui: Ui::None,
-            ..StageConfig::new(directory.path(), 1, 0.01)
+            accumulation,
+            ..StageConfig::new(directory.path(), 1, 1e-30)
         };
-        let balance = RouterBalance::new(0.3);
-        let loader = || ToyLoader::new(4, 4).shared();
-        Stage::new(config, loader(), loader())
-            .gauge(balance.gauge())
-            .callback(balance)
-            .callback(Check)
-            .fit(Toy::new(1, 3, 0.0).with_gate(2))
-            .unwrap();
+        let balance = RouterBalance::new(weight);
+        let loader = || ToyLoader::new(12, 4).shared();
+        let stage = Stage::new(config, loader(), loader())
+            .metrics((LossMetric::new(),))
+            .gauge(balance.load_gauge())
+            .gauge(balance.loss_gauge())
+            .callback(balance);
+        let stage = if weight > 0.0 {
+            stage.callback(Check)
+        } else {
+            stage
+        };
+        stage.fit(Toy::new(1, 3, 0.0).with_gate(2)).unwrap();
         let metrics = std::fs::read_to_string(directory.path().join("metrics.jsonl")).unwrap();
-        let line = metrics
+        let lines = metrics
             .lines()
-            .find(|line| line.contains("Busiest expert"))
-            .unwrap();
-        assert!(line.contains("\"value\":0.75"), "{line}");
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines
+            .filter(|line| line["split"] == "train" && line["last"] == true)
+            .map(|line| {
+                let name = line["name"].as_str().unwrap().to_owned();
+                (name, line["value"].as_f64().unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_weighted_balance_loss_joins_the_loss_and_all_three_are_shown() {
+        // Three batches, in a group each or in two and one: the same means.
+        for accumulation in [1, 2] {
+            let metrics = epoch(0.3, accumulation);
+            assert!((metrics["Busiest expert"] - 0.75).abs() < 1e-9);
+            let sum = metrics["Loss"] + 0.3 * metrics["Balance loss"];
+            let total = metrics["Total loss"];
+            assert!((total - sum).abs() < 1e-6, "{total} {sum}");
+            assert!(metrics["Balance loss"] > 0.1, "{metrics:?}");
+        }
+    }
+
+    #[test]
+    fn a_loss_that_nothing_is_added_to_is_shown_once() {
+        let metrics = epoch(0.0, 1);
+        assert!(metrics.contains_key("Balance loss"), "{metrics:?}");
+        assert!(!metrics.contains_key("Total loss"), "{metrics:?}");
+    }
+
+    #[test]
+    fn a_balance_loss_with_padding_is_asked_for() {
+        let keep = |padding| {
+            let balance = RouterBalance::new(1.0).with_padding(padding);
+            Callback::<Toy>::keep(&balance).padded_balance
+        };
+        assert!(keep(true) && !keep(false));
     }
 }

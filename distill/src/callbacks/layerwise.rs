@@ -142,6 +142,10 @@ impl<M: CallbackModel> Callback<M> for LayerwiseDistillation<Batch<M>> {
         }
     }
 
+    fn adds_to_loss(&self) -> bool {
+        true
+    }
+
     fn after_forward(
         &mut self,
         _: &Context,
@@ -155,7 +159,7 @@ impl<M: CallbackModel> Callback<M> for LayerwiseDistillation<Batch<M>> {
         let mut total = None;
         for (term, gauge) in [(terms.hidden, &self.hidden), (terms.logits, &self.logits)] {
             if let Some(term) = term {
-                gauge.set(f64::from(term.clone().into_scalar::<f32>()));
+                gauge.observe(term.clone());
                 total = Some(sum(total, term));
             }
         }

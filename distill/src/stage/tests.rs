@@ -23,6 +23,8 @@ use crate::{
     toy::{Toy, ToyBatch, ToyLoader, serial},
 };
 
+mod best;
+
 /// Stops the training in the given epoch and batch: asks for it, or dies.
 struct StopAt {
     epoch: usize,

@@ -62,10 +62,7 @@ impl<'a, M: CallbackModel> Session<'a, M> {
         // Early stopping has no saved state: it sees the metrics of the earlier epochs again.
         for epoch in 1..first {
             if should_stop(epoch, self.store) {
-                return Ok(Ending {
-                    outcome: Outcome::EarlyStopped,
-                    epoch,
-                });
+                return Ok(Ending::new(Outcome::EarlyStopped, epoch));
             }
         }
         self.check_interrupt()?;
@@ -75,16 +72,10 @@ impl<'a, M: CallbackModel> Session<'a, M> {
             self.validate(valid)?;
             self.save()?;
             if should_stop(epoch, self.store) {
-                return Ok(Ending {
-                    outcome: Outcome::EarlyStopped,
-                    epoch,
-                });
+                return Ok(Ending::new(Outcome::EarlyStopped, epoch));
             }
         }
-        Ok(Ending {
-            outcome: Outcome::Finished,
-            epoch: self.epochs.max(first - 1),
-        })
+        Ok(Ending::new(Outcome::Finished, self.epochs.max(first - 1)))
     }
 
     fn train(&mut self, loader: &TrainLoader<M>) -> Result<(), StageError> {
@@ -201,7 +192,8 @@ impl<'a, M: CallbackModel> Session<'a, M> {
         self.replace_model()
     }
 
-    /// Reads the loss and the gradients' norm, the one time a step waits for the device.
+    /// Reads the loss, the gradients' norm and what the gauges observed, the one time a step waits for
+    /// the device.
     fn check_finite(
         &self,
         model: &M,
@@ -212,10 +204,24 @@ impl<'a, M: CallbackModel> Session<'a, M> {
         let Some((loss, norm)) = group.loss.clone().zip(norm) else {
             return Err(StageError::Untrainable);
         };
-        let values = Tensor::cat(vec![loss, norm], 0).into_data();
-        let [loss, norm] = [0, 1].map(|index| values.iter::<f64>().nth(index).unwrap_or(f64::NAN));
+        let mut tensors = vec![loss, norm];
+        let mut observers = vec![];
+        for gauge in &self.settings.gauges {
+            let unread = gauge.take_unread();
+            observers.resize(observers.len() + unread.len(), gauge);
+            tensors.extend(unread);
+        }
+        let values = Tensor::cat(tensors, 0).into_data();
+        let mut values = values.iter::<f64>();
+        let [loss, norm] = [(); 2].map(|()| values.next().unwrap_or(f64::NAN));
         if loss.is_finite() && norm.is_finite() {
             self.settings.gradient_norm.set(norm);
+            if let Some(total) = &self.settings.total_loss {
+                total.add(loss, group.batches.len());
+            }
+            for (gauge, value) in observers.into_iter().zip(values) {
+                gauge.set(value);
+            }
             return Ok(norm);
         }
         Err(StageError::NotFinite {
@@ -291,9 +297,13 @@ impl<'a, M: CallbackModel> Session<'a, M> {
             let path = self.settings.metrics_path.clone();
             return Err(StageError::File { path, source });
         }
+        if let Some(judge) = &self.settings.judge {
+            self.run.best = judge.best(self.run.best, self.epoch, self.store);
+        }
         let state = State {
             step: self.run.step,
             callbacks: self.run.callbacks.states(),
+            best: self.run.best,
         };
         let checkpoints = &self.settings.checkpoints;
         Ok(checkpoints.save(self.epoch, &self.learner, self.store, &state)?)
@@ -303,10 +313,11 @@ impl<'a, M: CallbackModel> Session<'a, M> {
         self.iteration += 1;
         let Settings {
             gradient_norm,
+            total_loss,
             gauges,
             ..
         } = self.settings;
-        for gauge in gauges.iter().chain([gradient_norm]) {
+        for gauge in gauges.iter().chain([gradient_norm]).chain(total_loss) {
             gauge.begin(self.iteration);
         }
     }

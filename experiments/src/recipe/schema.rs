@@ -234,6 +234,20 @@ pub struct TrainRecipe {
     pub accumulate: usize,
     /// Stop after this many epochs without a better score. Absent: train all epochs.
     pub early_stopping: Option<usize>,
+    /// Which epoch's model is kept: the `last` (default), or the `best` by the score that
+    /// `early_stopping` follows.
+    pub keep: KeptEpoch,
+}
+
+/// The epoch whose model a training leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeptEpoch {
+    /// The last one.
+    #[default]
+    Last,
+    /// The one with the best score on the development data; of equal ones the earlier.
+    Best,
 }
 
 impl Default for TrainRecipe {
@@ -247,6 +261,7 @@ impl Default for TrainRecipe {
             clip_norm: 1.0,
             accumulate: 1,
             early_stopping: None,
+            keep: KeptEpoch::default(),
         }
     }
 }
@@ -263,6 +278,7 @@ impl TrainRecipe {
             clip_norm: overrides.clip_norm.unwrap_or(self.clip_norm),
             accumulate: overrides.accumulate.unwrap_or(self.accumulate),
             early_stopping: overrides.early_stopping.or(self.early_stopping),
+            keep: overrides.keep.unwrap_or(self.keep),
         }
     }
 }
@@ -287,6 +303,8 @@ pub struct TrainOverrides {
     pub accumulate: Option<usize>,
     /// See [`TrainRecipe::early_stopping`].
     pub early_stopping: Option<usize>,
+    /// See [`TrainRecipe::keep`].
+    pub keep: Option<KeptEpoch>,
 }
 
 /// `[teacher]`: the dense model that students are cut from and learn from.
@@ -400,8 +418,8 @@ pub struct DistillRecipe {
     /// Which hidden states are matched: `all` (default), `last`, `every:K`, or pairs
     /// student-teacher as `0-0,2-4`.
     pub layers: LayerMap,
-    /// Whether padded tokens count in the hidden-state error: `exclude` (default) or `include` (the
-    /// paper's form).
+    /// Whether padded tokens count in the hidden-state error and in the balance loss: `exclude`
+    /// (default) or `include` (the paper's form).
     pub padding: Padding,
     /// How the teacher's logits are matched. Default `symmetric-kl`.
     pub logits: LogitsLoss,
@@ -425,7 +443,7 @@ impl Default for DistillRecipe {
     }
 }
 
-/// What the hidden-state error does with padded tokens.
+/// What the hidden-state error and the balance loss do with padded tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Padding {

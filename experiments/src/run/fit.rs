@@ -13,16 +13,17 @@ use burn::{
     },
 };
 use distill::{
-    Adam, Batch, Callback, CallbackModel, Epoch, Gauge, Schedule, Stage, StageConfig, StageError,
+    Adam, Batch, Callback, CallbackModel, Epoch, Fitted, Gauge, Schedule, Stage, StageConfig,
+    StageError,
 };
 
-use super::{RunOptions, prepare::Prepared};
+use super::{Progress, RunOptions, prepare::Prepared};
 use crate::{
     data::{DataError, loader::GroupedLoader},
     error::Error,
     learner::TaskLearner,
     quality::Quality,
-    recipe::TrainRecipe,
+    recipe::{KeptEpoch, TrainRecipe},
 };
 
 /// One training of a run.
@@ -68,13 +69,18 @@ impl<M: CallbackModel> Training<'_, M> {
     }
 }
 
-/// Ends a training when a metric of the validation is no longer getting better.
-pub(super) fn stop_early<M: CallbackModel, Me: Metric>(
+/// Judges the epochs of a training by a metric of the validation: ends it when that is no longer getting
+/// better, and keeps the best model, as the recipe says.
+pub(super) fn judge_epochs<M: CallbackModel, Me: Metric>(
     stage: Stage<M>,
     recipe: &TrainRecipe,
     metric: &Me,
     better: Direction,
 ) -> Stage<M> {
+    let stage = match recipe.keep {
+        KeptEpoch::Last => stage,
+        KeptEpoch::Best => stage.keep_best(metric, better),
+    };
     match recipe.early_stopping {
         None => stage,
         Some(n_epochs) => stage.early_stopping(MetricEarlyStoppingStrategy::new(
@@ -88,9 +94,20 @@ pub(super) fn stop_early<M: CallbackModel, Me: Metric>(
 }
 
 /// Trains a learner, or goes on where a stop left it; returns it in evaluation form.
-pub(super) fn fit<M: CallbackModel>(stage: Stage<M>, learner: M) -> Result<M, Error> {
+pub(super) fn fit<M: CallbackModel>(
+    stage: Stage<M>,
+    learner: M,
+    label: &str,
+    progress: Progress,
+) -> Result<M, Error> {
     match stage.fit(learner) {
-        Ok(fitted) => Ok(fitted.model),
+        Ok(fitted) => {
+            let Fitted { kept, epoch, .. } = fitted;
+            if kept != epoch {
+                progress.say(&format!("{label}: kept the best epoch, {kept} of {epoch}"));
+            }
+            Ok(fitted.model)
+        }
         Err(StageError::Interrupted { .. }) => Err(Error::Stopped),
         Err(error) => Err(error.into()),
     }
@@ -110,11 +127,11 @@ impl Training<'_, TaskLearner> {
         let dev = run.dev[0].0.features.clone();
         let dev = GroupedLoader::sorted(dev, batch_size, pad, device).map_err(DataError::from)?;
         let quality = Quality::new(run.recipe.data.task.progress_metric());
-        let recipe = self.recipe.clone();
+        let (recipe, label) = (self.recipe.clone(), self.label.clone());
         let stage = self
             .stage(run.options, epoch, train, dev)
             .metrics((LossMetric::new(), quality.clone()));
-        let stage = stop_early(stage, &recipe, &quality, Direction::Highest);
-        fit(stage, learner)
+        let stage = judge_epochs(stage, &recipe, &quality, Direction::Highest);
+        fit(stage, learner, &label, run.progress)
     }
 }

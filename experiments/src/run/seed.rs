@@ -337,8 +337,14 @@ impl Seed<'_> {
     ) -> (Vec<Box<dyn Callback<TaskLearner>>>, Vec<Gauge>) {
         let recipe = &self.run.recipe.distill;
         let plan = plan.clone();
-        let balance = RouterBalance::new(recipe.balance);
-        let mut gauges = vec![balance.gauge()];
+        // A table has no balance loss, and nothing of it to show.
+        let is_gated = self.run.recipe.student_experts(student).router.is_gate();
+        let balance = RouterBalance::new(if is_gated { recipe.balance } else { 0.0 })
+            .with_padding(recipe.padding == Padding::Include);
+        let mut gauges = vec![balance.load_gauge()];
+        if is_gated {
+            gauges.push(balance.loss_gauge());
+        }
         let mut callbacks: Vec<Box<dyn Callback<TaskLearner>>> = vec![
             Box::new(ExpertPartition::new(move |_, _| Ok(plan.clone()))),
             Box::new(balance),

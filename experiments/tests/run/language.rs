@@ -76,7 +76,7 @@ spans = "full"
 "#;
 
 /// A folder with two recipes, and with books of one sentence again and again.
-fn kiln() -> Kiln {
+pub fn kiln() -> Kiln {
     let kiln = Kiln::new();
     kiln.write("text.toml", TEXT);
     kiln.write("recall.toml", RECALL);

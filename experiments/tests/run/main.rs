@@ -11,3 +11,4 @@ mod spans;
 #[cfg(unix)]
 mod stops;
 mod summary;
+mod training;

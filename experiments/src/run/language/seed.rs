@@ -174,8 +174,9 @@ impl Seed<'_> {
         learner: LanguageLearner,
     ) -> Result<LanguageLearner, Error> {
         let recipe = self.run.recipe;
+        let label = format!("seed {} {}", self.seed, model.name);
         let mut training = Training {
-            label: format!("seed {} {}", self.seed, model.name),
+            label: label.clone(),
             directory,
             recipe: recipe.train.clone(),
             seed: self.seed,
@@ -216,8 +217,8 @@ impl Seed<'_> {
         } else {
             stage.metrics((loss.clone(),))
         };
-        let stage = fit::stop_early(stage, &recipe.train, &loss, Better::Lowest);
-        fit::fit(stage, learner)
+        let stage = fit::judge_epochs(stage, &recipe.train, &loss, Better::Lowest);
+        fit::fit(stage, learner, &label, self.run.progress)
     }
 
     /// The scores of a model, as the stage `name/what`.
