@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 /// Adam with decoupled weight decay (arXiv 1711.05101).
 ///
 /// As in the training of BERT, biases and normalisation weights, which are the parameters with one
-/// dimension, do not decay.
+/// dimension, do not decay. A parameter without a gradient stays as it is, and so do its running means and
+/// its count of steps: that of an expert that no token of a step went to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Adam {
@@ -100,8 +101,14 @@ impl ModuleVisitor for Vectors {
 #[cfg(test)]
 mod tests {
     use burn::{nn::LinearConfig, optim::GradientsParams};
+    use masformer_core::{FeedForward, MlpConfig, Tokens, Trace};
+    use moebert_core::{
+        expert::ExpertLayer,
+        router::{HashRouter, Router},
+    };
 
     use super::*;
+    use crate::toy::serial;
 
     #[test]
     fn only_matrices_decay() {
@@ -125,5 +132,56 @@ mod tests {
         weight.assert_approx_eq(&expected.into_data(), tolerance);
         let same = bias.val().into_data();
         after.bias.unwrap().val().into_data().assert_eq(&same, true);
+    }
+
+    /// Three experts after a step for each list of token ids; the token `e` goes to expert `e`.
+    fn experts_after(steps: &[&[i64]]) -> Vec<Vec<u32>> {
+        let device = Device::flex().autodiff();
+        device.seed(5);
+        let experts = MlpConfig::new(4, 3).with_dropout(0.0);
+        let mut layer = ExpertLayer {
+            experts: (0..3).map(|_| experts.init(&device)).collect(),
+            router: Router::Hash(HashRouter::new(&[0, 1, 2], &device)),
+        };
+        let adam = Adam {
+            weight_decay: 0.1,
+            ..Adam::default()
+        };
+        let mut optimizer = adam.init(&layer);
+        for ids in steps {
+            let ids =
+                Tensor::<2, Int>::from_data(TensorData::new(ids.to_vec(), [1, ids.len()]), &device);
+            let input = ids.clone().float().unsqueeze_dim::<3>(2);
+            let column = Tensor::<1>::from_data([0.3, -1.0, 2.0, 0.7], &device).unsqueeze::<3>();
+            let input = (input + 1.0) * column.clone();
+            let tokens = Tokens { ids, padding: None };
+            let output = layer.forward(input, &tokens, &mut Trace::nothing());
+            let gradients = (output * column).sum().backward();
+            let gradients = GradientsParams::from_grads(gradients, &layer);
+            layer = optimizer.step(0.01, layer, gradients);
+        }
+        let bits = |weight: Tensor<2>| weight.into_data().iter::<f32>().map(f32::to_bits).collect();
+        let experts = layer.experts.iter();
+        experts
+            .map(|expert| bits(expert.inner.weight.val()))
+            .collect()
+    }
+
+    #[test]
+    fn an_expert_without_tokens_stays_as_it_is_with_its_running_means() {
+        let _turn = serial();
+        let (all, but_2): (&[i64], &[i64]) = (&[0, 1, 2], &[0, 1]);
+        let [before, without, after] = [
+            experts_after(&[all]),
+            experts_after(&[all, but_2]),
+            experts_after(&[all, but_2, all]),
+        ];
+        assert_eq!(without[2], before[2]);
+        assert_ne!(without[0], before[0]);
+        // The next step is as if there had been none between.
+        let twice = experts_after(&[all, all]);
+        assert_eq!(after[2], twice[2]);
+        assert_ne!(after[0], twice[0]);
+        assert_ne!(after[2], before[2]);
     }
 }

@@ -210,3 +210,71 @@ impl PartitionIntoExperts for TaskLearner {
         Ok(Self { model })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use distill::loss::HiddenLoss;
+    use moebert_core::{
+        bert::BertConfig,
+        heads::{BertModelConfig, Task},
+    };
+
+    use super::*;
+
+    /// How much the embeddings `[V]` of each token learn from hidden states and logits of the ids 2, 5,
+    /// 3 and two positions of padding.
+    fn learns(task: Task, hidden: HiddenLoss) -> Vec<f32> {
+        let device = Device::flex().autodiff();
+        let bert = BertConfig::new()
+            .with_vocab_size(7)
+            .with_hidden_size(8)
+            .with_num_hidden_layers(2)
+            .with_num_attention_heads(2)
+            .with_intermediate_size(12)
+            .with_max_position_embeddings(6)
+            .with_hidden_dropout_prob(0.0)
+            .with_attention_probs_dropout_prob(0.0)
+            .with_initializer_range(0.5);
+        let model = BertModelConfig::new(bert, task).init(&device);
+        let learner = TaskLearner { model };
+        let input_ids = Tensor::<2, Int>::from_data([[2, 5, 3, 0, 0]], &device);
+        let padding = Tensor::from_data([[false, false, false, true, true]], &device);
+        let input = BertInput {
+            token_type_ids: input_ids.zeros_like(),
+            input_ids,
+            padding: Some(padding),
+        };
+        let keep = Keep {
+            hidden_states: true,
+            ..Keep::default()
+        };
+        let signals = learner.signals(&input, keep);
+        let targets = Targets::Spans {
+            start: Tensor::from_data([1], &device),
+            end: Tensor::from_data([2], &device),
+        };
+        let start = match task {
+            Task::SpanQa => loss(&signals.logits, &targets),
+            _ => signals.logits[0].clone().square().sum(),
+        };
+        let states = signals.trace.hidden_states.into_iter();
+        let sum = states.fold(start, |sum, state| {
+            let teacher = state.zeros_like();
+            sum + hidden.forward(state, teacher, signals.padding.as_ref())
+        });
+        let weight = learner.model.bert.embeddings.word.weight.val();
+        let gradient = weight.grad(&sum.backward()).unwrap();
+        gradient.abs().sum_dim(1).into_data().iter().collect()
+    }
+
+    #[test]
+    fn the_embedding_of_padding_learns_only_where_padding_is_distilled() {
+        for task in [Task::Classification { classes: 2 }, Task::SpanQa] {
+            let without = learns(task, HiddenLoss::WithoutPadding);
+            assert_eq!(without[0].to_bits(), 0, "{without:?}");
+            assert!(without[5] > 0.0, "{without:?}");
+            let with = learns(task, HiddenLoss::PlainMean);
+            assert!(with[0] > 0.0, "{with:?}");
+        }
+    }
+}
