@@ -4,6 +4,8 @@
 //! the command line (`train.epochs=3`). Everything is checked before any work starts; a mistake is
 //! answered with its file, line and key.
 
+mod ignored;
+mod integers;
 mod language;
 mod problems;
 mod schema;

@@ -45,9 +45,10 @@ pub struct AdaptArgs {
     /// Which tokens an expert sees: hash-random, hash-balance, gate-token or gate-sentence
     #[arg(long, default_value = "hash-random")]
     router: RouterKind,
-    /// A gate's factor on the output: unit (leaves the starting point as it is) or probability
-    #[arg(long, default_value = "unit", value_parser = gate_scale)]
-    gate_scale: GateScale,
+    /// A gate's factor on the output: unit (leaves the starting point as it is) or probability [default:
+    /// unit]
+    #[arg(long, value_parser = gate_scale)]
+    gate_scale: Option<GateScale>,
     /// Text whose tokens are counted for hash-balance: a folder with a task's files, with --task
     #[arg(long, value_name = "DIR", requires = "task")]
     data: Option<PathBuf>,
@@ -62,6 +63,36 @@ pub struct AdaptArgs {
     /// The folder of the expert model
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
+}
+
+impl AdaptArgs {
+    /// Refuses options that lack what they need, and those that nothing would read.
+    fn check(&self) -> Result<(), Error> {
+        let Self { order, router, .. } = self;
+        let balances = *router == RouterKind::HashBalance;
+        let problem = match (order.needs_importance(), &self.importance) {
+            (true, None) => Some(format!(
+                "the order `{order}` needs --importance FILE, which `kiln importance` makes"
+            )),
+            (false, Some(_)) => Some(format!(
+                "--importance is for the orders `importance` and `inverse`, and the order is `{order}`: \
+                 leave it out, or choose one of these with --order"
+            )),
+            _ if balances && self.data.is_none() => Some(format!(
+                "the router `{router}` needs --data DIR and --task NAME, whose tokens it counts"
+            )),
+            _ if !balances && self.data.is_some() => Some(format!(
+                "--data and --task are for the router `hash-balance`, and the router is `{router}`: \
+                 leave them out, or choose --router hash-balance"
+            )),
+            _ if !router.is_gate() && self.gate_scale.is_some() => Some(format!(
+                "--gate-scale is for gates, and the router is `{router}`: leave it out, or choose \
+                 --router gate-token or gate-sentence"
+            )),
+            _ => None,
+        };
+        problem.map_or(Ok(()), |problem| Err(Error::Usage(problem)))
+    }
 }
 
 /// The sequence length that costs are told for.
@@ -80,18 +111,7 @@ fn gate_scale(text: &str) -> Result<GateScale, &'static str> {
 /// # Errors
 /// The model or the scores cannot be read, the sizes do not fit, or the folder cannot be written.
 pub fn run(args: AdaptArgs) -> Result<(), Error> {
-    if args.order.needs_importance() && args.importance.is_none() {
-        return Err(Error::Usage(format!(
-            "the order `{}` needs --importance FILE, which `kiln importance` makes",
-            args.order
-        )));
-    }
-    if args.router == RouterKind::HashBalance && args.data.is_none() {
-        return Err(Error::Usage(format!(
-            "the router `{}` needs --data DIR and --task NAME, whose tokens it counts",
-            args.router
-        )));
-    }
+    args.check()?;
     let inputs = [Some(&args.model), args.data.as_ref()];
     let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
     output::check_model_dir("--output", &args.output, &inputs)?;
@@ -108,7 +128,7 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
         shared: args.shared,
         order: args.order,
         router: args.router,
-        gate_scale: args.gate_scale,
+        gate_scale: args.gate_scale.unwrap_or_default(),
     };
     let pretrained = open_dense(&args.model)?;
     let config = &pretrained.config().bert;

@@ -5,7 +5,10 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::{AnyRecipe, LanguageTask, RecipeError, Schema, Task};
+use super::{
+    AnyRecipe, LanguageTask, RecipeError, Schema, Task,
+    integers::{TooLarge, too_large},
+};
 use crate::error::one_line;
 use crate::nearest::hint;
 
@@ -18,6 +21,12 @@ pub(super) fn parse(
 ) -> Result<AnyRecipe, RecipeError> {
     let source = Source::new(origin, text, overrides)?;
     let table = source.table()?;
+    if let Some(TooLarge { key, span, reason }) = too_large(table.get_ref()) {
+        return Err(RecipeError::Schema {
+            place: source.place(Some(span)),
+            reason: format!("`{key}` {reason}"),
+        });
+    }
     let data = table.get_ref().get("data").map(Spanned::get_ref);
     let task = data.and_then(|data| data.get("task"));
     let Some(name) = task.and_then(|task| task.get_ref().as_str()) else {

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use moebert_core::partition::PartitionError;
 
-use super::problems::Problems;
 use super::{
     DataRecipe, ExpertsRecipe, LogitsLoss, ModelRecipe, RandomModel, Recipe, SquadData, Task,
     TrainOverrides, TrainRecipe,
 };
+use super::{ignored, problems::Problems};
 
 /// `[CLS] a [SEP] b [SEP]`, the shortest input with two texts.
 const SHORTEST_INPUT: usize = 5;
@@ -72,6 +72,10 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
         );
     }
     students(&mut found, recipe);
+    // Of settings that can work, those that nothing reads.
+    if found.is_empty() {
+        ignored::find(&mut found, recipe);
+    }
     found.into_pairs()
 }
 

@@ -17,7 +17,7 @@ pub fn refuse(kiln: &Kiln, arguments: &[&str], texts: &[&str]) {
 #[test]
 fn a_recipe_that_cannot_work_is_refused_before_a_folder_is_made() {
     let kiln = Kiln::new();
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 12] = [
         (
             "train.epohcs=2",
             &["`train.epohcs`", "did you mean `epochs`"],
@@ -29,6 +29,18 @@ fn a_recipe_that_cannot_work_is_refused_before_a_folder_is_made() {
         ("train.batch_size=0", &["`train.batch_size`", "at least 1"]),
         ("data.synthetic.dev=0", &["`data.synthetic.dev`"]),
         ("distill.layers=0-0,3-3", &["`distill.layers`", "2 layers"]),
+        (
+            "seeds=[9223372036854775808]",
+            &["`seeds.0`", "9223372036854775807"],
+        ),
+        (
+            "data.synthetic.seed=0xffff_ffff_ffff_ffff",
+            &["`data.synthetic.seed`", "9223372036854775807"],
+        ),
+        (
+            "students=[{name='a', gate_scale='probability'}]",
+            &["`students.0.gate_scale`", "`hash-random`", "`gate-token`"],
+        ),
         (
             "model.spans=bottom:3 window:8",
             &["`model.spans`", "at most 2"],
@@ -209,6 +221,32 @@ fn commands_on_single_models_refuse_what_they_cannot_use() {
     let unwritable = ["adapt", "teacher", "--output", "ids/new"];
     refuse(&[&unwritable, &fitting, &random], &["ids/new"]);
     assert!(!kiln.path("new").exists() && !kiln.path("out").exists());
+}
+
+#[test]
+fn options_of_adapt_that_nothing_would_read_are_refused() {
+    let kiln = Kiln::new();
+    let adapt = |options: &[&str], texts: &[&str]| {
+        let command = ["adapt", "model", "--output", "new", "--order", "random"];
+        refuse(&kiln, &[&command[..], options].concat(), texts);
+    };
+    for scale in ["unit", "probability"] {
+        adapt(
+            &["--gate-scale", scale],
+            &["--gate-scale", "`hash-random`", "--router gate-token"],
+        );
+    }
+    adapt(
+        &["--importance", "scores"],
+        &["--importance", "`random`", "--order"],
+    );
+    adapt(
+        &["--task", "sst2", "--data", "sst2"],
+        &["--data", "`hash-random`", "--router hash-balance"],
+    );
+    // With a gate it is the model that is missing.
+    let gated = ["--router", "gate-token", "--gate-scale", "unit"];
+    adapt(&gated, &["model/config.json"]);
 }
 
 #[test]
