@@ -89,6 +89,10 @@ impl AdaptArgs {
                 "--gate-scale is for gates, and the router is `{router}`: leave it out, or choose \
                  --router gate-token or gate-sentence"
             )),
+            _ if self.data.is_none() && self.reading != ReadingArgs::default() => Some(
+                "lengths are for --data DIR, whose tokens they cut: give it, or leave them out"
+                    .to_owned(),
+            ),
             _ => None,
         };
         problem.map_or(Ok(()), |problem| Err(Error::Usage(problem)))
@@ -115,12 +119,6 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
     let inputs = [Some(&args.model), args.data.as_ref()];
     let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
     output::check_model_dir("--output", &args.output, &inputs)?;
-    if args.data.is_none() && args.reading != ReadingArgs::default() {
-        return Err(Error::Usage(
-            "lengths are for --data DIR, whose tokens they cut; give it, or leave them out"
-                .to_owned(),
-        ));
-    }
     let device = backend::open(None)?;
     let recipe = ExpertsRecipe {
         count: args.experts,
