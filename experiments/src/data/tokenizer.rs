@@ -84,7 +84,7 @@ impl Tokenizer {
         };
         folder.add_tokens(&mut inner)?;
         let pad_id = pad_id(&inner, &folder)?;
-        Self::new(inner, pad_id, folder.config().clone())
+        Self::new(inner, pad_id, folder.config())
     }
 
     fn new(

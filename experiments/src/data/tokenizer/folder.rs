@@ -205,9 +205,13 @@ impl TokenizerFolder {
         special.any(|special| special == token)
     }
 
-    /// `tokenizer_config.json`, every key in order.
-    pub fn config(&self) -> &Map<String, Value> {
-        &self.config
+    /// `tokenizer_config.json`, every key in order, with the special tokens that other files name.
+    pub fn config(&self) -> Map<String, Value> {
+        let mut config = self.config.clone();
+        for (key, token) in &self.named {
+            config.insert((*key).to_owned(), token.as_str().into());
+        }
+        config
     }
 
     /// A file of the folder.
