@@ -96,6 +96,11 @@ trait Schema: DeserializeOwned {
     /// Everything that cannot work, as pairs of a dotted key and a reason that continues its
     /// sentence.
     fn problems(&self) -> Vec<(String, String)>;
+
+    /// The settings that would be ignored, in the same form.
+    fn ignored(&self) -> Vec<(String, String)> {
+        vec![]
+    }
 }
 
 impl Schema for Recipe {
@@ -111,6 +116,10 @@ impl Schema for Recipe {
 
     fn problems(&self) -> Vec<(String, String)> {
         validate::problems(self)
+    }
+
+    fn ignored(&self) -> Vec<(String, String)> {
+        ignored::settings(self)
     }
 }
 

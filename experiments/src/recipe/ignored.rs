@@ -13,11 +13,17 @@ use super::{LogitsLoss, Recipe, problems::Problems};
 
 const A_GATE: &str = "`gate-token` or `gate-sentence`";
 
-/// Finds the settings of `recipe` that would be ignored.
-pub(super) fn find(found: &mut Problems, recipe: &Recipe) {
-    if recipe.students.is_empty() {
-        return;
+/// The settings of `recipe` that would be ignored, as pairs of a dotted key and a reason that continues its
+/// sentence. They are in tables that all students share: an arm of a comparison may well have no use for one.
+pub(super) fn settings(recipe: &Recipe) -> Vec<(String, String)> {
+    let mut found = Problems::default();
+    if !recipe.students.is_empty() {
+        find(&mut found, recipe);
     }
+    found.into_pairs()
+}
+
+fn find(found: &mut Problems, recipe: &Recipe) {
     gates(found, recipe);
     distillation(found, recipe);
     if recipe.teacher.fine_tuned {
@@ -45,8 +51,8 @@ fn routers(recipe: &Recipe) -> impl Iterator<Item = RouterKind> {
     students.map(|student| recipe.student_experts(student).router)
 }
 
-/// What only gates read.
-fn gates(found: &mut Problems, recipe: &Recipe) {
+/// Refuses a student's own setting that the same student would not read.
+pub(super) fn check_students(found: &mut Problems, recipe: &Recipe) {
     for (index, (student, router)) in recipe.students.iter().zip(routers(recipe)).enumerate() {
         if student.gate_scale.is_some() && !router.is_gate() {
             let reason = format!(
@@ -57,6 +63,10 @@ fn gates(found: &mut Problems, recipe: &Recipe) {
             found.add(&format!("students.{index}.gate_scale"), &reason);
         }
     }
+}
+
+/// What only gates read.
+fn gates(found: &mut Problems, recipe: &Recipe) {
     if routers(recipe).any(RouterKind::is_gate) {
         return;
     }
@@ -111,7 +121,8 @@ fn changed<T: Serialize + Default>(table: &T) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source;
+    use super::super::{AnyRecipe, source};
+    use super::*;
 
     /// A recipe on which every check passes.
     const VALID: &str = r#"
@@ -125,17 +136,28 @@ path = "glue"
 name = "only"
 "#;
 
-    fn accept(overrides: &[&str]) {
+    /// The settings that would be ignored, with their reasons.
+    fn ignored(overrides: &[&str]) -> Vec<(String, String)> {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-        source::parse("mine.toml", VALID, &overrides)
-            .unwrap_or_else(|error| panic!("{overrides:?}: {error}"));
+        match source::parse("mine.toml", VALID, &overrides) {
+            Ok(AnyRecipe::Experts(recipe)) => settings(&recipe),
+            other => panic!("{overrides:?}: {other:?}"),
+        }
     }
 
     #[track_caller]
-    fn refuse(overrides: &[&str], expected: &str) {
-        let message = source::refusal(VALID, overrides);
+    fn accept(overrides: &[&str]) {
+        assert_eq!(ignored(overrides), [], "{overrides:?}");
+    }
+
+    #[track_caller]
+    fn warns(overrides: &[&str], expected: &str) {
+        let found = ignored(overrides);
+        let [(key, reason)] = &found[..] else {
+            panic!("{overrides:?}: {found:?}");
+        };
+        let message = format!("`{key}` {reason}");
         assert!(message.contains(expected), "{overrides:?}: {message}");
-        assert_eq!(message.matches("override `").count(), 1, "{message}");
     }
 
     const GATED: &str = "students=[{name='hash'}, {name='gate', router='gate-token'}]";
@@ -154,19 +176,19 @@ name = "only"
             "distill.balance=0.1",
         ]);
         accept(&["experts.gate_scale=unit", "distill.balance=0"]);
-        refuse(
+        warns(
             &["experts.gate_scale=probability"],
             "`experts.gate_scale` is for gates, and no student has one: leave it out, or set a `router` \
              to `gate-token` or `gate-sentence`",
         );
-        refuse(
+        warns(
             &["distill.balance=0.1"],
             "`distill.balance` weighs the balance loss of gates, and no student has one",
         );
-        refuse(
-            &["students=[{name='a', gate_scale='unit'}]"],
-            "`students.0.gate_scale` is for gates, and the router of `a` is `hash-random`",
-        );
+        let message = source::refusal(VALID, &["students=[{name='a', gate_scale='unit'}]"]);
+        let expected =
+            "`students.0.gate_scale` is for gates, and the router of `a` is `hash-random`";
+        assert!(message.contains(expected), "{message}");
     }
 
     #[test]
@@ -182,12 +204,12 @@ name = "only"
             accept(&[setting]);
             let (key, _) = setting.split_once('=').expect("an override");
             let expected = format!("`{key}` would be ignored, as no student is distilled");
-            refuse(&[LABELS, setting], &expected);
+            warns(&[LABELS, setting], &expected);
         }
         accept(&[LABELS, "distill.lambda=1", "distill.train.epochs=1"]);
         let gated = "students=[{name='gate', router='gate-token', distill=false}]";
         accept(&[gated, "distill.balance=0.1", "distill.padding=include"]);
-        refuse(&[gated, "distill.padding=include"], "`distill.padding`");
+        warns(&[gated, "distill.padding=include"], "`distill.padding`");
     }
 
     #[test]
@@ -195,7 +217,7 @@ name = "only"
         let task = "data.task=stsb";
         accept(&[task, "distill.logits=mse"]);
         for setting in ["distill.temperature=2", "distill.logits=kl"] {
-            refuse(
+            warns(
                 &[task, setting],
                 "is for classes, and a regression compares",
             );
@@ -206,7 +228,7 @@ name = "only"
     fn a_teacher_that_is_not_trained_has_no_training() {
         accept(&["teacher.train.epochs=2"]);
         accept(&["teacher.fine_tuned=true", "train.epochs=2"]);
-        refuse(
+        warns(
             &["teacher.fine_tuned=true", "teacher.train.epochs=2"],
             "`teacher.train.epochs` would be ignored, as the teacher is not trained",
         );
@@ -219,7 +241,7 @@ name = "only"
         for setting in ["samples=9", "split=dev", "batch_size=8"] {
             let setting = format!("importance.{setting}");
             let expected = "would be ignored, as no student's `order` needs scores";
-            refuse(&[RANDOM, &setting], expected);
+            warns(&[RANDOM, &setting], expected);
         }
     }
 }

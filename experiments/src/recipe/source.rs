@@ -11,6 +11,7 @@ use super::{
 };
 use crate::error::one_line;
 use crate::nearest::hint;
+use crate::warning::warn;
 
 /// Reads `text`, a recipe called `origin` in messages, lays `overrides` over it and checks the
 /// result. The task says which keys there are.
@@ -98,22 +99,21 @@ impl<'a> Source<'a> {
         Ok(table)
     }
 
-    /// The recipe of the merged table, checked.
+    /// The recipe of the merged table, checked. What would be ignored is warned of.
     fn read<R: Schema>(&self, table: &Spanned<DeTable<'_>>) -> Result<R, RecipeError> {
         let mut recipe = R::deserialize(Deserializer::from(table.clone()))
             .map_err(|error| self.error(&error))?;
         recipe.complete();
         let place = |key: &str| self.place(locate(table.get_ref(), key));
-        let problems: Vec<String> = recipe
-            .problems()
-            .into_iter()
-            .map(|(key, reason)| format!("{}: `{key}` {reason}", place(&key)))
-            .collect();
-        if problems.is_empty() {
-            Ok(recipe)
-        } else {
-            Err(RecipeError::Invalid { problems })
+        let placed = |(key, reason): (String, String)| format!("{}: `{key}` {reason}", place(&key));
+        let problems: Vec<String> = recipe.problems().into_iter().map(placed).collect();
+        if !problems.is_empty() {
+            return Err(RecipeError::Invalid { problems });
         }
+        for ignored in recipe.ignored().into_iter().map(placed) {
+            warn(&ignored);
+        }
+        Ok(recipe)
     }
 
     /// File and line, or override, of what stands at `span`.

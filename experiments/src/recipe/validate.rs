@@ -74,7 +74,7 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
     students(&mut found, recipe);
     // Of settings that can work, those that nothing reads.
     if found.is_empty() {
-        ignored::find(&mut found, recipe);
+        ignored::check_students(&mut found, recipe);
     }
     found.into_pairs()
 }
