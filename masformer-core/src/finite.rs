@@ -27,7 +27,7 @@ impl fmt::Display for NotFinite {
 }
 
 /// The path of the first parameter with a number that is not finite, and what that number is; of
-/// gradients, if there are any, those are looked at instead.
+/// gradients, if there are any, those are looked at instead. Weights that were not drawn yet are finite.
 ///
 /// Variants of enums are no part of a path, as they are none of a weight's name.
 pub fn first_not_finite<M: Module>(
@@ -88,7 +88,8 @@ impl ModuleVisitor for First<'_> {
         }
         let value = match self.gradients {
             Some(gradients) => gradients.get::<D>(param.id),
-            None => Some(param.val()),
+            // Fresh weights are drawn when they are first used, and looking at them would draw them earlier.
+            None => param.is_initialized().then(|| param.val()),
         };
         let found = value.and_then(not_finite);
         self.found = found.map(|found| (self.path.join("."), found));
@@ -125,6 +126,13 @@ mod tests {
         assert_eq!(spoil(1, f32::NAN), Some((path(1), NotFinite::Nan)));
         let first = spoil(0, f32::INFINITY);
         assert_eq!(first, Some((path(0), NotFinite::Infinite)));
+    }
+
+    #[test]
+    fn weights_that_were_not_drawn_yet_stay_so() {
+        let linear = LinearConfig::new(2, 2).init(&Device::default());
+        assert_eq!(first_not_finite(&linear, None), None);
+        assert!(!linear.weight.is_initialized());
     }
 
     #[test]
