@@ -94,7 +94,7 @@ fn load_decoder(folder: &DecoderFolder, device: &Device) -> Result<Decoder, Erro
     Ok(model)
 }
 
-/// Names what a checkpoint and a model have not in common on the standard error.
+/// Says on the standard error how a checkpoint and a model differ.
 fn tell(report: &LoadReport) {
     if !report.is_exact() {
         eprintln!("{report}");

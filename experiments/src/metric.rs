@@ -54,14 +54,20 @@ pub enum MetricError {
         found: Label,
     },
     /// A score is not a finite number.
-    #[error(
-        "example {index}: the score {score} is not finite; the model has diverged or is damaged"
-    )]
+    #[error("input {index}: the score {score} is not finite; the model has diverged or is damaged")]
     NotFinite {
         /// The position in the list.
         index: usize,
         /// The score.
         score: f32,
+    },
+    /// A likelihood is too low for a perplexity.
+    #[error(
+        "{nats} nats per token have no finite perplexity; the model has diverged or is damaged"
+    )]
+    Perplexity {
+        /// The mean negative log-likelihood in nats.
+        nats: f64,
     },
     /// The scores of tokens are not finite numbers.
     #[error("the model's logits are not finite; it has diverged or is damaged")]
@@ -377,7 +383,7 @@ mod tests {
         let not_finite = score(&scores(&[1.0, f32::NAN]), &scores(&[1.0, 2.0]));
         assert_eq!(
             not_finite.to_string(),
-            "example 1: the score NaN is not finite; the model has diverged or is damaged"
+            "input 1: the score NaN is not finite; the model has diverged or is damaged"
         );
         let kind = score(&classes(&[1]), &scores(&[1.0]));
         assert_eq!(

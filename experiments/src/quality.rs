@@ -56,14 +56,10 @@ impl Quality {
         }
     }
 
-    /// The metric over all answers so far; 0 where it has no value, since the mean of an epoch would have none
-    /// either.
+    /// The metric over all answers so far; NaN where it has no value.
     fn score(&self) -> f64 {
         let score = self.metric.score(&self.answers, &self.references);
-        score
-            .ok()
-            .filter(|score| !score.is_nan())
-            .unwrap_or_default()
+        score.unwrap_or(f64::NAN)
     }
 
     fn format(&self) -> FormatOptions {
@@ -89,12 +85,19 @@ impl BurnMetric for Quality {
     fn update(
         &mut self,
         batch: &Answered,
-        _: &MetricMetadata,
+        metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
         self.answers.extend(&batch.answers);
         self.references.extend(&batch.references);
-        let sum = self.score() * self.answers.len() as f64;
         let count = batch.answers.len();
+        let progress = &metadata.progress;
+        let is_last = progress.items_processed >= progress.items_total;
+        let mut score = self.score();
+        // The first batches may have no value, and their NaN would stay in the mean to the end.
+        if score.is_nan() && !is_last {
+            score = 0.0;
+        }
+        let sum = score * self.answers.len() as f64;
         self.state.update((sum - self.sum) / count as f64, count);
         self.sum = sum;
         Ok(self.state.compute_update(self.format()))
@@ -201,5 +204,37 @@ mod tests {
             panic!("the epoch ends with one value");
         };
         assert!((last - whole).abs() < 1e-12);
+    }
+
+    #[test]
+    fn an_epoch_without_a_value_has_none_in_the_end() {
+        let scores = |values: &[f32]| values.iter().copied().map(Label::Score).collect();
+        let last = |answers: [[f32; 2]; 2]| {
+            let mut quality = Quality::new(Metric::Pearson);
+            for (answers, batch) in answers.iter().zip(1..) {
+                let metadata = MetricMetadata {
+                    progress: Progress::new(2 * batch, 4, None),
+                    iteration: None,
+                    lr: None,
+                };
+                let batch = Answered {
+                    answers: scores(answers),
+                    references: scores(&[batch as f32, 2.5]),
+                };
+                quality.update(&batch, &metadata).unwrap();
+            }
+            let running = quality.running_value().unwrap().current();
+            (running, quality.final_value().current())
+        };
+        // The first batch alone has none either.
+        let (mean, value) = last([[1.0, 1.0], [1.0, 2.0]]);
+        assert!(
+            mean.is_finite() && (mean - value).abs() < 1e-12,
+            "{mean} {value}"
+        );
+        for answers in [[[1.0, 1.0], [1.0, 1.0]], [[1.0, 2.0], [f32::NAN, 1.0]]] {
+            let (mean, value) = last(answers);
+            assert!(mean.is_nan() && value.is_nan(), "{mean} {value}");
+        }
     }
 }

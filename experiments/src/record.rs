@@ -94,7 +94,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// The folder is in use, holds a run of another recipe or other things, is damaged, or cannot be written.
-    pub fn open<R: Serialize>(
+    pub fn open<R: Serialize + DeserializeOwned>(
         path: &Path,
         recipe: &R,
         environment: Environment,
@@ -230,8 +230,9 @@ fn check_is_run(folder: &Path) -> Result<(), RecordError> {
     for entry in fs::read_dir(folder).map_err(io_error("read", folder))? {
         let entry = entry.map_err(io_error("read", folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // What a run has that was killed before it had both.
-        if name != RECIPE && name != LOCK && !stale::is_temporary(&name) {
+        // What a run has that was killed, or is writing them now.
+        let is_of_run = [RECIPE, ENVIRONMENT, LOCK].contains(&name.as_str());
+        if !is_of_run && !stale::is_temporary(&name) {
             return Err(RecordError::NoRun {
                 path: folder.to_owned(),
                 found: name,
@@ -254,7 +255,10 @@ fn lock(folder: &Path) -> Result<File, RecordError> {
 }
 
 /// Writes `recipe.toml`, or makes sure that the one that is there says the same.
-fn keep_recipe<R: Serialize>(folder: &Path, recipe: &R) -> Result<(), RecordError> {
+fn keep_recipe<R: Serialize + DeserializeOwned>(
+    folder: &Path,
+    recipe: &R,
+) -> Result<(), RecordError> {
     let path = folder.join(RECIPE);
     let here = toml::to_string(recipe)
         .map_err(|error| io_error("write", &path)(io::Error::other(error)))?;
@@ -265,6 +269,10 @@ fn keep_recipe<R: Serialize>(folder: &Path, recipe: &R) -> Result<(), RecordErro
         }
         Err(error) => return Err(io_error("read", &path)(error)),
     };
+    // A record from before a key has what the key's default stands for.
+    let completed = toml::from_str::<R>(&there).ok();
+    let completed = completed.and_then(|recipe| toml::to_string(&recipe).ok());
+    let there = completed.unwrap_or(there);
     let differences = difference::between(&there, &here).map_err(damaged(&path))?;
     if differences.is_empty() {
         Ok(())
@@ -411,6 +419,25 @@ mod tests {
             fs::write(folder.path().join(left), "").expect("written");
         }
         open(folder.path(), &recipe(&[])).expect("it goes on");
+    }
+
+    #[test]
+    fn a_record_from_before_a_key_goes_on_with_its_default() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(open(folder.path(), &recipe(&[])).expect("new"));
+        let path = folder.path().join(RECIPE);
+        let record = fs::read_to_string(&path).expect("read");
+        let older = record.replacen("keep = \"last\"\n", "", 1);
+        assert_ne!(older, record);
+        fs::write(&path, older).expect("written");
+        drop(open(folder.path(), &recipe(&[])).expect("the same recipe"));
+        let message = open(folder.path(), &recipe(&["train.keep=best"]))
+            .expect_err("another recipe")
+            .to_string();
+        assert!(
+            message.contains("`train.keep` (last there, best here)"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -27,8 +27,10 @@ impl SummarySearch {
         };
         // Summaries end as those do that models are trained on here, or as the model's folder says.
         let mut stops = format.tokenizer().stop_ids(vocabulary);
-        stops.push(format.tokenizer().end_id());
-        stops.dedup();
+        let end = format.tokenizer().end_id();
+        if !stops.contains(&end) {
+            stops.push(end);
+        }
         GenerateConfig::new()
             .with_max_new_tokens(format.config().max_new_tokens)
             .with_strategy(strategy)

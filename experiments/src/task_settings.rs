@@ -5,11 +5,12 @@ use std::path::Path;
 
 use moebert_core::file::{self, FileError};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::recipe::{DataRecipe, LanguageRecipe, LanguageTask, Task};
 
 /// The file in a model's folder.
-pub const TASK_FILE: &str = "task.json";
+pub const TASK_FILE: &str = "kiln_task.json";
 
 /// The keys of [`TASK_FILE`], called as the options of `kiln eval`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,13 +95,17 @@ impl TaskSettings {
         let Some(bytes) = file::read_if_there(&path)? else {
             return Ok(Self::default());
         };
-        let settings: Self =
-            serde_json::from_slice(&bytes).map_err(|source| FileError::Json { path, source })?;
-        Ok(if settings.task == task {
-            settings
+        let malformed = |source| FileError::Json {
+            path: path.clone(),
+            source,
+        };
+        let settings: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
+        // Those of other tasks may have any form.
+        if settings["task"] == task {
+            serde_json::from_value(settings).map_err(malformed)
         } else {
-            Self::default()
-        })
+            Ok(Self::default())
+        }
     }
 
     /// Writes the file into a model's folder.
@@ -132,10 +137,13 @@ mod tests {
         settings.write(folder.path()).unwrap();
         assert_eq!(read("squad").unwrap(), settings);
         assert_eq!(read("squad2").unwrap(), TaskSettings::default());
-        std::fs::write(folder.path().join(TASK_FILE), r#"{"lenght": 3}"#).unwrap();
+        let write = |text| std::fs::write(folder.path().join(TASK_FILE), text).unwrap();
+        write(r#"{"task": "other", "shape": 3}"#);
+        assert_eq!(read("squad").unwrap(), TaskSettings::default());
+        write(r#"{"task": "squad", "lenght": 3}"#);
         let error = read("squad").unwrap_err().to_string();
         assert!(
-            error.contains("task.json: unknown field `lenght`"),
+            error.contains("kiln_task.json: unknown field `lenght`"),
             "{error}"
         );
     }

@@ -25,6 +25,7 @@ use crate::{
     recipe::{LanguageTask, Task, UnknownTask},
     run::Progress,
     task_settings::TaskSettings,
+    warning::warn,
 };
 
 /// Evaluate a model on a task: a BERT, dense or expert, or a decoder on text, summaries or recall
@@ -72,8 +73,8 @@ pub struct EvalArgs {
     #[arg(long, value_name = "TEXT")]
     separator: Option<String>,
     /// Write the answer to every example: as .tsv in GLUE's submission form, as .json in that of `SQuAD`, as .jsonl
-    /// with probabilities, or summaries. Further parts of the split, as MNLI's mismatched one, go to files of
-    /// their own, `FILE_mismatched`
+    /// with probabilities, or summaries. Further parts of the split go to files of
+    /// their own, such as `FILE_mismatched.tsv` for MNLI
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
     #[command(flatten)]
@@ -138,9 +139,7 @@ pub fn run(args: EvalArgs) -> Result<(), Error> {
         .map(|(name, score)| format!("{name} {}\n", shown(*score)));
     super::print(&lines.collect::<String>())?;
     if scores.values().any(|score| score.is_nan()) {
-        eprintln!(
-            "a correlation is not defined where all predictions, or all labels, are the same"
-        );
+        warn("a correlation is not defined where all predictions, or all labels, are the same");
     }
     Ok(())
 }

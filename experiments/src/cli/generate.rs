@@ -25,6 +25,7 @@ use crate::{
     },
     error::Error,
     interrupt::Stop,
+    warning::warn,
 };
 
 /// Tokens that follow a prompt, where the command line does not say.
@@ -32,8 +33,8 @@ const NEW_TOKENS: usize = 128;
 
 /// Continue texts with a decoder
 ///
-/// The likeliest token follows, unless --temperature or --beams is given. A continuation ends with the
-/// model's end of a document, where --stop appears, or after --max-new-tokens. One prompt's is printed as
+/// The likeliest token follows, unless --temperature or --beams is given. A continuation ends with
+/// a token that the model's folder says ends one, where --stop appears, or after --max-new-tokens. One prompt's is printed as
 /// it comes (of a beam search, when it is over), those of several under their headers. An interrupt prints
 /// what there is. Tokens a second go to standard error.
 #[derive(Debug, Args)]
@@ -235,7 +236,9 @@ impl GenerateArgs {
         let ignored: Vec<&str> = given.map(|(option, _)| option).collect();
         if self.temperature == Some(0.0) && !ignored.is_empty() {
             let ignored = ignored.join(", ");
-            eprintln!("ignored with --temperature 0, which draws nothing: {ignored}");
+            warn(&format!(
+                "ignored with --temperature 0, which draws nothing: {ignored}"
+            ));
         }
     }
 

@@ -11,7 +11,7 @@ use moebert_core::{
 };
 use same_file::Handle;
 
-use crate::error::Error;
+use crate::{error::Error, task_settings::TASK_FILE};
 
 /// The beginnings and ends of the names that weights and experts have in a model's folder.
 const WEIGHT_FILES: [(&str, &str); 9] = [
@@ -46,7 +46,7 @@ pub(super) fn check_file(option: &str, output: &Path, inputs: &[&Path]) -> Resul
 ///
 /// # Errors
 ///
-/// If the folder is an input or holds a model, or one of its files would be an input.
+/// If the folder is an input or holds a model.
 pub(super) fn check_model_dir(option: &str, output: &Path, inputs: &[&Path]) -> Result<(), Error> {
     let holds = |problem: &str| {
         let output = output.display();
@@ -87,7 +87,8 @@ fn taken(output: &Path, inputs: &[&Path]) -> io::Result<Option<&'static str>> {
     for input in inputs {
         let is_model = input.join(CONFIG_FILE).exists();
         for file in files(input) {
-            if (!is_model || is_of_model(&file)) && Handle::from_path(&file)? == found {
+            let is_same = || Handle::from_path(&file).is_ok_and(|file| file == found);
+            if (!is_model || is_of_model(&file)) && file.is_file() && is_same() {
                 return Ok(Some("what the command reads"));
             }
         }
@@ -107,7 +108,7 @@ fn is_of_model(path: &Path) -> bool {
         // `model-00001-of-00002`, and the index of such parts.
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };
-    name == CONFIG_FILE
+    [CONFIG_FILE, TASK_FILE].contains(&name)
         || TOKENIZER_FILES.contains(&name)
         || WEIGHT_FILES.iter().any(is_weights)
         || name.ends_with(".index.json")
@@ -170,6 +171,8 @@ mod tests {
         );
         assert!(told("data/../data/parts/dev.tsv").contains("is what the command reads"));
         assert!(told("data").contains("cannot write"));
+        fs::write(folder.path().join("model").join(TASK_FILE), "{}").unwrap();
+        assert!(told("model/kiln_task.json").contains("is a file of a model"));
     }
 
     #[cfg(unix)]

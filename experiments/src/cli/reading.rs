@@ -18,8 +18,8 @@ const SPECIAL_TOKENS: usize = 3;
 /// as the model has positions.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub(super) struct ReadingArgs {
-    /// Longest input in tokens, for summary with its output [default: that of the run that made the model, or
-    /// as many as the model has positions, for a BERT at most 384 for squad and squad2 and 128 otherwise]
+    /// Longest input in tokens (`eval --task summary`: with its output) [default: that of the run that made the
+    /// model, or as many as the model has positions, for a BERT at most 384 for squad and squad2 and 128 otherwise]
     #[arg(long, value_name = "TOKENS", value_parser = super::at_least_1())]
     pub max_length: Option<usize>,
     /// For squad and squad2: tokens that two windows of a long passage share [default: that of the run that made the
@@ -92,8 +92,14 @@ impl ReadingArgs {
     /// The windows of passages: as told, or as saved, or the usual ones where they fit.
     fn squad(&self, saved: &TaskSettings, max_length: usize) -> SquadData {
         let usual = SquadData::default();
-        let stride = self.doc_stride.or(saved.doc_stride);
-        let query = self.max_query_length.or(saved.max_query_length);
+        // The windows of a run are those of its length.
+        let saved_windows = Some(saved).filter(|saved| saved.max_length == Some(max_length));
+        let stride = self
+            .doc_stride
+            .or(saved_windows.and_then(|saved| saved.doc_stride));
+        let query = self
+            .max_query_length
+            .or(saved_windows.and_then(|saved| saved.max_query_length));
         let room = max_length.saturating_sub(SPECIAL_TOKENS);
         let shared = stride.unwrap_or(usual.doc_stride);
         let asked = query.unwrap_or(usual.max_query_length);
@@ -135,5 +141,16 @@ mod tests {
         assert_eq!(windows(&told(None, Some(20)), 64), (15, 20));
         assert_eq!(windows(&told(Some(200), Some(90)), 64), (200, 90));
         assert_eq!(windows(&told(None, None), 2), (0, 0));
+    }
+
+    #[test]
+    fn windows_of_a_run_are_those_of_its_length() {
+        let saved = TaskSettings {
+            max_length: Some(384),
+            doc_stride: Some(200),
+            ..TaskSettings::default()
+        };
+        let stride = |length| ReadingArgs::default().squad(&saved, length).doc_stride;
+        assert_eq!((stride(384), stride(128)), (200, 31));
     }
 }

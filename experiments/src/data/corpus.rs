@@ -8,7 +8,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use moebert_core::file::FileError;
+use moebert_core::file::{self, FileError};
 
 use super::byte_order_mark::{BYTE_ORDER_MARK, without_mark};
 
@@ -104,6 +104,7 @@ impl Corpus {
 
 impl Document {
     fn open(path: PathBuf) -> Result<Self, CorpusError> {
+        file::check_readable(&path)?;
         let file = File::open(&path).map_err(|source| unreadable(&path, source))?;
         let metadata = file
             .metadata()
@@ -291,6 +292,16 @@ pub(super) mod tests {
             modified: 0,
         };
         Pieces::new(text, document, least).collect()
+    }
+
+    #[test]
+    fn a_pointer_of_git_lfs_is_no_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("book.txt");
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+        fs::write(&path, pointer).unwrap();
+        let error = Corpus::open(&path).unwrap_err().to_string();
+        assert!(error.contains("git lfs pull"), "{error}");
     }
 
     #[test]

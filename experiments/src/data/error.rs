@@ -67,16 +67,17 @@ pub enum DataError {
     #[error(transparent)]
     Metric(#[from] MetricError),
     /// The split hides its labels, as GLUE's test files do.
-    #[error("{file}: this split has no labels to compare with; choose train or dev")]
+    #[error(
+        "{file}: this split has no labels to compare with; choose train or dev, or write its answers with --predictions FILE"
+    )]
     NoLabels {
         /// The name of its file.
         file: String,
     },
-    /// The split hides its summaries.
-    #[error("this split has no summaries to compare with")]
-    NoSummaries,
     /// The task has no test split.
-    #[error("`{task}` has no test split; choose train or dev")]
+    #[error(
+        "`{task}` has no test split; choose train or dev, or write its answers with --predictions FILE"
+    )]
     NoTest {
         /// The task's name.
         task: &'static str,

@@ -108,6 +108,26 @@ pub fn read_to_train(path: &Path, version: SquadVersion) -> Result<Vec<SquadExam
     })
 }
 
+/// The questions of a file that hides its answers, as test files do: it has none, and calls no question impossible.
+/// `None` for any other file.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_hidden(
+    path: &Path,
+    version: SquadVersion,
+) -> Result<Option<Vec<SquadExample>>, SquadError> {
+    let file = SquadFile::read(path)?;
+    let is_open =
+        |entry: &Entry| entry.example.answers.is_empty() && entry.impossible != Some(true);
+    if file.entries.iter().all(is_open) {
+        questions(path, version, |_| Ok(())).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
 /// Why no answer stands where it should, told of the first one.
 fn misplaced(example: &SquadExample, answer: &Answer) -> QuestionError {
     let (id, text) = (example.id.clone(), answer.text.clone());
@@ -425,9 +445,11 @@ mod tests {
     #[test]
     fn says_what_is_broken_as_a_whole() {
         let missing = read(Path::new("nowhere/dev-v1.1.json"), SquadVersion::V1).unwrap_err();
-        assert_eq!(
-            missing.to_string(),
-            "cannot read the SQuAD file nowhere/dev-v1.1.json"
+        assert!(
+            missing
+                .to_string()
+                .starts_with("cannot read nowhere/dev-v1.1.json"),
+            "{missing}"
         );
         for text in [
             r#"{"version": "1.1", "data": [{"#,

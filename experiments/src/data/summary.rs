@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use moebert_core::file::FileError;
+use moebert_core::file::{self, FileError};
 use serde::Deserialize;
 
 pub use error::SummaryError;
@@ -151,6 +151,7 @@ impl<'a> Reader<'a> {
             path: self.path.to_owned(),
             source,
         };
+        file::check_readable(self.path)?;
         let mut file = BufReader::new(File::open(self.path).map_err(unreadable)?);
         let mut unusable = Unreadable::new(self.path, "lines");
         let mut usable = 0;

@@ -279,14 +279,19 @@ fn documents(
 ) -> Result<tokenizers::Tokenizer, tokenizers::Error> {
     let mut added: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
     let is_other = |token: &AddedToken| token.special && token.content != end;
+    let strips = |token: &AddedToken| token.lstrip || token.rstrip;
     let mut documents = inner.clone();
-    if added.iter().any(|(_, token)| is_other(token)) {
+    if added
+        .iter()
+        .any(|(_, token)| is_other(token) || strips(token))
+    {
         // The crate leaves out all special tokens or none: the others become plain added tokens.
         added.sort_by_key(|(id, _)| *id);
         documents.with_added_vocabulary(AddedVocabulary::new());
+        // The blanks around a token are text, too, whatever the token takes of a prompt.
         let tokens = added.into_iter().map(|(_, token)| {
             let is_special = token.content == end;
-            token.special(is_special)
+            token.special(is_special).lstrip(false).rstrip(false)
         });
         documents.add_tokens(tokens)?;
     }

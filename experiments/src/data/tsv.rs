@@ -1,10 +1,8 @@
 //! Tab-separated files without quoting: a quotation mark is text, and a cell ends at a tab.
 
-use std::{
-    fs,
-    io::{self, ErrorKind},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use moebert_core::file::{self, FileError};
 
 use super::byte_order_mark::without_mark;
 
@@ -18,13 +16,8 @@ pub enum TsvError {
         path: PathBuf,
     },
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A line that is needed is not UTF-8.
     #[error("{}, line {line}: not UTF-8 text", path.display())]
     Encoding {
@@ -77,10 +70,9 @@ impl Table {
     /// If the file is missing or unreadable.
     pub fn read(path: &Path) -> Result<Self, TsvError> {
         let path = path.to_owned();
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Self { path, bytes }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(TsvError::Missing { path }),
-            Err(source) => Err(TsvError::Read { path, source }),
+        match file::read_if_there(&path)? {
+            Some(bytes) => Ok(Self { path, bytes }),
+            None => Err(TsvError::Missing { path }),
         }
     }
 
@@ -140,6 +132,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn table(text: &str) -> Table {

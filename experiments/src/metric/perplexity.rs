@@ -151,7 +151,7 @@ impl Perplexity {
     ///
     /// # Errors
     ///
-    /// If no token was counted.
+    /// If no token was counted, or a perplexity is too large a number.
     pub fn scores(&self) -> Result<Scores, MetricError> {
         let total = self.total();
         if total.tokens == 0 {
@@ -159,14 +159,20 @@ impl Perplexity {
         }
         let mut scores = Scores::default();
         let mut insert = |suffix: &str, sum: Likelihood| {
-            scores.insert(format!("perplexity{suffix}"), sum.perplexity());
+            let perplexity = sum.perplexity();
+            if !perplexity.is_finite() {
+                let nats = sum.nats / sum.tokens as f64;
+                return Err(MetricError::Perplexity { nats });
+            }
+            scores.insert(format!("perplexity{suffix}"), perplexity);
             if let Some(bits) = sum.bits_per_byte() {
                 scores.insert(format!("bits_per_byte{suffix}"), bits);
             }
+            Ok(())
         };
-        insert("", total);
+        insert("", total)?;
         for (positions, sum) in self.by_position() {
-            insert(&format!("_{}_{}", positions.start, positions.end - 1), sum);
+            insert(&format!("_{}_{}", positions.start, positions.end - 1), sum)?;
         }
         Ok(scores)
     }

@@ -400,7 +400,8 @@ impl Seed<'_> {
                 |done, _| bar.set_position(done as u64),
             )?;
             bar.finish_and_clear();
-            scores.extend(sequences.judge(&predictions, rule)?);
+            let answers = sequences.answers(&predictions, rule)?;
+            scores.extend(sequences.judge(&answers, rule)?);
         }
         self.run.folder.finish(&stage, &scores)?;
         Ok((scores, cost))

@@ -156,7 +156,7 @@ fn summaries_of_other_tools_score_as_the_plain_form() {
     assert_eq!(scores, "");
     assert_eq!(
         error,
-        "kiln: error: this split has no summaries to compare with\n"
+        "kiln: error: pairs/dev.jsonl has no summaries to compare with\n"
     );
 }
 
@@ -195,7 +195,7 @@ fn labelled_test_files_are_scored_and_others_refused() {
         ]);
         assert_eq!(
             message,
-            "kiln: error: test.tsv: this split has no labels to compare with; choose train or dev\n"
+            "kiln: error: test.tsv: this split has no labels to compare with; choose train or dev, or write its answers with --predictions FILE\n"
         );
     }
 

@@ -117,7 +117,7 @@ fn predictions_go_over_nothing_that_is_read() {
 #[test]
 fn texts_are_read_as_by_the_run_that_made_the_model() {
     let kiln = Kiln::with_teacher();
-    let saved = json(&kiln, "teacher/task.json");
+    let saved = json(&kiln, "teacher/kiln_task.json");
     assert_eq!(saved, json!({ "task": "sst2", "max_length": 32 }));
     let as_saved = kiln.succeed(&eval(&["--predictions", "saved.jsonl"]));
     let told = ["--max-length", "32", "--predictions", "told.jsonl"];
@@ -125,7 +125,7 @@ fn texts_are_read_as_by_the_run_that_made_the_model() {
     let shorter = ["--max-length", "5", "--predictions", "shorter.jsonl"];
     kiln.succeed(&eval(&shorter));
     kiln.write(
-        "teacher/task.json",
+        "teacher/kiln_task.json",
         json!({ "task": "sst2", "max_length": 5 }).to_string(),
     );
     kiln.succeed(&eval(&["--predictions", "shorter-saved.jsonl"]));
@@ -138,7 +138,7 @@ fn texts_are_read_as_by_the_run_that_made_the_model() {
         json!({ "task": "squad", "max_length": 5 }),
         json!({ "task": "sst2" }),
     ] {
-        kiln.write("teacher/task.json", settings.to_string());
+        kiln.write("teacher/kiln_task.json", settings.to_string());
         assert_eq!(kiln.succeed(&eval(&[])), as_saved);
     }
     refuse(
@@ -151,8 +151,8 @@ fn texts_are_read_as_by_the_run_that_made_the_model() {
         &eval(&["--doc-stride", "3"]),
         &["`--doc-stride` cannot go with --task sst2"],
     );
-    kiln.write("teacher/task.json", "{");
-    refuse(&kiln, &eval(&[]), &["teacher/task.json"]);
+    kiln.write("teacher/kiln_task.json", "{");
+    refuse(&kiln, &eval(&[]), &["teacher/kiln_task.json"]);
 }
 
 #[test]

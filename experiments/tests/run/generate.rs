@@ -137,7 +137,8 @@ fn a_temperature_of_0_takes_the_likeliest_token() {
     ));
     assert_eq!(text_of(&output.stdout), expected);
     let told = text_of(&output.stderr);
-    let warning = "ignored with --temperature 0, which draws nothing: --top-k, --seed\n";
+    let warning =
+        "kiln: warning: ignored with --temperature 0, which draws nothing: --top-k, --seed\n";
     assert!(told.starts_with(warning), "{told}");
 }
 

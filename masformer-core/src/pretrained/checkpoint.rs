@@ -157,12 +157,15 @@ impl<L: Layout> Checkpoint<L> {
         let tensors = std::mem::take(&mut self.tensors);
         let result = model.apply(tensors, None, Some(adapter), true);
         let report = self.report(result)?;
-        if let Some((module, value)) = first_not_finite(model, None)
-            && let Some(origin) = self.origins.get(&module)
-        {
+        if let Some((module, value)) = first_not_finite(model, None) {
+            let origin = self.origins.get(&module);
+            let (path, tensor) = match origin {
+                Some(Origin { path, name, .. }) => (path.clone(), name.clone()),
+                None => (self.dir.clone(), module),
+            };
             return Err(FolderError::NotFinite {
-                path: origin.path.clone(),
-                tensor: origin.name.clone(),
+                path,
+                tensor,
                 value,
             });
         }

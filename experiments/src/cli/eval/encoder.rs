@@ -31,14 +31,16 @@ pub(super) fn scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
     let mut files = vec![];
     for (sequences, rule) in &parts {
         let file = PredictionFile::new(args, rule.suffix())?;
-        if file.is_none() {
-            sequences.check_labels(rule)?;
-        }
-        files.push(file);
+        // Of a split without labels, the answers are what there is to say.
+        let has_labels = match sequences.check_labels(rule) {
+            Err(error) if file.is_none() => return Err(error.into()),
+            checked => checked.is_ok(),
+        };
+        files.push((file, has_labels));
     }
     let learner = task.learner(&device)?;
     let mut scores = Scores::default();
-    for ((sequences, rule), file) in parts.iter().zip(files) {
+    for ((sequences, rule), (file, has_labels)) in parts.iter().zip(files) {
         let bar = watch.progress.bar("evaluate", sequences.features.len());
         let predictions = predict(
             &learner,
@@ -49,13 +51,12 @@ pub(super) fn scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
             |done, _| bar.set_position(done as u64),
         )?;
         bar.finish_and_clear();
+        let answers = sequences.answers(&predictions, rule)?;
         if let Some(file) = &file {
-            let answers = sequences.answers(&predictions, rule)?;
             file.write(&answers, &sequences.ids(), rule)?;
         }
-        // Of a split without labels, the answers are what there is to say.
-        if file.is_none() || sequences.check_labels(rule).is_ok() {
-            scores.extend(sequences.judge(&predictions, rule)?);
+        if has_labels {
+            scores.extend(sequences.judge(&answers, rule)?);
         }
     }
     Ok(scores)

@@ -5,7 +5,7 @@ use crate::{
     backend, cli,
     data::{
         DataError,
-        summary::{SummaryConfig, SummarySplit},
+        summary::{SummaryConfig, SummaryExample, SummarySplit},
     },
     error::Error,
     language::summary::SummaryJudge,
@@ -38,17 +38,20 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
         config.separator.clone_from(separator);
     }
     let format = config.init(&tokenizer).map_err(DataError::from)?;
-    let examples = SummarySplit::from(args.split()).read(&args.data);
+    let file = PredictionFile::new(args, "")?;
+    let split = SummarySplit::from(args.split());
+    let examples = match file {
+        Some(_) => split.read(&args.data),
+        None => split.read_answered(&args.data),
+    };
     let examples = examples.map_err(DataError::from)?;
     let watch = args.watch(BATCH_SIZE)?;
-    let file = PredictionFile::new(args, "")?;
     let judge = SummaryJudge {
         format,
         examples,
         beams: args.beams.or(saved.beams).unwrap_or(1),
     };
     let Some(file) = file else {
-        judge.check_references()?;
         return judge.scores(&cli::load_decoder(&folder, &device)?, &watch);
     };
     let model = cli::load_decoder(&folder, &device)?;
@@ -60,8 +63,9 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
         .collect();
     file.write_summaries(&summaries, &ids)?;
     // Of texts without a summary to compare with, those that were written are what there is to say.
-    match judge.check_references() {
-        Ok(()) => judge.scores_of(&summaries, &model, &watch),
-        Err(_) => Ok(Scores::default()),
+    if judge.examples.iter().any(SummaryExample::has_reference) {
+        judge.scores_of(&summaries, &model, &watch)
+    } else {
+        Ok(Scores::default())
     }
 }

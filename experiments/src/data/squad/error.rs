@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use moebert_core::file::FileError;
+
 use super::SquadVersion;
 use crate::data::unreadable::TooManyUnreadable;
 
@@ -9,13 +11,8 @@ use crate::data::unreadable::TooManyUnreadable;
 #[derive(Debug, thiserror::Error)]
 pub enum SquadError {
     /// The file cannot be read.
-    #[error("cannot read the SQuAD file {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file is not JSON, or has no articles.
     #[error("{}: the file is not in SQuAD's format", path.display())]
     Format {

@@ -1,6 +1,8 @@
 //! The questions of a `SQuAD` file, as they stand there.
 
-use std::{fs, path::Path};
+use std::path::Path;
+
+use moebert_core::file;
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -62,10 +64,7 @@ pub(super) struct SquadFile {
 impl SquadFile {
     /// Reads a file level by level: what is broken on one is left out alone.
     pub fn read(path: &Path) -> Result<Self, SquadError> {
-        let bytes = fs::read(path).map_err(|source| SquadError::Read {
-            path: path.into(),
-            source,
-        })?;
+        let bytes = file::read(path)?;
         let articles: Articles = json::parse(&bytes).map_err(|source| SquadError::Format {
             path: path.into(),
             source,

@@ -105,11 +105,21 @@ fn template(
     if flags.iter().all(|(flag, _)| flag.is_none()) {
         return Ok(None);
     }
-    let [before, after] = flags.map(|(flag, key)| {
+    let mut around = [None, None];
+    for (place, (flag, key)) in around.iter_mut().zip(flags) {
+        if flag != Some(true) {
+            continue;
+        }
         let token = folder.special(key).unwrap_or(END_OF_DOCUMENT);
-        let id = inner.token_to_id(token).filter(|_| flag == Some(true));
-        id.map(|id| (token.to_owned(), id))
-    });
+        let Some(id) = inner.token_to_id(token) else {
+            return Err(TokenizerError::Contradiction {
+                path: folder.path(CONFIG),
+                reason: format!("has `add_{key}`, and the vocabulary has no {token}"),
+            });
+        };
+        *place = Some((token.to_owned(), id));
+    }
+    let [before, after] = around;
     let word = |token: &Option<(String, u32)>| token.as_ref().map(|(token, _)| token.clone());
     let words = [word(&before), Some("$A".to_owned()), word(&after)];
     let single: Vec<String> = words.into_iter().flatten().collect();

@@ -227,12 +227,12 @@ impl TokenizerFolder {
     /// The class of Transformers that reads the folder, without `Fast`: the one that
     /// `tokenizer_config.json` names, or that of the model's type.
     pub fn class(&self) -> &str {
-        let text = |json: &'_ Map<String, Value>, key| json.get(key)?.as_str().map(str::to_owned);
         if let Some(class) = self.config.get("tokenizer_class").and_then(Value::as_str) {
             return class.strip_suffix("Fast").unwrap_or(class);
         }
-        let model_type = text(&self.model, "model_type").unwrap_or_default();
-        match model_type.strip_prefix("kiln-").unwrap_or(&model_type) {
+        let model_type = self.model.get("model_type").and_then(Value::as_str);
+        let model_type = model_type.unwrap_or_default();
+        match model_type.strip_prefix("kiln-").unwrap_or(model_type) {
             "bert" | "moebert" => "BertTokenizer",
             "gpt2" | "gpt_neo" => "GPT2Tokenizer",
             _ => "",
