@@ -3,15 +3,16 @@
 use burn::{module::Param, prelude::*};
 use moebert_core::{
     heads::BertModel,
-    pretrained::{LoadReport, Pretrained},
+    pretrained::{CONFIG_FILE, LoadReport, Pretrained},
 };
 
-use crate::{data::glue::GlueTask, error::Error, recipe::Task};
+use crate::{data::glue::GlueTask, error::Error, recipe::Task, warning::warn};
 
 /// Refuses a model with another head than `task` needs, and one whose `config.json` has the names of other
 /// classes: those of another task, or, where it has experts, which no other tool makes, any others.
 ///
-/// Case does not count in names. Foreign names of a dense model say nothing of what they mean.
+/// Case and blanks around do not count in names. If none of the names is the task's, those of a dense model say nothing
+/// of what they mean: its classes are taken in their order, with a warning.
 ///
 /// # Errors
 ///
@@ -29,20 +30,34 @@ pub fn check_fine_tuned(pretrained: &Pretrained, task: Task) -> Result<(), Error
     let Some(found) = pretrained.config().labels() else {
         return Ok(());
     };
+    if are_permuted(&found, expected) {
+        return Ok(());
+    }
     let is_of_other_task = || {
         GlueTask::ALL
             .iter()
             .any(|other| are_permuted(&found, other.labels()))
     };
-    let is_foreign = !are_permuted(&found, expected);
-    if is_foreign && (pretrained.experts().is_some() || is_of_other_task()) {
-        return Err(Error::Labels {
-            path: pretrained.dir().to_owned(),
-            task,
-            found: found.join(", "),
-        });
+    let is_known = |name: &&str| {
+        expected
+            .iter()
+            .any(|expected| plain(expected) == plain(name))
+    };
+    let is_foreign = found.iter().all(|name| !is_known(name)) && !is_of_other_task();
+    if pretrained.experts().is_none() && is_foreign {
+        warn(&format!(
+            "{}: labels are {}, which are not those of {task}; they are taken for {} in this order",
+            pretrained.dir().join(CONFIG_FILE).display(),
+            found.join(", "),
+            expected.join(", ")
+        ));
+        return Ok(());
     }
-    Ok(())
+    Err(Error::Labels {
+        path: pretrained.dir().to_owned(),
+        task,
+        found: found.join(", "),
+    })
 }
 
 /// Loads a model that was fine-tuned on a task, its classes in the task's order: `config.json` may have the same
@@ -71,11 +86,7 @@ fn order(found: &[&str], expected: &[&str]) -> Option<Vec<usize>> {
     if !are_permuted(found, expected) {
         return None;
     }
-    let place = |name: &&str| {
-        found
-            .iter()
-            .position(|found| found.to_lowercase() == name.to_lowercase())
-    };
+    let place = |name: &&str| found.iter().position(|found| plain(found) == plain(name));
     let order: Vec<usize> = expected.iter().map(place).collect::<Option<_>>()?;
     (!order.is_sorted()).then_some(order)
 }
@@ -96,10 +107,15 @@ fn with_classes(mut model: BertModel, order: &[usize]) -> BertModel {
     model
 }
 
+/// A name without what does not count in it.
+fn plain(name: &str) -> String {
+    name.trim().to_lowercase()
+}
+
 /// Whether both lists hold the same names, in whatever order.
 fn are_permuted(found: &[&str], expected: &[&str]) -> bool {
     let sorted = |names: &[&str]| {
-        let mut names: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
+        let mut names: Vec<String> = names.iter().map(|name| plain(name)).collect();
         names.sort_unstable();
         names
     };
@@ -163,6 +179,7 @@ mod tests {
             (["contradiction", "entailment", "neutral"], [1, 2, 0]),
             (["CONTRADICTION", "NEUTRAL", "ENTAILMENT"], [2, 1, 0]),
             (["Entailment", "Neutral", "Contradiction"], [0, 1, 2]),
+            (["contradiction", "entailment", " neutral "], [1, 2, 0]),
             (["yes", "maybe", "no"], [0, 1, 2]),
         ] {
             let (_folder, pretrained) = folder(&labels);
@@ -190,5 +207,9 @@ mod tests {
         assert!(message.ends_with(expected), "{message}");
         let refused = check_fine_tuned(&pretrained, MNLI);
         assert!(matches!(refused, Err(Error::Head { .. })));
+        // Half of the names are the task's: the others cannot be guessed.
+        let (_folder, pretrained) = folder(&["positive", "neg"]);
+        let refused = check_fine_tuned(&pretrained, Task::Glue(GlueTask::Sst2));
+        assert!(matches!(refused, Err(Error::Labels { .. })));
     }
 }

@@ -187,7 +187,12 @@ impl<'a> Source<'a> {
                     doc_stride,
                     max_query_length,
                 };
-                let windows = windows::features(&examples, tokenizer.inner(), &config)?;
+                let mut windows = windows::features(&examples, tokenizer.inner(), &config)?;
+                if !tokenizer.has_segments() {
+                    windows
+                        .iter_mut()
+                        .for_each(|window| window.type_ids.fill(0));
+                }
                 Sequences {
                     features: windows.iter().map(Feature::from).collect(),
                     answers: Answers::Passages {

@@ -24,8 +24,10 @@ use serde_json::{Map, Value, json};
 
 use crate::environment::Environment;
 
-const RECIPE: &str = "recipe.toml";
-const ENVIRONMENT: &str = "environment.json";
+/// The recipe of a run, in its folder.
+pub(crate) const RECIPE: &str = "recipe.toml";
+/// Where it was run.
+pub(crate) const ENVIRONMENT: &str = "environment.json";
 const LOCK: &str = ".lock";
 
 /// Why a run folder cannot be used.
@@ -435,7 +437,7 @@ mod tests {
             .expect_err("another recipe")
             .to_string();
         assert!(
-            message.contains("`train.keep` (last there, best here)"),
+            message.contains("`train.keep` (\"last\" there, \"best\" here)"),
             "{message}"
         );
     }

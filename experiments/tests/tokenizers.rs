@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, fs};
 
-use experiments::data::{example::Example, text_tokenizer::TextTokenizer, tokenizer::Tokenizer};
+use experiments::data::{
+    example::Example, loader::Feature, text_tokenizer::TextTokenizer, tokenizer::Tokenizer,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,6 +22,8 @@ struct BertCase {
     files: BTreeMap<String, Value>,
     texts: Vec<(String, Option<String>)>,
     ids: Vec<Vec<u32>>,
+    /// The segment of each token.
+    types: Vec<Vec<u8>>,
     /// With room for 8 tokens.
     first_8: Vec<Vec<u32>>,
     pad: u32,
@@ -52,7 +56,11 @@ fn folder(files: &BTreeMap<String, Value>) -> TempDir {
     folder
 }
 
-fn ids(tokenizer: &Tokenizer, texts: &[(String, Option<String>)], length: usize) -> Vec<Vec<u32>> {
+fn features(
+    tokenizer: &Tokenizer,
+    texts: &[(String, Option<String>)],
+    length: usize,
+) -> Vec<Feature> {
     let examples: Vec<Example> = texts
         .iter()
         .map(|(first, second)| Example {
@@ -62,11 +70,12 @@ fn ids(tokenizer: &Tokenizer, texts: &[(String, Option<String>)], length: usize)
             label: None,
         })
         .collect();
-    let features = tokenizer.features(&examples, length).unwrap();
-    features
-        .into_iter()
-        .map(|feature| feature.input_ids)
-        .collect()
+    tokenizer.features(&examples, length).unwrap()
+}
+
+fn ids(tokenizer: &Tokenizer, texts: &[(String, Option<String>)], length: usize) -> Vec<Vec<u32>> {
+    let features = features(tokenizer, texts, length).into_iter();
+    features.map(|feature| feature.input_ids).collect()
 }
 
 #[test]
@@ -81,6 +90,9 @@ fn a_bert_reads_the_tokens_of_transformers() {
             "{}",
             case.name
         );
+        let features = features(&tokenizer, &case.texts, 512).into_iter();
+        let types: Vec<Vec<u8>> = features.map(|feature| feature.type_ids).collect();
+        assert_eq!(types, case.types, "{}", case.name);
         assert_eq!(tokenizer.pad_id(), case.pad, "{}", case.name);
         // What Kiln writes says the same.
         let saved = tempfile::tempdir().unwrap();
@@ -122,14 +134,15 @@ fn ids_that_no_model_has_end_and_begin_nothing() {
     let folder = folder(&files);
     let tokenizer = TextTokenizer::load(folder.path()).unwrap();
     assert_eq!(tokenizer.stop_ids(265), [3]);
-    assert_eq!(tokenizer.start_id(265), tokenizer.end_id());
+    assert_eq!(tokenizer.start_id(265), 3);
     fs::write(
         folder.path().join("generation_config.json"),
         r#"{"eos_token_id": 50256}"#,
     )
     .unwrap();
     let tokenizer = TextTokenizer::load(folder.path()).unwrap();
-    assert_eq!(tokenizer.stop_ids(265), [tokenizer.end_id()]);
+    assert_eq!(tokenizer.stop_ids(265), []);
+    assert_eq!(tokenizer.start_id(265), tokenizer.end_id());
 }
 
 /// What two files disagree on is refused, with the file and what it says.

@@ -53,7 +53,7 @@ pub struct GenerateArgs {
     max_new_tokens: Option<usize>,
     /// Draw tokens at random, from logits divided by this: below 1 likely ones become likelier; 0 takes the
     /// likeliest token
-    #[arg(long, conflicts_with = "beams")]
+    #[arg(long, conflicts_with = "beams", allow_negative_numbers = true)]
     temperature: Option<f64>,
     /// Draw from the K likeliest tokens
     #[arg(long, value_name = "K", requires = "temperature")]
@@ -79,7 +79,12 @@ pub struct GenerateArgs {
     length_penalty: f64,
     /// Make tokens that occur in the prompt or the continuation less likely: divide their positive logits by
     /// P and multiply the negative ones; 1 changes nothing
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     repetition_penalty: f64,
     /// Never repeat N tokens in the order in which they occur in the prompt or the continuation
     #[arg(long, value_name = "N")]

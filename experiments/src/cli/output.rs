@@ -11,7 +11,11 @@ use moebert_core::{
 };
 use same_file::Handle;
 
-use crate::{error::Error, task_settings::TASK_FILE};
+use crate::{
+    error::Error,
+    record::{ENVIRONMENT, RECIPE},
+    task_settings::TASK_FILE,
+};
 
 /// The beginnings and ends of the names that weights and experts have in a model's folder.
 const WEIGHT_FILES: [(&str, &str); 9] = [
@@ -31,7 +35,8 @@ const WEIGHT_FILES: [(&str, &str); 9] = [
 ///
 /// # Errors
 ///
-/// If the file is an input, under whatever name or link, or a file of a model's folder, or cannot be written.
+/// If the file is an input, under whatever name or link, or a file of a model's or a run's folder, or would be one,
+/// or cannot be written.
 pub(super) fn check_file(option: &str, output: &Path, inputs: &[&Path]) -> Result<(), Error> {
     if let Some(what) = taken(output, inputs).map_err(|source| Error::file(output, source))? {
         let output = output.display();
@@ -70,19 +75,23 @@ pub(super) fn check_model_dir(option: &str, output: &Path, inputs: &[&Path]) -> 
     Ok(())
 }
 
-/// What stands at the path that must stay, if anything does.
+/// What stands at the path that must stay, or what a file there would be, if it may not be written.
 fn taken(output: &Path, inputs: &[&Path]) -> io::Result<Option<&'static str>> {
+    let folder = match output.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    // A new file would be read as a part of the model, too.
+    if is_of_model(output) && folder.join(CONFIG_FILE).exists() {
+        return Ok(Some("a file of a model"));
+    }
     let found = match Handle::from_path(output) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let folder = match output.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    if is_of_model(output) && folder.join(CONFIG_FILE).exists() {
-        return Ok(Some("a file of a model"));
+    if output.is_file() && is_of_run(&std::path::absolute(output)?) {
+        return Ok(Some("a file of a run"));
     }
     for input in inputs {
         let is_model = input.join(CONFIG_FILE).exists();
@@ -94,6 +103,33 @@ fn taken(output: &Path, inputs: &[&Path]) -> io::Result<Option<&'static str>> {
         }
     }
     Ok(None)
+}
+
+/// What a run writes into its folder, its artifacts among it.
+const RUN_FILES: [&str; 7] = [
+    RECIPE,
+    ENVIRONMENT,
+    "artifacts",
+    "curves.svg",
+    "metrics.jsonl",
+    "results.json",
+    "results.md",
+];
+
+/// Whether a file, its path from the root, is what a run wrote into its folder.
+fn is_of_run(path: &Path) -> bool {
+    path.ancestors().skip(1).any(|run| {
+        let is_run = || {
+            [RECIPE, ENVIRONMENT]
+                .iter()
+                .all(|file| run.join(file).exists())
+        };
+        let first = path
+            .strip_prefix(run)
+            .ok()
+            .and_then(|rest| rest.iter().next());
+        first.is_some_and(|first| RUN_FILES.iter().any(|file| first == *file)) && is_run()
+    })
 }
 
 /// Whether a file has the name of one that makes up a model: configuration, weights, experts or tokenizer.
@@ -173,6 +209,35 @@ mod tests {
         assert!(told("data").contains("cannot write"));
         fs::write(folder.path().join("model").join(TASK_FILE), "{}").unwrap();
         assert!(told("model/kiln_task.json").contains("is a file of a model"));
+    }
+
+    #[test]
+    fn models_get_no_new_parts_and_runs_keep_their_files() {
+        let folder = folder();
+        let told = |output| refusal(folder.path(), output);
+        for part in [
+            "pytorch_model.bin",
+            "experts.json",
+            "tokenizer.json",
+            TASK_FILE,
+        ] {
+            let part = format!("model/{part}");
+            assert!(
+                told(&part).unwrap().contains("is a file of a model"),
+                "{part}"
+            );
+        }
+        assert_eq!(told("other/tokenizer.json"), None);
+        for file in [RECIPE, ENVIRONMENT, "artifacts/stage/done.json", "mine.tsv"] {
+            let path = folder.path().join("run").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        for file in ["run/recipe.toml", "run/artifacts/stage/done.json"] {
+            assert!(told(file).unwrap().contains("is a file of a run"), "{file}");
+        }
+        assert_eq!(told("run/mine.tsv"), None);
+        assert_eq!(told("run/new.safetensors"), None);
     }
 
     #[cfg(unix)]

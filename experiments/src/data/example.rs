@@ -16,7 +16,7 @@ pub struct Example {
     pub first: String,
     /// The second sentence of a pair.
     pub second: Option<String>,
-    /// Its line among those of the file, without the header, from 0: in a test file what GLUE calls its index.
+    /// What its file calls its index; without one its line, from 0 after the header.
     pub row: usize,
     /// The label; `None` where the file hides it, as GLUE's test files do.
     pub label: Option<Label>,

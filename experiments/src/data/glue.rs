@@ -25,6 +25,8 @@ struct Columns {
     first: usize,
     second: Option<usize>,
     label: Option<usize>,
+    /// The number of the example, in files that have one.
+    index: Option<usize>,
 }
 
 impl GlueTask {
@@ -78,6 +80,7 @@ impl GlueTask {
                 first: 3,
                 second: None,
                 label: Some(1),
+                index: None,
             }
         };
         if split.is_test() && self.hides_labels(&columns, rows().flatten()) {
@@ -137,6 +140,7 @@ impl GlueTask {
             first: find(first)?,
             second,
             label,
+            index: table.column(header, "index").ok(),
         })
     }
 
@@ -166,7 +170,10 @@ impl GlueTask {
         Ok(Example {
             first: row.cells[columns.first].to_owned(),
             second: columns.second.map(|second| row.cells[second].to_owned()),
-            row: row.line - columns.first_line,
+            row: columns
+                .index
+                .and_then(|index| row.cells[index].trim().parse().ok())
+                .unwrap_or(row.line - columns.first_line),
             label: columns.label.map(label).transpose()?,
         })
     }

@@ -32,8 +32,8 @@ pub struct TextTokenizer {
     /// Reads prompts: every special token counts, as in Transformers.
     prompts: tokenizers::Tokenizer,
     end_id: u32,
-    /// The tokens that the model's folder says end a generation.
-    stop_ids: Vec<u32>,
+    /// The tokens that the model's folder says end a generation, if it says anything.
+    stop_ids: Option<Vec<u32>>,
     /// The token that the model's folder says a generation begins with.
     start_id: Option<u32>,
     /// The bytes of each id; none for the end of a document and for ids without a token.
@@ -115,7 +115,7 @@ impl TextTokenizer {
             documents,
             prompts: inner,
             end_id,
-            stop_ids: vec![],
+            stop_ids: None,
             start_id: None,
             token_bytes,
             shown_bytes: shown_bytes.into(),
@@ -202,22 +202,19 @@ impl TextTokenizer {
         self.end_id
     }
 
-    /// The tokens that end a generation of a model with `vocabulary` tokens: those that its folder names, or the
-    /// end of a document. Ids beyond the vocabulary are left out: no model writes them.
+    /// The tokens that end a generation of a model with `vocabulary` tokens: those that its folder names, or where it
+    /// says nothing the end of a document. Ids beyond the vocabulary are left out: no model writes them.
     pub fn stop_ids(&self, vocabulary: usize) -> Vec<u32> {
-        let named = self.stop_ids.iter().copied();
-        let stops: Vec<u32> = named.filter(|id| (*id as usize) < vocabulary).collect();
-        if stops.is_empty() {
-            vec![self.end_id]
-        } else {
-            stops
-        }
+        let end = [self.end_id];
+        let named = self.stop_ids.as_deref().unwrap_or(&end).iter().copied();
+        named.filter(|id| (*id as usize) < vocabulary).collect()
     }
 
     /// The token that a generation without a prompt begins with: the one that the folder of the model, which
-    /// has `vocabulary` tokens, names, or the end of a document.
+    /// has `vocabulary` tokens, names, or the first that ends one, or the end of a document.
     pub fn start_id(&self, vocabulary: usize) -> u32 {
         let named = self.start_id.filter(|id| (*id as usize) < vocabulary);
+        let named = named.or_else(|| self.stop_ids(vocabulary).first().copied());
         named.unwrap_or(self.end_id)
     }
 

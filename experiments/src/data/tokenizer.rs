@@ -11,10 +11,14 @@ pub(super) use folder::{GENERATION_CONFIG, TokenizerFolder, malformed};
 use moebert_core::file::{self, FileError};
 use serde_json::{Map, Value};
 use tokenizers::{
-    AddedToken, Encoding, NormalizerWrapper, PostProcessor, TruncationDirection, TruncationParams,
-    TruncationStrategy, decoders::wordpiece::WordPiece as WordPieceDecoder,
-    models::wordpiece::WordPiece, normalizers::BertNormalizer,
-    pre_tokenizers::bert::BertPreTokenizer, processors::bert::BertProcessing, truncate_encodings,
+    AddedToken, Encoding, Model, ModelWrapper, PostProcessor, TruncationDirection,
+    TruncationParams, TruncationStrategy,
+    decoders::wordpiece::WordPiece as WordPieceDecoder,
+    models::{bpe::Vocab, wordpiece::WordPiece},
+    normalizers::BertNormalizer,
+    pre_tokenizers::bert::BertPreTokenizer,
+    processors::bert::BertProcessing,
+    truncate_encodings,
 };
 
 use super::{example::Example, loader::Feature};
@@ -26,10 +30,7 @@ pub(super) const CONFIG: &str = "tokenizer_config.json";
 /// BERT's special tokens, in the order of a new vocabulary: padding has id 0.
 const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
-/// What `tokenizer_config.json` says of BERT's normalizer: lower case, accents, Chinese characters.
-const NORMALIZER_FLAGS: [&str; 3] = ["do_lower_case", "strip_accents", "tokenize_chinese_chars"];
-
-/// The classes of Transformers whose normalizer follows `tokenizer_config.json`.
+/// The classes of Transformers that take the vocabulary alone from `tokenizer.json`.
 const BERT_CLASSES: [&str; 6] = [
     "BertTokenizer",
     "ConvBertTokenizer",
@@ -39,12 +40,21 @@ const BERT_CLASSES: [&str; 6] = [
     "MobileBertTokenizer",
 ];
 
+/// The classes of Transformers that tell a model nothing of segments, unless their configuration does.
+const PLAIN_CLASSES: [&str; 3] = [
+    "DistilBertTokenizer",
+    "PreTrainedTokenizer",
+    "TokenizersBackend",
+];
+
 /// A tokenizer with BERT's special tokens.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     config: Map<String, Value>,
     pad_id: u32,
+    /// Whether a second sentence has segment 1.
+    has_segments: bool,
 }
 
 impl Tokenizer {
@@ -62,21 +72,11 @@ impl Tokenizer {
     pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
         let folder = TokenizerFolder::read(dir)?;
         let mut inner = if let Some(bytes) = folder.bytes(TOKENIZER)? {
-            let path = folder.path(TOKENIZER);
-            let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
-                .map_err(|error| malformed(&path, &error))?;
-            folder.check_ids(&inner, &bytes)?;
-            if BERT_CLASSES.contains(&folder.class()) {
-                let normalizer = normalizer(&folder, inner.get_normalizer())?;
-                inner
-                    .with_normalizer(normalizer)
-                    .map_err(TokenizerError::Encode)?;
-            }
-            inner
+            from_json(&bytes, &folder)?
         } else if let Some(bytes) = folder.bytes(VOCABULARY)? {
-            let text = String::from_utf8(bytes)
+            let vocabulary = WordPiece::read_bytes(&bytes)
                 .map_err(|error| malformed(&folder.path(VOCABULARY), &error))?;
-            from_vocabulary(&text, &folder)?
+            from_vocabulary(vocabulary, &folder)?
         } else {
             return Err(TokenizerError::Missing {
                 dir: dir.to_owned(),
@@ -84,7 +84,12 @@ impl Tokenizer {
         };
         folder.add_tokens(&mut inner)?;
         let pad_id = pad_id(&inner, &folder)?;
-        Self::new(inner, pad_id, folder.config())
+        let has_segments = has_segments(&folder);
+        let tokenizer = Self::new(inner, pad_id, folder.config())?;
+        Ok(Self {
+            has_segments,
+            ..tokenizer
+        })
     }
 
     fn new(
@@ -102,6 +107,7 @@ impl Tokenizer {
             inner,
             config,
             pad_id,
+            has_segments: true,
         })
     }
 
@@ -164,7 +170,11 @@ impl Tokenizer {
             let encoding = self.inner.post_process(first, second, true)?;
             Ok(Feature {
                 input_ids: encoding.get_ids().to_vec(),
-                type_ids: encoding.get_type_ids().iter().map(|id| *id as u8).collect(),
+                type_ids: encoding
+                    .get_type_ids()
+                    .iter()
+                    .map(|id| if self.has_segments { *id as u8 } else { 0 })
+                    .collect(),
                 target: example.label.map(Into::into),
             })
         };
@@ -172,6 +182,11 @@ impl Tokenizer {
         features
             .collect::<Result<_, _>>()
             .map_err(TokenizerError::Encode)
+    }
+
+    /// Whether a model is told which tokens are those of the second text; otherwise all have segment 0.
+    pub fn has_segments(&self) -> bool {
+        self.has_segments
     }
 
     /// Where a sentence that is too long loses tokens.
@@ -230,16 +245,40 @@ impl Tokenizer {
     }
 }
 
-/// BERT's tokenizer over a vocabulary of one token a line.
+/// The tokenizer of `tokenizer.json`. Where its class is BERT's, Transformers takes the vocabulary and the added tokens
+/// from there and all else from `tokenizer_config.json`.
+fn from_json(
+    bytes: &[u8],
+    folder: &TokenizerFolder,
+) -> Result<tokenizers::Tokenizer, TokenizerError> {
+    let path = folder.path(TOKENIZER);
+    let inner =
+        tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| malformed(&path, &error))?;
+    folder.check_ids(&inner, bytes)?;
+    let ModelWrapper::WordPiece(model) = inner.get_model() else {
+        return Ok(inner);
+    };
+    if !BERT_CLASSES.contains(&folder.class()) {
+        return Ok(inner);
+    }
+    let mut rebuilt = from_vocabulary(model.get_vocab().into_iter().collect(), folder)?;
+    let mut added: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
+    added.sort_by_key(|(id, _)| *id);
+    rebuilt
+        .add_tokens(added.into_iter().map(|(_, token)| token))
+        .map_err(TokenizerError::Encode)?;
+    folder.check_ids(&rebuilt, bytes)?;
+    Ok(rebuilt)
+}
+
+/// BERT's tokenizer over a vocabulary.
 fn from_vocabulary(
-    vocabulary: &str,
+    vocabulary: Vocab,
     folder: &TokenizerFolder,
 ) -> Result<tokenizers::Tokenizer, TokenizerError> {
     let name = |key, default| folder.special(key).unwrap_or(default).to_owned();
     let [pad, unknown, class, separator, mask] = SPECIAL_TOKENS;
     let unknown = name("unk_token", unknown);
-    let vocabulary =
-        WordPiece::read_bytes(vocabulary.as_bytes()).map_err(TokenizerError::Encode)?;
     let model = WordPiece::builder()
         .vocab(vocabulary)
         .unk_token(unknown.clone())
@@ -265,7 +304,7 @@ fn from_vocabulary(
         .chain(others)
         .collect();
     inner
-        .with_normalizer(normalizer(folder, None)?)
+        .with_normalizer(Some(normalizer(folder)?))
         .map_err(TokenizerError::Encode)?;
     inner
         .with_pre_tokenizer(Some(BertPreTokenizer))
@@ -277,36 +316,24 @@ fn from_vocabulary(
     Ok(inner)
 }
 
-/// BERT's normalizer with the settings of `tokenizer_config.json`, in the place of the one that a file has.
-fn normalizer(
-    folder: &TokenizerFolder,
-    found: Option<&NormalizerWrapper>,
-) -> Result<Option<NormalizerWrapper>, TokenizerError> {
-    let [lower_case, strip_accents, chinese] = NORMALIZER_FLAGS;
-    let clean_text = match found {
-        None => true,
-        Some(NormalizerWrapper::BertNormalizer(found)) => found.clean_text,
-        Some(_) => {
-            for key in NORMALIZER_FLAGS {
-                if folder.flag(key)?.is_some() {
-                    return Err(TokenizerError::Contradiction {
-                        path: folder.path(CONFIG),
-                        reason: format!(
-                            "has `{key}`, and {TOKENIZER} has a normalizer that is not BERT's; remove one of them"
-                        ),
-                    });
-                }
-            }
-            return Ok(found.cloned());
-        }
-    };
-    let normalizer = BertNormalizer::new(
+/// BERT's normalizer with the settings of `tokenizer_config.json`: lower case, accents and Chinese characters.
+fn normalizer(folder: &TokenizerFolder) -> Result<BertNormalizer, TokenizerError> {
+    let clean_text = true;
+    Ok(BertNormalizer::new(
         clean_text,
-        folder.flag(chinese)?.unwrap_or(true),
-        folder.flag(strip_accents)?,
-        folder.flag(lower_case)?.unwrap_or(true),
-    );
-    Ok(Some(normalizer.into()))
+        folder.flag("tokenize_chinese_chars")?.unwrap_or(true),
+        folder.flag("strip_accents")?,
+        folder.flag("do_lower_case")?.unwrap_or(true),
+    ))
+}
+
+/// Whether Transformers gives a model the segments of two sentences: as `model_input_names` says, or as the class does.
+fn has_segments(folder: &TokenizerFolder) -> bool {
+    let config = folder.config();
+    match config.get("model_input_names").and_then(Value::as_array) {
+        Some(names) => names.iter().any(|name| name == "token_type_ids"),
+        None => !PLAIN_CLASSES.contains(&folder.class()),
+    }
 }
 
 /// The id of the padding token, whatever it is called; where no file names one, that of `config.json`.
@@ -315,7 +342,7 @@ fn pad_id(inner: &tokenizers::Tokenizer, folder: &TokenizerFolder) -> Result<u32
     if let Some(id) = inner.token_to_id(token) {
         return Ok(id);
     }
-    let ids = folder.model_ids("pad_token_id")?;
+    let ids = folder.model_ids("pad_token_id")?.unwrap_or_default();
     let known = ids.into_iter().find(|id| inner.id_to_token(*id).is_some());
     known.ok_or_else(|| TokenizerError::SpecialToken {
         token: token.to_owned(),

@@ -59,13 +59,18 @@ impl TextTokenizer {
             });
         };
         folder.add_tokens(&mut inner)?;
-        if let Some(template) = template(&folder, &inner)? {
+        // Where there is `tokenizer.json`, it alone says what stands around a prompt.
+        if !folder.path(TOKENIZER).exists()
+            && let Some(template) = template(&folder, &inner)?
+        {
             inner.with_post_processor(Some(template));
         }
         let end = folder.special("eos_token").unwrap_or(END_OF_DOCUMENT);
         let mut tokenizer = Self::new(inner, end).map_err(|reason| malformed(&path, &reason))?;
         tokenizer.stop_ids = folder.model_ids("eos_token_id")?;
-        tokenizer.start_id = folder.model_ids("bos_token_id")?.first().copied();
+        tokenizer.start_id = folder
+            .model_ids("bos_token_id")?
+            .and_then(|ids| ids.first().copied());
         Ok(tokenizer)
     }
 }
@@ -93,7 +98,7 @@ fn bpe(folder: &TokenizerFolder, vocabulary: &[u8], merges: &[u8]) -> Result<BPE
     model.build().map_err(|error| malformed(&path, &error))
 }
 
-/// What `tokenizer_config.json` puts around a prompt; `None` where it says nothing, and `tokenizer.json` decides.
+/// What `tokenizer_config.json` puts around a prompt; `None` where it says nothing.
 fn template(
     folder: &TokenizerFolder,
     inner: &tokenizers::Tokenizer,

@@ -44,8 +44,8 @@ pub(in crate::data) struct TokenizerFolder {
     config: Map<String, Value>,
     /// `config.json` of the model, if it is there.
     model: Map<String, Value>,
-    /// `generation_config.json`.
-    generation: Map<String, Value>,
+    /// `generation_config.json`, if it is there.
+    generation: Option<Map<String, Value>>,
     /// Special tokens by key, as [`NAMED`] has them.
     named: BTreeMap<&'static str, String>,
     /// Further special tokens.
@@ -117,7 +117,7 @@ impl TokenizerFolder {
             dir: dir.to_owned(),
             config: object(&dir.join(CONFIG))?,
             model: object(&dir.join(CONFIG_FILE))?,
-            generation: object(&dir.join(GENERATION_CONFIG))?,
+            generation: object_if_there(&dir.join(GENERATION_CONFIG))?,
             ..Self::default()
         };
         let config = folder.config.clone();
@@ -149,8 +149,11 @@ impl TokenizerFolder {
             .collect();
         added.sort_by_key(|added| added.id);
         folder.added = added;
-        // Transformers 5 takes these for special only where `added_tokens.json` does not have them.
-        folder.list_special(&special, SPECIAL_TOKENS_MAP, &[legacy])?;
+        // Transformers 5 takes these for special only where `added_tokens.json` does not have them, and none of them
+        // where `tokenizer_config.json` has a list.
+        if !MORE_SPECIAL.iter().any(|key| has_tokens(config.get(*key))) {
+            folder.list_special(&special, SPECIAL_TOKENS_MAP, &[legacy])?;
+        }
         Ok(folder)
     }
 
@@ -260,39 +263,38 @@ impl TokenizerFolder {
         self.named.get(key).map(String::as_str)
     }
 
-    /// The ids of a key such as `eos_token_id`: those of `generation_config.json` or, where it has none, of
-    /// `config.json`.
+    /// The ids of a key such as `eos_token_id`: those of `generation_config.json` or, where there is no such file,
+    /// of `config.json`. `None` where no file says anything.
     ///
     /// # Errors
     ///
     /// If the value is neither an id nor a list of ids.
-    pub fn model_ids(&self, key: &str) -> Result<Vec<u32>, TokenizerError> {
+    pub fn model_ids(&self, key: &str) -> Result<Option<Vec<u32>>, TokenizerError> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Ids {
             One(i64),
             List(Vec<i64>),
         }
-        let files = [
-            (GENERATION_CONFIG, &self.generation),
-            (CONFIG_FILE, &self.model),
-        ];
-        for (file, json) in files {
-            let value = json.get(key).filter(|value| !value.is_null());
-            let Some(value) = value else { continue };
-            let ids: Ids = serde_json::from_value(value.clone()).map_err(|_| {
-                let reason = format!("`{key}` is {value}; expected an id or a list of ids");
-                let path = self.dir.join(file);
-                TokenizerError::Malformed { path, reason }
-            })?;
-            let ids = match ids {
-                Ids::One(id) => vec![id],
-                Ids::List(ids) => ids,
-            };
-            // Some configurations write -1 for no token.
-            return Ok(ids.into_iter().flat_map(u32::try_from).collect());
-        }
-        Ok(vec![])
+        let (file, json) = match &self.generation {
+            Some(json) => (GENERATION_CONFIG, json),
+            None => (CONFIG_FILE, &self.model),
+        };
+        let Some(value) = json.get(key).filter(|value| !value.is_null()) else {
+            // A generation's configuration without a key leaves it out on purpose, as Transformers has it.
+            return Ok(self.generation.is_some().then(Vec::new));
+        };
+        let ids: Ids = serde_json::from_value(value.clone()).map_err(|_| {
+            let reason = format!("`{key}` is {value}; expected an id or a list of ids");
+            let path = self.dir.join(file);
+            TokenizerError::Malformed { path, reason }
+        })?;
+        let ids = match ids {
+            Ids::One(id) => vec![id],
+            Ids::List(ids) => ids,
+        };
+        // Some configurations write -1 for no token.
+        Ok(Some(ids.into_iter().flat_map(u32::try_from).collect()))
     }
 
     /// Gives a tokenizer the tokens that the files add to its vocabulary.
@@ -383,9 +385,21 @@ impl TokenizerFolder {
 
 /// The keys of a JSON file; none if it is not there.
 fn object(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
-    match file::read_if_there(path)? {
-        Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| malformed(path, &error)),
-        None => Ok(Map::new()),
+    Ok(object_if_there(path)?.unwrap_or_default())
+}
+
+fn object_if_there(path: &Path) -> Result<Option<Map<String, Value>>, TokenizerError> {
+    let bytes = file::read_if_there(path)?;
+    let json = bytes.map(|bytes| serde_json::from_slice(&bytes));
+    json.transpose().map_err(|error| malformed(path, &error))
+}
+
+/// Whether a list of special tokens has any.
+fn has_tokens(list: Option<&Value>) -> bool {
+    match list {
+        Some(Value::Array(tokens)) => !tokens.is_empty(),
+        Some(Value::Object(tokens)) => !tokens.is_empty(),
+        _ => false,
     }
 }
 

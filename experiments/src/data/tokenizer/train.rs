@@ -57,7 +57,8 @@ impl Tokenizer {
             ("tokenizer_class".to_owned(), "BertTokenizer".into()),
             ("do_lower_case".to_owned(), true.into()),
         ]);
-        let inner = from_vocabulary(&vocabulary.join("\n"), &TokenizerFolder::default())?;
+        let vocabulary = vocabulary.into_iter().zip(0..).collect();
+        let inner = from_vocabulary(vocabulary, &TokenizerFolder::default())?;
         let pad_id = special_id(&inner, SPECIAL_TOKENS[0])?;
         Self::new(inner, pad_id, config)
     }
