@@ -189,9 +189,9 @@ impl<'a> Source<'a> {
                 };
                 let mut windows = windows::features(&examples, tokenizer.inner(), &config)?;
                 if !tokenizer.has_segments() {
-                    windows
-                        .iter_mut()
-                        .for_each(|window| window.type_ids.fill(0));
+                    for window in &mut windows {
+                        window.type_ids.fill(0);
+                    }
                 }
                 Sequences {
                     features: windows.iter().map(Feature::from).collect(),

@@ -153,13 +153,14 @@ impl Adaptor<Answered> for TaskOutput {
                 let [_, width] = logits.dims();
                 let scores: Vec<f32> = logits.to_data().iter::<f32>().collect();
                 let rows = scores.chunks(width).zip(references);
-                rows.map(
-                    |(row, like)| match row.iter().all(|score| score.is_finite()) {
-                        true => answer(row, *like),
+                rows.map(|(row, like)| {
+                    if row.iter().all(|score| score.is_finite()) {
+                        answer(row, *like)
+                    } else {
                         // The class of the highest would pass for an answer.
-                        false => Label::Score(f32::NAN),
-                    },
-                )
+                        Label::Score(f32::NAN)
+                    }
+                })
                 .collect::<Vec<_>>()
             });
         Answered {

@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn models_get_no_new_parts_and_runs_keep_their_files() {
         let folder = folder();
-        let told = |output| refusal(folder.path(), output);
+        let told = |output: &str| refusal(folder.path(), output);
         for part in [
             "pytorch_model.bin",
             "experts.json",
