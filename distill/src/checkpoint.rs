@@ -15,7 +15,7 @@ use std::{
 use burn::{
     lr_scheduler::LrSchedulerRecord,
     optim::OptimizerRecord,
-    store::ModuleRecord,
+    store::{ModuleRecord, RecordError},
     train::{
         Learner, LearnerModel, LearningCheckpointer,
         checkpoint::{
@@ -173,9 +173,20 @@ impl Checkpoints {
         model: M,
     ) -> Result<M, CheckpointError> {
         let path = self.path(epoch).join(MODEL);
-        ModuleRecord::load(&path)
-            .and_then(|record| model.try_load_record(record))
-            .map_err(|error| CheckpointError::new(&path, error))
+        let record =
+            ModuleRecord::load(&path).map_err(|error| CheckpointError::new(&path, error))?;
+        model.try_load_record(record).map_err(|error| match error {
+            // Burn lists every parameter of the model.
+            RecordError::Validation(_) => CheckpointError::new(
+                &path,
+                format!(
+                    "its parameters are not those of this model; it is of another model or another \
+                     version of this program. To start the stage again, delete {}",
+                    self.directory.display()
+                ),
+            ),
+            error @ RecordError::Io(_) => CheckpointError::new(&path, error),
+        })
     }
 
     /// Reads the optimiser's state of an epoch's checkpoint.

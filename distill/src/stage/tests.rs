@@ -296,6 +296,9 @@ fn a_checkpoint_of_another_structure_is_an_error() {
         error.contains("epoch-1") && error.contains("model.bpk"),
         "{error}"
     );
+    let checkpoints = directory.path().join("checkpoints");
+    let remedy = format!("delete {}", checkpoints.display());
+    assert!(error.ends_with(&remedy), "{error}");
 }
 
 #[test]
