@@ -101,7 +101,7 @@ impl ModuleVisitor for Vectors {
 #[cfg(test)]
 mod tests {
     use burn::{nn::LinearConfig, optim::GradientsParams};
-    use masformer_core::{FeedForward, MlpConfig, Tokens, Trace};
+    use masformer_core::{FeedForward, Flow, MlpConfig, Tokens, Trace};
     use moebert_core::{
         expert::ExpertLayer,
         router::{HashRouter, Router},
@@ -157,9 +157,11 @@ mod tests {
                 Tensor::<2, Int>::from_data(TensorData::new(ids.to_vec(), [1, ids.len()]), &device);
             let input = ids.clone().float().unsqueeze_dim::<3>(2);
             let column = Tensor::<1>::from_data([0.3, -1.0, 2.0, 0.7], &device).unsqueeze::<3>();
-            let input = (input + 1.0) * column.clone();
-            let tokens = Tokens { ids, padding: None };
-            let output = layer.forward(input, &tokens, &mut Trace::nothing());
+            let flow = Flow {
+                hidden: (input + 1.0) * column.clone(),
+                tokens: Tokens { ids, padding: None },
+            };
+            let output = layer.forward(&flow, &mut Trace::nothing());
             let gradients = (output * column).sum().backward();
             let gradients = GradientsParams::from_grads(gradients, &layer);
             layer = optimizer.step(0.01, layer, gradients);

@@ -13,7 +13,7 @@ use burn::{
     tensor::activation::softmax,
     train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep},
 };
-use masformer_core::{FeedForward, Keep, Mlp, MlpConfig, RouteTrace, Tokens, Trace};
+use masformer_core::{FeedForward, Flow, Keep, Mlp, MlpConfig, RouteTrace, Tokens, Trace};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::{
@@ -110,12 +110,16 @@ impl CallbackModel for Toy {
             ids: Tensor::zeros([samples, tokens], &batch.inputs.device()),
             padding: batch.padding.clone(),
         };
-        let mut state = batch.inputs;
-        trace.push_hidden_state(&state);
+        let mut flow = Flow {
+            hidden: batch.inputs,
+            tokens,
+        };
+        trace.push_hidden_state(&flow.hidden);
         for layer in &self.layers {
-            state = layer.forward(state, &tokens, &mut trace);
-            trace.push_hidden_state(&state);
+            flow.hidden = layer.forward(&flow, &mut trace);
+            trace.push_hidden_state(&flow.hidden);
         }
+        let state = flow.hidden;
         if let Some(gate) = &self.gate
             && keep.routes
         {

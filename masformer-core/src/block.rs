@@ -11,7 +11,8 @@ use crate::{
     attention::{SpanAttention, SpanAttentionConfig},
     cache::LayerCache,
     dropout::dropout,
-    feed_forward::{FeedForward, Tokens},
+    feed_forward::FeedForward,
+    flow::{Flow, Tokens},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
     trace::Trace,
 };
@@ -108,7 +109,11 @@ impl<F: FeedForward> TransformerBlock<F> {
             .residual(&self.attention_norm, input, |input| {
                 dropout(&self.dropout, attend(input))
             });
-        let output = self.feed_forward.forward(attended, tokens, trace);
+        let flow = Flow {
+            hidden: attended,
+            tokens: tokens.clone(),
+        };
+        let output = self.feed_forward.forward(&flow, trace);
         trace.push_hidden_state(&output);
         output
     }

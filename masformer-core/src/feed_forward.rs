@@ -1,8 +1,8 @@
-//! The feed-forward half of a transformer block.
+//! The feed-forward half of a layer.
 
 use burn::{
     config::Config,
-    module::{Module, Param},
+    module::{Module, ModuleDisplay, Param},
     nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig},
     prelude::*,
     tensor::DType,
@@ -11,6 +11,7 @@ use burn::{
 use crate::{
     activation::Activation,
     dropout::{active_prob, dropout},
+    flow::Flow,
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
     ops::{
         self, ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, feed_forward,
@@ -18,25 +19,15 @@ use crate::{
     trace::{NeuronProbe, Trace},
 };
 
-/// What a block knows of its tokens besides their hidden states.
-#[derive(Clone, Debug)]
-pub struct Tokens {
-    /// Token ids `[B, T]`.
-    pub ids: Tensor<2, Int>,
-    /// Padding `[B, T]`, true where a position is padding; `None` where there is none.
-    pub padding: Option<Tensor<2, Bool>>,
-}
-
-/// The feed-forward half of a block, residual connection and normalisation included: experts own
-/// their output normalisation (`MoEBERT`, arXiv 2204.07675), so the block cannot.
-pub trait FeedForward: Module {
+/// The feed-forward half of a layer, residual connection and normalisation included: experts own
+/// their output normalisation (`MoEBERT`, arXiv 2204.07675), so the layer cannot.
+pub trait FeedForward: Module + ModuleDisplay {
     /// Maps hidden states to hidden states.
     ///
     /// # Shapes
     ///
-    /// - input: `[B, T, D]`
-    /// - output: `[B, T, D]`
-    fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3>;
+    /// - hidden states and output: `[B, T, D]`
+    fn forward(&self, flow: &Flow, trace: &mut Trace) -> Tensor<3>;
 }
 
 /// Configuration of a dense feed-forward layer.
@@ -199,7 +190,8 @@ impl Mlp {
 }
 
 impl FeedForward for Mlp {
-    fn forward(&self, input: Tensor<3>, _tokens: &Tokens, trace: &mut Trace) -> Tensor<3> {
+    fn forward(&self, flow: &Flow, trace: &mut Trace) -> Tensor<3> {
+        let input = flow.hidden.clone();
         if trace.keep().probes {
             let (output, probe) = self.forward_probed(input);
             trace.probes.push(probe);
@@ -217,7 +209,7 @@ mod tests {
     use burn::tensor::Distribution;
 
     use super::*;
-    use crate::trace::Keep;
+    use crate::{flow::Tokens, trace::Keep};
 
     #[test]
     fn probes_change_no_value() {
@@ -230,12 +222,16 @@ mod tests {
             let config = MlpConfig::new(4, 6).with_dropout(0.0);
             let mlp = config.with_norm_placement(placement).init(&device);
             let input = Tensor::random([1, 3, 4], Distribution::Default, &device);
+            let flow = Flow {
+                hidden: input,
+                tokens: tokens.clone(),
+            };
             let mut trace = Trace::new(Keep {
                 probes: true,
                 ..Keep::default()
             });
-            let probed = mlp.forward(input.clone(), &tokens, &mut trace);
-            let plain = mlp.forward(input, &tokens, &mut Trace::nothing());
+            let probed = mlp.forward(&flow, &mut trace);
+            let plain = mlp.forward(&flow, &mut Trace::nothing());
             assert_eq!(trace.probes.len(), 1);
             let difference = (probed - plain).abs().max().into_scalar::<f32>();
             assert!(difference < 1e-6, "{placement:?} {difference}");

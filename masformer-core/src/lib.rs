@@ -13,6 +13,7 @@ pub mod dropout;
 pub mod feed_forward;
 pub mod file;
 pub mod finite;
+pub mod flow;
 pub mod generate;
 pub mod norm;
 pub mod ops;
@@ -27,7 +28,8 @@ pub use attention::{SpanAttention, SpanAttentionConfig};
 pub use block::{TransformerBlock, TransformerBlockConfig};
 pub use cache::LayerCache;
 pub use decoder::{Decoder, DecoderCache, DecoderConfig, DecoderInput, DecoderOutput};
-pub use feed_forward::{FeedForward, Mlp, MlpConfig, Tokens};
+pub use feed_forward::{FeedForward, Mlp, MlpConfig};
+pub use flow::{Flow, Tokens};
 pub use generate::{
     BeamConfig, GenerateConfig, GenerateError, Generated, Generator, NewToken, PromptError,
     SampleConfig, Stopped, Strategy,

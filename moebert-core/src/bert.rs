@@ -8,8 +8,8 @@ use burn::{
     tensor::assert_shape,
 };
 use masformer_core::{
-    Activation, FeedForward, LayerNorm, LayerNormConfig, Mlp, MlpConfig, Span, SpanAttentionConfig,
-    Tokens, Trace, TransformerBlock, TransformerBlockConfig,
+    Activation, FeedForward, Flow, LayerNorm, LayerNormConfig, Mlp, MlpConfig, Span,
+    SpanAttentionConfig, Tokens, Trace, TransformerBlock, TransformerBlockConfig,
     dropout::dropout,
     feed_forward::{apply_linear, zero_bias},
 };
@@ -213,10 +213,10 @@ impl BertEmbeddings {
 }
 
 impl FeedForward for BertFeedForward {
-    fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3> {
+    fn forward(&self, flow: &Flow, trace: &mut Trace) -> Tensor<3> {
         match self {
-            Self::Dense(mlp) => mlp.forward(input, tokens, trace),
-            Self::Experts(experts) => experts.forward(input, tokens, trace),
+            Self::Dense(mlp) => mlp.forward(flow, trace),
+            Self::Experts(experts) => experts.forward(flow, trace),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Expert layers: feed-forward layers of which each token passes one.
 
 use burn::{module::Module, prelude::*};
-use masformer_core::{FeedForward, Mlp, RouteTrace, Tokens, Trace, ops::expert_feed_forward};
+use masformer_core::{FeedForward, Flow, Mlp, RouteTrace, Trace, ops::expert_feed_forward};
 
 use crate::{dispatch::Assignment, router::Router};
 
@@ -18,10 +18,14 @@ pub struct ExpertLayer {
 }
 
 impl FeedForward for ExpertLayer {
-    fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3> {
+    fn forward(&self, flow: &Flow, trace: &mut Trace) -> Tensor<3> {
+        let Flow {
+            hidden: input,
+            tokens,
+        } = flow;
         let [batch, length, hidden] = input.dims();
         let keep = trace.keep();
-        let routing = self.router.route(&input, tokens, keep);
+        let routing = self.router.route(input, tokens, keep);
         if keep.routes {
             trace.routes.push(RouteTrace {
                 load: load(
@@ -32,7 +36,7 @@ impl FeedForward for ExpertLayer {
                 balance_loss: routing.balance_loss,
             });
         }
-        let rows = input.reshape([batch * length, hidden]);
+        let rows = input.clone().reshape([batch * length, hidden]);
         let output = self.apply(rows, &routing.experts);
         let output = match routing.scale {
             Some(scale) => output * scale,
@@ -74,7 +78,7 @@ fn load(routed: &[usize], experts: usize, padding: Option<&Tensor<2, Bool>>) -> 
 #[cfg(test)]
 mod tests {
     use burn::tensor::Distribution;
-    use masformer_core::{Keep, MlpConfig};
+    use masformer_core::{Keep, MlpConfig, Tokens};
     use proptest::prelude::*;
 
     use super::*;
@@ -115,6 +119,11 @@ mod tests {
             experts: (0..experts).map(|_| config.init(device)).collect(),
             router,
         }
+    }
+
+    fn flow(hidden: Tensor<3>, tokens: &Tokens) -> Flow {
+        let tokens = tokens.clone();
+        Flow { hidden, tokens }
     }
 
     fn close(left: Tensor<3>, right: Tensor<3>) -> bool {
@@ -174,7 +183,7 @@ mod tests {
             (output.inner(), gradients)
         };
         let (grouped, grouped_gradients) =
-            run(layer.forward(input.clone(), tokens, &mut Trace::nothing()));
+            run(layer.forward(&flow(input.clone(), tokens), &mut Trace::nothing()));
         let (masked, masked_gradients) = run(masked(layer, input.clone(), tokens));
         assert!(close(grouped, masked));
         assert_eq!(grouped_gradients.len(), masked_gradients.len());
@@ -251,7 +260,7 @@ mod tests {
         let ids = Tensor::<2, Int>::from_data([[0, 1, 2, 3], [3, 3, 3, 3], [2, 0, 1, 0]], &device);
         let forward = |input, ids| {
             let tokens = Tokens { ids, padding: None };
-            layer.forward(input, &tokens, &mut Trace::nothing())
+            layer.forward(&flow(input, &tokens), &mut Trace::nothing())
         };
         let together = forward(input.clone(), ids.clone());
         for row in 0..3 {
@@ -275,7 +284,8 @@ mod tests {
             routes: true,
             ..Keep::default()
         });
-        layer.forward(Tensor::ones([1, 3, HIDDEN], &device), &tokens, &mut trace);
+        let input = Tensor::ones([1, 3, HIDDEN], &device);
+        layer.forward(&flow(input, &tokens), &mut trace);
         assert_eq!(trace.routes[0].load, [1, 1, 0]);
         assert!(trace.balance_loss().is_none());
     }

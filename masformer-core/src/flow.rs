@@ -1,0 +1,21 @@
+//! What travels from layer to layer.
+
+use burn::prelude::*;
+
+/// The tokens of a batch, besides their hidden states.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Token ids `[B, T]`.
+    pub ids: Tensor<2, Int>,
+    /// Padding `[B, T]`, true where a position is padding; `None` where there is none.
+    pub padding: Option<Tensor<2, Bool>>,
+}
+
+/// The one value that travels between the layers of a model.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Hidden states `[B, T, D]`.
+    pub hidden: Tensor<3>,
+    /// The tokens at the same positions.
+    pub tokens: Tokens,
+}
