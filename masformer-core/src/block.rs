@@ -8,11 +8,11 @@ use burn::{
 };
 
 use crate::{
-    attention::{SpanAttention, SpanAttentionConfig},
     cache::LayerCache,
     dropout::dropout,
     feed_forward::FeedForward,
     flow::{Flow, Tokens},
+    mixer::{Mix, SpanAttention, SpanAttentionConfig},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
     trace::Trace,
 };
@@ -73,9 +73,7 @@ impl<F: FeedForward> TransformerBlock<F> {
     /// - input: `[B, T, D]`
     /// - output: `[B, T, D]`
     pub fn forward(&self, input: Tensor<3>, tokens: &Tokens, trace: &mut Trace) -> Tensor<3> {
-        self.around(input, tokens, trace, |input| {
-            self.attention.forward(input, tokens.padding.as_ref())
-        })
+        self.around(input, tokens, None, trace)
     }
 
     /// [`Self::forward`] of the tokens that follow those in the cache, which takes them in.
@@ -91,23 +89,22 @@ impl<F: FeedForward> TransformerBlock<F> {
         cache: &mut LayerCache,
         trace: &mut Trace,
     ) -> Tensor<3> {
-        self.around(input, tokens, trace, |input| {
-            self.attention
-                .forward_cached(input, tokens.padding.as_ref(), cache)
-        })
+        self.around(input, tokens, Some(cache), trace)
     }
 
     fn around(
         &self,
         input: Tensor<3>,
         tokens: &Tokens,
+        cache: Option<&mut LayerCache>,
         trace: &mut Trace,
-        attend: impl FnOnce(Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
         let attended = self
             .norm_placement
-            .residual(&self.attention_norm, input, |input| {
-                dropout(&self.dropout, attend(input))
+            .residual(&self.attention_norm, input, |hidden| {
+                let tokens = tokens.clone();
+                let mixed = Mix::forward(&self.attention, Flow { hidden, tokens }, cache);
+                dropout(&self.dropout, mixed)
             });
         let flow = Flow {
             hidden: attended,

@@ -10,12 +10,12 @@ use burn::{
 
 use crate::{
     activation::Activation,
-    attention::SpanAttentionConfig,
     block::{TransformerBlock, TransformerBlockConfig},
     cache::LayerCache,
     dropout::dropout,
     feed_forward::{Mlp, MlpConfig},
     flow::Tokens,
+    mixer::{Mix, SpanAttentionConfig},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
     position::{PositionEncoding, PositionError, PositionExtension},
     span::{Direction, Span},

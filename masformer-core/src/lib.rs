@@ -5,7 +5,6 @@
 //! `true` is masked out.
 
 pub mod activation;
-pub mod attention;
 pub mod block;
 pub mod cache;
 pub mod decoder;
@@ -15,6 +14,7 @@ pub mod file;
 pub mod finite;
 pub mod flow;
 pub mod generate;
+pub mod mixer;
 pub mod norm;
 pub mod ops;
 pub mod position;
@@ -24,7 +24,6 @@ pub mod tensor_file;
 pub mod trace;
 
 pub use activation::Activation;
-pub use attention::{SpanAttention, SpanAttentionConfig};
 pub use block::{TransformerBlock, TransformerBlockConfig};
 pub use cache::LayerCache;
 pub use decoder::{Decoder, DecoderCache, DecoderConfig, DecoderInput, DecoderOutput};
@@ -34,6 +33,7 @@ pub use generate::{
     BeamConfig, GenerateConfig, GenerateError, Generated, Generator, NewToken, PromptError,
     SampleConfig, Stopped, Strategy,
 };
+pub use mixer::{Mix, SpanAttention, SpanAttentionConfig};
 pub use norm::{LayerNorm, LayerNormConfig, NormPlacement};
 pub use position::{PositionEncoding, PositionError, PositionExtension, UnknownExtension};
 pub use span::{

@@ -1,4 +1,4 @@
-//! Attention with a span: projections and heads, one entry for every span.
+//! Attention over a span: projections and heads, one entry for every span.
 
 use burn::{
     config::Config,
@@ -11,9 +11,11 @@ use burn::{
     tensor::{Distribution, assert_shape},
 };
 
+use super::Mix;
 use crate::{
     cache::LayerCache,
     feed_forward::{apply_linear, zero_bias},
+    flow::Flow,
     ops::{SpanAttentionOptions, WeightDropout, span_attention},
     span::{Direction, Span},
 };
@@ -123,7 +125,7 @@ impl SpanAttention {
         self.span
     }
 
-    /// Attends; the residual connection and normalisation are the block's.
+    /// Attends; the residual connection and normalisation are the layer's.
     ///
     /// A query that sees no key gives zeros (before the output projection).
     ///
@@ -165,11 +167,6 @@ impl SpanAttention {
         let [query, key, value] = self.project(input, padding, cache.seen());
         let all = cache.join(key, value, padding);
         self.merge(self.attend(query, all.key, all.value, all.padding.as_ref()))
-    }
-
-    /// An empty cache for this layer.
-    pub fn cache(&self) -> LayerCache {
-        LayerCache::new(self.span)
     }
 
     /// Queries `[B, H, T, d]`, keys and values `[B, G, T, d]`; the first token's position is `start`.
@@ -244,6 +241,23 @@ impl SpanAttention {
             dropout,
         };
         span_attention(query, key, value, padding, options)
+    }
+}
+
+impl Mix for SpanAttention {
+    type Cache = LayerCache;
+
+    fn forward(&self, flow: Flow, cache: Option<&mut LayerCache>) -> Tensor<3> {
+        let Flow { hidden, tokens } = flow;
+        let padding = tokens.padding.as_ref();
+        match cache {
+            None => self.forward(hidden, padding),
+            Some(cache) => self.forward_cached(hidden, padding, cache),
+        }
+    }
+
+    fn cache(&self) -> LayerCache {
+        LayerCache::new(self.span)
     }
 }
 
