@@ -1,4 +1,4 @@
-//! A decoder language model: pre-norm blocks, each with its own attention span.
+//! A decoder language model: pre-norm layers, each with its own attention span.
 
 use burn::{
     config::Config,
@@ -10,15 +10,16 @@ use burn::{
 
 use crate::{
     activation::Activation,
-    block::{TransformerBlock, TransformerBlockConfig},
     cache::LayerCache,
     dropout::dropout,
-    feed_forward::{Mlp, MlpConfig},
-    flow::Tokens,
-    mixer::{Mix, SpanAttentionConfig},
+    feed_forward::{FeedForward, Mlp, MlpConfig},
+    flow::{Flow, Tokens},
+    layer::LayerConfig,
+    mixer::SpanAttentionConfig,
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
     position::{PositionEncoding, PositionError, PositionExtension},
     span::{Direction, Span},
+    stack::Stack,
     trace::Trace,
 };
 
@@ -55,7 +56,7 @@ pub struct DecoderConfig {
     /// Dropout of attention weights.
     #[config(default = 0.1)]
     pub attention_dropout: f64,
-    /// Dropout of both halves of a block, before their residual connections.
+    /// Dropout of both halves of a layer, before their residual connections.
     #[config(default = 0.1)]
     pub residual_dropout: f64,
     /// Tokens in a chunk of the feed-forward layers, whose activations the backward pass computes
@@ -116,9 +117,10 @@ impl DecoderCache {
     }
 }
 
-/// The decoder of GPT-2 and GPT-Neo. Its head is its token embedding.
+/// The decoder of GPT-2 and GPT-Neo, with feed-forward halves of one kind. Its head is its token
+/// embedding.
 #[derive(Module, Debug)]
-pub struct Decoder {
+pub struct Decoder<F: FeedForward = Mlp> {
     /// Token embeddings `[V, D]`.
     pub token: Embedding,
     /// Position embeddings, where they are learned.
@@ -126,7 +128,7 @@ pub struct Decoder {
     /// Dropout of the sum of both.
     pub dropout: Dropout,
     /// `L` layers.
-    pub layers: Vec<TransformerBlock<Mlp>>,
+    pub stack: Stack<F>,
     /// Normalisation of the last layer's output.
     pub norm: LayerNorm,
     positions: usize,
@@ -190,7 +192,7 @@ impl DecoderConfig {
                 .with_rotary(rotary.clone())
                 .with_dropout(self.attention_dropout)
                 .with_initializer(initializer.clone());
-            TransformerBlockConfig::new(attention)
+            LayerConfig::new(attention)
                 .with_dropout(self.residual_dropout)
                 .with_norm_epsilon(self.norm_epsilon)
                 .with_norm_placement(NormPlacement::Pre)
@@ -200,7 +202,9 @@ impl DecoderConfig {
             token: embedding(self.vocabulary),
             position: rotary.is_none().then(|| embedding(self.positions)),
             dropout: DropoutConfig::new(self.embedding_dropout).init(),
-            layers: self.spans.iter().map(layer).collect(),
+            stack: Stack {
+                layers: self.spans.iter().map(layer).collect(),
+            },
             norm: LayerNormConfig::new(self.hidden)
                 .with_epsilon(self.norm_epsilon)
                 .init(device),
@@ -209,11 +213,10 @@ impl DecoderConfig {
     }
 }
 
-impl Decoder {
+impl<F: FeedForward> Decoder<F> {
     /// What each layer attends to, from the bottom.
     pub fn spans(&self) -> Vec<Span> {
-        let spans = self.layers.iter().map(|layer| layer.attention.span());
-        spans.collect()
+        self.stack.spans()
     }
 
     /// Gives the table of learned positions, where there is one, `length` rows.
@@ -270,16 +273,9 @@ impl Decoder {
     ///
     /// As [`Self::forward`].
     pub fn hidden(&self, input: &DecoderInput, trace: &mut Trace) -> Tensor<3> {
-        let tokens = Tokens {
-            ids: input.input_ids.clone(),
-            padding: input.padding.clone(),
-        };
-        let embedded = self.embed(input, 0, None);
-        trace.push_hidden_state(&embedded);
-        let hidden = self.layers.iter().fold(embedded, |hidden, layer| {
-            layer.forward(hidden, &tokens, trace)
-        });
-        let hidden = self.norm.forward(hidden);
+        let flow = self.embed(input, 0, None);
+        let flow = self.stack.forward(flow, None, trace);
+        let hidden = self.norm.forward(flow.hidden);
         if let Some(last) = trace.hidden_states.last_mut() {
             *last = hidden.clone();
         }
@@ -289,11 +285,7 @@ impl Decoder {
     /// An empty cache for this model.
     pub fn cache(&self) -> DecoderCache {
         DecoderCache {
-            layers: self
-                .layers
-                .iter()
-                .map(|layer| layer.attention.cache())
-                .collect(),
+            layers: self.stack.caches(),
             length: 0,
             padded: None,
         }
@@ -313,14 +305,9 @@ impl Decoder {
     ///
     /// If the positions so far are more than the model has, or the padding is not `[B, T]`.
     pub fn step(&self, input: &DecoderInput, cache: &mut DecoderCache) -> Tensor<3> {
-        let tokens = Tokens {
-            ids: input.input_ids.clone(),
-            padding: input.padding.clone(),
-        };
-        let mut hidden = self.embed(input, cache.length, cache.padded.as_ref());
-        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
-            hidden = layer.forward_cached(hidden, &tokens, cache, &mut Trace::nothing());
-        }
+        let flow = self.embed(input, cache.length, cache.padded.as_ref());
+        let caches = Some(cache.layers.as_mut_slice());
+        let flow = self.stack.forward(flow, caches, &mut Trace::nothing());
         let [_, length] = input.input_ids.dims();
         cache.length += length;
         if let Some(padding) = &input.padding {
@@ -330,7 +317,7 @@ impl Decoder {
                 None => padded,
             });
         }
-        self.norm.forward(hidden)
+        self.norm.forward(flow.hidden)
     }
 
     /// The score of each token id as the next one.
@@ -350,12 +337,7 @@ impl Decoder {
     }
 
     /// The embeddings of tokens that follow `start` others, of which `padded` `[B, 1]` were padding.
-    fn embed(
-        &self,
-        input: &DecoderInput,
-        start: usize,
-        padded: Option<&Tensor<2, Int>>,
-    ) -> Tensor<3> {
+    fn embed(&self, input: &DecoderInput, start: usize, padded: Option<&Tensor<2, Int>>) -> Flow {
         let [batch, length] = input.input_ids.dims();
         let end = start + length;
         assert!(
@@ -384,7 +366,13 @@ impl Decoder {
                 token + table.forward(ids + before)
             }
         };
-        dropout(&self.dropout, sum)
+        Flow {
+            hidden: dropout(&self.dropout, sum),
+            tokens: Tokens {
+                ids: input.input_ids.clone(),
+                padding: input.padding.clone(),
+            },
+        }
     }
 }
 

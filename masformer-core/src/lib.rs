@@ -1,11 +1,10 @@
-//! Attention spans, transformer blocks and what a forward pass may keep on its way.
+//! Mixers with spans, stacks of layers and what a forward pass may keep on its way.
 //!
 //! Shapes use one legend throughout Kiln: `B` batch, `T` tokens, `D` hidden, `H` heads, `E` experts,
 //! `F` feed-forward width, `L` layers, `V` vocabulary, `C` classes. Boolean masks follow Burn:
 //! `true` is masked out.
 
 pub mod activation;
-pub mod block;
 pub mod cache;
 pub mod decoder;
 pub mod dropout;
@@ -14,17 +13,18 @@ pub mod file;
 pub mod finite;
 pub mod flow;
 pub mod generate;
+pub mod layer;
 pub mod mixer;
 pub mod norm;
 pub mod ops;
 pub mod position;
 pub mod pretrained;
 pub mod span;
+pub mod stack;
 pub mod tensor_file;
 pub mod trace;
 
 pub use activation::Activation;
-pub use block::{TransformerBlock, TransformerBlockConfig};
 pub use cache::LayerCache;
 pub use decoder::{Decoder, DecoderCache, DecoderConfig, DecoderInput, DecoderOutput};
 pub use feed_forward::{FeedForward, Mlp, MlpConfig};
@@ -33,10 +33,12 @@ pub use generate::{
     BeamConfig, GenerateConfig, GenerateError, Generated, Generator, NewToken, PromptError,
     SampleConfig, Stopped, Strategy,
 };
+pub use layer::{Layer, LayerConfig};
 pub use mixer::{Mix, SpanAttention, SpanAttentionConfig};
 pub use norm::{LayerNorm, LayerNormConfig, NormPlacement};
 pub use position::{PositionEncoding, PositionError, PositionExtension, UnknownExtension};
 pub use span::{
     Direction, KeyValueSize, Placement, ScheduleError, Span, SpanCost, SpanError, SpanSchedule,
 };
+pub use stack::Stack;
 pub use trace::{Keep, NeuronProbe, RouteTrace, Trace};

@@ -55,7 +55,7 @@ pub fn adapt(
     router: &RouterConfig,
     token_counts: Option<&[u64]>,
 ) -> Result<BertModel, AdaptError> {
-    let layers = model.bert.layers.len();
+    let layers = model.bert.stack.layers.len();
     if layout.neurons.len() != layers {
         return Err(AdaptError::Layers {
             layout: layout.neurons.len(),
@@ -63,20 +63,21 @@ pub fn adapt(
         });
     }
     let [vocabulary, hidden] = model.bert.embeddings.word.weight.dims();
-    for (layer, (block, experts)) in model
+    for (index, (layer, experts)) in model
         .bert
+        .stack
         .layers
         .iter_mut()
         .zip(&layout.neurons)
         .enumerate()
     {
-        let BertFeedForward::Dense(dense) = &block.feed_forward else {
-            return Err(AdaptError::NotDense(layer));
+        let BertFeedForward::Dense(dense) = &layer.feed_forward else {
+            return Err(AdaptError::NotDense(index));
         };
         let [_, width] = dense.inner.weight.dims();
         if let Some(&neuron) = experts.iter().flatten().find(|neuron| **neuron >= width) {
             return Err(AdaptError::Neuron {
-                layer,
+                layer: index,
                 neuron,
                 width,
             });
@@ -85,11 +86,11 @@ pub fn adapt(
             experts: experts.len(),
             hidden,
             vocabulary,
-            layer,
+            layer: index,
             token_counts,
         };
         let device = dense.inner.weight.val().device();
-        block.feed_forward = BertFeedForward::Experts(ExpertLayer {
+        layer.feed_forward = BertFeedForward::Experts(ExpertLayer {
             experts: experts
                 .iter()
                 .map(|neurons| expert(dense, neurons))
@@ -222,7 +223,7 @@ mod tests {
     fn experts_hold_the_rows_and_columns_of_their_neurons() {
         let device = Device::default();
         let model = dense(&device);
-        let BertFeedForward::Dense(mlp) = model.bert.layers[1].feed_forward.clone() else {
+        let BertFeedForward::Dense(mlp) = model.bert.stack.layers[1].feed_forward.clone() else {
             panic!("a fresh model is dense");
         };
         let layout = ExpertLayout {
@@ -230,7 +231,7 @@ mod tests {
         };
         let router = router(RouterKind::HashRandom, GateScale::Unit);
         let model = adapt(model, &layout, &router, None).unwrap();
-        let BertFeedForward::Experts(split) = &model.bert.layers[1].feed_forward else {
+        let BertFeedForward::Experts(split) = &model.bert.stack.layers[1].feed_forward else {
             panic!("every layer is split");
         };
         let second = &split.experts[1];

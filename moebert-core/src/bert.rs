@@ -8,8 +8,8 @@ use burn::{
     tensor::assert_shape,
 };
 use masformer_core::{
-    Activation, FeedForward, Flow, LayerNorm, LayerNormConfig, Mlp, MlpConfig, Span,
-    SpanAttentionConfig, Tokens, Trace, TransformerBlock, TransformerBlockConfig,
+    Activation, FeedForward, Flow, LayerConfig, LayerNorm, LayerNormConfig, Mlp, MlpConfig, Span,
+    SpanAttentionConfig, Stack, Tokens, Trace,
     dropout::dropout,
     feed_forward::{apply_linear, zero_bias},
 };
@@ -43,7 +43,7 @@ pub struct BertConfig {
     /// Number of segments.
     #[config(default = 2)]
     pub type_vocab_size: usize,
-    /// Dropout of embeddings and of both halves of a block.
+    /// Dropout of embeddings and of both halves of a layer.
     #[config(default = 0.1)]
     pub hidden_dropout_prob: f64,
     /// Dropout of attention weights.
@@ -114,7 +114,7 @@ pub struct Bert {
     /// Embeddings.
     pub embeddings: BertEmbeddings,
     /// `L` layers.
-    pub layers: Vec<TransformerBlock<BertFeedForward>>,
+    pub stack: Stack<BertFeedForward>,
     /// The pooler, where there is one.
     pub pooler: Option<Linear>,
 }
@@ -154,13 +154,13 @@ impl BertConfig {
                 .init(device),
             dropout: DropoutConfig::new(self.hidden_dropout_prob).init(),
         };
-        let block = |layer| {
+        let config = |layer| {
             let span = self.spans.get(layer).copied().unwrap_or_default();
             let attention = SpanAttentionConfig::new(self.hidden_size, self.num_attention_heads)
                 .with_span(span)
                 .with_dropout(self.attention_probs_dropout_prob)
                 .with_initializer(self.initializer());
-            TransformerBlockConfig::new(attention)
+            LayerConfig::new(attention)
                 .with_dropout(self.hidden_dropout_prob)
                 .with_norm_epsilon(self.layer_norm_eps)
         };
@@ -170,7 +170,7 @@ impl BertConfig {
             .with_activation(self.hidden_act)
             .with_initializer(self.initializer());
         let layers = (0..self.num_hidden_layers)
-            .map(|layer| block(layer).init(BertFeedForward::Dense(mlp.init(device)), device))
+            .map(|layer| config(layer).init(BertFeedForward::Dense(mlp.init(device)), device))
             .collect();
         let pooler = self.pooler.then(|| {
             let config = LinearConfig::new(self.hidden_size, self.hidden_size)
@@ -179,7 +179,7 @@ impl BertConfig {
         });
         Bert {
             embeddings,
-            layers,
+            stack: Stack { layers },
             pooler,
         }
     }
@@ -224,20 +224,17 @@ impl FeedForward for BertFeedForward {
 impl Bert {
     /// What each layer attends to, from the bottom.
     pub fn spans(&self) -> Vec<Span> {
-        let spans = self.layers.iter().map(|layer| layer.attention.span());
-        spans.collect()
+        self.stack.spans()
     }
 
     /// The number of layers, and of neurons in each dense feed-forward layer (0 where none is dense).
     pub fn neurons(&self) -> (usize, usize) {
-        let width = self
-            .layers
-            .iter()
-            .find_map(|layer| match &layer.feed_forward {
-                BertFeedForward::Dense(mlp) => Some(mlp.inner.weight.dims()[1]),
-                BertFeedForward::Experts(_) => None,
-            });
-        (self.layers.len(), width.unwrap_or(0))
+        let layers = &self.stack.layers;
+        let width = layers.iter().find_map(|layer| match &layer.feed_forward {
+            BertFeedForward::Dense(mlp) => Some(mlp.inner.weight.dims()[1]),
+            BertFeedForward::Experts(_) => None,
+        });
+        (layers.len(), width.unwrap_or(0))
     }
 
     /// Encodes a batch; `trace` keeps the intermediates it was made for.
@@ -251,15 +248,14 @@ impl Bert {
     ///
     /// If the sequence is longer than the position table.
     pub fn forward(&self, input: &BertInput, trace: &mut Trace) -> BertOutput {
-        let tokens = Tokens {
-            ids: input.input_ids.clone(),
-            padding: input.padding.clone(),
+        let flow = Flow {
+            hidden: self.embeddings.forward(input),
+            tokens: Tokens {
+                ids: input.input_ids.clone(),
+                padding: input.padding.clone(),
+            },
         };
-        let embedded = self.embeddings.forward(input);
-        trace.push_hidden_state(&embedded);
-        let hidden = self.layers.iter().fold(embedded, |hidden, layer| {
-            layer.forward(hidden, &tokens, trace)
-        });
+        let Flow { hidden, .. } = self.stack.forward(flow, None, trace);
         let pooled = self.pooler.as_ref().map(|pooler| {
             let first = hidden.clone().slice_dim(1, 0..1).squeeze_dim::<2>(1);
             apply_linear(pooler, first).tanh()

@@ -28,7 +28,7 @@ impl Cost {
         let mut idle = 0;
         let spans = SpanCost::of(&model.bert.spans(), Direction::Bidirectional, length);
         let mut multiply_adds = 2 * hidden * spans.pairs as usize / length.max(1);
-        for block in &model.bert.layers {
+        for block in &model.bert.stack.layers {
             multiply_adds += 4 * hidden * hidden;
             multiply_adds += match &block.feed_forward {
                 BertFeedForward::Dense(mlp) => 2 * hidden * mlp.inner.weight.dims()[1],

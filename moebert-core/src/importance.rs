@@ -365,7 +365,7 @@ mod tests {
 
     use burn::{module::Param, nn::Initializer, tensor::Distribution};
     use masformer_core::{
-        Keep, Mlp, MlpConfig, SpanAttentionConfig, Tokens, TransformerBlock, TransformerBlockConfig,
+        Flow, Keep, LayerConfig, Mlp, MlpConfig, SpanAttentionConfig, Stack, Tokens,
     };
 
     use super::*;
@@ -376,7 +376,7 @@ mod tests {
     const LENGTHS: [usize; 3] = [6, 2, 4];
 
     /// A small encoder with biases away from zero; dropout is on unless it is frozen.
-    fn encoder(device: &Device) -> Vec<TransformerBlock<Mlp>> {
+    fn encoder(device: &Device) -> Stack<Mlp> {
         let initializer = Initializer::Normal {
             mean: 0.0,
             std: 0.5,
@@ -387,14 +387,16 @@ mod tests {
             let mut mlp = mlp.init(device);
             let bias = Tensor::random([WIDTH], Distribution::Normal(0.0, 0.5), device);
             mlp.inner.bias = Some(Param::from_tensor(bias));
-            TransformerBlockConfig::new(attention.clone()).init(mlp, device)
+            LayerConfig::new(attention.clone()).init(mlp, device)
         };
-        (0..LAYERS).map(layer).collect()
+        Stack {
+            layers: (0..LAYERS).map(layer).collect(),
+        }
     }
 
     /// The loss of each sample `[B]`: it reads the first token alone, as a classifier does.
     fn losses(
-        encoder: &[TransformerBlock<Mlp>],
+        encoder: &Stack<Mlp>,
         input: Tensor<3>,
         padding: Option<Tensor<2, Bool>>,
         trace: &mut Trace,
@@ -405,9 +407,8 @@ mod tests {
             ids: Tensor::zeros([samples, tokens], &device),
             padding,
         };
-        let output = encoder
-            .iter()
-            .fold(input, |input, layer| layer.forward(input, &tokens, trace));
+        let hidden = input;
+        let output = encoder.forward(Flow { hidden, tokens }, None, trace).hidden;
         let weights = Tensor::<1, Int>::arange(1..HIDDEN as i64 + 1, &device).float();
         let first = output.slice_dim(1, 0..1);
         let logits = (first * weights.unsqueeze()).sum_dim(2).flatten(0, 2);
@@ -433,7 +434,7 @@ mod tests {
     }
 
     fn score(
-        encoder: &[TransformerBlock<Mlp>],
+        encoder: &Stack<Mlp>,
         input: Tensor<3>,
         padding: Option<Tensor<2, Bool>>,
     ) -> Importance {
@@ -447,11 +448,11 @@ mod tests {
     }
 
     /// The definition: a backward pass a sample, through the gradients of the weights.
-    fn score_by_weights(encoder: &[TransformerBlock<Mlp>], input: Tensor<3>) -> Importance {
+    fn score_by_weights(encoder: &Stack<Mlp>, input: Tensor<3>) -> Importance {
         let gradients = losses(encoder, input, None, &mut Trace::nothing())
             .sum()
             .backward();
-        let scores = encoder.iter().map(|layer| {
+        let scores = encoder.layers.iter().map(|layer| {
             let dot = |weight: Tensor<2>, dim| {
                 let gradient = weight.grad(&gradients).unwrap();
                 (weight.inner() * gradient).sum_dim(dim).flatten::<1>(0, 1)
@@ -482,7 +483,7 @@ mod tests {
         let trained = encoder(&device);
         let (input, padding) = batch(&device);
 
-        let undropped: Vec<_> = trained.iter().cloned().map(without_dropout).collect();
+        let undropped = without_dropout(trained.clone());
         let mut reference = Importance::new(LAYERS, WIDTH);
         for (sample, length) in LENGTHS.into_iter().enumerate() {
             let alone = input.clone().slice([sample..sample + 1, 0..length]);
@@ -491,7 +492,7 @@ mod tests {
                 .unwrap();
         }
 
-        let frozen: Vec<_> = trained.into_iter().map(Module::freeze).collect();
+        let frozen = trained.freeze();
         let importance = score(&frozen, input, Some(padding));
         assert_eq!(importance.samples(), reference.samples());
         let worst = difference(&importance, &reference);
@@ -500,11 +501,13 @@ mod tests {
         assert!(smallest > 0.0);
     }
 
-    fn without_dropout(mut layer: TransformerBlock<Mlp>) -> TransformerBlock<Mlp> {
-        layer.attention.dropout.prob = 0.0;
-        layer.dropout.prob = 0.0;
-        layer.feed_forward.dropout.prob = 0.0;
-        layer
+    fn without_dropout(mut encoder: Stack<Mlp>) -> Stack<Mlp> {
+        for layer in &mut encoder.layers {
+            layer.mixer.dropout.prob = 0.0;
+            layer.dropout.prob = 0.0;
+            layer.feed_forward.dropout.prob = 0.0;
+        }
+        encoder
     }
 
     #[test]
@@ -518,8 +521,8 @@ mod tests {
             difference(&again(), &again()) > 1e-3,
             "dropout must change the scores"
         );
-        let frozen: Vec<_> = trained.iter().cloned().map(Module::freeze).collect();
-        let quiet: Vec<_> = trained.iter().cloned().map(without_dropout).collect();
+        let frozen = trained.clone().freeze();
+        let quiet = without_dropout(trained.clone());
         let frozen = score(&frozen, input.clone(), None);
         assert!(difference(&frozen, &score(&quiet, input.clone(), None)) < 1e-6);
     }
@@ -527,7 +530,7 @@ mod tests {
     #[test]
     fn a_loss_that_is_not_a_number_is_an_error_and_adds_nothing() {
         let device = Device::default().autodiff();
-        let frozen: Vec<_> = encoder(&device).into_iter().map(Module::freeze).collect();
+        let frozen = encoder(&device).freeze();
         let (input, _) = batch(&device);
         let mut trace = probes();
         let loss = losses(&frozen, input, None, &mut trace).sum() * f32::NAN;

@@ -200,7 +200,7 @@ pub fn save(
     config: &PretrainedConfig,
     options: SaveOptions<'_>,
 ) -> Result<(), PretrainedError> {
-    let layers = &model.bert.layers;
+    let layers = &model.bert.stack.layers;
     let has_experts = layers
         .iter()
         .any(|layer| matches!(layer.feed_forward, BertFeedForward::Experts(_)));

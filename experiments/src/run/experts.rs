@@ -117,7 +117,7 @@ pub fn expert_files(
     let mut layers = vec![];
     let mut tables = vec![];
     let mut gated = false;
-    for (index, layer) in model.bert.layers.iter().enumerate() {
+    for (index, layer) in model.bert.stack.layers.iter().enumerate() {
         let BertFeedForward::Experts(experts) = &layer.feed_forward else {
             continue;
         };

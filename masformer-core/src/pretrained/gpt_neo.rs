@@ -20,31 +20,34 @@ use crate::{decoder::DecoderConfig, file::FileError, position::PositionEncoding,
 const NAMES: [(&str, &str); 11] = [
     ("transformer.wte.", "token."),
     ("transformer.wpe.", "position."),
-    ("transformer.h.{l}.ln_1.", "layers.{l}.attention_norm."),
+    ("transformer.h.{l}.ln_1.", "stack.layers.{l}.mixer_norm."),
     (
         "transformer.h.{l}.attn.attention.q_proj.",
-        "layers.{l}.attention.query.",
+        "stack.layers.{l}.mixer.query.",
     ),
     (
         "transformer.h.{l}.attn.attention.k_proj.",
-        "layers.{l}.attention.key.",
+        "stack.layers.{l}.mixer.key.",
     ),
     (
         "transformer.h.{l}.attn.attention.v_proj.",
-        "layers.{l}.attention.value.",
+        "stack.layers.{l}.mixer.value.",
     ),
     (
         "transformer.h.{l}.attn.attention.out_proj.",
-        "layers.{l}.attention.output.",
+        "stack.layers.{l}.mixer.output.",
     ),
-    ("transformer.h.{l}.ln_2.", "layers.{l}.feed_forward.norm."),
+    (
+        "transformer.h.{l}.ln_2.",
+        "stack.layers.{l}.feed_forward.norm.",
+    ),
     (
         "transformer.h.{l}.mlp.c_fc.",
-        "layers.{l}.feed_forward.inner.",
+        "stack.layers.{l}.feed_forward.inner.",
     ),
     (
         "transformer.h.{l}.mlp.c_proj.",
-        "layers.{l}.feed_forward.outer.",
+        "stack.layers.{l}.feed_forward.outer.",
     ),
     ("transformer.ln_f.", "norm."),
 ];

@@ -37,11 +37,11 @@ impl SavedExperts<'_> {
             .with_activation(config.hidden_act)
             .with_initializer(config.initializer());
         for (index, &layer) in settings.layers.iter().enumerate() {
-            let Some(block) = model.bert.layers.get_mut(layer) else {
+            let Some(replaced) = model.bert.stack.layers.get_mut(layer) else {
                 let problem = format!("names layer {layer} of {}", config.num_hidden_layers);
                 return Err(self.wrong("layers", problem));
             };
-            block.feed_forward = BertFeedForward::Experts(ExpertLayer {
+            replaced.feed_forward = BertFeedForward::Experts(ExpertLayer {
                 experts: (0..settings.experts).map(|_| expert.init(device)).collect(),
                 router: self.router(index, device)?,
             });

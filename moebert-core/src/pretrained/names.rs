@@ -19,51 +19,51 @@ const NAMES: [(&str, &str); 16] = [
     ("bert.embeddings.LayerNorm.", "bert.embeddings.norm."),
     (
         "bert.encoder.layer.{l}.attention.self.query.",
-        "bert.layers.{l}.attention.query.",
+        "bert.stack.layers.{l}.mixer.query.",
     ),
     (
         "bert.encoder.layer.{l}.attention.self.key.",
-        "bert.layers.{l}.attention.key.",
+        "bert.stack.layers.{l}.mixer.key.",
     ),
     (
         "bert.encoder.layer.{l}.attention.self.value.",
-        "bert.layers.{l}.attention.value.",
+        "bert.stack.layers.{l}.mixer.value.",
     ),
     (
         "bert.encoder.layer.{l}.attention.output.dense.",
-        "bert.layers.{l}.attention.output.",
+        "bert.stack.layers.{l}.mixer.output.",
     ),
     (
         "bert.encoder.layer.{l}.attention.output.LayerNorm.",
-        "bert.layers.{l}.attention_norm.",
+        "bert.stack.layers.{l}.mixer_norm.",
     ),
     (
         "bert.encoder.layer.{l}.intermediate.dense.",
-        "bert.layers.{l}.feed_forward.inner.",
+        "bert.stack.layers.{l}.feed_forward.inner.",
     ),
     (
         "bert.encoder.layer.{l}.output.dense.",
-        "bert.layers.{l}.feed_forward.outer.",
+        "bert.stack.layers.{l}.feed_forward.outer.",
     ),
     (
         "bert.encoder.layer.{l}.output.LayerNorm.",
-        "bert.layers.{l}.feed_forward.norm.",
+        "bert.stack.layers.{l}.feed_forward.norm.",
     ),
     (
         "bert.encoder.layer.{l}.experts.{e}.intermediate.dense.",
-        "bert.layers.{l}.feed_forward.experts.{e}.inner.",
+        "bert.stack.layers.{l}.feed_forward.experts.{e}.inner.",
     ),
     (
         "bert.encoder.layer.{l}.experts.{e}.output.dense.",
-        "bert.layers.{l}.feed_forward.experts.{e}.outer.",
+        "bert.stack.layers.{l}.feed_forward.experts.{e}.outer.",
     ),
     (
         "bert.encoder.layer.{l}.experts.{e}.output.LayerNorm.",
-        "bert.layers.{l}.feed_forward.experts.{e}.norm.",
+        "bert.stack.layers.{l}.feed_forward.experts.{e}.norm.",
     ),
     (
         "bert.encoder.layer.{l}.router.gate.",
-        "bert.layers.{l}.feed_forward.router.linear.",
+        "bert.stack.layers.{l}.feed_forward.router.linear.",
     ),
 ];
 const POOLER: (&str, &str) = ("bert.pooler.dense.", "bert.pooler.");
@@ -153,7 +153,10 @@ mod tests {
             "bert.encoder.layer.2.attention.output.LayerNorm.beta",
             "encoder.layer.2.attention.output.LayerNorm.bias",
         ] {
-            assert_eq!(names.in_model(file), ["bert.layers.2.attention_norm.beta"]);
+            assert_eq!(
+                names.in_model(file),
+                ["bert.stack.layers.2.mixer_norm.beta"]
+            );
         }
         assert_eq!(names.in_model("pooler.dense.weight"), [POOLER_WEIGHT]);
     }

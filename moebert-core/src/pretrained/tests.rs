@@ -292,7 +292,7 @@ fn weights_that_are_not_finite_are_neither_read_nor_written() {
         assert_message(load(&dir, None), &[&expected]);
 
         let (dir, mut model) = saved();
-        let BertFeedForward::Dense(mlp) = &mut model.bert.layers[1].feed_forward else {
+        let BertFeedForward::Dense(mlp) = &mut model.bert.stack.layers[1].feed_forward else {
             panic!("layer 1 is dense");
         };
         mlp.outer.bias = mlp
@@ -574,7 +574,7 @@ fn an_expert_model_comes_back_with_its_routers() {
         };
         experts.install(&mut model, &device).unwrap();
         // Experts that start equal in scale but far apart in value.
-        let BertFeedForward::Experts(layer) = &mut model.bert.layers[1].feed_forward else {
+        let BertFeedForward::Experts(layer) = &mut model.bert.stack.layers[1].feed_forward else {
             panic!("layer 1 has experts");
         };
         for expert in &mut layer.experts {

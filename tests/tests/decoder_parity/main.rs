@@ -157,7 +157,8 @@ fn chunks_of_feed_forward_layers_change_no_output() {
     let name = "gpt2-tiny";
     let folder = open_fixture(name).with_feed_forward_chunk(Some(5));
     let model = load(&folder);
-    let chunks = model.layers.iter().map(|layer| layer.feed_forward.chunk);
+    let layers = model.stack.layers.iter();
+    let chunks = layers.map(|layer| layer.feed_forward.chunk);
     assert_eq!(chunks.collect::<Vec<_>>(), [Some(5); 3]);
     let difference = Inputs::read(name).difference(&model, name, EVERYWHERE);
     assert!(difference <= TOLERANCE, "differs by {difference:e}");

@@ -1,0 +1,146 @@
+//! The layers of a model, one on the other.
+
+use burn::module::Module;
+
+use crate::{
+    cache::LayerCache, feed_forward::FeedForward, flow::Flow, layer::Layer, mixer::Mix, span::Span,
+    trace::Trace,
+};
+
+/// `L` layers; the only fold over layers, for encoders and decoders.
+#[derive(Module, Debug)]
+pub struct Stack<F: FeedForward> {
+    /// The layers, from the bottom.
+    pub layers: Vec<Layer<F>>,
+}
+
+impl<F: FeedForward> Stack<F> {
+    /// Applies the layers to whole sequences or, with caches, to the tokens that follow those in them.
+    ///
+    /// The trace gets `L + 1` hidden states: the input, and the output of each layer.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many caches as layers, or as [`Layer::forward`].
+    pub fn forward(
+        &self,
+        flow: Flow,
+        caches: Option<&mut [LayerCache]>,
+        trace: &mut Trace,
+    ) -> Flow {
+        trace.push_hidden_state(&flow.hidden);
+        let mut caches = caches.map(|caches| {
+            assert_eq!(caches.len(), self.layers.len(), "a cache for each layer");
+            caches.iter_mut()
+        });
+        self.layers.iter().fold(flow, |flow, layer| {
+            let cache = caches.as_mut().and_then(Iterator::next);
+            let flow = layer.forward(flow, cache, trace);
+            trace.push_hidden_state(&flow.hidden);
+            flow
+        })
+    }
+
+    /// An empty cache for each layer.
+    pub fn caches(&self) -> Vec<LayerCache> {
+        let caches = self.layers.iter().map(|layer| layer.mixer.cache());
+        caches.collect()
+    }
+
+    /// What each layer attends to, from the bottom.
+    pub fn spans(&self) -> Vec<Span> {
+        let spans = self.layers.iter().map(|layer| layer.mixer.span());
+        spans.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{nn::Initializer, prelude::*, tensor::Distribution};
+
+    use super::*;
+    use crate::{
+        feed_forward::{Mlp, MlpConfig},
+        flow::Tokens,
+        layer::LayerConfig,
+        mixer::SpanAttentionConfig,
+        norm::NormPlacement,
+        span::Direction,
+        trace::Keep,
+    };
+
+    const LENGTH: usize = 7;
+
+    fn stack(placement: NormPlacement, device: &Device) -> Stack<Mlp> {
+        let initializer = Initializer::Normal {
+            mean: 0.0,
+            std: 0.5,
+        };
+        let mlp = MlpConfig::new(8, 12)
+            .with_norm_placement(placement)
+            .with_initializer(initializer.clone());
+        let layer = |span: &str| {
+            let attention = SpanAttentionConfig::new(8, 2)
+                .with_span(span.parse().unwrap())
+                .with_direction(Direction::Causal)
+                .with_initializer(initializer.clone());
+            LayerConfig::new(attention)
+                .with_norm_placement(placement)
+                .init(mlp.init(device), device)
+        };
+        Stack {
+            layers: ["full", "window:3"].map(layer).into(),
+        }
+    }
+
+    fn trace() -> Trace {
+        Trace::new(Keep {
+            hidden_states: true,
+            ..Keep::default()
+        })
+    }
+
+    fn flow(hidden: &Tensor<3>, range: std::ops::Range<usize>) -> Flow {
+        let hidden = hidden.clone().slice_dim(1, range);
+        let [batch, length, _] = hidden.dims();
+        let tokens = Tokens {
+            ids: Tensor::zeros([batch, length], &hidden.device()),
+            padding: None,
+        };
+        Flow { hidden, tokens }
+    }
+
+    #[test]
+    fn cached_steps_leave_the_trace_of_the_whole_wherever_norms_stand() {
+        let device = Device::default();
+        for placement in [NormPlacement::Post, NormPlacement::Pre] {
+            let stack = stack(placement, &device);
+            let normal = Distribution::Normal(0.0, 1.0);
+            let hidden = Tensor::<3>::random([2, LENGTH, 8], normal, &device);
+            let mut whole = trace();
+            let output = stack.forward(flow(&hidden, 0..LENGTH), None, &mut whole);
+            assert_eq!(whole.hidden_states.len(), 3);
+            let last = whole.hidden_states[2].to_data();
+            last.assert_eq(&output.hidden.into_data(), true);
+            let mut caches = stack.caches();
+            for range in [0..4, 4..6, 6..LENGTH] {
+                let mut part = trace();
+                stack.forward(flow(&hidden, range.clone()), Some(&mut caches), &mut part);
+                for (whole, part) in whole.hidden_states.iter().zip(part.hidden_states) {
+                    let difference = whole.clone().slice_dim(1, range.clone()) - part;
+                    let difference = difference.abs().max().into_scalar::<f32>();
+                    assert!(difference < 1e-5, "{placement:?} {range:?} {difference}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a cache for each layer")]
+    fn caches_are_as_many_as_layers() {
+        let device = Device::default();
+        let stack = stack(NormPlacement::Pre, &device);
+        let flow = flow(&Tensor::zeros([1, 1, 8], &device), 0..1);
+        stack.forward(flow, Some(&mut []), &mut Trace::nothing());
+    }
+}
