@@ -35,4 +35,7 @@ pub trait Mix: Module + ModuleDisplay {
 
     /// An empty cache for this mixer.
     fn cache(&self) -> Self::Cache;
+
+    /// Multiply-adds of the mixer for one sequence of `length` tokens.
+    fn cost(&self, length: usize) -> usize;
 }

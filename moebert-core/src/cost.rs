@@ -1,7 +1,7 @@
 //! What a model costs: parameters, and multiply-adds a token.
 
 use burn::module::Module;
-use masformer_core::{Direction, SpanCost};
+use masformer_core::Mix;
 
 use crate::{bert::BertFeedForward, heads::BertModel};
 
@@ -19,27 +19,28 @@ pub struct Cost {
 impl Cost {
     /// Counts a model on sequences of `length` tokens.
     ///
-    /// A layer takes `4 D^2` multiply-adds for its projections, `2 K D` for scores and weighted sums
-    /// where a query sees `K` keys on average (`T` with full attention), and `2 D F` for its
-    /// feed-forward half (`2 D d_e`, and `D E` for a gate, in an expert layer).
+    /// A layer takes what its mixer says ([`Mix::cost`]: `4 D^2` for projections, and `2 K D` for
+    /// scores and weighted sums where a query sees `K` keys on average), and `2 D F` for its feed-forward
+    /// half (`2 D d_e`, and `D E` for a gate, in an expert layer).
     pub fn of(model: &BertModel, length: usize) -> Self {
         let parameters = model.num_params();
         let [_, hidden] = model.bert.embeddings.word.weight.dims();
         let mut idle = 0;
-        let spans = SpanCost::of(&model.bert.spans(), Direction::Bidirectional, length);
-        let mut multiply_adds = 2 * hidden * spans.pairs as usize / length.max(1);
-        for block in &model.bert.stack.layers {
-            multiply_adds += 4 * hidden * hidden;
-            multiply_adds += match &block.feed_forward {
+        let layers = &model.bert.stack.layers;
+        let length = length.max(1);
+        let mixers = layers.iter().map(|layer| layer.mixer.cost(length));
+        let mut multiply_adds = mixers.sum::<usize>() / length;
+        for layer in layers {
+            multiply_adds += match &layer.feed_forward {
                 BertFeedForward::Dense(mlp) => 2 * hidden * mlp.inner.weight.dims()[1],
-                BertFeedForward::Experts(layer) => {
-                    let sizes = layer.experts.iter().map(Module::num_params);
+                BertFeedForward::Experts(split) => {
+                    let sizes = split.experts.iter().map(Module::num_params);
                     idle += sizes.clone().sum::<usize>() - sizes.max().unwrap_or(0);
-                    let widths = layer
+                    let widths = split
                         .experts
                         .iter()
                         .map(|expert| expert.inner.weight.dims()[1]);
-                    let gate = layer.router.gate().map_or(0, Module::num_params);
+                    let gate = split.router.gate().map_or(0, Module::num_params);
                     2 * hidden * widths.max().unwrap_or(0) + gate
                 }
             };

@@ -259,6 +259,15 @@ impl Mix for SpanAttention {
     fn cache(&self) -> LayerCache {
         LayerCache::new(self.span)
     }
+
+    /// The four projections, then `2 D` for each pair of a query and a key: scores and weighted sums.
+    fn cost(&self, length: usize) -> usize {
+        let projections = [&self.query, &self.key, &self.value, &self.output];
+        let projections = projections.map(|layer| layer.weight.shape().num_elements());
+        let [hidden, _] = self.query.weight.dims();
+        let pairs = self.span.pairs(self.direction, length) as usize;
+        projections.iter().sum::<usize>() * length + 2 * hidden * pairs
+    }
 }
 
 /// A seed from the device's own random numbers, so that whoever seeds the device repeats it.
