@@ -10,7 +10,7 @@ use masformer_core::{GenerateError, PromptError, ScheduleError, pretrained::Fold
 use moebert_core::{
     adapt::AdaptError,
     file::FileError,
-    heads::Task as Head,
+    heads::Head,
     importance::ImportanceError,
     partition::PartitionError,
     pretrained::{CONFIG_FILE, PretrainedError},

@@ -18,7 +18,7 @@ use crate::{data::glue::GlueTask, error::Error, recipe::Task, warning::warn};
 ///
 /// If the head or the names differ.
 pub fn check_fine_tuned(pretrained: &Pretrained, task: Task) -> Result<(), Error> {
-    let found = pretrained.config().task();
+    let found = pretrained.config().head();
     if found != task.head() {
         return Err(Error::Head {
             path: pretrained.dir().to_owned(),
@@ -127,7 +127,7 @@ mod tests {
     use masformer_core::Trace;
     use moebert_core::{
         bert::{BertConfig, BertInput},
-        heads::{BertModelConfig, Logits, Task as Head},
+        heads::{BertModelConfig, Head, Logits},
         pretrained::{PretrainedConfig, SaveOptions, save},
     };
 

@@ -216,14 +216,14 @@ mod tests {
     use distill::loss::HiddenLoss;
     use moebert_core::{
         bert::BertConfig,
-        heads::{BertModelConfig, Task},
+        heads::{BertModelConfig, Head},
     };
 
     use super::*;
 
     /// How much the embeddings `[V]` of each token learn from hidden states and logits of the ids 2, 5,
     /// 3 and two positions of padding.
-    fn learns(task: Task, hidden: HiddenLoss) -> Vec<f32> {
+    fn learns(head: Head, hidden: HiddenLoss) -> Vec<f32> {
         let device = Device::flex().autodiff();
         let bert = BertConfig::new()
             .with_vocab_size(7)
@@ -235,7 +235,7 @@ mod tests {
             .with_hidden_dropout_prob(0.0)
             .with_attention_probs_dropout_prob(0.0)
             .with_initializer_range(0.5);
-        let model = BertModelConfig::new(bert, task).init(&device);
+        let model = BertModelConfig::new(bert, head).init(&device);
         let learner = TaskLearner { model };
         let input_ids = Tensor::<2, Int>::from_data([[2, 5, 3, 0, 0]], &device);
         let padding = Tensor::from_data([[false, false, false, true, true]], &device);
@@ -253,8 +253,8 @@ mod tests {
             start: Tensor::from_data([1], &device),
             end: Tensor::from_data([2], &device),
         };
-        let start = match task {
-            Task::SpanQa => loss(&signals.logits, &targets),
+        let start = match head {
+            Head::SpanQa => loss(&signals.logits, &targets),
             _ => signals.logits[0].clone().square().sum(),
         };
         let states = signals.trace.hidden_states.into_iter();
@@ -269,11 +269,11 @@ mod tests {
 
     #[test]
     fn the_embedding_of_padding_learns_only_where_padding_is_distilled() {
-        for task in [Task::Classification { classes: 2 }, Task::SpanQa] {
-            let without = learns(task, HiddenLoss::WithoutPadding);
+        for head in [Head::Classification { classes: 2 }, Head::SpanQa] {
+            let without = learns(head, HiddenLoss::WithoutPadding);
             assert_eq!(without[0].to_bits(), 0, "{without:?}");
             assert!(without[5] > 0.0, "{without:?}");
-            let with = learns(task, HiddenLoss::PlainMean);
+            let with = learns(head, HiddenLoss::PlainMean);
             assert!(with[0] > 0.0, "{with:?}");
         }
     }

@@ -4,7 +4,7 @@ mod sequences;
 
 use std::path::Path;
 
-use moebert_core::heads::Task as Head;
+use moebert_core::heads::Head;
 pub use sequences::{Answer, Prediction, Rule, Sequences, answer, best_class};
 
 use self::sequences::Answers;
@@ -228,7 +228,7 @@ impl Task {
     /// The head that a model needs for the task.
     pub fn head(self) -> Head {
         match self {
-            Self::Glue(task) => task.task(),
+            Self::Glue(task) => task.head(),
             Self::Squad(_) => Head::SpanQa,
             Self::Synthetic => Head::Classification {
                 classes: synthetic::CLASSES,

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use crate::{
         bert::{BertConfig, BertInput},
-        heads::{BertModelConfig, Task},
+        heads::{BertModelConfig, Head},
         router::{GateScale, RouterKind},
     };
 
@@ -155,7 +155,7 @@ mod tests {
             .with_intermediate_size(12)
             .with_max_position_embeddings(6)
             .with_initializer_range(0.5);
-        BertModelConfig::new(bert, Task::Classification { classes: 3 }).init(device)
+        BertModelConfig::new(bert, Head::Classification { classes: 3 }).init(device)
     }
 
     fn logits(model: &BertModel, device: &Device) -> Tensor<2> {

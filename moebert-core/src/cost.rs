@@ -61,7 +61,7 @@ mod tests {
     use crate::{
         adapt::adapt,
         bert::BertConfig,
-        heads::{BertModelConfig, Task},
+        heads::{BertModelConfig, Head},
         partition::ExpertLayout,
         router::{RouterConfig, RouterKind},
     };
@@ -76,7 +76,7 @@ mod tests {
             .with_intermediate_size(8)
             .with_max_position_embeddings(6);
         let local = bert.clone().with_spans(vec!["block:2".parse().unwrap()]);
-        let model = BertModelConfig::new(bert, Task::Encoder).init(&Device::default());
+        let model = BertModelConfig::new(bert, Head::Encoder).init(&Device::default());
         let embeddings = 10 * 4 + 6 * 4 + 2 * 4 + 8;
         let attention = 4 * (4 * 4 + 4) + 8;
         let pooler = 4 * 4 + 4;
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(cost.multiply_adds_per_token, 4 * 16 + 2 * 5 * 4 + 2 * 4 * 8);
 
         // Two blocks of two tokens, and one of one: 9 pairs.
-        let local = BertModelConfig::new(local, Task::Encoder).init(&Device::default());
+        let local = BertModelConfig::new(local, Head::Encoder).init(&Device::default());
         assert_eq!(
             Cost::of(&local, 5).multiply_adds_per_token,
             4 * 16 + 2 * 9 * 4 / 5 + 2 * 4 * 8

@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::bert::{Bert, BertConfig, BertInput};
 
-/// What a model predicts.
+/// What sits on an encoder: what a model predicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Task {
+pub enum Head {
     /// Nothing: a headless encoder.
     Encoder,
     /// One of several classes for a sequence or a pair of sequences.
@@ -34,7 +34,7 @@ pub enum Task {
     SpanQa,
 }
 
-impl fmt::Display for Task {
+impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Encoder => f.write_str("encoding, without a head"),
@@ -45,7 +45,7 @@ impl fmt::Display for Task {
     }
 }
 
-impl Task {
+impl Head {
     /// Number of outputs of the head; `None` for a headless encoder.
     pub fn outputs(self) -> Option<usize> {
         match self {
@@ -68,7 +68,7 @@ pub struct BertModelConfig {
     /// The encoder.
     pub bert: BertConfig,
     /// What the head predicts.
-    pub task: Task,
+    pub head: Head,
 }
 
 /// The outputs of a head.
@@ -101,7 +101,7 @@ pub struct BertModel {
     /// The head, `[D, outputs]`; `None` for a headless encoder.
     pub head: Option<Linear>,
     #[module(skip)]
-    task: Task,
+    kind: Head,
 }
 
 impl BertModelConfig {
@@ -110,8 +110,8 @@ impl BertModelConfig {
         let config = self
             .bert
             .clone()
-            .with_pooler(self.bert.pooler || self.task.needs_pooler());
-        let head = self.task.outputs().map(|outputs| {
+            .with_pooler(self.bert.pooler || self.head.needs_pooler());
+        let head = self.head.outputs().map(|outputs| {
             let linear = LinearConfig::new(config.hidden_size, outputs)
                 .with_initializer(config.initializer());
             zero_bias(linear.init(device))
@@ -120,15 +120,15 @@ impl BertModelConfig {
             bert: config.init(device),
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
             head,
-            task: self.task,
+            kind: self.head,
         }
     }
 }
 
 impl BertModel {
     /// What the model predicts.
-    pub fn task(&self) -> Task {
-        self.task
+    pub fn head_kind(&self) -> Head {
+        self.kind
     }
 
     /// Encodes a batch and applies the head.
@@ -144,7 +144,7 @@ impl BertModel {
     pub fn forward(&self, input: &BertInput, trace: &mut Trace) -> ModelOutput {
         let output = self.bert.forward(input, trace);
         let logits = self.head.as_ref().map(|head| {
-            if self.task.needs_pooler() {
+            if self.kind.needs_pooler() {
                 let pooled = output
                     .pooled
                     .clone()

@@ -32,7 +32,7 @@ use crate::{
     bert::BertFeedForward,
     expert_files::ExpertFiles,
     file::FileError,
-    heads::{BertModel, BertModelConfig, Task},
+    heads::{BertModel, BertModelConfig, Head},
 };
 
 mod config;
@@ -48,7 +48,7 @@ pub use error::PretrainedError;
 pub use masformer_core::pretrained::{CONFIG_FILE, LoadReport, Mismatch, TOKENIZER_FILES};
 
 use experts::SavedExperts;
-use head::task_of_weights;
+use head::head_of_weights;
 use names::BertLayout;
 
 /// A model folder whose configuration has been read; its weights have not.
@@ -83,13 +83,13 @@ impl Pretrained {
         let mut config = PretrainedConfig::read(&path)?;
         check_tokenizer(&dir)?;
         if !config.names_task() {
-            let weights = Checkpoint::open(&dir, BertLayout::new(Task::Encoder, true))?;
+            let weights = Checkpoint::open(&dir, BertLayout::new(Head::Encoder, true))?;
             let keys = Keys {
                 path: &path,
                 json: config.json(),
             };
-            let task = task_of_weights(keys, &weights, config.bert.hidden_size)?;
-            config = config.with_task(task);
+            let head = head_of_weights(keys, &weights, config.bert.hidden_size)?;
+            config = config.with_head(head);
         }
         let experts = config
             .has_experts()
@@ -132,22 +132,22 @@ impl Pretrained {
     /// its weights.
     ///
     /// A head or pooler that the checkpoint lacks starts anew, and so does a head of another shape
-    /// where `task` is not the folder's own; the report names both.
+    /// where `head` is not the folder's own; the report names both.
     ///
     /// # Errors
     ///
     /// If weights are missing, of the wrong shape or type, or a file of weights is damaged.
     pub fn load(
         &self,
-        task: Option<Task>,
+        head: Option<Head>,
         device: &Device,
     ) -> Result<(BertModel, LoadReport), PretrainedError> {
-        let task = task.unwrap_or(self.config.task());
-        let layout = BertLayout::new(task, task == self.config.task());
+        let head = head.unwrap_or(self.config.head());
+        let layout = BertLayout::new(head, head == self.config.head());
         let checkpoint = Checkpoint::open(&self.dir, layout)?;
         let has_pooler = checkpoint.contains(names::POOLER_WEIGHT);
         let bert = self.config.bert.clone().with_pooler(has_pooler);
-        let mut model = BertModelConfig::new(bert, task).init(device);
+        let mut model = BertModelConfig::new(bert, head).init(device);
         if let Some(files) = &self.experts {
             let saved = SavedExperts {
                 dir: &self.dir,
@@ -167,10 +167,10 @@ impl Pretrained {
     /// As [`Self::load`], and if the checkpoint lacks weights of the head or the pooler.
     pub fn load_whole(
         &self,
-        task: Option<Task>,
+        head: Option<Head>,
         device: &Device,
     ) -> Result<(BertModel, LoadReport), PretrainedError> {
-        let (model, report) = self.load(task, device)?;
+        let (model, report) = self.load(head, device)?;
         let mismatched = report.mismatched.iter().map(|mismatch| &mismatch.name);
         let anew: Vec<String> = report.missing.iter().chain(mismatched).cloned().collect();
         if anew.is_empty() {
@@ -211,7 +211,7 @@ pub fn save(
         path: dir.to_owned(),
         source,
     })?;
-    save_weights(dir, model, &BertLayout::new(model.task(), true))?;
+    save_weights(dir, model, &BertLayout::new(model.head_kind(), true))?;
     if let Some(experts) = options.experts {
         experts.save(dir)?;
     }
@@ -220,6 +220,12 @@ pub fn save(
     }
     let dtype = model.bert.embeddings.word.weight.val().dtype();
     let spans = model.bert.spans();
-    let json = config.to_json(model.task(), options.labels, &spans, has_experts, dtype);
+    let json = config.to_json(
+        model.head_kind(),
+        options.labels,
+        &spans,
+        has_experts,
+        dtype,
+    );
     Ok(write_config(dir, &json)?)
 }

@@ -13,21 +13,21 @@ use burn::{
 use masformer_core::{Keep, Trace};
 use moebert_core::{
     bert::BertInput,
-    heads::{BertModel, Logits, Task},
+    heads::{BertModel, Head, Logits},
     pretrained::{Pretrained, SaveOptions, save},
 };
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
 const TOLERANCE: f32 = 1e-5;
-const FIXTURES: [(&str, Task); 4] = [
+const FIXTURES: [(&str, Head); 4] = [
     (
         "bert-tiny-classification",
-        Task::Classification { classes: 3 },
+        Head::Classification { classes: 3 },
     ),
-    ("bert-tiny-regression", Task::Regression),
-    ("bert-small-qa", Task::SpanQa),
-    ("bert-tiny-encoder", Task::Encoder),
+    ("bert-tiny-regression", Head::Regression),
+    ("bert-small-qa", Head::SpanQa),
+    ("bert-tiny-encoder", Head::Encoder),
 ];
 
 /// The device of these tests: flex, unless `BURN_DEVICE` names another backend that is compiled in
@@ -132,9 +132,9 @@ fn assert_parity(model: &BertModel, name: &str) {
 
 #[test]
 fn hidden_states_and_logits_are_those_of_transformers() {
-    for (name, task) in FIXTURES {
+    for (name, head) in FIXTURES {
         let model = open(&fixture(name));
-        assert_eq!(model.task(), task);
+        assert_eq!(model.head_kind(), head);
         assert_parity(&model, name);
     }
 }

@@ -10,7 +10,7 @@ use moebert_core::{
     adapt::adapt,
     bert::{BertConfig, BertInput},
     cost::Cost,
-    heads::{BertModel, BertModelConfig, Task},
+    heads::{BertModel, BertModelConfig, Head},
     partition::NeuronOrder,
 };
 
@@ -110,7 +110,7 @@ impl BertBench {
 
     /// The dense model, and the same one with experts.
     fn models(&self, device: &Device) -> Result<[BertModel; 2], Error> {
-        let task = Task::Classification { classes: 2 };
+        let task = Head::Classification { classes: 2 };
         let dense = BertModelConfig::new(self.bert.clone(), task).init(device);
         // The shares of MoEBERT's BERT-base: four experts of 768 of 3072 neurons, 512 of them shared.
         let defaults = ExpertsRecipe::default();

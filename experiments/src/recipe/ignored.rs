@@ -3,7 +3,7 @@
 //! A record spells out every default, so a setting counts as made where it differs from its default.
 
 use moebert_core::{
-    heads::Task as Head,
+    heads::Head,
     partition::NeuronOrder,
     router::{GateScale, RouterKind},
 };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use masformer_core::Span;
-use moebert_core::{bert::BertConfig, heads::Task as Head};
+use moebert_core::{bert::BertConfig, heads::Head};
 
 use super::{Progress, RunOptions, open_dense};
 use crate::{

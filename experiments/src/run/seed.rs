@@ -16,7 +16,7 @@ use distill::{
 };
 use moebert_core::{
     cost::Cost,
-    heads::{BertModel, BertModelConfig, Task as Head},
+    heads::{BertModel, BertModelConfig, Head},
     importance::{Importance, ImportanceSource},
     pretrained::{Pretrained, PretrainedConfig, SaveOptions, save},
 };

@@ -13,7 +13,7 @@ use masformer_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{bert::BertConfig, expert_files::SETTINGS_FILE, file::FileError, heads::Task};
+use crate::{bert::BertConfig, expert_files::SETTINGS_FILE, file::FileError, heads::Head};
 
 /// The key of what BERT's own keys cannot say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub struct PretrainedConfig {
     /// The encoder. Whether it has a pooler is not in `config.json` but in the weights.
     pub bert: BertConfig,
     /// What the head predicts.
-    task: Task,
+    head: Head,
     /// Whether `architectures` says so.
     is_named: bool,
     has_experts: bool,
@@ -69,10 +69,10 @@ pub struct PretrainedConfig {
 
 impl PretrainedConfig {
     /// The configuration of a model that was made here.
-    pub fn new(bert: BertConfig, task: Task) -> Self {
+    pub fn new(bert: BertConfig, head: Head) -> Self {
         Self {
             bert,
-            task,
+            head,
             is_named: true,
             has_experts: false,
             json: Map::new(),
@@ -80,8 +80,8 @@ impl PretrainedConfig {
     }
 
     /// What the head predicts.
-    pub fn task(&self) -> Task {
-        self.task
+    pub fn head(&self) -> Head {
+        self.head
     }
 
     /// Whether `architectures` says what the head predicts; otherwise its weights do.
@@ -90,8 +90,8 @@ impl PretrainedConfig {
     }
 
     /// The same model with the head that its weights are.
-    pub(super) fn with_task(self, task: Task) -> Self {
-        Self { task, ..self }
+    pub(super) fn with_head(self, head: Head) -> Self {
+        Self { head, ..self }
     }
 
     /// Whether the model was saved with expert layers.
@@ -102,7 +102,7 @@ impl PretrainedConfig {
     /// The names of the classes in their order, as `id2label` has them; `None` where some class has
     /// no name but its number's, `LABEL_0`.
     pub fn labels(&self) -> Option<Vec<&str>> {
-        let Task::Classification { classes } = self.task else {
+        let Head::Classification { classes } = self.head else {
             return None;
         };
         let names = self.json.get("id2label")?;
@@ -131,21 +131,21 @@ impl PretrainedConfig {
         keys.check_fixed(fixed(&kiln))?;
         let bert = bert(keys)?;
         check_kiln_spans(keys, kiln.spans.as_ref(), bert.num_hidden_layers, expected)?;
-        let task = named_task(keys)?;
+        let head = named_head(keys)?;
         Ok(Self {
             bert: bert.with_spans(kiln.spans.unwrap_or_default()),
-            task: task.unwrap_or(Task::Encoder),
-            is_named: task.is_some(),
+            head: head.unwrap_or(Head::Encoder),
+            is_named: head.is_some(),
             has_experts: kiln.experts.is_some(),
             json,
         })
     }
 
-    /// The keys to write for a model with the head of `task`, whose classes are called `labels`; an
+    /// The keys to write for a model with this head, whose classes are called `labels`; an
     /// empty list leaves the names as they are. Keys that we do not know stay.
     pub(super) fn to_json(
         &self,
-        task: Task,
+        head: Head,
         labels: &[&str],
         spans: &[Span],
         has_experts: bool,
@@ -171,10 +171,10 @@ impl PretrainedConfig {
         );
         set("layer_norm_eps", bert.layer_norm_eps.into());
         set("initializer_range", bert.initializer_range.into());
-        let architecture = match task {
-            Task::Encoder => "BertModel",
-            Task::Classification { .. } | Task::Regression => "BertForSequenceClassification",
-            Task::SpanQa => "BertForQuestionAnswering",
+        let architecture = match head {
+            Head::Encoder => "BertModel",
+            Head::Classification { .. } | Head::Regression => "BertForSequenceClassification",
+            Head::SpanQa => "BertForQuestionAnswering",
         };
         set("architectures", json!([architecture]));
         write_activation(&mut json, ACTIVATION, bert.hidden_act);
@@ -182,10 +182,10 @@ impl PretrainedConfig {
             path: Path::new(CONFIG_FILE),
             json: &json,
         };
-        let says_task = matches!(named_task(keys), Ok(Some(named)) if named == task);
-        let is_new = self.json.is_empty() || task != self.task;
-        if is_new || !says_task || !labels.is_empty() {
-            set_labels(&mut json, task, labels);
+        let says_head = matches!(named_head(keys), Ok(Some(named)) if named == head);
+        let is_new = self.json.is_empty() || head != self.head;
+        if is_new || !says_head || !labels.is_empty() {
+            set_labels(&mut json, head, labels);
         }
         set_dtype(&mut json, dtype);
         let is_local = spans.iter().any(|span| *span != Span::Full);
@@ -200,12 +200,12 @@ impl PretrainedConfig {
 
 /// Writes the labels of a task in the place of those that were there. A label without a name is
 /// called by its number.
-fn set_labels(json: &mut Map<String, Value>, task: Task, names: &[&str]) {
+fn set_labels(json: &mut Map<String, Value>, head: Head, names: &[&str]) {
     for key in ["num_labels", "id2label", "label2id", "problem_type"] {
         json.shift_remove(key);
     }
-    if let Task::Classification { .. } | Task::Regression = task {
-        let labels = 0..task.outputs().unwrap_or(0);
+    if let Head::Classification { .. } | Head::Regression = head {
+        let labels = 0..head.outputs().unwrap_or(0);
         let name = |label: usize| match names.get(label) {
             Some(name) => (*name).to_owned(),
             None => format!("{UNNAMED}{label}"),
@@ -217,8 +217,8 @@ fn set_labels(json: &mut Map<String, Value>, task: Task, names: &[&str]) {
         let label2id: Map<_, _> = labels.map(|id| (name(id), id.into())).collect();
         json.insert("id2label".to_owned(), id2label.into());
         json.insert("label2id".to_owned(), label2id.into());
-        let problem = match task {
-            Task::Regression => "regression",
+        let problem = match head {
+            Head::Regression => "regression",
             _ => "single_label_classification",
         };
         json.insert("problem_type".to_owned(), problem.into());
@@ -258,22 +258,22 @@ fn bert(keys: Keys<'_>) -> Result<BertConfig, FileError> {
 
 /// What the head predicts by the class of Transformers that `architectures` names; `None` where it names
 /// none that is known.
-fn named_task(keys: Keys<'_>) -> Result<Option<Task>, FileError> {
+fn named_head(keys: Keys<'_>) -> Result<Option<Head>, FileError> {
     let architectures = keys.get("architectures", Vec::<String>::new(), "a list of names")?;
     match architectures.first().map(String::as_str) {
-        Some("BertModel") => Ok(Some(Task::Encoder)),
-        Some("BertForSequenceClassification") => sequence_task(keys, None).map(Some),
-        Some("BertForQuestionAnswering") => Ok(Some(Task::SpanQa)),
+        Some("BertModel") => Ok(Some(Head::Encoder)),
+        Some("BertForSequenceClassification") => sequence_head(keys, None).map(Some),
+        Some("BertForQuestionAnswering") => Ok(Some(Head::SpanQa)),
         // Their classifiers, too, are called so, and are none of sequences.
         Some(name) if name.contains("TokenClassification") || name.contains("MultipleChoice") => {
-            Ok(Some(Task::Encoder))
+            Ok(Some(Head::Encoder))
         }
         _ => Ok(None),
     }
 }
 
 /// What a classifier of sequences predicts, whose weights have `rows`, where they are known.
-pub(super) fn sequence_task(keys: Keys<'_>, rows: Option<usize>) -> Result<Task, FileError> {
+pub(super) fn sequence_head(keys: Keys<'_>, rows: Option<usize>) -> Result<Head, FileError> {
     let names = keys.get("id2label", Map::new(), "an object of label names")?;
     let said = match keys.json.get("num_labels") {
         None | Some(Value::Null) => (!names.is_empty()).then_some(("id2label", names.len())),
@@ -290,8 +290,8 @@ pub(super) fn sequence_task(keys: Keys<'_>, rows: Option<usize>) -> Result<Task,
     };
     let problem = keys.get("problem_type", String::new(), "a string")?;
     match (problem.as_str(), labels) {
-        ("" | "regression", 1) => Ok(Task::Regression),
-        ("" | "single_label_classification", classes) => Ok(Task::Classification { classes }),
+        ("" | "regression", 1) => Ok(Head::Regression),
+        ("" | "single_label_classification", classes) => Ok(Head::Classification { classes }),
         ("regression", _) => Err(keys.wrong(
             "problem_type",
             format!("a classification for {labels} labels, or one label"),
@@ -343,13 +343,13 @@ mod tests {
         let config = read(SMALL).unwrap();
         assert_eq!(config.bert.hidden_size, 8);
         assert_eq!(config.bert.vocab_size, 30522);
-        assert_eq!(config.task(), Task::Encoder);
+        assert_eq!(config.head(), Head::Encoder);
     }
 
     #[test]
     fn unknown_keys_keep_value_and_place() {
         let config = read(SMALL).unwrap();
-        let json = config.to_json(Task::Encoder, &[], &[], false, DType::F32);
+        let json = config.to_json(Head::Encoder, &[], &[], false, DType::F32);
         assert_eq!(json["architectures"], json!(["BertModel"]));
         assert_eq!(json["zeta"], json!([1, {"kept": null}]));
         let keys: Vec<_> = json.keys().map(String::as_str).collect();
@@ -360,17 +360,17 @@ mod tests {
     #[test]
     fn tasks_are_those_of_transformers() {
         let sequence = r#""architectures": ["BertForSequenceClassification"]"#;
-        let task = |keys: &str| with(&format!("{sequence}{keys}")).unwrap().task();
+        let head = |keys: &str| with(&format!("{sequence}{keys}")).unwrap().head();
         let three = r#", "id2label": {"0": "no", "1": "maybe", "2": "yes"}"#;
-        assert_eq!(task(""), Task::Classification { classes: 2 });
-        assert_eq!(task(three), Task::Classification { classes: 3 });
-        assert_eq!(task(r#", "id2label": {"0": "LABEL_0"}"#), Task::Regression);
+        assert_eq!(head(""), Head::Classification { classes: 2 });
+        assert_eq!(head(three), Head::Classification { classes: 3 });
+        assert_eq!(head(r#", "id2label": {"0": "LABEL_0"}"#), Head::Regression);
         assert_eq!(
-            task(r#", "num_labels": 1, "problem_type": "single_label_classification""#),
-            Task::Classification { classes: 1 }
+            head(r#", "num_labels": 1, "problem_type": "single_label_classification""#),
+            Head::Classification { classes: 1 }
         );
         let qa = with(r#""architectures": ["BertForQuestionAnswering"]"#).unwrap();
-        assert_eq!(qa.task(), Task::SpanQa);
+        assert_eq!(qa.head(), Head::SpanQa);
         assert_message(
             with(&format!(
                 r#"{sequence}, "problem_type": "multi_label_classification""#
@@ -382,21 +382,21 @@ mod tests {
     #[test]
     fn what_is_written_is_read_as_the_same() {
         let bert = read(SMALL).unwrap().bert;
-        for task in [
-            Task::Encoder,
-            Task::Classification { classes: 1 },
-            Task::Classification { classes: 5 },
-            Task::Regression,
-            Task::SpanQa,
+        for head in [
+            Head::Encoder,
+            Head::Classification { classes: 1 },
+            Head::Classification { classes: 5 },
+            Head::Regression,
+            Head::SpanQa,
         ] {
             // Once made here, and once changed from another task.
             for config in [
-                PretrainedConfig::new(bert.clone(), task),
+                PretrainedConfig::new(bert.clone(), head),
                 read(SMALL).unwrap(),
             ] {
-                let json = config.to_json(task, &[], &[], false, DType::F32);
+                let json = config.to_json(head, &[], &[], false, DType::F32);
                 let again = read(&Value::from(json).to_string()).unwrap();
-                assert_eq!((again.task(), &again.bert), (task, &bert));
+                assert_eq!((again.head(), &again.bert), (head, &bert));
             }
         }
     }
@@ -410,11 +410,11 @@ mod tests {
         ] {
             let config = with(&format!(r#""hidden_act": "{name}""#)).unwrap();
             assert_eq!(config.bert.hidden_act, activation);
-            let json = config.to_json(Task::Encoder, &[], &[], false, DType::F32);
+            let json = config.to_json(Head::Encoder, &[], &[], false, DType::F32);
             assert_eq!(json["hidden_act"], name);
         }
         let json = read(SMALL).unwrap();
-        let json = json.to_json(Task::Encoder, &[], &[], false, DType::F32);
+        let json = json.to_json(Head::Encoder, &[], &[], false, DType::F32);
         assert_eq!(json["hidden_act"], "gelu");
     }
 
@@ -427,7 +427,7 @@ mod tests {
             "BertForMultipleChoice",
         ] {
             assert!(names(class).names_task(), "{class}");
-            assert_eq!(names(class).task(), Task::Encoder);
+            assert_eq!(names(class).head(), Head::Encoder);
         }
         for class in ["BertForPreTraining", "MyBertClassifier"] {
             assert!(!names(class).names_task(), "{class}");
@@ -438,11 +438,11 @@ mod tests {
     #[test]
     fn an_expert_model_is_no_bert_to_others() {
         let config = read(SMALL).unwrap();
-        let json = config.to_json(Task::Encoder, &[], &[], true, DType::F32);
+        let json = config.to_json(Head::Encoder, &[], &[], true, DType::F32);
         assert_eq!(json["model_type"], "kiln-moebert");
         let experts = read(&Value::from(json).to_string()).unwrap();
         assert!(experts.has_experts());
-        let dense = experts.to_json(Task::Encoder, &[], &[], false, DType::F32);
+        let dense = experts.to_json(Head::Encoder, &[], &[], false, DType::F32);
         assert_eq!(dense["model_type"], "bert");
         assert!(!dense.contains_key("kiln"));
     }
@@ -452,12 +452,12 @@ mod tests {
         let config = read(SMALL).unwrap();
         let spans: Vec<Span> = vec!["window:128".parse().unwrap()];
         for (has_experts, model_type) in [(false, "kiln-bert"), (true, "kiln-moebert")] {
-            let json = config.to_json(Task::Encoder, &[], &spans, has_experts, DType::F32);
+            let json = config.to_json(Head::Encoder, &[], &spans, has_experts, DType::F32);
             assert_eq!(json["model_type"], model_type);
             let local = read(&Value::from(json).to_string()).unwrap();
             assert_eq!(local.bert.spans, spans);
             assert_eq!(local.has_experts(), has_experts);
-            let full = local.to_json(Task::Encoder, &[], &[Span::Full], false, DType::F32);
+            let full = local.to_json(Head::Encoder, &[], &[Span::Full], false, DType::F32);
             assert_eq!(full["model_type"], "bert");
             assert!(!full.contains_key("kiln"));
         }
@@ -465,9 +465,9 @@ mod tests {
 
     #[test]
     fn classes_have_the_names_they_were_given() {
-        let task = Task::Classification { classes: 2 };
+        let head = Head::Classification { classes: 2 };
         let read_names = |config: &PretrainedConfig, names: &[&str]| {
-            let json = config.to_json(task, names, &[], false, DType::F32);
+            let json = config.to_json(head, names, &[], false, DType::F32);
             read(&Value::from(json).to_string()).unwrap()
         };
         let unnamed = read_names(&read(SMALL).unwrap(), &[]);
@@ -483,7 +483,7 @@ mod tests {
     #[test]
     fn the_written_type_is_named() {
         let config = with(r#""torch_dtype": "float16""#).unwrap();
-        let json = config.to_json(Task::Encoder, &[], &[], false, DType::F32);
+        let json = config.to_json(Head::Encoder, &[], &[], false, DType::F32);
         assert_eq!(json["torch_dtype"], "float32");
     }
 

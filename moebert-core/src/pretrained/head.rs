@@ -6,10 +6,10 @@ use masformer_core::pretrained::{Checkpoint, Keys};
 use serde_json::Value;
 
 use super::{
-    config::sequence_task,
+    config::sequence_head,
     names::{BertLayout, POOLER_WEIGHT},
 };
-use crate::{file::FileError, heads::Task};
+use crate::{file::FileError, heads::Head};
 
 /// The classifier of sequences.
 const CLASSIFIER: &str = "classifier.weight";
@@ -26,11 +26,11 @@ fn is_entity(name: &str) -> bool {
 /// # Errors
 ///
 /// If the configuration says another number of labels than a classifier has.
-pub(super) fn task_of_weights(
+pub(super) fn head_of_weights(
     keys: Keys<'_>,
     weights: &Checkpoint<BertLayout>,
     hidden: usize,
-) -> Result<Task, FileError> {
+) -> Result<Head, FileError> {
     let is_of_tokens = keys
         .json
         .get("id2label")
@@ -44,8 +44,8 @@ pub(super) fn task_of_weights(
     let is_of_sequences = weights.contains(POOLER_WEIGHT) && !is_of_tokens;
     let classifier = rows(CLASSIFIER).filter(|_| is_of_sequences);
     match (classifier, rows(SPANS)) {
-        (Some(rows), _) => sequence_task(keys, Some(rows)),
-        (None, Some(2)) => Ok(Task::SpanQa),
-        _ => Ok(Task::Encoder),
+        (Some(rows), _) => sequence_head(keys, Some(rows)),
+        (None, Some(2)) => Ok(Head::SpanQa),
+        _ => Ok(Head::Encoder),
     }
 }

@@ -2,7 +2,7 @@
 
 use masformer_core::pretrained::{Layout, Names};
 
-use crate::heads::Task;
+use crate::heads::Head;
 
 /// Names in files and in the model, `{l}` a layer and `{e}` an expert. Hugging Face has no name for
 /// experts; theirs follow the dense layer's.
@@ -75,21 +75,21 @@ pub(super) const POOLER_WEIGHT: &str = "bert.pooler.weight";
 /// Where the weights of a BERT with the head of a task lie in files.
 pub(super) struct BertLayout {
     names: Names,
-    is_own_task: bool,
+    is_own_head: bool,
 }
 
 impl BertLayout {
-    /// The layout for the head of `task`; `is_own_task` where the folder was saved for it, so that
+    /// The layout for a head; `is_own_head` where the folder was saved for it, so that
     /// its head has to fit.
-    pub(super) fn new(task: Task, is_own_task: bool) -> Self {
-        let head = match task {
-            Task::Encoder => None,
-            Task::Classification { .. } | Task::Regression => Some(("classifier.", HEAD)),
-            Task::SpanQa => Some(("qa_outputs.", HEAD)),
+    pub(super) fn new(head: Head, is_own_head: bool) -> Self {
+        let head = match head {
+            Head::Encoder => None,
+            Head::Classification { .. } | Head::Regression => Some(("classifier.", HEAD)),
+            Head::SpanQa => Some(("qa_outputs.", HEAD)),
         };
         Self {
             names: Names::new(NAMES.into_iter().chain([POOLER]).chain(head), "bert."),
-            is_own_task,
+            is_own_head,
         }
     }
 }
@@ -120,7 +120,7 @@ impl Layout for BertLayout {
     }
 
     fn may_differ(&self, module: &str) -> bool {
-        !self.is_own_task && module.starts_with(HEAD)
+        !self.is_own_head && module.starts_with(HEAD)
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn every_name_of_the_table_comes_back() {
-        let layout = BertLayout::new(Task::SpanQa, true);
+        let layout = BertLayout::new(Head::SpanQa, true);
         let names = layout.names();
         for (file, module) in NAMES.into_iter().chain([POOLER, ("qa_outputs.", HEAD)]) {
             let fill = |name: &str| name.replace("{l}", "11").replace("{e}", "3");
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn older_and_headless_names_are_understood() {
-        let layout = BertLayout::new(Task::Encoder, true);
+        let layout = BertLayout::new(Head::Encoder, true);
         let names = layout.names();
         for file in [
             "bert.encoder.layer.2.attention.output.LayerNorm.beta",
@@ -163,10 +163,10 @@ mod tests {
 
     #[test]
     fn only_the_head_of_the_task_is_a_head() {
-        let name = |task, file| BertLayout::new(task, true).names().in_model(file);
-        let classes = Task::Classification { classes: 2 };
+        let name = |head, file| BertLayout::new(head, true).names().in_model(file);
+        let classes = Head::Classification { classes: 2 };
         assert_eq!(name(classes, "classifier.bias"), ["head.bias"]);
         assert_eq!(name(classes, "qa_outputs.bias"), ["qa_outputs.bias"]);
-        assert_eq!(name(Task::Encoder, "classifier.bias"), ["classifier.bias"]);
+        assert_eq!(name(Head::Encoder, "classifier.bias"), ["classifier.bias"]);
     }
 }

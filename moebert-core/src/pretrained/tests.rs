@@ -15,7 +15,7 @@ use crate::{
 };
 use masformer_core::{Activation, Trace};
 
-const CLASSES: Task = Task::Classification { classes: 3 };
+const CLASSES: Head = Head::Classification { classes: 3 };
 
 fn small() -> BertConfig {
     BertConfig::new()
@@ -36,8 +36,8 @@ fn saved() -> (TempDir, BertModel) {
     (dir, model)
 }
 
-fn load(dir: &TempDir, task: Option<Task>) -> Result<(BertModel, LoadReport), PretrainedError> {
-    Pretrained::open(dir)?.load(task, &Device::default())
+fn load(dir: &TempDir, head: Option<Head>) -> Result<(BertModel, LoadReport), PretrainedError> {
+    Pretrained::open(dir)?.load(head, &Device::default())
 }
 
 #[track_caller]
@@ -74,7 +74,7 @@ fn a_model_to_be_used_as_it_is_needs_its_head() {
         found,
         &["lacks weights of the head: classifier.bias", "fine-tune"],
     );
-    let other = pretrained.load_whole(Some(Task::Classification { classes: 2 }), &device);
+    let other = pretrained.load_whole(Some(Head::Classification { classes: 2 }), &device);
     assert_message(other, &["classifier.weight"]);
 }
 
@@ -104,7 +104,7 @@ fn a_model_comes_back_as_it_was() {
     let (dir, model) = saved();
     let (again, report) = load(&dir, None).unwrap();
     assert!(report.is_exact(), "{report}");
-    assert_eq!(again.task(), CLASSES);
+    assert_eq!(again.head_kind(), CLASSES);
     pooled(&again).assert_eq(&pooled(&model), true);
 }
 
@@ -164,7 +164,7 @@ fn a_head_without_a_class_is_known_by_its_weights() {
         });
         let (found, report) = load(&dir, None).unwrap();
         assert!(report.is_exact(), "{report}");
-        assert_eq!(found.task(), CLASSES);
+        assert_eq!(found.head_kind(), CLASSES);
         pooled(&found).assert_eq(&pooled(&model), true);
 
         // What is saved says what it is.
@@ -174,7 +174,7 @@ fn a_head_without_a_class_is_known_by_its_weights() {
         save(to.path(), &found, pretrained.config(), options).unwrap();
         let again = Pretrained::open(&to).unwrap();
         assert!(again.config().names_task());
-        assert_eq!(again.config().task(), CLASSES);
+        assert_eq!(again.config().head(), CLASSES);
 
         configure(&dir, |json| {
             drop(json.insert("num_labels".to_owned(), 2.into()));
@@ -193,20 +193,20 @@ fn a_head_without_a_class_is_known_by_its_weights() {
 
 #[test]
 fn every_head_is_known_by_its_weights() {
-    for (task, found) in [
-        (Task::Regression, Task::Regression),
-        (Task::Classification { classes: 1 }, Task::Regression),
-        (Task::SpanQa, Task::SpanQa),
-        (Task::Encoder, Task::Encoder),
+    for (head, found) in [
+        (Head::Regression, Head::Regression),
+        (Head::Classification { classes: 1 }, Head::Regression),
+        (Head::SpanQa, Head::SpanQa),
+        (Head::Encoder, Head::Encoder),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let model = BertModelConfig::new(small(), task).init(&Device::default());
-        let config = PretrainedConfig::new(small(), task);
+        let model = BertModelConfig::new(small(), head).init(&Device::default());
+        let config = PretrainedConfig::new(small(), head);
         save(dir.path(), &model, &config, SaveOptions::default()).unwrap();
         configure(&dir, |json| {
             json.retain(|key, _| key != "architectures" && key != "problem_type");
         });
-        assert_eq!(Pretrained::open(&dir).unwrap().config().task(), found);
+        assert_eq!(Pretrained::open(&dir).unwrap().config().head(), found);
     }
     // A classifier of tokens has no pooler, and one of something else another width.
     let (dir, _) = saved();
@@ -216,8 +216,8 @@ fn every_head_is_known_by_its_weights() {
         tensors.retain(|(name, ..)| !name.contains("pooler"));
     });
     assert_eq!(
-        Pretrained::open(&dir).unwrap().config().task(),
-        Task::Encoder
+        Pretrained::open(&dir).unwrap().config().head(),
+        Head::Encoder
     );
     fs::write(dir.path().join("model.safetensors"), whole).unwrap();
     rewrite(&dir, |tensors| {
@@ -227,8 +227,8 @@ fn every_head_is_known_by_its_weights() {
         head.unwrap().2 = vec![6, 4];
     });
     assert_eq!(
-        Pretrained::open(&dir).unwrap().config().task(),
-        Task::Encoder
+        Pretrained::open(&dir).unwrap().config().head(),
+        Head::Encoder
     );
 }
 
@@ -248,7 +248,7 @@ fn names_in_wrappers_of_pytorch_are_read_without_them() {
             }
         });
         let (again, report) = load(&dir, None).unwrap();
-        assert_eq!(again.task(), CLASSES);
+        assert_eq!(again.head_kind(), CLASSES);
         assert!(!report.is_exact());
         assert_eq!(report.wrappers, wrappers);
         assert_eq!((report.missing.len(), report.unexpected.len()), (0, 0));
@@ -380,7 +380,7 @@ fn half_precision_weights_become_the_float_of_the_device() {
 #[test]
 fn a_head_for_another_task_starts_anew_and_is_reported() {
     let (dir, model) = saved();
-    let (two, report) = load(&dir, Some(Task::Classification { classes: 2 })).unwrap();
+    let (two, report) = load(&dir, Some(Head::Classification { classes: 2 })).unwrap();
     let names: Vec<_> = report
         .mismatched
         .iter()
@@ -394,7 +394,7 @@ fn a_head_for_another_task_starts_anew_and_is_reported() {
     assert!(!head.weight.is_initialized());
     assert_eq!(head.weight.dims(), [8, 2]);
 
-    let (span, report) = load(&dir, Some(Task::SpanQa)).unwrap();
+    let (span, report) = load(&dir, Some(Head::SpanQa)).unwrap();
     assert_eq!(report.missing, ["qa_outputs.bias", "qa_outputs.weight"]);
     assert_eq!(report.unexpected, ["classifier.bias", "classifier.weight"]);
     pooled(&span).assert_eq(&pooled(&model), true);
@@ -406,7 +406,7 @@ fn a_pooler_that_lacks_is_made_for_a_task_that_needs_it() {
     rewrite(&dir, |tensors| {
         tensors.retain(|(name, ..)| !name.contains("pooler"));
     });
-    let (encoder, _) = load(&dir, Some(Task::Encoder)).unwrap();
+    let (encoder, _) = load(&dir, Some(Head::Encoder)).unwrap();
     assert!(encoder.bert.pooler.is_none());
     let (_, report) = load(&dir, None).unwrap();
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
-use moebert_core::heads::Task;
+use moebert_core::heads::Head;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{example::Label, tsv::Row};
@@ -130,10 +130,10 @@ impl GlueTask {
     }
 
     /// The head that the task needs.
-    pub fn task(self) -> Task {
+    pub fn head(self) -> Head {
         match self.labels().len() {
-            0 => Task::Regression,
-            classes => Task::Classification { classes },
+            0 => Head::Regression,
+            classes => Head::Classification { classes },
         }
     }
 
@@ -322,7 +322,7 @@ mod tests {
                 .to_string()
                 .starts_with("unknown GLUE task `sst-2`: expected one of cola, sst2,")
         );
-        assert_eq!(GlueTask::Mnli.task(), Task::Classification { classes: 3 });
-        assert_eq!(GlueTask::Stsb.task(), Task::Regression);
+        assert_eq!(GlueTask::Mnli.head(), Head::Classification { classes: 3 });
+        assert_eq!(GlueTask::Stsb.head(), Head::Regression);
     }
 }
