@@ -121,20 +121,11 @@ fn changed<T: Serialize + Default>(table: &T) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AnyRecipe, source};
+    use super::super::{
+        AnyRecipe,
+        source::{self, VALID},
+    };
     use super::*;
-
-    /// A recipe on which every check passes.
-    const VALID: &str = r#"
-name = "mine"
-[model]
-path = "bert"
-[data]
-task = "sst2"
-path = "glue"
-[[students]]
-name = "only"
-"#;
 
     /// The settings that would be ignored, with their reasons.
     fn ignored(overrides: &[&str]) -> Vec<(String, String)> {

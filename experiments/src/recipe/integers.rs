@@ -49,19 +49,7 @@ fn fits(integer: &DeInteger<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source;
-
-    const TEXT: &str = r#"name = "mine"
-[model]
-path = "bert"
-[data]
-task = "sst2"
-path = "glue"
-[train]
-epochs = 5
-[[students]]
-name = "only"
-"#;
+    use super::super::source::{self, VALID};
 
     #[test]
     fn integers_of_more_than_63_bits_are_placed_whatever_their_key() {
@@ -87,11 +75,11 @@ name = "only"
             ),
         ];
         for (given, expected) in cases {
-            let message = source::refusal(TEXT, &[given]);
+            let message = source::refusal(VALID, &[given]);
             let expected = format!("override `{given}`: {expected}");
             assert!(message.starts_with(&expected), "{message}");
         }
-        let text = TEXT.replace("epochs = 5", "epochs = 9_223_372_036_854_775_808");
+        let text = VALID.replace("epochs = 5", "epochs = 9_223_372_036_854_775_808");
         let message = source::refusal(&text, &[]);
         let expected = "mine.toml, line 8: `train.epochs` must be from";
         assert!(message.starts_with(expected), "{message}");
@@ -100,6 +88,6 @@ name = "only"
     #[test]
     fn the_largest_seed_is_read_back() {
         let overrides = ["seeds=[9223372036854775807]".to_owned()];
-        source::parse("mine.toml", TEXT, &overrides).expect("it fits");
+        source::parse("mine.toml", VALID, &overrides).expect("it fits");
     }
 }

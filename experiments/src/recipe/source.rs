@@ -233,6 +233,20 @@ fn locate(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
     Some(at.span())
 }
 
+/// A recipe of experts on which every check passes.
+#[cfg(test)]
+pub(super) const VALID: &str = r#"name = "mine"
+[model]
+path = "bert"
+[data]
+task = "sst2"
+path = "glue"
+[train]
+epochs = 5
+[[students]]
+name = "only"
+"#;
+
 /// What is said of a recipe that must be refused.
 #[cfg(test)]
 pub(super) fn refusal(text: &str, overrides: &[&str]) -> String {
@@ -248,18 +262,6 @@ mod tests {
     use super::*;
     use crate::recipe::Recipe;
 
-    const TEXT: &str = r#"name = "mine"
-[model]
-path = "bert"
-[data]
-task = "sst2"
-path = "glue"
-[train]
-epochs = 5
-[[students]]
-name = "only"
-"#;
-
     fn read(text: &str, overrides: &[&str]) -> Result<Recipe, String> {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
         match parse("mine.toml", text, &overrides) {
@@ -274,7 +276,7 @@ name = "only"
     #[test]
     fn later_overrides_win_and_the_rest_stays() {
         let recipe = read(
-            TEXT,
+            VALID,
             &[
                 "train.epochs=2",
                 "train.epochs=3",
@@ -291,13 +293,13 @@ name = "only"
 
     #[test]
     fn a_part_of_a_list_is_refused_with_the_whole() {
-        let message = read(TEXT, &["students.0.width=8"]).expect_err("a list");
+        let message = read(VALID, &["students.0.width=8"]).expect_err("a list");
         assert_eq!(
             message,
             "override `students.0.width=8`: `students` is a list and is replaced as a whole: \
              'students=[{name=\"importance\", width=8}]'"
         );
-        let message = read(TEXT, &["seeds=[1]", "seeds.0=2"]).expect_err("a list");
+        let message = read(VALID, &["seeds=[1]", "seeds.0=2"]).expect_err("a list");
         assert!(
             message.ends_with("as a whole: 'seeds=[1, 2, 3]'"),
             "{message}"
@@ -311,14 +313,14 @@ name = "only"
             (&["data.task=squad2"], 384),
             (&["data.task=squad", "data.max_length=320"], 320),
         ] {
-            let recipe = read(TEXT, overrides).expect("valid");
+            let recipe = read(VALID, overrides).expect("valid");
             assert_eq!(recipe.data.max_length, Some(expected), "{overrides:?}");
         }
     }
 
     #[test]
     fn bare_words_are_strings() {
-        let recipe = read(TEXT, &["model.path=/models/bert base#1", "name=x"]).expect("valid");
+        let recipe = read(VALID, &["model.path=/models/bert base#1", "name=x"]).expect("valid");
         assert_eq!(
             recipe.model.path.as_deref(),
             Some(std::path::Path::new("/models/bert base#1"))
@@ -347,9 +349,9 @@ name = "only"
             ),
         ];
         for (given, expected) in cases {
-            assert_eq!(read(TEXT, &[given]).expect_err("unknown"), expected);
+            assert_eq!(read(VALID, &[given]).expect_err("unknown"), expected);
         }
-        let message = read(&TEXT.replace("epochs", "epohcs"), &[]).expect_err("misspelt");
+        let message = read(&VALID.replace("epochs", "epohcs"), &[]).expect_err("misspelt");
         assert_eq!(
             message,
             "mine.toml, line 8: unknown key `train.epohcs`; did you mean `epochs`?"
@@ -359,17 +361,17 @@ name = "only"
     #[test]
     fn wrong_types_are_placed() {
         let message =
-            read(&TEXT.replace("epochs = 5", "epochs = \"five\""), &[]).expect_err("text");
+            read(&VALID.replace("epochs = 5", "epochs = \"five\""), &[]).expect_err("text");
         assert!(
             message.starts_with("mine.toml, line 8: `train.epochs`: invalid type: string"),
             "{message}"
         );
-        let message = read(TEXT, &["train=3"]).expect_err("no table");
+        let message = read(VALID, &["train=3"]).expect_err("no table");
         assert!(
             message.starts_with("override `train=3`: `train`: invalid type: integer"),
             "{message}"
         );
-        let message = read(TEXT, &["train.epochs=-1"]).expect_err("negative");
+        let message = read(VALID, &["train.epochs=-1"]).expect_err("negative");
         assert!(
             message.contains("override `train.epochs=-1`: `train.epochs`: invalid value"),
             "{message}"
@@ -378,12 +380,12 @@ name = "only"
 
     #[test]
     fn missing_keys_and_broken_toml_are_placed() {
-        let message = read(&TEXT.replace("name = \"mine\"\n", ""), &[]).expect_err("no name");
+        let message = read(&VALID.replace("name = \"mine\"\n", ""), &[]).expect_err("no name");
         assert!(
             message.contains("mine.toml") && message.contains("the key `name` is missing"),
             "{message}"
         );
-        let message = read(&TEXT.replace("[train]", "[train"), &[]).expect_err("no bracket");
+        let message = read(&VALID.replace("[train]", "[train"), &[]).expect_err("no bracket");
         assert!(message.starts_with("mine.toml, line 7: "), "{message}");
     }
 
@@ -391,7 +393,7 @@ name = "only"
     fn an_argument_without_a_key_is_no_override() {
         for argument in ["quick", "=3"] {
             assert!(
-                read(TEXT, &[argument])
+                read(VALID, &[argument])
                     .expect_err("no override")
                     .contains("is no override")
             );
@@ -402,12 +404,12 @@ name = "only"
         #[test]
         fn no_input_panics(text in "\\PC{0,60}", argument in "[a-z.]{0,8}=\\PC{0,20}") {
             let _ = read(&text, &[]);
-            let _ = read(TEXT, &[&argument]);
+            let _ = read(VALID, &[&argument]);
         }
 
         #[test]
         fn any_string_without_line_breaks_can_be_a_bare_word(word in "/[a-zA-Z0-9 _./'\"#\\\\-]{0,20}[a-z]") {
-            let recipe = read(TEXT, &[&format!("data.path={word}")]).expect("a path");
+            let recipe = read(VALID, &[&format!("data.path={word}")]).expect("a path");
             prop_assert_eq!(recipe.data.path, Some(std::path::PathBuf::from(word)));
         }
     }
