@@ -130,7 +130,8 @@ impl Sequences {
         counts
     }
 
-    /// The names of the examples: the ids of questions, or places in a file ([`Example::row`]).
+    /// The names of the examples: the ids of questions, or places in a file
+    /// ([`row`](crate::data::example::Example::row)).
     pub fn ids(&self) -> Vec<String> {
         match &self.answers {
             Answers::Labels { rows, .. } => rows.iter().map(ToString::to_string).collect(),
