@@ -14,11 +14,7 @@ use crate::{
         example::Example,
         glue::{GlueTask, Split},
         loader::Feature,
-        squad::{
-            self, SquadError, SquadExample, SquadVersion,
-            spans::SpanSearch,
-            windows::{self, WindowConfig},
-        },
+        squad::{self, SquadError, SquadExample, SquadVersion, spans::SpanSearch, windows},
         synthetic,
         tokenizer::Tokenizer,
     },
@@ -125,9 +121,7 @@ impl<'a> Source<'a> {
                 if !path.exists() {
                     return Err(SquadError::NoTest { version }.into());
                 }
-                let hidden = squad::read_hidden(&path, version)?;
-                let has_answers = hidden.is_none();
-                let examples = hidden.map_or_else(|| squad::read(&path, version), Ok)?;
+                let (examples, has_answers) = squad::read_test(&path, version)?;
                 let texts = Texts::Questions {
                     examples,
                     has_answers,
@@ -177,16 +171,7 @@ impl<'a> Source<'a> {
                 examples,
                 has_answers,
             } => {
-                let SquadData {
-                    doc_stride,
-                    max_query_length,
-                    ..
-                } = self.squad();
-                let config = WindowConfig {
-                    max_length: self.data.max_length(),
-                    doc_stride,
-                    max_query_length,
-                };
+                let config = self.squad().windows(self.data.max_length());
                 let mut windows = windows::features(&examples, tokenizer.inner(), &config)?;
                 if !tokenizer.has_segments() {
                     for window in &mut windows {

@@ -108,6 +108,12 @@ impl TaskSettings {
         }
     }
 
+    /// These settings, if they are of inputs of `length` tokens: windows and their strides are those of one
+    /// length.
+    pub fn of_length(&self, length: usize) -> Option<&Self> {
+        Some(self).filter(|settings| settings.max_length == Some(length))
+    }
+
     /// Writes the file into a model's folder.
     ///
     /// # Errors

@@ -6,13 +6,11 @@ use clap::Args;
 use moebert_core::pretrained::Pretrained;
 
 use crate::{
+    data::squad::windows::SPECIAL_TOKENS,
     error::Error,
     recipe::{DataRecipe, SquadData, Task},
     task_settings::TaskSettings,
 };
-
-/// `[CLS]` and two `[SEP]` around a question and a passage.
-const SPECIAL_TOKENS: usize = 3;
 
 /// Lengths in tokens. Where the command line says nothing, the run that made the model decides, or the task as far
 /// as the model has positions.
@@ -92,28 +90,25 @@ impl ReadingArgs {
     /// The windows of passages: as told, or as saved, or the usual ones where they fit.
     fn squad(&self, saved: &TaskSettings, max_length: usize) -> SquadData {
         let usual = SquadData::default();
-        // The windows of a run are those of its length.
-        let saved_windows = Some(saved).filter(|saved| saved.max_length == Some(max_length));
+        let windows = saved.of_length(max_length);
         let stride = self
             .doc_stride
-            .or(saved_windows.and_then(|saved| saved.doc_stride));
+            .or(windows.and_then(|saved| saved.doc_stride));
         let query = self
             .max_query_length
-            .or(saved_windows.and_then(|saved| saved.max_query_length));
-        let room = max_length.saturating_sub(SPECIAL_TOKENS);
-        let shared = stride.unwrap_or(usual.doc_stride);
-        let asked = query.unwrap_or(usual.max_query_length);
-        let (shared, asked) = if shared.saturating_add(asked) < room {
-            (shared, asked)
-        } else {
-            // A quarter of a window for what it shares with the next one, and half for the question.
-            (shared.min(room / 4), asked.min(room / 2))
-        };
-        SquadData {
-            doc_stride: stride.unwrap_or(shared),
-            max_query_length: query.unwrap_or(asked),
+            .or(windows.and_then(|saved| saved.max_query_length));
+        let mut squad = SquadData {
+            doc_stride: stride.unwrap_or(usual.doc_stride),
+            max_query_length: query.unwrap_or(usual.max_query_length),
             max_answer_length: saved.max_answer_length.unwrap_or(usual.max_answer_length),
+        };
+        if !squad.windows(max_length).has_room(SPECIAL_TOKENS) {
+            // A quarter of a window for what it shares with the next one, and half for the question.
+            let room = max_length.saturating_sub(SPECIAL_TOKENS);
+            squad.doc_stride = stride.unwrap_or(squad.doc_stride.min(room / 4));
+            squad.max_query_length = query.unwrap_or(squad.max_query_length.min(room / 2));
         }
+        squad
     }
 }
 

@@ -67,12 +67,8 @@ impl fmt::Display for SquadVersion {
 /// If the file is missing, malformed, of the other version or empty; if two questions share an
 /// identifier, or more than one in ten cannot be used.
 pub fn read(path: &Path, version: SquadVersion) -> Result<Vec<SquadExample>, SquadError> {
-    questions(path, version, |entry| match version {
-        SquadVersion::V1 if entry.example.answers.is_empty() => Err(QuestionError::NoAnswers {
-            id: entry.example.id.clone(),
-        }),
-        _ => Ok(()),
-    })
+    let file = SquadFile::read(path)?;
+    questions(file, path, version, |entry| check_answered(entry, version))
 }
 
 /// Reads the questions of a file as [`read`] does, to train on them: a question cannot be used if its
@@ -82,7 +78,8 @@ pub fn read(path: &Path, version: SquadVersion) -> Result<Vec<SquadExample>, Squ
 ///
 /// As [`read`].
 pub fn read_to_train(path: &Path, version: SquadVersion) -> Result<Vec<SquadExample>, SquadError> {
-    questions(path, version, |entry| {
+    let file = SquadFile::read(path)?;
+    questions(file, path, version, |entry| {
         let example = &mut entry.example;
         // Some files give an unanswerable question an empty answer.
         example.answers.retain(|answer| !answer.is_blank());
@@ -108,24 +105,37 @@ pub fn read_to_train(path: &Path, version: SquadVersion) -> Result<Vec<SquadExam
     })
 }
 
-/// The questions of a file that hides its answers, as test files do: it has none, and calls no question impossible.
-/// `None` for any other file.
+/// Reads the questions of a test file as [`read`] does, and says whether it has answers: one that hides them has
+/// none, and calls no question impossible.
 ///
 /// # Errors
 ///
 /// As [`read`].
-pub fn read_hidden(
+pub fn read_test(
     path: &Path,
     version: SquadVersion,
-) -> Result<Option<Vec<SquadExample>>, SquadError> {
+) -> Result<(Vec<SquadExample>, bool), SquadError> {
     let file = SquadFile::read(path)?;
     let is_open =
         |entry: &Entry| entry.example.answers.is_empty() && entry.impossible != Some(true);
-    if file.entries.iter().all(is_open) {
-        questions(path, version, |_| Ok(())).map(Some)
-    } else {
-        Ok(None)
+    let has_answers = !file.entries.iter().all(is_open);
+    let examples = questions(file, path, version, |entry| {
+        if has_answers {
+            check_answered(entry, version)
+        } else {
+            Ok(())
+        }
+    })?;
+    Ok((examples, has_answers))
+}
+
+/// Refuses a question of 1.1 without an answer.
+fn check_answered(entry: &Entry, version: SquadVersion) -> Result<(), QuestionError> {
+    if version == SquadVersion::V1 && entry.example.answers.is_empty() {
+        let id = entry.example.id.clone();
+        return Err(QuestionError::NoAnswers { id });
     }
+    Ok(())
 }
 
 /// Why no answer stands where it should, told of the first one.
@@ -148,11 +158,11 @@ fn misplaced(example: &SquadExample, answer: &Answer) -> QuestionError {
 
 /// The questions of a file that pass a check, which may change them.
 fn questions(
+    file: SquadFile,
     path: &Path,
     version: SquadVersion,
     check: impl Fn(&mut Entry) -> Result<(), QuestionError>,
 ) -> Result<Vec<SquadExample>, SquadError> {
-    let file = SquadFile::read(path)?;
     if let Some(found) = file.other_version(version) {
         return Err(SquadError::Version {
             path: path.into(),

@@ -9,6 +9,7 @@ use moebert_core::router::{GateScale, RouterKind};
 use serde::{Deserialize, Serialize};
 
 use super::task::Task;
+use crate::data::squad::windows::WindowConfig;
 
 /// What a run does: fine-tune a teacher, score its neurons, cut it into students, train and measure
 /// them.
@@ -179,6 +180,17 @@ pub struct SquadData {
     pub max_query_length: usize,
     /// Longest answer in tokens. Default 30.
     pub max_answer_length: usize,
+}
+
+impl SquadData {
+    /// How passages are cut into inputs of at most `max_length` tokens.
+    pub fn windows(&self, max_length: usize) -> WindowConfig {
+        WindowConfig {
+            max_length,
+            doc_stride: self.doc_stride,
+            max_query_length: self.max_query_length,
+        }
+    }
 }
 
 impl Default for SquadData {

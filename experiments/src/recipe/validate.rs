@@ -9,6 +9,7 @@ use super::{
     TrainOverrides, TrainRecipe,
 };
 use super::{ignored, problems::Problems};
+use crate::data::squad::windows::SPECIAL_TOKENS;
 
 /// `[CLS] a [SEP] b [SEP]`, the shortest input with two texts.
 const SHORTEST_INPUT: usize = 5;
@@ -174,17 +175,13 @@ fn data(found: &mut Problems, data: &DataRecipe) {
 fn windows(found: &mut Problems, squad: &SquadData, max_length: usize) {
     found.at_least("data.squad.max_query_length", squad.max_query_length, 1);
     found.at_least("data.squad.max_answer_length", squad.max_answer_length, 1);
-    // [CLS] question [SEP] passage [SEP]: each window must hold more of the passage than it shares
-    // with the next one.
-    let taken = squad
-        .max_query_length
-        .saturating_add(squad.doc_stride)
-        .saturating_add(3);
     let reason = format!(
-        "must be less: {} shared tokens, {} of the question and 3 special ones leave no room in {}",
-        squad.doc_stride, squad.max_query_length, max_length
+        "must be less: {} shared tokens, {} of the question and {SPECIAL_TOKENS} special ones leave no \
+         room in {max_length}",
+        squad.doc_stride, squad.max_query_length
     );
-    found.require("data.squad.doc_stride", taken < max_length, &reason);
+    let has_room = squad.windows(max_length).has_room(SPECIAL_TOKENS);
+    found.require("data.squad.doc_stride", has_room, &reason);
 }
 
 fn hub(found: &mut Problems, key: &str, name: Option<&str>) {

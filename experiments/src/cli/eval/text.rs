@@ -19,8 +19,7 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     let device = backend::open(args.device.as_deref())?;
     let (folder, length, saved) = args.decoder()?;
     let tokenizer = cli::load_text_tokenizer(&folder)?;
-    // The stride of a run is that of its length.
-    let saved = saved.stride.filter(|_| saved.max_length == Some(length));
+    let saved = saved.of_length(length).and_then(|saved| saved.stride);
     let stride = args.stride.or(saved);
     let stride = stride.unwrap_or_else(|| SlidingWindows::default_stride(length));
     let windows = SlidingWindows::new(length, stride).map_err(DataError::from)?;

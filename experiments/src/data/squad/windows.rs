@@ -23,6 +23,21 @@ pub struct WindowConfig {
     pub max_query_length: usize,
 }
 
+/// The special tokens around a question and a passage: `[CLS]` and two `[SEP]`.
+pub const SPECIAL_TOKENS: usize = 3;
+
+impl WindowConfig {
+    /// Whether a window beside the longest question and `special` tokens holds more of the passage than it
+    /// shares with the next one.
+    pub fn has_room(&self, special: usize) -> bool {
+        let taken = self
+            .max_query_length
+            .saturating_add(self.doc_stride)
+            .saturating_add(special);
+        taken < self.max_length
+    }
+}
+
 impl Default for WindowConfig {
     /// The customary settings for BERT: 384, 128 and 64.
     fn default() -> Self {
@@ -170,15 +185,12 @@ impl<'a> Windower<'a> {
         let special = tokenizer
             .get_post_processor()
             .map_or(0, |processor| processor.added_tokens(true));
-        let WindowConfig {
-            max_length,
-            doc_stride,
-            max_query_length,
-        } = *config;
-        let taken = max_query_length
-            .saturating_add(doc_stride)
-            .saturating_add(special);
-        if max_length <= taken {
+        if !config.has_room(special) {
+            let WindowConfig {
+                max_length,
+                doc_stride,
+                max_query_length,
+            } = *config;
             return Err(WindowError::TooNarrow {
                 max_length,
                 max_query_length,
