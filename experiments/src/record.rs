@@ -224,9 +224,16 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
     Ok(file::write(path, &text)?)
 }
 
+/// Whether a folder is that of a run.
+pub(crate) fn is_run(folder: &Path) -> bool {
+    [RECIPE, ENVIRONMENT]
+        .iter()
+        .all(|file| folder.join(file).exists())
+}
+
 /// Refuses a folder that holds anything but a run: a run deletes what it takes for its own leftovers.
 fn check_is_run(folder: &Path) -> Result<(), RecordError> {
-    if folder.join(RECIPE).exists() && folder.join(ENVIRONMENT).exists() {
+    if is_run(folder) {
         return Ok(());
     }
     for entry in fs::read_dir(folder).map_err(io_error("read", folder))? {

@@ -13,7 +13,7 @@ use same_file::Handle;
 
 use crate::{
     error::Error,
-    record::{ENVIRONMENT, RECIPE},
+    record::{ENVIRONMENT, RECIPE, is_run},
     task_settings::TASK_FILE,
 };
 
@@ -119,16 +119,11 @@ const RUN_FILES: [&str; 7] = [
 /// Whether a file, its path from the root, is what a run wrote into its folder.
 fn is_of_run(path: &Path) -> bool {
     path.ancestors().skip(1).any(|run| {
-        let is_run = || {
-            [RECIPE, ENVIRONMENT]
-                .iter()
-                .all(|file| run.join(file).exists())
-        };
         let first = path
             .strip_prefix(run)
             .ok()
             .and_then(|rest| rest.iter().next());
-        first.is_some_and(|first| RUN_FILES.iter().any(|file| first == *file)) && is_run()
+        first.is_some_and(|first| RUN_FILES.iter().any(|file| first == *file)) && is_run(run)
     })
 }
 

@@ -19,7 +19,7 @@ use tokenizers::{
 };
 
 use self::bytes::byte_characters;
-use super::tokenizer::{CONFIG, GENERATION_CONFIG, TOKENIZER, TokenizerError};
+use super::tokenizer::{CONFIG, GENERATION_CONFIG, TOKENIZER, TokenizerError, added_tokens};
 
 /// The token that ends a document, as GPT-2 writes it.
 pub const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -274,19 +274,15 @@ fn documents(
     inner: &tokenizers::Tokenizer,
     end: &str,
 ) -> Result<tokenizers::Tokenizer, tokenizers::Error> {
-    let mut added: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
+    let added = added_tokens(inner);
     let is_other = |token: &AddedToken| token.special && token.content != end;
     let strips = |token: &AddedToken| token.lstrip || token.rstrip;
     let mut documents = inner.clone();
-    if added
-        .iter()
-        .any(|(_, token)| is_other(token) || strips(token))
-    {
+    if added.iter().any(|token| is_other(token) || strips(token)) {
         // The crate leaves out all special tokens or none: the others become plain added tokens.
-        added.sort_by_key(|(id, _)| *id);
         documents.with_added_vocabulary(AddedVocabulary::new());
         // The blanks around a token are text, too, whatever the token takes of a prompt.
-        let tokens = added.into_iter().map(|(_, token)| {
+        let tokens = added.into_iter().map(|token| {
             let is_special = token.content == end;
             token.special(is_special).lstrip(false).rstrip(false)
         });

@@ -7,7 +7,7 @@ mod train;
 use std::{fs, path::Path};
 
 pub use error::TokenizerError;
-pub(super) use folder::{GENERATION_CONFIG, TokenizerFolder, malformed};
+pub(super) use folder::{GENERATION_CONFIG, TokenizerFolder, added_tokens, malformed};
 use moebert_core::file::{self, FileError};
 use serde_json::{Map, Value};
 use tokenizers::{
@@ -262,10 +262,8 @@ fn from_json(
         return Ok(inner);
     }
     let mut rebuilt = from_vocabulary(model.get_vocab().into_iter().collect(), folder)?;
-    let mut added: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
-    added.sort_by_key(|(id, _)| *id);
     rebuilt
-        .add_tokens(added.into_iter().map(|(_, token)| token))
+        .add_tokens(added_tokens(&inner))
         .map_err(TokenizerError::Encode)?;
     folder.check_ids(&rebuilt, bytes)?;
     Ok(rebuilt)

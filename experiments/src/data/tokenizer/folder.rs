@@ -383,6 +383,12 @@ impl TokenizerFolder {
     }
 }
 
+/// The tokens that a tokenizer has beside its vocabulary, in the order of their ids.
+pub(in crate::data) fn added_tokens(inner: &tokenizers::Tokenizer) -> Vec<AddedToken> {
+    let by_id: BTreeMap<u32, AddedToken> = inner.get_added_tokens_decoder().into_iter().collect();
+    by_id.into_values().collect()
+}
+
 /// The keys of a JSON file; none if it is not there.
 fn object(path: &Path) -> Result<Map<String, Value>, TokenizerError> {
     Ok(object_if_there(path)?.unwrap_or_default())
