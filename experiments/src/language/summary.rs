@@ -101,8 +101,9 @@ impl SummaryJudge {
             .iter()
             .filter(|example| example.has_reference());
         let judge = Self {
+            format: self.format.clone(),
             examples: scored.cloned().collect(),
-            ..self.clone()
+            beams: self.beams,
         };
         let summaries = judge.summaries(model, watch)?;
         judge.scores_of(&summaries, model, watch)

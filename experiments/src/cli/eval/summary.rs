@@ -51,10 +51,10 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
         examples,
         beams: args.beams.or(saved.beams).unwrap_or(1),
     };
-    let Some(file) = file else {
-        return judge.scores(&cli::load_decoder(&folder, &device)?, &watch);
-    };
     let model = cli::load_decoder(&folder, &device)?;
+    let Some(file) = file else {
+        return judge.scores(&model, &watch);
+    };
     let summaries = judge.summaries(&model, &watch)?;
     let ids: Vec<&str> = judge
         .examples
