@@ -82,7 +82,7 @@ impl Pretrained {
         let path = dir.join(CONFIG_FILE);
         let mut config = PretrainedConfig::read(&path)?;
         check_tokenizer(&dir)?;
-        if !config.names_task() {
+        if !config.names_head() {
             let weights = Checkpoint::open(&dir, BertLayout::new(Head::Encoder, true))?;
             let keys = Keys {
                 path: &path,

@@ -85,7 +85,7 @@ impl PretrainedConfig {
     }
 
     /// Whether `architectures` says what the head predicts; otherwise its weights do.
-    pub(super) fn names_task(&self) -> bool {
+    pub(super) fn names_head(&self) -> bool {
         self.is_named
     }
 
@@ -426,13 +426,13 @@ mod tests {
             "BertForTokenClassification",
             "BertForMultipleChoice",
         ] {
-            assert!(names(class).names_task(), "{class}");
+            assert!(names(class).names_head(), "{class}");
             assert_eq!(names(class).head(), Head::Encoder);
         }
         for class in ["BertForPreTraining", "MyBertClassifier"] {
-            assert!(!names(class).names_task(), "{class}");
+            assert!(!names(class).names_head(), "{class}");
         }
-        assert!(!read(SMALL).unwrap().names_task());
+        assert!(!read(SMALL).unwrap().names_head());
     }
 
     #[test]

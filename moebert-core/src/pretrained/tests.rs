@@ -173,7 +173,7 @@ fn a_head_without_a_class_is_known_by_its_weights() {
         let options = SaveOptions::default();
         save(to.path(), &found, pretrained.config(), options).unwrap();
         let again = Pretrained::open(&to).unwrap();
-        assert!(again.config().names_task());
+        assert!(again.config().names_head());
         assert_eq!(again.config().head(), CLASSES);
 
         configure(&dir, |json| {
