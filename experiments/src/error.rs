@@ -77,7 +77,7 @@ pub enum Error {
         /// The longest input of the model in tokens.
         positions: usize,
     },
-    /// A model cannot have the spans that the recipe gives it.
+    /// A model cannot have the spans or mixers that the recipe gives it.
     #[error("model `{name}`: {source}")]
     Model {
         /// The model.
@@ -157,7 +157,7 @@ pub enum Error {
         /// The model's classes in their order.
         found: String,
     },
-    /// The spans of the layers make no sense.
+    /// The spans or mixers of the layers make no sense.
     #[error(transparent)]
     Spans(#[from] ScheduleError),
     /// A text cannot be continued.
@@ -174,6 +174,18 @@ pub enum Error {
     /// The spans of a recipe do not fit the depth of the model.
     #[error("`model.spans`: {0}")]
     ModelSpans(#[source] ScheduleError),
+    /// The mixers of a recipe do not fit the depth of the model.
+    #[error("`model.mixers`: {0}")]
+    ModelMixers(#[source] ScheduleError),
+    /// A model that is used as it is would get mixers that nothing trained.
+    #[error(
+        "`model.mixers` gives layer {layer} another mixer than the model was fine-tuned with; leave out \
+         `teacher.fine_tuned`, or the mixers"
+    )]
+    FineTunedMixers {
+        /// The first such layer.
+        layer: usize,
+    },
     /// The layer map does not fit the depth of the model.
     #[error("`distill.layers`: {0}")]
     LayerMap(#[from] LayerMapError),

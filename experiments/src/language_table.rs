@@ -1,6 +1,6 @@
 //! The table at the end of a run of language models: what each schedule scores and what it costs.
 
-use masformer_core::Span;
+use masformer_core::{MixerSpec, Mixing, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -17,6 +17,9 @@ pub struct LanguageRow {
     pub seed: u64,
     /// What each layer attends to, from the bottom.
     pub spans: Vec<Span>,
+    /// What each layer mixes tokens with, from the bottom; empty where all are attention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mixers: Vec<MixerSpec>,
     /// Scores of the checkpoint under these spans, before the training; none for fresh models.
     pub metrics_before: Option<Scores>,
     /// Scores on the data to judge by.
@@ -29,8 +32,16 @@ pub struct LanguageRow {
     pub attention_share: f64,
     /// Positions that a decoder keeps after such a sequence, over all layers.
     pub cached_positions: u64,
+    /// Numbers that a decoder keeps for a sequence besides keys and values, over all layers: the states of mixers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub state_numbers: u64,
     /// Seconds of training since its last start; none for the checkpoint.
     pub seconds: Option<f64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The rows of a run, ready to be shown: one line a model, mean and standard deviation over the
@@ -45,10 +56,12 @@ pub fn table(rows: &[LanguageRow], columns: &[&str]) -> Table {
         header.push((*column).to_owned());
     }
     header.extend(["parameters", "attention pairs", "of full", "cache"].map(str::to_owned));
+    let has_states = rows.iter().any(|row| row.state_numbers > 0);
+    header.extend(has_states.then(|| "state".to_owned()));
     let groups = by_name(rows, |row| &row.name);
     let mut cells = vec![header];
     for (name, group) in &groups {
-        let mut line = vec![(*name).to_owned(), summary(&group[0].spans)];
+        let mut line = vec![(*name).to_owned(), summary(group[0])];
         let scores = |of: &dyn Fn(&LanguageRow) -> Option<f64>| {
             score(&group.iter().filter_map(|row| of(row)).collect::<Vec<_>>())
         };
@@ -60,19 +73,21 @@ pub fn table(rows: &[LanguageRow], columns: &[&str]) -> Table {
             }
             line.push(scores(&|row| row.metrics.get(*column).copied()));
         }
-        // Costs follow from the spans: they are the same for all seeds.
+        // Costs follow from spans and mixers: they are the same for all seeds.
         line.push(count(group[0].parameters));
         line.push(count(group[0].attention_pairs));
         line.push(format!("{:.3}", group[0].attention_share));
         line.push(count(group[0].cached_positions));
+        line.extend(has_states.then(|| count(group[0].state_numbers)));
         cells.push(line);
     }
     Table::from_cells(cells, groups.iter().map(|(_, group)| group.len()).max())
 }
 
-/// Runs of equal spans from the bottom, as in `2 full, 4 window:64`.
-fn summary(spans: &[Span]) -> String {
-    let runs = spans.chunk_by(|a, b| a == b);
+/// Runs of equal layers from the bottom, as in `2 full, 4 window:64`.
+fn summary(row: &LanguageRow) -> String {
+    let layers = Mixing::of_layers(&row.spans, &row.mixers);
+    let runs = layers.chunk_by(|a, b| a == b);
     let runs = runs.map(|run| format!("{} {}", run.len(), run[0]));
     runs.collect::<Vec<_>>().join(", ")
 }
@@ -91,12 +106,14 @@ mod tests {
                 "window:8".parse().unwrap(),
                 "window:8".parse().unwrap(),
             ],
+            mixers: vec![],
             metrics_before: before.map(scores),
             metrics: scores(after),
             parameters: 1_200_000,
             attention_pairs: 5000,
             attention_share: 0.25,
             cached_positions: 48,
+            state_numbers: 0,
             seconds: None,
         }
     }

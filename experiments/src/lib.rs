@@ -28,5 +28,4 @@ pub mod task_settings;
 pub mod threads;
 
 mod environment;
-mod nearest;
 mod warning;

@@ -29,9 +29,8 @@ pub use schema::{
 pub use shipped::SHIPPED;
 pub use task::{Task, UnknownTask};
 
+use masformer_core::nearest::nearest;
 use serde::de::DeserializeOwned;
-
-use crate::nearest::nearest;
 
 /// Why a recipe cannot be run.
 #[derive(Debug, thiserror::Error)]

@@ -10,12 +10,11 @@ use burn::{
 
 use crate::{
     activation::Activation,
-    cache::LayerCache,
     dropout::dropout,
     feed_forward::{FeedForward, Mlp, MlpConfig},
     flow::{Flow, Tokens},
     layer::LayerConfig,
-    mixer::SpanAttentionConfig,
+    mixer::{MixCache, MixerCache, MixerSpec, SpanAttentionConfig},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
     position::{PositionEncoding, PositionError, PositionExtension},
     span::{Direction, Span},
@@ -38,6 +37,9 @@ pub struct DecoderConfig {
     pub width: usize,
     /// What each of the `L` layers attends to, from the bottom.
     pub spans: Vec<Span>,
+    /// What each layer mixes tokens with, from the bottom; empty for attention everywhere.
+    #[config(default = "vec![]")]
+    pub mixers: Vec<MixerSpec>,
     /// How it knows the order of its tokens.
     #[config(default = "PositionEncoding::Learned")]
     pub position_encoding: PositionEncoding,
@@ -94,7 +96,7 @@ pub struct DecoderOutput {
 #[derive(Clone, Debug)]
 pub struct DecoderCache {
     /// One for each layer, from the bottom.
-    pub layers: Vec<LayerCache>,
+    pub layers: Vec<MixerCache>,
     /// Number of positions so far.
     length: usize,
     /// Padding among them `[B, 1]`; `None` where there is none.
@@ -157,8 +159,8 @@ impl DecoderConfig {
     ///
     /// # Panics
     ///
-    /// If `heads` does not divide `hidden`, or rotary positions are asked for with heads of an odd
-    /// width.
+    /// If `heads` does not divide `hidden`, rotary positions are asked for with heads of an odd width, or
+    /// there are mixers, but not one for each layer.
     pub fn init(&self, device: &Device) -> Decoder {
         let initializer = Initializer::Normal {
             mean: 0.0,
@@ -183,7 +185,12 @@ impl DecoderConfig {
             .with_activation(self.activation)
             .with_chunk(self.feed_forward_chunk)
             .with_initializer(initializer.clone());
-        let layer = |&span: &Span| {
+        let (layers, given) = (self.spans.len(), self.mixers.len());
+        assert!(
+            given == 0 || given == layers,
+            "{given} mixers for {layers} layers"
+        );
+        let layer = |(index, &span): (usize, &Span)| {
             let attention = SpanAttentionConfig::new(self.hidden, self.heads)
                 .with_span(span)
                 .with_direction(Direction::Causal)
@@ -193,6 +200,7 @@ impl DecoderConfig {
                 .with_dropout(self.attention_dropout)
                 .with_initializer(initializer.clone());
             LayerConfig::new(attention)
+                .with_mixer(self.mixers.get(index).cloned().unwrap_or_default())
                 .with_dropout(self.residual_dropout)
                 .with_norm_epsilon(self.norm_epsilon)
                 .with_norm_placement(NormPlacement::Pre)
@@ -203,7 +211,7 @@ impl DecoderConfig {
             position: rotary.is_none().then(|| embedding(self.positions)),
             dropout: DropoutConfig::new(self.embedding_dropout).init(),
             stack: Stack {
-                layers: self.spans.iter().map(layer).collect(),
+                layers: self.spans.iter().enumerate().map(layer).collect(),
             },
             norm: LayerNormConfig::new(self.hidden)
                 .with_epsilon(self.norm_epsilon)
@@ -504,6 +512,10 @@ mod tests {
                     let difference = difference.into_scalar::<f32>();
                     assert!(difference < 1e-5, "{difference} at {range:?}");
                     for (layer, span) in cache.layers.iter().zip(&config.spans) {
+                        #[allow(irrefutable_let_patterns, reason = "with one mixer")]
+                        let MixerCache::Attention(layer) = layer else {
+                            panic!("every layer is attention");
+                        };
                         assert_eq!(layer.seen(), range.end);
                         assert!(layer.kept() <= span.cached_positions(range.end));
                     }

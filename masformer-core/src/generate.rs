@@ -254,7 +254,7 @@ impl<'a> Generator<'a> {
 
     /// The prompts that may be read together.
     fn groups(&self, prompts: &[Vec<u32>]) -> Vec<Vec<usize>> {
-        let is_relative = self.model.spans().iter().all(|span| span.is_relative());
+        let is_relative = self.model.stack.is_relative();
         let mut groups = BTreeMap::<usize, Vec<usize>>::new();
         for (prompt, ids) in prompts.iter().enumerate() {
             let key = if is_relative { 0 } else { ids.len() };

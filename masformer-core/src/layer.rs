@@ -8,20 +8,23 @@ use burn::{
 };
 
 use crate::{
-    cache::LayerCache,
     dropout::dropout,
     feed_forward::FeedForward,
     flow::Flow,
-    mixer::{Mix, SpanAttention, SpanAttentionConfig},
+    mixer::{Mix, Mixer, MixerCache, MixerSpec, SpanAttentionConfig},
     norm::{LayerNorm, LayerNormConfig, NormPlacement},
+    span::Span,
     trace::Trace,
 };
 
 /// Configuration of a [`Layer`], but for its feed-forward half.
 #[derive(Config, Debug)]
 pub struct LayerConfig {
-    /// The mixer.
-    pub mixer: SpanAttentionConfig,
+    /// Span attention as this layer would have it; each mixer takes of it what it needs.
+    pub attention: SpanAttentionConfig,
+    /// How the mixer is made.
+    #[config(default = "MixerSpec::default()")]
+    pub mixer: MixerSpec,
     /// Probability of dropping an element of the mixer's output in training.
     #[config(default = 0.1)]
     pub dropout: f64,
@@ -39,7 +42,7 @@ pub struct LayerConfig {
 #[derive(Module, Debug)]
 pub struct Layer<F: FeedForward> {
     /// What the layer mixes tokens with.
-    pub mixer: SpanAttention,
+    pub mixer: Mixer,
     /// Normalisation of the mixer: after its residual connection, or of its input.
     pub mixer_norm: LayerNorm,
     /// Dropout of the mixer's output.
@@ -48,30 +51,46 @@ pub struct Layer<F: FeedForward> {
     pub feed_forward: F,
     #[module(skip)]
     norm_placement: NormPlacement,
+    #[module(skip)]
+    span: Span,
+    #[module(skip)]
+    spec: MixerSpec,
 }
 
 impl LayerConfig {
     /// Makes a layer around a feed-forward half.
     pub fn init<F: FeedForward>(&self, feed_forward: F, device: &Device) -> Layer<F> {
         Layer {
-            mixer: self.mixer.init(device),
-            mixer_norm: LayerNormConfig::new(self.mixer.hidden)
+            mixer: self.mixer.init(&self.attention, device),
+            mixer_norm: LayerNormConfig::new(self.attention.hidden)
                 .with_epsilon(self.norm_epsilon)
                 .init(device),
             dropout: DropoutConfig::new(self.dropout).init(),
             feed_forward,
             norm_placement: self.norm_placement,
+            span: self.attention.span,
+            spec: self.mixer.clone(),
         }
     }
 }
 
 impl<F: FeedForward> Layer<F> {
+    /// The span that the layer was configured with, whether or not its mixer attends to it.
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    /// How its mixer was made.
+    pub fn spec(&self) -> &MixerSpec {
+        &self.spec
+    }
+
     /// Applies the layer to whole sequences or, with a cache, to the tokens that follow those in it.
     ///
     /// # Panics
     ///
     /// As [`Mix::forward`].
-    pub fn forward(&self, flow: Flow, cache: Option<&mut LayerCache>, trace: &mut Trace) -> Flow {
+    pub fn forward(&self, flow: Flow, cache: Option<&mut MixerCache>, trace: &mut Trace) -> Flow {
         let Flow { hidden, tokens } = flow;
         let mixed = self
             .norm_placement

@@ -15,10 +15,12 @@ pub mod flow;
 pub mod generate;
 pub mod layer;
 pub mod mixer;
+pub mod nearest;
 pub mod norm;
 pub mod ops;
 pub mod position;
 pub mod pretrained;
+pub mod schedule;
 pub mod span;
 pub mod stack;
 pub mod tensor_file;
@@ -34,11 +36,13 @@ pub use generate::{
     SampleConfig, Stopped, Strategy,
 };
 pub use layer::{Layer, LayerConfig};
-pub use mixer::{Mix, SpanAttention, SpanAttentionConfig};
+pub use mixer::{
+    AttentionSpec, Mix, MixCache, MixSpec, Mixer, MixerCache, MixerError, MixerSpec, Mixing, Reach,
+    SpanAttention, SpanAttentionConfig,
+};
 pub use norm::{LayerNorm, LayerNormConfig, NormPlacement};
 pub use position::{PositionEncoding, PositionError, PositionExtension, UnknownExtension};
-pub use span::{
-    Direction, KeyValueSize, Placement, ScheduleError, Span, SpanCost, SpanError, SpanSchedule,
-};
+pub use schedule::{MixerSchedule, Placement, ScheduleError, SpanSchedule};
+pub use span::{Direction, KeyValueSize, Span, SpanCost, SpanError};
 pub use stack::Stack;
 pub use trace::{Keep, NeuronProbe, RouteTrace, Trace};

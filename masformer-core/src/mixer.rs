@@ -1,22 +1,34 @@
 //! What a layer mixes tokens with.
+//!
+//! A mixer is one file with three small implementations ([`MixSpec`], [`Mix`], [`MixCache`]) and one line of the
+//! registry below, which makes [`Mixer`], [`MixerCache`] and [`MixerSpec`] and everything that they hand on.
 
+mod error;
+mod mixing;
 mod span;
+mod text;
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use burn::{
     module::{Module, ModuleDisplay},
     prelude::*,
 };
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::flow::Flow;
+use crate::{flow::Flow, span::Span};
 
-pub use span::{SpanAttention, SpanAttentionConfig};
+pub use error::MixerError;
+pub use mixing::Mixing;
+pub use span::{AttentionSpec, SpanAttention, SpanAttentionConfig};
 
 /// The part of a layer in which tokens meet, without residual connection and normalisation.
+///
+/// Its parameters are saved under the names of its fields. `query`, `key`, `value` and `output` are those of span
+/// attention: another mixer's fields have other names.
 pub trait Mix: Module + ModuleDisplay {
     /// What the mixer keeps of the tokens before.
-    type Cache: Clone + fmt::Debug;
+    type Cache: MixCache;
 
     /// Mixes whole sequences or, with a cache, the tokens that follow those in the cache, which takes
     /// them in.
@@ -38,4 +50,297 @@ pub trait Mix: Module + ModuleDisplay {
 
     /// Multiply-adds of the mixer for one sequence of `length` tokens.
     fn cost(&self, length: usize) -> usize;
+}
+
+/// What a mixer keeps of the tokens before, for each sequence of a batch.
+pub trait MixCache: Clone + fmt::Debug {
+    /// Takes the sequences `rows` `[R]` of the batch, in that order and as often as they are named.
+    fn select(&mut self, rows: &Tensor<1, Int>);
+}
+
+/// How a mixer is made: its settings, and what they alone say of it.
+///
+/// The fields are the keys of the text form ([`MixerSpec`]); each has a default and is a number, a truth value or
+/// a name.
+pub trait MixSpec: Clone + fmt::Debug + Default + PartialEq + Serialize + DeserializeOwned {
+    /// The name in the text form; not that of a [`Placement`](crate::Placement).
+    const NAME: &'static str;
+
+    /// The mixer.
+    type Mixer: Mix;
+
+    /// Makes the mixer of a layer in which span attention would have the configuration `attention`, of which
+    /// it takes what it needs: the hidden width and direction at least.
+    ///
+    /// # Panics
+    ///
+    /// If the settings are none that [`Self::check`] accepts, or as [`SpanAttentionConfig::init`] for a mixer
+    /// with attention.
+    fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> Self::Mixer;
+
+    /// Checks that the settings make sense.
+    ///
+    /// # Errors
+    ///
+    /// If they do not: what is wrong, with the key in backticks.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whether a decoder can have the mixer: no token sees those after it, and it has steps with a cache.
+    fn decodes(&self) -> bool {
+        true
+    }
+
+    /// How tokens reach each other in a layer with this span.
+    fn reach(&self, span: Span) -> Reach;
+
+    /// How many numbers a decoder keeps for one sequence besides the keys and values of [`Self::reach`],
+    /// whatever the length.
+    fn state(&self, _attention: &SpanAttentionConfig) -> usize {
+        0
+    }
+}
+
+/// How the tokens of a sequence reach each other in a mixer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// What a query attends to, by pairs of a query and a key; `None` in a mixer without attention.
+    pub span: Option<Span>,
+    /// Whether all tokens that the direction allows reach a query without a pair, through a state or another
+    /// summary of them.
+    pub is_summarised: bool,
+}
+
+impl Reach {
+    /// Whether padding before a sequence leaves it as it is: see [`Span::is_relative`].
+    pub fn is_relative(self) -> bool {
+        self.span.is_none_or(Span::is_relative)
+    }
+}
+
+/// Makes the enums of all mixers from one line for each, with the specification that makes it.
+macro_rules! mixers {
+    ($($(#[$doc:meta])* $arm:ident($spec:ty)),+ $(,)?) => {
+        /// Any mixer.
+        ///
+        /// The variant is no part of the names under which parameters are saved.
+        #[derive(Module, Debug)]
+        #[allow(clippy::large_enum_variant)]
+        pub enum Mixer {
+            $($(#[$doc])* $arm(<$spec as MixSpec>::Mixer)),+
+        }
+
+        /// The cache of any mixer.
+        #[derive(Clone, Debug)]
+        #[allow(clippy::large_enum_variant)]
+        pub enum MixerCache {
+            $($(#[$doc])* $arm(<<$spec as MixSpec>::Mixer as Mix>::Cache)),+
+        }
+
+        /// How any mixer is made; by default, span attention.
+        ///
+        /// The text form is `NAME` or `NAME:KEY=VALUE,KEY=VALUE,...`, with the keys that are not to have their
+        /// default value.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub enum MixerSpec {
+            $($(#[$doc])* $arm($spec)),+
+        }
+
+        impl Mix for Mixer {
+            type Cache = MixerCache;
+
+            fn forward(&self, flow: Flow, cache: Option<&mut MixerCache>) -> Tensor<3> {
+                match (self, cache) {
+                    $(
+                        (Self::$arm(mixer), None) => Mix::forward(mixer, flow, None),
+                        (Self::$arm(mixer), Some(MixerCache::$arm(cache))) => {
+                            Mix::forward(mixer, flow, Some(cache))
+                        }
+                    )+
+                    #[allow(unreachable_patterns, reason = "with one mixer")]
+                    _ => panic!("the cache is that of another mixer"),
+                }
+            }
+
+            fn cache(&self) -> MixerCache {
+                match self {
+                    $(Self::$arm(mixer) => MixerCache::$arm(Mix::cache(mixer))),+
+                }
+            }
+
+            fn cost(&self, length: usize) -> usize {
+                match self {
+                    $(Self::$arm(mixer) => Mix::cost(mixer, length)),+
+                }
+            }
+        }
+
+        impl MixCache for MixerCache {
+            fn select(&mut self, rows: &Tensor<1, Int>) {
+                match self {
+                    $(Self::$arm(cache) => MixCache::select(cache, rows)),+
+                }
+            }
+        }
+
+        impl MixerSpec {
+            /// The names of all mixers.
+            pub const NAMES: &[&str] = &[$(<$spec>::NAME),+];
+
+            /// Makes the mixer: see [`MixSpec::init`].
+            ///
+            /// # Panics
+            ///
+            /// As [`MixSpec::init`].
+            pub fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> Mixer {
+                match self {
+                    $(Self::$arm(spec) => Mixer::$arm(spec.init(attention, device))),+
+                }
+            }
+
+            /// The name, without settings.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$arm(_) => <$spec>::NAME),+
+                }
+            }
+
+            /// Whether a decoder can have the mixer.
+            pub fn decodes(&self) -> bool {
+                match self {
+                    $(Self::$arm(spec) => spec.decodes()),+
+                }
+            }
+
+            /// How tokens reach each other in a layer with this span.
+            pub fn reach(&self, span: Span) -> Reach {
+                match self {
+                    $(Self::$arm(spec) => spec.reach(span)),+
+                }
+            }
+
+            /// How many numbers a decoder keeps for one sequence besides keys and values.
+            pub fn state(&self, attention: &SpanAttentionConfig) -> usize {
+                match self {
+                    $(Self::$arm(spec) => spec.state(attention)),+
+                }
+            }
+        }
+
+        impl fmt::Display for MixerSpec {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$arm(spec) => text::write(spec, f)),+
+                }
+            }
+        }
+
+        impl FromStr for MixerSpec {
+            type Err = MixerError;
+
+            fn from_str(text: &str) -> Result<Self, MixerError> {
+                let (name, settings) = text::split(text.trim());
+                match name {
+                    $(<$spec>::NAME => text::read(settings).map(Self::$arm),)+
+                    _ => Err(MixerError::unknown(name, Self::NAMES)),
+                }
+            }
+        }
+    };
+}
+
+mixers! {
+    /// Attention over the layer's span.
+    Attention(AttentionSpec),
+}
+
+impl Default for MixerSpec {
+    fn default() -> Self {
+        Self::Attention(AttentionSpec::default())
+    }
+}
+
+impl MixerSpec {
+    /// Checks that a decoder can have these mixers, one for each layer from the bottom.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot decode; the first of them.
+    pub fn check_decode(mixers: &[Self]) -> Result<(), MixerError> {
+        match mixers.iter().position(|mixer| !mixer.decodes()) {
+            None => Ok(()),
+            Some(layer) => Err(MixerError::Decoder {
+                mixer: mixers[layer].name(),
+                layer,
+            }),
+        }
+    }
+
+    /// The layers in which two lists of mixers differ; empty lists are attention everywhere.
+    pub fn differing(one: &[Self], other: &[Self]) -> Vec<usize> {
+        let attention = Self::default();
+        let of = |mixers: &[Self], layer| mixers.get(layer).unwrap_or(&attention).clone();
+        let layers = 0..one.len().max(other.len());
+        layers
+            .filter(|&layer| of(one, layer) != of(other, layer))
+            .collect()
+    }
+
+    /// The mixers as configurations keep them: none where all are attention.
+    pub fn compact(mixers: Vec<Self>) -> Vec<Self> {
+        let attention = Self::default();
+        if mixers.iter().all(|mixer| *mixer == attention) {
+            return vec![];
+        }
+        mixers
+    }
+}
+
+impl TryFrom<String> for MixerSpec {
+    type Error = MixerError;
+
+    fn try_from(text: String) -> Result<Self, MixerError> {
+        text.parse()
+    }
+}
+
+impl From<MixerSpec> for String {
+    fn from(spec: MixerSpec) -> Self {
+        spec.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mixer_has_a_text_form() {
+        for name in MixerSpec::NAMES {
+            let spec: MixerSpec = format!(" {name} ").parse().unwrap();
+            assert_eq!((spec.name(), spec.to_string().as_str()), (*name, *name));
+        }
+        assert_eq!(MixerSpec::default().name(), "attention");
+    }
+
+    #[test]
+    fn unknown_text_names_the_nearest_and_all() {
+        let error = |text: &str| text.parse::<MixerSpec>().unwrap_err().to_string();
+        let all = MixerSpec::NAMES.join(", ");
+        assert_eq!(
+            error("atention"),
+            format!("unknown mixer `atention`; did you mean `attention`? There is {all}")
+        );
+        assert_eq!(error("zzz"), format!("unknown mixer `zzz`; there is {all}"));
+        assert_eq!(
+            error("attention:heads=2"),
+            "the mixer `attention` has no key `heads`; it has none"
+        );
+        assert_eq!(
+            error("attention:"),
+            "the mixer `attention`: `` is no setting, expected KEY=VALUE"
+        );
+    }
 }

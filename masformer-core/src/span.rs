@@ -1,16 +1,12 @@
 //! Which positions a layer attends to.
 
 mod cost;
-mod placement;
-mod schedule;
 
 use std::{fmt, num::NonZeroUsize, ops::Range, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 pub use cost::{KeyValueSize, SpanCost};
-pub use placement::Placement;
-pub use schedule::{ScheduleError, SpanSchedule};
 
 /// Whether a query may see what comes after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -186,7 +182,7 @@ impl From<Span> for String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -249,7 +245,7 @@ mod tests {
     }
 
     /// Spans with sizes below 80.
-    pub(super) fn spans() -> impl Strategy<Value = Span> {
+    pub(crate) fn spans() -> impl Strategy<Value = Span> {
         let width = (1..80_usize).prop_map(|width| NonZeroUsize::new(width).unwrap());
         prop_oneof![
             Just(Span::Full),

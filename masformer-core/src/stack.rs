@@ -3,7 +3,11 @@
 use burn::module::Module;
 
 use crate::{
-    cache::LayerCache, feed_forward::FeedForward, flow::Flow, layer::Layer, mixer::Mix, span::Span,
+    feed_forward::FeedForward,
+    flow::Flow,
+    layer::Layer,
+    mixer::{Mix, MixerCache, MixerSpec},
+    span::Span,
     trace::Trace,
 };
 
@@ -25,7 +29,7 @@ impl<F: FeedForward> Stack<F> {
     pub fn forward(
         &self,
         flow: Flow,
-        caches: Option<&mut [LayerCache]>,
+        caches: Option<&mut [MixerCache]>,
         trace: &mut Trace,
     ) -> Flow {
         trace.push_hidden_state(&flow.hidden);
@@ -42,15 +46,26 @@ impl<F: FeedForward> Stack<F> {
     }
 
     /// An empty cache for each layer.
-    pub fn caches(&self) -> Vec<LayerCache> {
+    pub fn caches(&self) -> Vec<MixerCache> {
         let caches = self.layers.iter().map(|layer| layer.mixer.cache());
         caches.collect()
     }
 
-    /// What each layer attends to, from the bottom.
+    /// The span of each layer, from the bottom, whether or not its mixer attends to it.
     pub fn spans(&self) -> Vec<Span> {
-        let spans = self.layers.iter().map(|layer| layer.mixer.span());
-        spans.collect()
+        self.layers.iter().map(Layer::span).collect()
+    }
+
+    /// How the mixer of each layer was made, from the bottom.
+    pub fn mixers(&self) -> Vec<MixerSpec> {
+        let mixers = self.layers.iter().map(|layer| layer.spec().clone());
+        mixers.collect()
+    }
+
+    /// Whether padding before a sequence leaves its outputs as they are.
+    pub fn is_relative(&self) -> bool {
+        let mut layers = self.layers.iter();
+        layers.all(|layer| layer.spec().reach(layer.span()).is_relative())
     }
 }
 

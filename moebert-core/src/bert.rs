@@ -8,8 +8,8 @@ use burn::{
     tensor::assert_shape,
 };
 use masformer_core::{
-    Activation, FeedForward, Flow, LayerConfig, LayerNorm, LayerNormConfig, Mlp, MlpConfig, Span,
-    SpanAttentionConfig, Stack, Tokens, Trace,
+    Activation, FeedForward, Flow, LayerConfig, LayerNorm, LayerNormConfig, MixerSpec, Mlp,
+    MlpConfig, Span, SpanAttentionConfig, Stack, Tokens, Trace,
     dropout::dropout,
     feed_forward::{apply_linear, zero_bias},
 };
@@ -61,6 +61,9 @@ pub struct BertConfig {
     /// What each of the `L` layers attends to, from the bottom; empty for `full` everywhere.
     #[config(default = "vec![]")]
     pub spans: Vec<Span>,
+    /// What each of the `L` layers mixes tokens with, from the bottom; empty for attention everywhere.
+    #[config(default = "vec![]")]
+    pub mixers: Vec<MixerSpec>,
 }
 
 /// A batch of token sequences.
@@ -132,14 +135,15 @@ impl BertConfig {
     ///
     /// # Panics
     ///
-    /// If there are spans, but not one for each layer.
+    /// If there are spans or mixers, but not one for each layer.
     pub fn init(&self, device: &Device) -> Bert {
-        let given = self.spans.len();
-        assert!(
-            given == 0 || given == self.num_hidden_layers,
-            "{given} spans for {} layers",
-            self.num_hidden_layers
-        );
+        let layers = self.num_hidden_layers;
+        for (what, given) in [("spans", self.spans.len()), ("mixers", self.mixers.len())] {
+            assert!(
+                given == 0 || given == layers,
+                "{given} {what} for {layers} layers"
+            );
+        }
         let embedding = |count| {
             EmbeddingConfig::new(count, self.hidden_size)
                 .with_initializer(self.initializer())
@@ -161,6 +165,7 @@ impl BertConfig {
                 .with_dropout(self.attention_probs_dropout_prob)
                 .with_initializer(self.initializer());
             LayerConfig::new(attention)
+                .with_mixer(self.mixers.get(layer).cloned().unwrap_or_default())
                 .with_dropout(self.hidden_dropout_prob)
                 .with_norm_epsilon(self.layer_norm_eps)
         };

@@ -365,7 +365,7 @@ mod tests {
 
     use burn::{module::Param, nn::Initializer, tensor::Distribution};
     use masformer_core::{
-        Flow, Keep, LayerConfig, Mlp, MlpConfig, SpanAttentionConfig, Stack, Tokens,
+        Flow, Keep, LayerConfig, Mixer, Mlp, MlpConfig, SpanAttentionConfig, Stack, Tokens,
     };
 
     use super::*;
@@ -503,7 +503,11 @@ mod tests {
 
     fn without_dropout(mut encoder: Stack<Mlp>) -> Stack<Mlp> {
         for layer in &mut encoder.layers {
-            layer.mixer.dropout.prob = 0.0;
+            #[allow(irrefutable_let_patterns, reason = "with one mixer")]
+            let Mixer::Attention(attention) = &mut layer.mixer else {
+                panic!("every layer is attention");
+            };
+            attention.dropout.prob = 0.0;
             layer.dropout.prob = 0.0;
             layer.feed_forward.dropout.prob = 0.0;
         }

@@ -2,7 +2,8 @@
 //!
 //! A dense model is written as Transformers writes it. Where some layer does not attend to everything,
 //! the key `kiln` of `config.json` has `{"spans": ["full", "window:128", ..]}`, one for each layer from
-//! the bottom, and the `model_type` is `kiln-bert`.
+//! the bottom, and the `model_type` is `kiln-bert`. Where some layer is not attention, it has `"mixers"` in the same
+//! way, and the weights of other mixers are named `bert.encoder.layer.{l}.mixer.` and what follows in the mixer.
 //!
 //! An expert model has, besides, what [`expert_files`](crate::expert_files) describes, in the key `kiln`
 //! the name of a file of it, `{"experts": "experts.json"}`, and the `model_type` `kiln-moebert`; its
@@ -22,9 +23,10 @@ use std::{
 
 use burn::prelude::*;
 use masformer_core::{
-    Span,
+    MixerSpec, Span,
     pretrained::{
-        Checkpoint, Keys, check_spans, check_tokenizer, copy_tokenizer, save_weights, write_config,
+        Checkpoint, FolderError, Keys, check_layers, check_tokenizer, copy_tokenizer, save_weights,
+        write_config,
     },
 };
 
@@ -57,6 +59,8 @@ pub struct Pretrained {
     dir: PathBuf,
     config: PretrainedConfig,
     experts: Option<ExpertFiles>,
+    /// The mixers that the files have weights of.
+    stored_mixers: Vec<MixerSpec>,
 }
 
 /// What [`save`] writes besides configuration and weights.
@@ -97,6 +101,7 @@ impl Pretrained {
             .transpose()?;
         Ok(Self {
             dir,
+            stored_mixers: config.bert.mixers.clone(),
             config,
             experts,
         })
@@ -123,16 +128,43 @@ impl Pretrained {
     ///
     /// If there are not as many spans as layers.
     pub fn with_spans(mut self, spans: Vec<Span>) -> Result<Self, PretrainedError> {
-        check_spans(&self.dir, &spans, self.config.bert.num_hidden_layers)?;
+        check_layers(
+            &self.dir,
+            "spans",
+            &spans,
+            self.config.bert.num_hidden_layers,
+        )?;
         self.config.bert.spans = spans;
         Ok(self)
+    }
+
+    /// The same model with other mixers, one for each layer from the bottom. Weights that the files have not
+    /// start anew in [`Self::load`] and are an error of [`Self::load_whole`].
+    ///
+    /// # Errors
+    ///
+    /// If there are not as many mixers as layers.
+    pub fn with_mixers(mut self, mixers: Vec<MixerSpec>) -> Result<Self, PretrainedError> {
+        check_layers(
+            &self.dir,
+            "mixers",
+            &mixers,
+            self.config.bert.num_hidden_layers,
+        )?;
+        self.config.bert.mixers = MixerSpec::compact(mixers);
+        Ok(self)
+    }
+
+    /// The layers whose mixer is not that of the files.
+    pub fn new_mixers(&self) -> Vec<usize> {
+        MixerSpec::differing(&self.stored_mixers, &self.config.bert.mixers)
     }
 
     /// Makes the model with the head of a task (`None`: the one the folder was saved for) and loads
     /// its weights.
     ///
-    /// A head or pooler that the checkpoint lacks starts anew, and so does a head of another shape
-    /// where `head` is not the folder's own; the report names both.
+    /// A head or pooler that the checkpoint lacks starts anew, and so do a head of another shape
+    /// where `head` is not the folder's own, and mixers that the folder has no weights of; the report names them.
     ///
     /// # Errors
     ///
@@ -143,7 +175,8 @@ impl Pretrained {
         device: &Device,
     ) -> Result<(BertModel, LoadReport), PretrainedError> {
         let head = head.unwrap_or(self.config.head());
-        let layout = BertLayout::new(head, head == self.config.head());
+        let mut layout = BertLayout::new(head, head == self.config.head());
+        layout.new_mixers = self.new_mixers();
         let checkpoint = Checkpoint::open(&self.dir, layout)?;
         let has_pooler = checkpoint.contains(names::POOLER_WEIGHT);
         let bert = self.config.bert.clone().with_pooler(has_pooler);
@@ -171,15 +204,13 @@ impl Pretrained {
         device: &Device,
     ) -> Result<(BertModel, LoadReport), PretrainedError> {
         let (model, report) = self.load(head, device)?;
-        let mismatched = report.mismatched.iter().map(|mismatch| &mismatch.name);
-        let anew: Vec<String> = report.missing.iter().chain(mismatched).cloned().collect();
-        if anew.is_empty() {
+        let (dir, tensors) = (self.dir.clone(), report.anew());
+        if tensors.is_empty() {
             Ok((model, report))
+        } else if self.new_mixers().is_empty() {
+            Err(PretrainedError::Untrained { dir, tensors })
         } else {
-            Err(PretrainedError::Untrained {
-                dir: self.dir.clone(),
-                tensors: anew,
-            })
+            Err(FolderError::UntrainedMixers { dir, tensors }.into())
         }
     }
 }
@@ -219,11 +250,12 @@ pub fn save(
         copy_tokenizer(source, dir)?;
     }
     let dtype = model.bert.embeddings.word.weight.val().dtype();
-    let spans = model.bert.spans();
+    let (spans, mixers) = (model.bert.spans(), model.bert.stack.mixers());
     let json = config.to_json(
         model.head_kind(),
         options.labels,
         &spans,
+        &mixers,
         has_experts,
         dtype,
     );

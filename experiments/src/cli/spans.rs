@@ -1,4 +1,4 @@
-//! `kiln spans`: what a span schedule costs, and what it looks like.
+//! `kiln spans`: what schedules of spans and mixers cost, and what they look like.
 
 mod picture;
 mod svg;
@@ -6,7 +6,10 @@ mod svg;
 use std::path::PathBuf;
 
 use clap::Args;
-use masformer_core::{Direction, KeyValueSize, Span, SpanCost, SpanSchedule};
+use masformer_core::{
+    Direction, KeyValueSize, MixerSchedule, MixerSpec, Mixing, Span, SpanAttentionConfig, SpanCost,
+    SpanSchedule,
+};
 use moebert_core::file;
 
 use super::output;
@@ -21,6 +24,9 @@ pub struct SpansArgs {
     /// The others: window:W, window:W+SINKS or block:W
     #[arg(required = true, value_name = "WORD")]
     schedule: Vec<String>,
+    /// The mixers of the layers, such as "bottom:1 attention"; layers without one are attention under the schedule
+    #[arg(long, value_name = "SCHEDULE")]
+    mixers: Option<MixerSchedule>,
     /// Layers of the model
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     layers: u32,
@@ -42,6 +48,12 @@ pub struct SpansArgs {
         value_parser = clap::value_parser!(u32).range(1..=8192)
     )]
     head_width: u32,
+    /// Query heads of a layer, for the states of mixers [default: as many as key and value heads]
+    #[arg(
+        long, value_name = "HEADS", requires = "mixers", conflicts_with = "encoder",
+        value_parser = clap::value_parser!(u32).range(1..=1024)
+    )]
+    heads: Option<u32>,
     /// Bytes of a number in the caches
     #[arg(
         long, default_value_t = 2, conflicts_with = "encoder",
@@ -53,10 +65,12 @@ pub struct SpansArgs {
     svg: Option<PathBuf>,
 }
 
-/// The spans of a model's layers, and the input that they are shown for.
+/// What a model's layers are, and the input that they are shown for.
 struct Layers {
-    schedule: SpanSchedule,
-    spans: Vec<Span>,
+    /// The schedules.
+    name: String,
+    /// From the bottom.
+    mixing: Vec<Mixing>,
     direction: Direction,
     length: usize,
 }
@@ -70,9 +84,18 @@ pub fn run(args: &SpansArgs) -> Result<(), Error> {
         output::check_file("--svg", path, &[])?;
     }
     let schedule: SpanSchedule = args.schedule.join(" ").parse()?;
+    let count = args.layers as usize;
+    let mixers = match &args.mixers {
+        None => vec![],
+        Some(mixers) if args.encoder => mixers.mixers(count)?,
+        Some(mixers) => mixers.decoder_mixers(count)?,
+    };
     let layers = Layers {
-        spans: schedule.spans(args.layers as usize)?,
-        schedule,
+        mixing: Mixing::of_layers(&schedule.spans(count)?, &mixers),
+        name: match &args.mixers {
+            None => schedule.to_string(),
+            Some(mixers) => format!("{schedule}, mixers {mixers}"),
+        },
         direction: if args.encoder {
             Direction::Bidirectional
         } else {
@@ -80,22 +103,31 @@ pub fn run(args: &SpansArgs) -> Result<(), Error> {
         },
         length: args.length as usize,
     };
-    let key_values = (!args.encoder).then_some(KeyValueSize {
-        heads: args.key_value_heads as usize,
-        width: args.head_width as usize,
-        bytes: args.bytes as usize,
+    let cache = (!args.encoder).then(|| {
+        let key_values = KeyValueSize {
+            heads: args.key_value_heads as usize,
+            width: args.head_width as usize,
+            bytes: args.bytes as usize,
+        };
+        let heads = args.heads.unwrap_or(args.key_value_heads) as usize;
+        Cache {
+            key_values,
+            attention: SpanAttentionConfig::new(heads * key_values.width, heads)
+                .with_key_value_heads(Some(key_values.heads))
+                .with_direction(Direction::Causal),
+        }
     });
     if let Some(path) = &args.svg {
         file::write(path, svg::draw(&layers).as_bytes())?;
     }
-    let table = table(&layers, key_values);
+    let table = table(&layers, cache.as_ref());
     let masks = picture::draw(&layers);
     super::print(&format!("{}\n\n{table}\n{masks}", layers.title()))
 }
 
 impl Layers {
     fn title(&self) -> String {
-        format!("{}: {}", self.schedule, self.input())
+        format!("{}: {}", self.name, self.input())
     }
 
     fn input(&self) -> String {
@@ -103,24 +135,45 @@ impl Layers {
             Direction::Causal => "causal",
             Direction::Bidirectional => "both directions",
         };
-        let layers = layer_count(self.spans.len());
+        let layers = layer_count(self.mixing.len());
         format!("{layers}, {} tokens, {direction}", self.length)
     }
 
     fn cost(&self) -> SpanCost {
-        SpanCost::of(&self.spans, self.direction, self.length)
+        Mixing::cost(&self.mixing, self.direction, self.length)
     }
 
-    /// The different spans in the order in which they first come, each with its number of layers.
-    fn kinds(&self) -> Vec<(Span, usize)> {
-        let mut kinds: Vec<(Span, usize)> = Vec::new();
-        for &span in &self.spans {
-            match kinds.iter_mut().find(|(kind, _)| *kind == span) {
+    /// The different layers in the order in which they first come, each with its number.
+    fn kinds(&self) -> Vec<(&Mixing, usize)> {
+        let mut kinds: Vec<(&Mixing, usize)> = Vec::new();
+        for layer in &self.mixing {
+            match kinds.iter_mut().find(|(kind, _)| *kind == layer) {
                 Some((_, layers)) => *layers += 1,
-                None => kinds.push((span, 1)),
+                None => kinds.push((layer, 1)),
             }
         }
         kinds
+    }
+
+    /// Whether tokens of some layer reach a query through a state or another summary.
+    fn is_summarised(&self) -> bool {
+        self.mixing.iter().any(Mixing::is_summarised)
+    }
+}
+
+/// What the sizes of caches follow from.
+struct Cache {
+    key_values: KeyValueSize,
+    /// Attention in each layer, but for its span.
+    attention: SpanAttentionConfig,
+}
+
+impl Cache {
+    /// Bytes that the caches of some layers take, whose keys and values are those of `positions`.
+    fn bytes(&self, layers: &[Mixing], positions: usize) -> u64 {
+        let state = |layer: &Mixing| layer.mixer.state(&self.attention) as u64;
+        let states = layers.iter().map(state).sum::<u64>() * self.key_values.bytes as u64;
+        self.key_values.bytes(positions).saturating_add(states)
     }
 }
 
@@ -129,40 +182,51 @@ fn layer_count(count: usize) -> String {
     format!("{count} layer{plural}")
 }
 
-/// One line for each run of layers with the same span, and one for all; then what full attention
-/// would be.
-fn table(layers: &Layers, key_values: Option<KeyValueSize>) -> String {
-    let cost = |spans: &[Span]| SpanCost::of(spans, layers.direction, layers.length);
-    let line = |name: String, span: &str, cost: &SpanCost| {
-        let share = format!("{:.3}", cost.share());
-        let mut cells = vec![name, span.to_owned(), count(cost.pairs), share];
-        cells.extend(key_values.map(|size| memory(size.bytes(cost.cached_positions))));
+/// One line for each run of equal layers, and one for all; then what full attention would be. Mixers have a column
+/// where some layer is not attention.
+fn table(layers: &Layers, cache: Option<&Cache>) -> String {
+    let attention = MixerSpec::default();
+    let has_mixers = layers.mixing.iter().any(|layer| layer.mixer != attention);
+    let line = |name: String, [mixer, span]: [String; 2], run: &[Mixing]| {
+        let cost = Mixing::cost(run, layers.direction, layers.length);
+        let mut cells = vec![name];
+        cells.extend(has_mixers.then_some(mixer));
+        cells.extend([span, count(cost.pairs), format!("{:.3}", cost.share())]);
+        cells.extend(cache.map(|cache| memory(cache.bytes(run, cost.cached_positions))));
         cells
     };
-    let mut header = vec!["layers", "span", "pairs", "of full"];
-    header.extend(key_values.map(|_| "cache"));
+    let mut header = vec!["layers"];
+    header.extend(has_mixers.then_some("mixer"));
+    header.extend(["span", "pairs", "of full"]);
+    header.extend(cache.map(|_| "cache"));
     let mut cells = vec![header.into_iter().map(str::to_owned).collect()];
     let mut first = 0;
-    for run in layers.spans.chunk_by(PartialEq::eq) {
+    for run in layers.mixing.chunk_by(PartialEq::eq) {
         let last = first + run.len() - 1;
         let name = if first == last {
             first.to_string()
         } else {
             format!("{first}-{last}")
         };
-        cells.push(line(name, &run[0].to_string(), &cost(run)));
+        let span = run[0].span.map_or("-".to_owned(), |span| span.to_string());
+        cells.push(line(name, [run[0].mixer.to_string(), span], run));
         first = last + 1;
     }
-    cells.push(line("all".to_owned(), "", &layers.cost()));
-    let full = vec![Span::Full; layers.spans.len()];
-    cells.push(line("full attention".to_owned(), "", &cost(&full)));
+    let none = [String::new(), String::new()];
+    cells.push(line("all".to_owned(), none.clone(), &layers.mixing));
+    let full = vec![Mixing::new(attention, Span::Full); layers.mixing.len()];
+    cells.push(line("full attention".to_owned(), none, &full));
 
     let mut text = aligned(&cells);
-    let per_position = key_values.map(
-        |KeyValueSize {
-             heads,
-             width,
-             bytes,
+    let per_position = cache.map(
+        |Cache {
+             key_values:
+                 KeyValueSize {
+                     heads,
+                     width,
+                     bytes,
+                 },
+             ..
          }| {
             format!(
                 " A position in a layer's cache takes 2 x {heads} heads x {width} x {bytes} bytes."
@@ -182,8 +246,8 @@ mod tests {
     fn layers(schedule: &str, layers: usize, length: usize, direction: Direction) -> Layers {
         let schedule: SpanSchedule = schedule.parse().unwrap();
         Layers {
-            spans: schedule.spans(layers).unwrap(),
-            schedule,
+            mixing: Mixing::of_layers(&schedule.spans(layers).unwrap(), &[]),
+            name: schedule.to_string(),
             direction,
             length,
         }
@@ -199,13 +263,16 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_for_each_run_of_layers_and_the_baseline() {
-        let key_values = KeyValueSize {
-            heads: 12,
-            width: 64,
-            bytes: 2,
+        let cache = Cache {
+            key_values: KeyValueSize {
+                heads: 12,
+                width: 64,
+                bytes: 2,
+            },
+            attention: SpanAttentionConfig::new(768, 12),
         };
         let layers = causal("bottom:4 block:1024", 24, 8192);
-        let text = table(&layers, Some(key_values));
+        let text = table(&layers, Some(&cache));
         let lines: Vec<&str> = text.lines().collect();
         let expected = [
             "layers                span   pairs  of full      cache",

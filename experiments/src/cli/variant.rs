@@ -3,18 +3,22 @@
 use std::path::Path;
 
 use clap::Args;
-use masformer_core::{PositionExtension, SpanSchedule, pretrained::DecoderFolder};
+use masformer_core::{MixerSchedule, PositionExtension, SpanSchedule, pretrained::DecoderFolder};
 use moebert_core::pretrained::Pretrained;
 
 use crate::error::Error;
 
-/// The same weights under other spans, or for longer inputs.
+/// The same weights under other spans or mixers, or for longer inputs.
 #[derive(Debug, Args)]
 pub(super) struct VariantArgs {
     /// What the layers attend to, such as `"bottom:1 window:256"`; `kiln spans --help` lists the words
     /// [default: the model's own]
     #[arg(long, value_name = "SCHEDULE")]
     spans: Option<SpanSchedule>,
+    /// What the layers mix tokens with, such as `"bottom:1 attention"`: other settings of the mixers whose weights
+    /// the model has [default: the model's own]
+    #[arg(long, value_name = "SCHEDULE")]
+    mixers: Option<MixerSchedule>,
     /// How a decoder reads more tokens than it has positions: `tile` or `interpolate` learned ones, or
     /// `scale-base` rotary ones
     #[arg(long, value_name = "HOW")]
@@ -22,7 +26,7 @@ pub(super) struct VariantArgs {
 }
 
 impl VariantArgs {
-    /// The folder of a BERT, under the schedule if one is given.
+    /// The folder of a BERT, under the schedules that are given.
     pub fn encoder(&self, dir: &Path) -> Result<Pretrained, Error> {
         if self.extend.is_some() {
             let problem = format!(
@@ -31,22 +35,28 @@ impl VariantArgs {
             );
             return Err(Error::Usage(problem));
         }
-        let pretrained = Pretrained::open(dir)?;
-        let Some(schedule) = &self.spans else {
-            return Ok(pretrained);
-        };
+        let mut pretrained = Pretrained::open(dir)?;
         let layers = pretrained.config().bert.num_hidden_layers;
-        Ok(pretrained.with_spans(schedule.spans(layers)?)?)
+        if let Some(schedule) = &self.spans {
+            pretrained = pretrained.with_spans(schedule.spans(layers)?)?;
+        }
+        if let Some(schedule) = &self.mixers {
+            pretrained = pretrained.with_mixers(schedule.mixers(layers)?)?;
+        }
+        Ok(pretrained)
     }
 
-    /// The folder of a decoder, under the schedule if one is given.
+    /// The folder of a decoder, under the schedules that are given.
     pub fn decoder(&self, dir: &Path) -> Result<DecoderFolder, Error> {
-        let folder = DecoderFolder::open(dir)?;
-        let Some(schedule) = &self.spans else {
-            return Ok(folder);
-        };
+        let mut folder = DecoderFolder::open(dir)?;
         let layers = folder.config().decoder.spans.len();
-        Ok(folder.with_spans(schedule.spans(layers)?)?)
+        if let Some(schedule) = &self.spans {
+            folder = folder.with_spans(schedule.spans(layers)?)?;
+        }
+        if let Some(schedule) = &self.mixers {
+            folder = folder.with_mixers(schedule.decoder_mixers(layers)?, false)?;
+        }
+        Ok(folder)
     }
 
     /// The folder for inputs of `length` tokens. More than it has positions need the extension.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use distill::callbacks::Growth;
-use masformer_core::{PositionExtension, SpanSchedule};
+use masformer_core::{MixerSchedule, PositionExtension, SpanSchedule};
 use serde::{Deserialize, Serialize};
 
 pub use tokenizer::TokenizerChoice;
@@ -393,6 +393,19 @@ pub struct SpanModel {
     pub name: String,
     /// What each layer attends to, such as `bottom:1 window:256`.
     pub spans: SpanSchedule,
+    /// What each layer mixes tokens with, such as `bottom:1 attention`. Default: what the layers of the model to
+    /// begin with do.
+    pub mixers: Option<MixerSchedule>,
+}
+
+impl SpanModel {
+    /// What its layers are, for messages and legends.
+    pub fn layers(&self) -> String {
+        match &self.mixers {
+            Some(mixers) => format!("{}, mixers {mixers}", self.spans),
+            None => self.spans.to_string(),
+        }
+    }
 }
 
 impl LanguageRecipe {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use distill::LayerMap;
-use masformer_core::SpanSchedule;
+use masformer_core::{MixerSchedule, SpanSchedule};
 use moebert_core::partition::{NeuronOrder, PartitionConfig};
 use moebert_core::router::{GateScale, RouterKind};
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,9 @@ pub struct ModelRecipe {
     /// What its layers attend to, such as `every:3 window:128`. Absent: what those of the folder do, or
     /// everything for a fresh model.
     pub spans: Option<SpanSchedule>,
+    /// What its layers mix tokens with, such as `top:1 attention`. Absent: what those of the folder do, or
+    /// attention for a fresh model. Mixers that the folder has no weights of start anew.
+    pub mixers: Option<MixerSchedule>,
 }
 
 /// `[model.random]`: the size of a fresh BERT.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use masformer_core::nearest::hint;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
@@ -10,7 +11,6 @@ use super::{
     integers::{TooLarge, too_large},
 };
 use crate::error::one_line;
-use crate::nearest::hint;
 use crate::warning::warn;
 
 /// Reads `text`, a recipe called `origin` in messages, lays `overrides` over it and checks the

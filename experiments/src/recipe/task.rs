@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use masformer_core::nearest::hint;
 use serde::{Deserialize, Serialize};
 
 use super::LanguageTask;
 use crate::data::glue::GlueTask;
 use crate::data::squad::SquadVersion;
-use crate::nearest::hint;
 
 /// What a model is trained and judged on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

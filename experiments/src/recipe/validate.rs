@@ -124,6 +124,11 @@ fn model(found: &mut Problems, model: &ModelRecipe) {
         {
             found.add("model.spans", &format!("cannot work: {error}"));
         }
+        if let Some(schedule) = &model.mixers
+            && let Err(error) = schedule.mixers(random.layers)
+        {
+            found.add("model.mixers", &format!("cannot work: {error}"));
+        }
     }
 }
 
@@ -443,12 +448,12 @@ order = "random"
         for (schedule, expected) in [
             (
                 "bottom:3 window:8",
-                "`model.spans` cannot work: `bottom:3` asks for more full layers than the model has",
+                "`model.spans` cannot work: `bottom:3` asks for more layers than the model has",
             ),
             ("layers:2 window:8", "`model.spans` cannot work: `layers:2`"),
             (
                 "every:0 window:8",
-                "`model.spans`: `every:0` in a span schedule: expected",
+                "`model.spans`: `every:0` in a schedule: expected",
             ),
             (
                 "bottom:1 windw:8",
@@ -459,6 +464,11 @@ order = "random"
             let expected = format!("mine.toml, line 4: {expected}");
             assert!(message.starts_with(&expected), "{message}");
         }
+        let message = refusal(&["model.mixers=layers:2 attention"]);
+        assert!(
+            message.contains("`model.mixers` cannot work: `layers:2` names layer 2"),
+            "{message}"
+        );
         let message = refusal(&["model.spans=bottom:1"]);
         assert!(
             message.starts_with("override `model.spans=bottom:1`: `model.spans` cannot work"),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use masformer_core::Span;
+use masformer_core::{MixerSpec, Span};
 use moebert_core::{bert::BertConfig, heads::Head};
 
 use super::{Progress, RunOptions, open_dense};
@@ -30,6 +30,8 @@ pub(super) struct Prepared<'a> {
     pub start: Start,
     /// What the layers attend to, where the recipe says so.
     pub spans: Option<Vec<Span>>,
+    /// What they mix tokens with, where the recipe says so.
+    pub mixers: Option<Vec<MixerSpec>>,
     /// The hidden states of student and teacher that are matched.
     pub layers: Vec<(usize, usize)>,
     pub train: Sequences,
@@ -51,6 +53,7 @@ pub(super) enum Start {
 pub(super) struct Inputs<'a> {
     model: Model<'a>,
     spans: Option<Vec<Span>>,
+    mixers: Option<Vec<MixerSpec>>,
     layers: Vec<(usize, usize)>,
     data_dir: PathBuf,
     train: Texts,
@@ -98,6 +101,15 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
     let schedule = recipe.model.spans.as_ref();
     let spans = schedule.map(|schedule| schedule.spans(depth)).transpose();
     let spans = spans.map_err(Error::ModelSpans)?;
+    let schedule = recipe.model.mixers.as_ref();
+    let mixers = schedule.map(|schedule| schedule.mixers(depth)).transpose();
+    let mixers = mixers.map_err(Error::ModelMixers)?;
+    if let (Model::Folder(checkpoint), Some(mixers), true) =
+        (&model, &mixers, recipe.teacher.fine_tuned)
+        && let Some(layer) = MixerSpec::differing(&checkpoint.config.mixers, mixers).first()
+    {
+        return Err(Error::FineTunedMixers { layer: *layer });
+    }
     let layers = recipe.distill.layers.pairs(depth, depth)?;
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
         (Some(path), _) => path.clone(),
@@ -112,6 +124,7 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
     Ok(Inputs {
         model,
         spans,
+        mixers,
         layers,
         data_dir,
         train,
@@ -180,7 +193,10 @@ pub(super) fn prepare<'a>(
             let dir = folder.stage_dir("tokenizer")?;
             let tokenizer = trained_tokenizer(&inputs.train, random, folder, &dir)?;
             let config = fresh_config(random, tokenizer.vocab_size())
-                .with_spans(inputs.spans.clone().unwrap_or_default());
+                .with_spans(inputs.spans.clone().unwrap_or_default())
+                .with_mixers(MixerSpec::compact(
+                    inputs.mixers.clone().unwrap_or_default(),
+                ));
             (tokenizer, dir, config.clone(), Start::Fresh(config))
         }
     };
@@ -211,6 +227,7 @@ pub(super) fn prepare<'a>(
         tokenizer_dir,
         start,
         spans: inputs.spans,
+        mixers: inputs.mixers,
         layers: inputs.layers,
         train,
         dev,

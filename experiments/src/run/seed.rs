@@ -239,13 +239,16 @@ impl Seed<'_> {
         Ok(Some(importance))
     }
 
-    /// A model's folder, under the spans of the recipe.
+    /// A model's folder, under the spans and mixers of the recipe.
     fn open(&self, dir: &Path) -> Result<Pretrained, Error> {
-        let pretrained = Pretrained::open(dir)?;
-        Ok(match &self.run.spans {
-            Some(spans) => pretrained.with_spans(spans.clone())?,
-            None => pretrained,
-        })
+        let mut pretrained = Pretrained::open(dir)?;
+        if let Some(spans) = &self.run.spans {
+            pretrained = pretrained.with_spans(spans.clone())?;
+        }
+        if let Some(mixers) = &self.run.mixers {
+            pretrained = pretrained.with_mixers(mixers.clone())?;
+        }
+        Ok(pretrained)
     }
 
     fn learner(&self, dir: &Path) -> Result<TaskLearner, Error> {

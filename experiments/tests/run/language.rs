@@ -310,7 +310,7 @@ fn what_does_not_fit_is_refused_before_a_folder_is_made() {
     );
     refuse(
         &[r#"models=[{name="a", spans="bottom:3 window:4"}]"#],
-        &["`models.0.spans`", "more full layers than the model has"],
+        &["`models.0.spans`", "more layers than the model has"],
     );
     refuse(
         &[r#"models=[{name="a", spans="window:0"}]"#],
@@ -340,7 +340,7 @@ fn what_does_not_fit_is_refused_before_a_folder_is_made() {
             short,
             r#"models=[{name="deep", spans="bottom:3 window:4"}]"#,
         ],
-        &["model `deep`", "more full layers than the model has"],
+        &["model `deep`", "more layers than the model has"],
     );
     // The tokens of another model.
     let tokenizer = kiln.path(&format!("{MODEL}/tokenizer.json"));

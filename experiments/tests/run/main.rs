@@ -7,6 +7,7 @@ mod eval;
 mod generate;
 mod kiln;
 mod language;
+mod mixers;
 mod model_folders;
 mod spans;
 #[cfg(unix)]

@@ -10,8 +10,9 @@ use burn::{
     prelude::*,
     tensor::{Distribution, assert_shape},
 };
+use serde::{Deserialize, Serialize};
 
-use super::Mix;
+use super::{Mix, MixCache, MixSpec, Reach};
 use crate::{
     cache::LayerCache,
     feed_forward::{apply_linear, zero_bias},
@@ -53,6 +54,12 @@ pub struct SpanAttentionConfig {
     #[config(default = "Initializer::Normal { mean: 0.0, std: 0.02 }")]
     pub initializer: Initializer,
 }
+
+/// Span attention as a mixer, `attention` in texts. It has no settings of its own: the layer's configuration has
+/// them all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttentionSpec {}
 
 /// Multi-head scaled dot-product attention (arXiv 1706.03762, equation 1) over a [`Span`].
 #[derive(Module, Debug)]
@@ -241,6 +248,29 @@ impl SpanAttention {
             dropout,
         };
         span_attention(query, key, value, padding, options)
+    }
+}
+
+impl MixSpec for AttentionSpec {
+    const NAME: &'static str = "attention";
+
+    type Mixer = SpanAttention;
+
+    fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> SpanAttention {
+        attention.init(device)
+    }
+
+    fn reach(&self, span: Span) -> Reach {
+        Reach {
+            span: Some(span),
+            is_summarised: false,
+        }
+    }
+}
+
+impl MixCache for LayerCache {
+    fn select(&mut self, rows: &Tensor<1, Int>) {
+        LayerCache::select(self, rows);
     }
 }
 

@@ -238,7 +238,9 @@ impl<L: Layout> Checkpoint<L> {
     fn shape_in_file(&self, module: &str, shape: &[usize]) -> Vec<usize> {
         let mut shape = shape.to_vec();
         let names = self.layout.names();
-        if shape.len() == 2 && self.layout.is_transposed() && !self.layout.is_embedding(module) {
+        // Of the matrices, only the weights of linear layers are turned.
+        let is_linear = module.ends_with(".weight") && !self.layout.is_embedding(module);
+        if shape.len() == 2 && self.layout.is_transposed() && is_linear {
             shape.reverse();
         }
         if let Some(last) = shape.last_mut() {

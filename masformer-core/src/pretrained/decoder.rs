@@ -1,16 +1,19 @@
 //! Folders of decoders, opened by their `model_type`.
 //!
 //! What the configuration of an architecture cannot say stands in the key `kiln` of `config.json`:
-//! `{"spans": ["full", "window:256", ..]}`, one for each layer from the bottom, and
-//! `"position_encoding": {"rotary": {"theta": 10000.0}}`. The `model_type` of such a folder begins with
-//! `kiln-`.
+//! `{"spans": ["full", "window:256", ..]}`, one for each layer from the bottom, `"mixers"` in the same way where
+//! some layer is not attention, and `"position_encoding": {"rotary": {"theta": 10000.0}}`. The `model_type` of
+//! such a folder begins with `kiln-`.
 
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
 };
 
-use burn::prelude::*;
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    prelude::*,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -20,12 +23,13 @@ use super::{
     format::Format,
     gpt_neo::GptNeo,
     gpt2::Gpt2,
-    kiln::{KILN, check_kiln_spans, check_spans, read_kiln, without_prefix, write_kiln},
+    kiln::{KILN, check_kiln_layers, check_layers, read_kiln, without_prefix, write_kiln},
     read_config, save_weights, set_dtype, write_config,
 };
 use crate::{
     decoder::{Decoder, DecoderConfig},
     file::FileError,
+    mixer::MixerSpec,
     position::{PositionEncoding, PositionExtension},
     span::Span,
 };
@@ -39,6 +43,8 @@ const FORMATS: [&dyn Format; 2] = [&Gpt2, &GptNeo];
 struct KilnKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spans: Option<Vec<Span>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mixers: Option<Vec<MixerSpec>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     position_encoding: Option<PositionEncoding>,
 }
@@ -81,7 +87,7 @@ impl DecoderFolderConfig {
             format,
             json,
         };
-        config.to_json(&config.decoder.spans)?;
+        config.to_json(&config.decoder.spans, &config.decoder.mixers)?;
         Ok(config)
     }
 
@@ -108,19 +114,23 @@ impl DecoderFolderConfig {
         let format = format_of(&found).ok_or_else(|| keys.wrong(MODEL_TYPE, known()))?;
         let layers = format.layers(keys)?;
         let expected = format!(
-            "{{\"spans\": [..]}} with a span for each of {layers} layers, \
-             {{\"position_encoding\": ..}}, or both"
+            "{{\"spans\": [..]}} with a span for each of {layers} layers, {{\"mixers\": [..]}} with a \
+             mixer for each, {{\"position_encoding\": ..}}, or several of them"
         );
         let kiln: KilnKey = read_kiln(keys, &expected)?;
         if without_prefix(&found).is_some() && kiln == KilnKey::default() {
             return Err(keys.wrong(KILN, expected));
         }
-        check_kiln_spans(keys, kiln.spans.as_ref(), layers, &expected)?;
+        check_kiln_layers(keys, kiln.spans.as_ref(), layers, &expected)?;
+        check_kiln_layers(keys, kiln.mixers.as_ref(), layers, &expected)?;
+        let mixers = MixerSpec::compact(kiln.mixers.unwrap_or_default());
+        MixerSpec::check_decode(&mixers).map_err(|error| keys.wrong(KILN, error))?;
         let spans = match kiln.spans {
             Some(spans) => spans,
             None => format.spans(keys, layers)?,
         };
         let decoder = DecoderConfig {
+            mixers,
             position_encoding: kiln.position_encoding.unwrap_or_default(),
             ..format.read(keys, spans)?
         };
@@ -132,8 +142,12 @@ impl DecoderFolderConfig {
         })
     }
 
-    /// The keys to write for a model with these spans. Keys that we do not know stay.
-    fn to_json(&self, spans: &[Span]) -> Result<Map<String, Value>, FolderError> {
+    /// The keys to write for a model with these spans and mixers. Keys that we do not know stay.
+    fn to_json(
+        &self,
+        spans: &[Span],
+        mixers: &[MixerSpec],
+    ) -> Result<Map<String, Value>, FolderError> {
         let mut json = self.json.clone();
         let foreign = |(field, needed)| FolderError::Foreign {
             model_type: self.model_type(),
@@ -147,6 +161,7 @@ impl DecoderFolderConfig {
         let encoding = self.decoder.position_encoding;
         let kiln = KilnKey {
             spans: (!said).then(|| spans.to_vec()),
+            mixers: Some(MixerSpec::compact(mixers.to_vec())).filter(|mixers| !mixers.is_empty()),
             position_encoding: Some(encoding).filter(|it| *it != PositionEncoding::Learned),
         };
         write_kiln(&mut json, self.model_type(), &kiln);
@@ -191,6 +206,9 @@ pub struct DecoderFolder {
     dir: PathBuf,
     config: DecoderFolderConfig,
     longer: Option<LongerTable>,
+    /// The mixers that the files have weights of.
+    stored_mixers: Vec<MixerSpec>,
+    may_start_mixers: bool,
 }
 
 /// What a table of learned positions becomes when it is loaded.
@@ -226,8 +244,10 @@ impl DecoderFolder {
         check_tokenizer(&dir)?;
         Ok(Self {
             dir,
+            stored_mixers: config.decoder.mixers.clone(),
             config,
             longer: None,
+            may_start_mixers: false,
         })
     }
 
@@ -247,8 +267,34 @@ impl DecoderFolder {
     ///
     /// If there are not as many spans as layers.
     pub fn with_spans(mut self, spans: Vec<Span>) -> Result<Self, FolderError> {
-        check_spans(&self.dir, &spans, self.config.decoder.spans.len())?;
+        check_layers(&self.dir, "spans", &spans, self.config.decoder.spans.len())?;
         self.config.decoder.spans = spans;
+        Ok(self)
+    }
+
+    /// The same model with other mixers, one for each layer from the bottom. Weights that the files have not are
+    /// an error of [`Self::load`], unless they may start anew.
+    ///
+    /// # Errors
+    ///
+    /// If there are not as many mixers as layers, or one of them cannot decode.
+    pub fn with_mixers(
+        mut self,
+        mixers: Vec<MixerSpec>,
+        may_start: bool,
+    ) -> Result<Self, FolderError> {
+        check_layers(
+            &self.dir,
+            "mixers",
+            &mixers,
+            self.config.decoder.spans.len(),
+        )?;
+        MixerSpec::check_decode(&mixers).map_err(|source| FolderError::Mixer {
+            dir: self.dir.clone(),
+            source,
+        })?;
+        self.config.decoder.mixers = MixerSpec::compact(mixers);
+        self.may_start_mixers = may_start;
         Ok(self)
     }
 
@@ -296,13 +342,21 @@ impl DecoderFolder {
         self
     }
 
+    /// The layers whose mixer is not that of the files.
+    pub fn new_mixers(&self) -> Vec<usize> {
+        MixerSpec::differing(&self.stored_mixers, &self.config.decoder.mixers)
+    }
+
     /// Makes the model and loads its weights.
     ///
     /// # Errors
     ///
-    /// If weights are missing, of the wrong shape or type, or a file of weights is damaged.
+    /// If weights are missing, of the wrong shape or type, or a file of weights is damaged; weights of mixers may be
+    /// missing where [`Self::with_mixers`] allows it.
     pub fn load(&self, device: &Device) -> Result<(Decoder, LoadReport), FolderError> {
-        let checkpoint = Checkpoint::open(&self.dir, self.config.format.layout())?;
+        let mut layout = self.config.format.layout();
+        layout.new_mixers = self.new_mixers();
+        let checkpoint = Checkpoint::open(&self.dir, layout)?;
         let config = &self.config.decoder;
         let stored = self.longer.map_or(config.positions, |longer| longer.stored);
         let stored = DecoderConfig {
@@ -311,6 +365,17 @@ impl DecoderFolder {
         };
         let mut model = stored.init(device);
         let report = checkpoint.load(&mut model, device)?;
+        let anew = report.anew();
+        if !self.may_start_mixers && !anew.is_empty() {
+            return Err(FolderError::UntrainedMixers {
+                dir: self.dir.clone(),
+                tensors: anew,
+            });
+        }
+        if !anew.is_empty() {
+            // Now, so that what they become does not depend on what the model is used for first.
+            model.visit(&mut Draw);
+        }
         if let Some(LongerTable { extension, .. }) = self.longer {
             let extended = model.extend_table(config.positions, extension);
             extended.map_err(|source| FolderError::Positions {
@@ -319,6 +384,15 @@ impl DecoderFolder {
             })?;
         }
         Ok((model, report))
+    }
+}
+
+/// Draws the weights that have not been drawn yet.
+struct Draw;
+
+impl ModuleVisitor for Draw {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        param.val();
     }
 }
 
@@ -338,7 +412,7 @@ pub fn save_decoder(
     config: &DecoderFolderConfig,
     tokenizer: Option<&Path>,
 ) -> Result<(), FolderError> {
-    let mut json = config.to_json(&model.spans())?;
+    let mut json = config.to_json(&model.spans(), &model.stack.mixers())?;
     set_dtype(&mut json, model.token.weight.val().dtype());
     fs::create_dir_all(dir).map_err(|source| FileError::Write {
         path: dir.to_owned(),

@@ -6,6 +6,7 @@ use super::report::Mismatch;
 use crate::{
     file::{FileError, shorten},
     finite::NotFinite,
+    mixer::MixerError,
     position::PositionError,
 };
 
@@ -124,14 +125,35 @@ pub enum FolderError {
         /// Why.
         source: PositionError,
     },
-    /// There is not one span for each layer.
-    #[error("{} has {layers} layers, and {spans} spans were given: expected one for each", dir.display())]
-    Spans {
+    /// There is not one span or mixer for each layer.
+    #[error("{} has {layers} layers, and {given} {what} were given: expected one for each", dir.display())]
+    Layers {
         /// The folder.
         dir: PathBuf,
         /// Its layers.
         layers: usize,
-        /// The spans.
-        spans: usize,
+        /// What was given.
+        what: &'static str,
+        /// How many.
+        given: usize,
+    },
+    /// The model cannot have a mixer.
+    #[error("{}: {source}", dir.display())]
+    Mixer {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        source: MixerError,
+    },
+    /// The folder has no weights for the mixers that it is loaded with.
+    #[error(
+        "{} lacks weights of the mixers: {}; train a model with them first, by a recipe's `mixers`",
+        dir.display(), shorten(tensors)
+    )]
+    UntrainedMixers {
+        /// The folder.
+        dir: PathBuf,
+        /// The missing names.
+        tensors: Vec<String>,
     },
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Keys, Layout, Names, activations};
+use super::{Keys, Layout, Names, activations, is_of_mixers};
 use crate::{activation::Activation, decoder::DecoderConfig, file::FileError, span::Span};
 
 /// A decoder architecture of Transformers: its keys of `config.json` and its names of weights.
@@ -38,6 +38,8 @@ pub(super) trait Format: Sync {
 /// Where the weights of a decoder lie in files.
 pub(super) struct DecoderLayout {
     pub(super) names: Names,
+    /// The layers whose mixer is not that of the files.
+    pub(super) new_mixers: Vec<usize>,
     pub(super) is_transposed: bool,
     /// The endings of names that are not weights.
     pub(super) constants: &'static [&'static str],
@@ -61,6 +63,14 @@ impl Layout for DecoderLayout {
     fn is_constant(&self, file: &str) -> bool {
         let mut endings = self.constants.iter();
         endings.any(|ending| file.ends_with(ending))
+    }
+
+    fn is_optional(&self, module: &str) -> bool {
+        is_of_mixers(module, &self.new_mixers)
+    }
+
+    fn may_differ(&self, module: &str) -> bool {
+        self.is_optional(module)
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{decoder::DecoderConfig, file::FileError, position::PositionEncoding, span::Span};
 
 /// Names in files and in the model, `{l}` a layer.
-const NAMES: [(&str, &str); 11] = [
+const NAMES: [(&str, &str); 12] = [
     ("transformer.wte.", "token."),
     ("transformer.wpe.", "position."),
     ("transformer.h.{l}.ln_1.", "stack.layers.{l}.mixer_norm."),
@@ -35,6 +35,8 @@ const NAMES: [(&str, &str); 11] = [
         "transformer.h.{l}.attn.c_proj.",
         "stack.layers.{l}.mixer.output.",
     ),
+    // Of any other mixer than attention.
+    ("transformer.h.{l}.mixer.", "stack.layers.{l}.mixer."),
     (
         "transformer.h.{l}.ln_2.",
         "stack.layers.{l}.feed_forward.norm.",
@@ -81,6 +83,7 @@ impl Format for Gpt2 {
             heads: read_heads(keys, "n_head", 12, hidden)?,
             width: read_width(keys, "n_inner", hidden)?,
             spans,
+            mixers: vec![],
             position_encoding: PositionEncoding::Learned,
             activation: read_activation(keys)?,
             attention_scale: (!is_scaled).then_some(1.0),
@@ -137,6 +140,7 @@ impl Format for Gpt2 {
     fn layout(&self) -> DecoderLayout {
         DecoderLayout {
             names: Names::new(NAMES, "transformer."),
+            new_mixers: vec![],
             is_transposed: false,
             constants: &[".attn.bias", ".attn.masked_bias", "lm_head.weight"],
         }

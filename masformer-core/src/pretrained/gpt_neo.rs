@@ -17,7 +17,7 @@ use super::{
 use crate::{decoder::DecoderConfig, file::FileError, position::PositionEncoding, span::Span};
 
 /// Names in files and in the model, `{l}` a layer.
-const NAMES: [(&str, &str); 11] = [
+const NAMES: [(&str, &str); 12] = [
     ("transformer.wte.", "token."),
     ("transformer.wpe.", "position."),
     ("transformer.h.{l}.ln_1.", "stack.layers.{l}.mixer_norm."),
@@ -37,6 +37,8 @@ const NAMES: [(&str, &str); 11] = [
         "transformer.h.{l}.attn.attention.out_proj.",
         "stack.layers.{l}.mixer.output.",
     ),
+    // Of any other mixer than attention.
+    ("transformer.h.{l}.mixer.", "stack.layers.{l}.mixer."),
     (
         "transformer.h.{l}.ln_2.",
         "stack.layers.{l}.feed_forward.norm.",
@@ -109,6 +111,7 @@ impl Format for GptNeo {
             heads: read_heads(keys, "num_heads", 16, hidden)?,
             width: read_width(keys, "intermediate_size", hidden)?,
             spans,
+            mixers: vec![],
             position_encoding: PositionEncoding::Learned,
             activation: read_activation(keys)?,
             attention_scale: Some(1.0),
@@ -174,6 +177,7 @@ impl Format for GptNeo {
     fn layout(&self) -> DecoderLayout {
         DecoderLayout {
             names: Names::new(NAMES, "transformer."),
+            new_mixers: vec![],
             is_transposed: true,
             constants: &[
                 ".attn.attention.bias",

@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::{FolderError, Keys, MODEL_TYPE};
-use crate::{file::FileError, span::Span};
+use crate::file::FileError;
 
 /// The key.
 pub const KILN: &str = "kiln";
@@ -37,36 +37,42 @@ pub fn read_kiln<T: DeserializeOwned + Default>(
     }
 }
 
-/// Checks that the key has a span for each layer, where it has spans.
+/// Checks that the key has a value for each layer, where it has a list of spans or mixers.
 ///
 /// # Errors
 ///
 /// If it has not; `expected` says what would be right.
-pub fn check_kiln_spans(
+pub fn check_kiln_layers<T>(
     keys: Keys<'_>,
-    spans: Option<&Vec<Span>>,
+    values: Option<&Vec<T>>,
     layers: usize,
     expected: &str,
 ) -> Result<(), FileError> {
-    match spans {
-        Some(spans) if spans.len() != layers => Err(keys.wrong(KILN, expected)),
+    match values {
+        Some(values) if values.len() != layers => Err(keys.wrong(KILN, expected)),
         _ => Ok(()),
     }
 }
 
-/// Checks that there is a span for each layer of the model in a folder.
+/// Checks that there is a value for each layer of the model in a folder; `what` they are called.
 ///
 /// # Errors
 ///
 /// If there is not.
-pub fn check_spans(dir: &Path, spans: &[Span], layers: usize) -> Result<(), FolderError> {
-    if spans.len() == layers {
+pub fn check_layers<T>(
+    dir: &Path,
+    what: &'static str,
+    values: &[T],
+    layers: usize,
+) -> Result<(), FolderError> {
+    if values.len() == layers {
         return Ok(());
     }
-    Err(FolderError::Spans {
+    Err(FolderError::Layers {
         dir: dir.to_owned(),
         layers,
-        spans: spans.len(),
+        what,
+        given: values.len(),
     })
 }
 

@@ -81,6 +81,12 @@ impl Names {
     }
 }
 
+/// Whether a weight of a module is one of the mixer of one of these layers.
+pub fn is_of_mixers(module: &str, layers: &[usize]) -> bool {
+    let is_of = |layer: &usize| module.contains(&format!("stack.layers.{layer}.mixer."));
+    layers.iter().any(is_of)
+}
+
 /// The parameters of a layer normalisation, to Transformers and to Burn (and the first BERT
 /// checkpoints).
 const NORM: [(&str, &str); 2] = [(".weight", ".gamma"), (".bias", ".beta")];

@@ -28,6 +28,12 @@ pub struct Mismatch {
 }
 
 impl LoadReport {
+    /// The weights that start anew, by their names in the checkpoint.
+    pub fn anew(&self) -> Vec<String> {
+        let mismatched = self.mismatched.iter().map(|mismatch| &mismatch.name);
+        self.missing.iter().chain(mismatched).cloned().collect()
+    }
+
     /// Whether every weight of the model came from the checkpoint by its own name and none was left over.
     pub fn is_exact(&self) -> bool {
         *self == Self::default()

@@ -132,7 +132,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::span::{SpanSchedule, tests::spans};
+    use crate::{schedule::SpanSchedule, span::tests::spans};
 
     const CAUSAL: Direction = Direction::Causal;
 

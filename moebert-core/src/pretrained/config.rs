@@ -4,9 +4,9 @@ use std::path::Path;
 
 use burn::tensor::DType;
 use masformer_core::{
-    Span,
+    MixerSpec, Span,
     pretrained::{
-        CONFIG_FILE, Keys, check_kiln_spans, kiln_model_type, read_activation, read_config,
+        CONFIG_FILE, Keys, check_kiln_layers, kiln_model_type, read_activation, read_config,
         read_kiln, set_dtype, write_activation, write_kiln,
     },
 };
@@ -24,6 +24,8 @@ struct KilnKey {
     experts: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spans: Option<Vec<Span>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mixers: Option<Vec<MixerSpec>>,
 }
 
 impl KilnKey {
@@ -126,14 +128,20 @@ impl PretrainedConfig {
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let json = read_config(path)?;
         let keys = Keys { path, json: &json };
-        let expected = "{\"spans\": [..]} with a span for each layer, {\"experts\": ..}, or both";
+        let expected = "{\"spans\": [..]} with a span for each layer, {\"mixers\": [..]} with a mixer for each, \
+                        {\"experts\": ..}, or several of them";
         let kiln: KilnKey = read_kiln(keys, expected)?;
         keys.check_fixed(fixed(&kiln))?;
         let bert = bert(keys)?;
-        check_kiln_spans(keys, kiln.spans.as_ref(), bert.num_hidden_layers, expected)?;
+        check_kiln_layers(keys, kiln.spans.as_ref(), bert.num_hidden_layers, expected)?;
+        check_kiln_layers(keys, kiln.mixers.as_ref(), bert.num_hidden_layers, expected)?;
         let head = named_head(keys)?;
         Ok(Self {
-            bert: bert.with_spans(kiln.spans.unwrap_or_default()),
+            bert: BertConfig {
+                spans: kiln.spans.unwrap_or_default(),
+                mixers: MixerSpec::compact(kiln.mixers.unwrap_or_default()),
+                ..bert
+            },
             head: head.unwrap_or(Head::Encoder),
             is_named: head.is_some(),
             has_experts: kiln.experts.is_some(),
@@ -148,6 +156,7 @@ impl PretrainedConfig {
         head: Head,
         labels: &[&str],
         spans: &[Span],
+        mixers: &[MixerSpec],
         has_experts: bool,
         dtype: DType,
     ) -> Map<String, Value> {
@@ -192,6 +201,7 @@ impl PretrainedConfig {
         let kiln = KilnKey {
             experts: has_experts.then(|| SETTINGS_FILE.to_owned()),
             spans: is_local.then(|| spans.to_vec()),
+            mixers: Some(MixerSpec::compact(mixers.to_vec())).filter(|mixers| !mixers.is_empty()),
         };
         write_kiln(&mut json, kiln.name(), &kiln);
         json
@@ -247,6 +257,7 @@ fn bert(keys: Keys<'_>) -> Result<BertConfig, FileError> {
         initializer_range: keys.positive("initializer_range", default.initializer_range)?,
         pooler: default.pooler,
         spans: default.spans,
+        mixers: default.mixers,
     };
     if bert.hidden_size.is_multiple_of(bert.num_attention_heads) {
         Ok(bert)
@@ -349,7 +360,7 @@ mod tests {
     #[test]
     fn unknown_keys_keep_value_and_place() {
         let config = read(SMALL).unwrap();
-        let json = config.to_json(Head::Encoder, &[], &[], false, DType::F32);
+        let json = config.to_json(Head::Encoder, &[], &[], &[], false, DType::F32);
         assert_eq!(json["architectures"], json!(["BertModel"]));
         assert_eq!(json["zeta"], json!([1, {"kept": null}]));
         let keys: Vec<_> = json.keys().map(String::as_str).collect();
@@ -394,7 +405,7 @@ mod tests {
                 PretrainedConfig::new(bert.clone(), head),
                 read(SMALL).unwrap(),
             ] {
-                let json = config.to_json(head, &[], &[], false, DType::F32);
+                let json = config.to_json(head, &[], &[], &[], false, DType::F32);
                 let again = read(&Value::from(json).to_string()).unwrap();
                 assert_eq!((again.head(), &again.bert), (head, &bert));
             }
@@ -410,11 +421,11 @@ mod tests {
         ] {
             let config = with(&format!(r#""hidden_act": "{name}""#)).unwrap();
             assert_eq!(config.bert.hidden_act, activation);
-            let json = config.to_json(Head::Encoder, &[], &[], false, DType::F32);
+            let json = config.to_json(Head::Encoder, &[], &[], &[], false, DType::F32);
             assert_eq!(json["hidden_act"], name);
         }
         let json = read(SMALL).unwrap();
-        let json = json.to_json(Head::Encoder, &[], &[], false, DType::F32);
+        let json = json.to_json(Head::Encoder, &[], &[], &[], false, DType::F32);
         assert_eq!(json["hidden_act"], "gelu");
     }
 
@@ -438,11 +449,11 @@ mod tests {
     #[test]
     fn an_expert_model_is_no_bert_to_others() {
         let config = read(SMALL).unwrap();
-        let json = config.to_json(Head::Encoder, &[], &[], true, DType::F32);
+        let json = config.to_json(Head::Encoder, &[], &[], &[], true, DType::F32);
         assert_eq!(json["model_type"], "kiln-moebert");
         let experts = read(&Value::from(json).to_string()).unwrap();
         assert!(experts.has_experts());
-        let dense = experts.to_json(Head::Encoder, &[], &[], false, DType::F32);
+        let dense = experts.to_json(Head::Encoder, &[], &[], &[], false, DType::F32);
         assert_eq!(dense["model_type"], "bert");
         assert!(!dense.contains_key("kiln"));
     }
@@ -452,12 +463,12 @@ mod tests {
         let config = read(SMALL).unwrap();
         let spans: Vec<Span> = vec!["window:128".parse().unwrap()];
         for (has_experts, model_type) in [(false, "kiln-bert"), (true, "kiln-moebert")] {
-            let json = config.to_json(Head::Encoder, &[], &spans, has_experts, DType::F32);
+            let json = config.to_json(Head::Encoder, &[], &spans, &[], has_experts, DType::F32);
             assert_eq!(json["model_type"], model_type);
             let local = read(&Value::from(json).to_string()).unwrap();
             assert_eq!(local.bert.spans, spans);
             assert_eq!(local.has_experts(), has_experts);
-            let full = local.to_json(Head::Encoder, &[], &[Span::Full], false, DType::F32);
+            let full = local.to_json(Head::Encoder, &[], &[Span::Full], &[], false, DType::F32);
             assert_eq!(full["model_type"], "bert");
             assert!(!full.contains_key("kiln"));
         }
@@ -467,7 +478,7 @@ mod tests {
     fn classes_have_the_names_they_were_given() {
         let head = Head::Classification { classes: 2 };
         let read_names = |config: &PretrainedConfig, names: &[&str]| {
-            let json = config.to_json(head, names, &[], false, DType::F32);
+            let json = config.to_json(head, names, &[], &[], false, DType::F32);
             read(&Value::from(json).to_string()).unwrap()
         };
         let unnamed = read_names(&read(SMALL).unwrap(), &[]);
@@ -483,7 +494,7 @@ mod tests {
     #[test]
     fn the_written_type_is_named() {
         let config = with(r#""torch_dtype": "float16""#).unwrap();
-        let json = config.to_json(Head::Encoder, &[], &[], false, DType::F32);
+        let json = config.to_json(Head::Encoder, &[], &[], &[], false, DType::F32);
         assert_eq!(json["torch_dtype"], "float32");
     }
 

@@ -1,12 +1,12 @@
 //! Names of weights: Hugging Face's for files, ours for modules.
 
-use masformer_core::pretrained::{Layout, Names};
+use masformer_core::pretrained::{Layout, Names, is_of_mixers};
 
 use crate::heads::Head;
 
 /// Names in files and in the model, `{l}` a layer and `{e}` an expert. Hugging Face has no name for
 /// experts; theirs follow the dense layer's.
-const NAMES: [(&str, &str); 16] = [
+const NAMES: [(&str, &str); 17] = [
     ("bert.embeddings.word_embeddings.", "bert.embeddings.word."),
     (
         "bert.embeddings.position_embeddings.",
@@ -32,6 +32,11 @@ const NAMES: [(&str, &str); 16] = [
     (
         "bert.encoder.layer.{l}.attention.output.dense.",
         "bert.stack.layers.{l}.mixer.output.",
+    ),
+    // Of any other mixer than attention.
+    (
+        "bert.encoder.layer.{l}.mixer.",
+        "bert.stack.layers.{l}.mixer.",
     ),
     (
         "bert.encoder.layer.{l}.attention.output.LayerNorm.",
@@ -76,6 +81,8 @@ pub(super) const POOLER_WEIGHT: &str = "bert.pooler.weight";
 pub(super) struct BertLayout {
     names: Names,
     is_own_head: bool,
+    /// The layers whose mixer is not that of the files.
+    pub(super) new_mixers: Vec<usize>,
 }
 
 impl BertLayout {
@@ -90,6 +97,7 @@ impl BertLayout {
         Self {
             names: Names::new(NAMES.into_iter().chain([POOLER]).chain(head), "bert."),
             is_own_head,
+            new_mixers: vec![],
         }
     }
 }
@@ -116,11 +124,14 @@ impl Layout for BertLayout {
     }
 
     fn is_optional(&self, module: &str) -> bool {
-        module.starts_with(HEAD) || module.starts_with(POOLER.1)
+        module.starts_with(HEAD)
+            || module.starts_with(POOLER.1)
+            || is_of_mixers(module, &self.new_mixers)
     }
 
     fn may_differ(&self, module: &str) -> bool {
-        !self.is_own_head && module.starts_with(HEAD)
+        let is_other_head = !self.is_own_head && module.starts_with(HEAD);
+        is_other_head || is_of_mixers(module, &self.new_mixers)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use masformer_core::{Direction, Span};
+use masformer_core::{Direction, Mixing, Span};
 
 use super::{Layers, layer_count};
 
@@ -16,23 +16,65 @@ pub(super) fn draw(layers: &Layers) -> String {
     let kinds = layers.kinds();
     let masks: Vec<Vec<String>> = kinds
         .iter()
-        .map(|&(span, count)| {
-            let mut lines = vec![format!("{span} ({})", layer_count(count))];
-            lines.extend(framed(&mask(span, layers.direction, layers.length)));
+        .map(|&(layer, count)| {
+            let mut lines = vec![format!("{layer} ({})", layer_count(count))];
+            lines.extend(framed(&cells(layer, layers.direction, layers.length)));
             lines
         })
         .collect();
+    // A name may be wider than its mask.
+    let widths = masks
+        .iter()
+        .map(|mask| COLUMN.max(mask[0].chars().count() + 2));
+    let widths: Vec<usize> = widths.collect();
     let mut text = String::new();
     for line in 0..masks.iter().map(Vec::len).max().unwrap_or(0) {
         let row: Vec<String> = masks
             .iter()
-            .map(|mask| format!("{:<COLUMN$}", mask[line]))
+            .zip(&widths)
+            .map(|(mask, width)| format!("{:<width$}", mask[line]))
             .collect();
         text.push_str(row.concat().trim_end());
         text.push('\n');
     }
-    text.push_str("Down: queries. Across: the keys that they see.\n");
+    text.push_str("Down: queries. Across: the keys that they see.");
+    if layers.is_summarised() {
+        text.push_str(" ░: tokens that reach them through a state or another summary.");
+    }
+    text.push('\n');
     text
+}
+
+/// How a token reaches a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cell {
+    /// By no way.
+    Hidden,
+    /// Through a state or another summary.
+    Summarised,
+    /// As a key that the query sees.
+    Seen,
+}
+
+/// How tokens reach queries in a layer, line by line of queries.
+fn cells(layer: &Mixing, direction: Direction, length: usize) -> Vec<Vec<Cell>> {
+    let hidden = || vec![vec![false; length.min(CELLS)]; length.min(CELLS)];
+    let seen = layer
+        .span
+        .map_or_else(hidden, |span| mask(span, direction, length));
+    let summarised = if layer.is_summarised() {
+        mask(Span::Full, direction, length)
+    } else {
+        hidden()
+    };
+    let cell = |(seen, summarised)| match (seen, summarised) {
+        (true, _) => Cell::Seen,
+        (false, true) => Cell::Summarised,
+        (false, false) => Cell::Hidden,
+    };
+    let rows = seen.into_iter().zip(summarised);
+    rows.map(|(seen, summarised)| seen.into_iter().zip(summarised).map(cell).collect())
+        .collect()
 }
 
 /// Which cells are seen, line by line of queries. The query in the middle of a line stands for it,
@@ -62,20 +104,21 @@ fn columns(keys: &Range<usize>, length: usize, cells: usize) -> Range<usize> {
     start..nearest(keys.end, length).max(start + 1)
 }
 
-/// A mask in a frame; two lines of cells are one line of text.
-fn framed(mask: &[Vec<bool>]) -> Vec<String> {
-    let columns = mask.len();
+/// Cells in a frame; two lines of them are one line of text, in which what is seen comes first.
+fn framed(cells: &[Vec<Cell>]) -> Vec<String> {
+    let columns = cells.len();
     let bar = "─".repeat(columns);
     let mut lines = vec![format!("┌{bar}┐")];
-    for pair in mask.chunks(2) {
+    for pair in cells.chunks(2) {
         let inside: String = (0..columns)
             .map(|column| {
-                let below = pair.get(1).is_some_and(|row| row[column]);
+                let below = pair.get(1).map_or(Cell::Hidden, |row| row[column]);
                 match (pair[0][column], below) {
-                    (true, true) => '█',
-                    (true, false) => '▀',
-                    (false, true) => '▄',
-                    (false, false) => ' ',
+                    (Cell::Seen, Cell::Seen) => '█',
+                    (Cell::Seen, _) => '▀',
+                    (_, Cell::Seen) => '▄',
+                    (Cell::Hidden, Cell::Hidden) => ' ',
+                    _ => '░',
                 }
             })
             .collect();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use masformer_core::{Direction, Span};
+use masformer_core::{Direction, Mixing, Span};
 
 use super::{Layers, layer_count};
 
@@ -22,9 +22,11 @@ const LEGEND: usize = 30;
 /// Width of a character of the legend, at most.
 const CHARACTER: usize = 8;
 
-/// Blue for full attention and orange for local: Okabe and Ito's palette, which colour-blind people
-/// can tell apart.
-const COLOURS: [&str; 2] = ["#0072b2", "#e69f00"];
+/// Blue for full attention, orange for local, green for no attention: Okabe and Ito's palette, which colour-blind
+/// people can tell apart.
+const COLOURS: [&str; 3] = ["#0072b2", "#e69f00", "#009e73"];
+/// What reaches a query through a state or another summary: the last of them, pale.
+const SUMMARY: &str = "#b3e0d5";
 
 const STYLE: &str = "\
 text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #495057 }
@@ -36,8 +38,8 @@ text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-seri
 
 /// The picture, as the text of an SVG file.
 pub(super) fn draw(layers: &Layers) -> String {
-    let columns = columns(layers.spans.len());
-    let rows = layers.spans.len().div_ceil(columns);
+    let columns = columns(layers.mixing.len());
+    let rows = layers.mixing.len().div_ceil(columns);
     let (legend, legend_width) = legend(&layers.kinds());
     let width = (columns * STEP[0]).max(legend_width) + 2 * MARGIN - (STEP[0] - SIDE);
     let bottom = MARGIN + TITLE + rows * STEP[1] + LEGEND;
@@ -68,7 +70,7 @@ pub(super) fn draw(layers: &Layers) -> String {
 /// The schedule and what it is drawn for; a schedule that lists very many layers is cut off.
 fn heading(layers: &Layers) -> String {
     const LONGEST: usize = 40;
-    let mut schedule = layers.schedule.to_string();
+    let mut schedule = layers.name.clone();
     if schedule.len() > LONGEST {
         schedule = schedule.chars().take(LONGEST - 1).chain(['…']).collect();
     }
@@ -82,14 +84,19 @@ fn heading(layers: &Layers) -> String {
 
 /// One drawing for each kind of mask, used by all layers that have it.
 fn drawings(layers: &Layers) -> String {
-    let drawing = |(index, (span, _)): (usize, (Span, usize))| {
-        let (colour, frame) = (colour(span), SIDE + 1);
+    let path = |span, colour| {
         let path = path(span, layers.direction, layers.length);
+        format!("<path fill=\"{colour}\" d=\"{path}\"/>\n")
+    };
+    let drawing = |(index, (layer, _)): (usize, (&Mixing, usize))| {
+        let frame = SIDE + 1;
+        let summary = layer.is_summarised().then(|| path(Span::Full, SUMMARY));
+        let seen = layer.span.map(|span| path(span, colour(layer)));
+        let paths = [summary, seen].map(Option::unwrap_or_default).concat();
         format!(
             r#"<g id="mask-{index}">
 <rect class="ground" width="{SIDE}" height="{SIDE}"/>
-<path fill="{colour}" d="{path}"/>
-<rect class="frame" x="-.5" y="-.5" width="{frame}" height="{frame}"/>
+{paths}<rect class="frame" x="-.5" y="-.5" width="{frame}" height="{frame}"/>
 </g>
 "#
         )
@@ -105,12 +112,12 @@ fn drawings(layers: &Layers) -> String {
 /// The layers' masks under their numbers, row by row.
 fn masks(layers: &Layers, columns: usize) -> String {
     let kinds = layers.kinds();
-    let mask = |(layer, span): (usize, &Span)| {
+    let mask = |(layer, mixing): (usize, &Mixing)| {
         let x = MARGIN + layer % columns * STEP[0];
         let y = MARGIN + TITLE + layer / columns * STEP[1];
         let (baseline, top) = (y + 10, y + NUMBER);
         let word = if layer == 0 { "layer " } else { "" };
-        let kind = kinds.iter().position(|(kind, _)| kind == span);
+        let kind = kinds.iter().position(|(kind, _)| *kind == mixing);
         let kind = kind.unwrap_or_default();
         format!(
             r##"<text class="number" x="{x}" y="{baseline}">{word}{layer}</text>
@@ -118,15 +125,15 @@ fn masks(layers: &Layers, columns: usize) -> String {
 "##
         )
     };
-    layers.spans.iter().enumerate().map(mask).collect()
+    layers.mixing.iter().enumerate().map(mask).collect()
 }
 
 /// The colours and what they mean, with the width that they and the axes take.
-fn legend(kinds: &[(Span, usize)]) -> (String, usize) {
+fn legend(kinds: &[(&Mixing, usize)]) -> (String, usize) {
     let (mut svg, mut x) = (String::new(), 0);
-    for &(span, count) in kinds {
-        let name = format!("{span}: {}", layer_count(count));
-        let (colour, after) = (colour(span), x + 18);
+    for &(layer, count) in kinds {
+        let name = format!("{layer}: {}", layer_count(count));
+        let (colour, after) = (colour(layer), x + 18);
         let _ = write!(
             svg,
             r#"<rect x="{x}" y="-11" width="12" height="12" rx="2" fill="{colour}"/>
@@ -139,8 +146,12 @@ fn legend(kinds: &[(Span, usize)]) -> (String, usize) {
     (svg, (x + 16 * CHARACTER).max(560))
 }
 
-fn colour(span: Span) -> &'static str {
-    COLOURS[usize::from(span != Span::Full)]
+fn colour(layer: &Mixing) -> &'static str {
+    COLOURS[match layer.span {
+        Some(Span::Full) => 0,
+        Some(_) => 1,
+        None => 2,
+    }]
 }
 
 /// As many masks in a row as leave the fewest places of the last row empty; the most of these.
@@ -206,7 +217,10 @@ mod tests {
 
     #[test]
     fn paths_are_the_mask() {
-        let full = |layers: &Layers| path(layers.spans[0], layers.direction, layers.length);
+        let full = |layers: &Layers| {
+            let span = layers.mixing[0].span.unwrap();
+            path(span, layers.direction, layers.length)
+        };
         assert_eq!(full(&both("full", 1, 8192)), "M0 0h88v88h-88z");
         assert_eq!(
             full(&both("block:4096", 1, 8192)),

@@ -204,6 +204,11 @@ fn models(found: &mut Problems, recipe: &LanguageRecipe) {
         {
             found.add(&key("spans"), &format!("cannot work: {error}"));
         }
+        if let (Some(random), Some(schedule)) = (&recipe.model.random, &model.mixers)
+            && let Err(error) = schedule.decoder_mixers(random.layers)
+        {
+            found.add(&key("mixers"), &format!("cannot work: {error}"));
+        }
     }
 }
 
@@ -242,7 +247,7 @@ spans = "window:32"
 
     #[test]
     fn values_that_cannot_work_are_placed_with_their_reason() {
-        let cases: [(&[&str], &str); 14] = [
+        let cases: [(&[&str], &str); 16] = [
             (
                 &["model.feed_forward_chunk=0"],
                 "`model.feed_forward_chunk` must be at least 1, not 0",
@@ -269,7 +274,7 @@ spans = "window:32"
             ),
             (
                 &[r#"models=[{name="a", spans="bottom:3 window:8"}]"#],
-                "`models.0.spans` cannot work: `bottom:3` asks for more full layers than the model has",
+                "`models.0.spans` cannot work: `bottom:3` asks for more layers than the model has",
             ),
             (
                 &[r#"models=[{name="a", spans="full"}, {name="a", spans="window:8"}]"#],
@@ -278,6 +283,14 @@ spans = "window:32"
             (
                 &[r#"models=[{name="a", spans="window:0"}]"#],
                 "unknown span `window:0`",
+            ),
+            (
+                &[r#"models=[{name="a", spans="full", mixers="top:3 attention"}]"#],
+                "`models.0.mixers` cannot work: `top:3` asks for more layers than the model has",
+            ),
+            (
+                &[r#"models=[{name="a", spans="full", mixers="atention"}]"#],
+                "unknown mixer `atention`; did you mean `attention`?",
             ),
             (
                 &["grow=[{length=48, until=0.5}]"],

@@ -42,7 +42,7 @@ pub(super) fn write(run: &Prepared<'_>) -> Result<(), Error> {
     };
     let tokens = recipe.train.batch_size * recipe.train.accumulate * recipe.data.length;
     let series = recipe.models.iter().map(|model| Series {
-        name: format!("{} ({})", model.name, model.spans),
+        name: format!("{} ({})", model.name, model.layers()),
         points: curve(&lines, &model.name, metric, tokens),
     });
     let chart = Chart {

@@ -41,7 +41,7 @@ pub(super) struct Prepared<'a> {
 pub(super) enum Start {
     /// A folder, with the positions that the recipe asks for.
     Folder(Box<DecoderFolder>),
-    /// Fresh weights, drawn from each seed; the spans are those of the first model.
+    /// Fresh weights, drawn from each seed; the spans are those of the first model, and all layers are attention.
     Fresh(DecoderConfig),
 }
 
@@ -94,10 +94,14 @@ fn checkpoint(recipe: &LanguageRecipe, path: &Path) -> Result<Checkpoint, Error>
     let config = &folder.config().decoder;
     let layers = config.spans.len();
     for model in &recipe.models {
-        model.spans.spans(layers).map_err(|source| Error::Model {
+        let named = |source| Error::Model {
             name: model.name.clone(),
             source,
-        })?;
+        };
+        model.spans.spans(layers).map_err(named)?;
+        if let Some(mixers) = &model.mixers {
+            mixers.decoder_mixers(layers).map_err(named)?;
+        }
     }
     let tokenizer = TextTokenizer::load(path).map_err(DataError::from)?;
     tokenizer

@@ -8,7 +8,7 @@ use burn::{
 };
 use distill::{Epoch, callbacks::GrowingLength};
 use masformer_core::{
-    Decoder, Direction, Span, SpanCost,
+    Decoder, Direction, Mixing, SpanAttentionConfig,
     pretrained::{DecoderFolder, DecoderFolderConfig, save_decoder},
 };
 use serde::{Deserialize, Serialize};
@@ -52,22 +52,31 @@ impl Seed<'_> {
     fn rows(&self) -> Result<Vec<LanguageRow>, Error> {
         let start = self.start()?;
         let is_pretrained = matches!(self.run.start, Start::Folder(_));
-        // Spans add no weights: all models have those of the first.
+        // Spans add no weights: all models have those of the first, unless mixers differ.
         let parameters = self.load(&start)?.num_params() as u64;
         let row = |name: &str, folder: &DecoderFolder, before, metrics, seconds| {
-            let spans: &[Span] = &folder.config().decoder.spans;
-            let length = self.run.recipe.data.length;
-            let cost = SpanCost::of(spans, Direction::Causal, length);
+            let decoder = &folder.config().decoder;
+            let parameters = if decoder.mixers == start.config().decoder.mixers {
+                parameters
+            } else {
+                decoder.init(&self.run.options.device).num_params() as u64
+            };
+            let layers = Mixing::of_layers(&decoder.spans, &decoder.mixers);
+            let cost = Mixing::cost(&layers, Direction::Causal, self.run.recipe.data.length);
+            let attention = SpanAttentionConfig::new(decoder.hidden, decoder.heads);
+            let states = layers.iter().map(|layer| layer.mixer.state(&attention));
             LanguageRow {
                 name: name.to_owned(),
                 seed: self.seed,
-                spans: spans.to_vec(),
+                spans: decoder.spans.clone(),
+                mixers: decoder.mixers.clone(),
                 metrics_before: before,
                 metrics,
                 parameters,
                 attention_pairs: cost.pairs,
                 attention_share: cost.share(),
                 cached_positions: cost.cached_positions as u64,
+                state_numbers: states.sum::<usize>() as u64,
                 seconds,
             }
         };
@@ -78,7 +87,10 @@ impl Seed<'_> {
         }
         for model in &self.run.recipe.models {
             let layers = start.config().decoder.spans.len();
-            let switched = start.clone().with_spans(model.spans.spans(layers)?)?;
+            let mut switched = start.clone().with_spans(model.spans.spans(layers)?)?;
+            if let Some(mixers) = &model.mixers {
+                switched = switched.with_mixers(mixers.decoder_mixers(layers)?, true)?;
+            }
             let before = if is_pretrained {
                 Some(self.judge(&model.name, "before", &switched)?)
             } else {
@@ -126,6 +138,10 @@ impl Seed<'_> {
     }
 
     fn load(&self, folder: &DecoderFolder) -> Result<Decoder, Error> {
+        if !folder.new_mixers().is_empty() {
+            // Those weights are drawn: the same ones each time.
+            self.run.options.device.seed(self.seed);
+        }
         let (model, report) = folder.load(&self.run.options.device)?;
         if !report.is_exact() {
             self.run.progress.say(report.to_string().trim_end());
@@ -145,7 +161,7 @@ impl Seed<'_> {
         let trained = if let Some(trained) = self.run.folder.done(&stage)? {
             trained
         } else {
-            self.say(&format!("training `{}`, {}", model.name, model.spans));
+            self.say(&format!("training `{}`, {}", model.name, model.layers()));
             let clock = Instant::now();
             let learner = LanguageLearner {
                 model: self.load(start)?,

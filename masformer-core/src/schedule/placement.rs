@@ -1,10 +1,11 @@
-//! Which layers of a model have full attention.
+//! Which layers of a model a part of a schedule is about.
 
 use std::fmt;
 
 use super::ScheduleError;
 
-/// The layers that have full attention; layer 0 is the one at the bottom, next to the embeddings.
+/// The layers that a part of a schedule names: in a schedule of spans those with full attention, in one of mixers
+/// those with a mixer. Layer 0 is the one at the bottom, next to the embeddings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Placement {
     /// `bottom:N`: the first N.
@@ -81,7 +82,7 @@ impl Placement {
         }
     }
 
-    /// For each layer of a model, whether it has full attention.
+    /// For each layer of a model, whether it is one of them.
     pub(super) fn layers(&self, layers: usize) -> Result<Vec<bool>, ScheduleError> {
         if let Self::Bottom(count) | Self::Top(count) | Self::Middle(count) | Self::Even(count) =
             *self
@@ -92,27 +93,29 @@ impl Placement {
                 layers,
             });
         }
-        let mut full = vec![false; layers];
+        let mut placed = vec![false; layers];
         match *self {
-            Self::Bottom(count) => full[..count].fill(true),
-            Self::Top(count) => full[layers - count..].fill(true),
-            Self::Middle(count) => full[(layers - count) / 2..][..count].fill(true),
-            Self::Even(count) => (0..count).for_each(|i| full[i * layers / count] = true),
+            Self::Bottom(count) => placed[..count].fill(true),
+            Self::Top(count) => placed[layers - count..].fill(true),
+            Self::Middle(count) => placed[(layers - count) / 2..][..count].fill(true),
+            Self::Even(count) => (0..count).for_each(|i| placed[i * layers / count] = true),
             Self::Every { period, start } => {
-                let layers = full.iter_mut().skip(start).step_by(period);
-                layers.for_each(|full| *full = true);
+                let layers = placed.iter_mut().skip(start).step_by(period);
+                layers.for_each(|placed| *placed = true);
             }
             Self::Layers(ref listed) => {
                 for &layer in listed {
-                    *full.get_mut(layer).ok_or_else(|| ScheduleError::Outside {
-                        placement: self.clone(),
-                        layer,
-                        layers,
-                    })? = true;
+                    *placed
+                        .get_mut(layer)
+                        .ok_or_else(|| ScheduleError::Outside {
+                            placement: self.clone(),
+                            layer,
+                            layers,
+                        })? = true;
                 }
             }
         }
-        Ok(full)
+        Ok(placed)
     }
 }
 
@@ -194,7 +197,7 @@ mod tests {
             ("layers:1,,2", LAYERS),
         ] {
             let error = placement(text).unwrap_err().to_string();
-            let expected = format!("`{text}` in a span schedule: expected {expected}");
+            let expected = format!("`{text}` in a schedule: expected {expected}");
             assert_eq!(error, expected);
         }
         let empty = Placement::Layers(Vec::new()).checked().unwrap_err();
@@ -213,9 +216,7 @@ mod tests {
         for text in ["bottom:25", "top:25", "middle:25", "even:25"] {
             assert_eq!(
                 placement(text).unwrap().layers(24).unwrap_err().to_string(),
-                format!(
-                    "`{text}` asks for more full layers than the model has: expected at most 24"
-                )
+                format!("`{text}` asks for more layers than the model has: expected at most 24")
             );
         }
         let outside = placement("layers:0,24").unwrap().layers(24).unwrap_err();

@@ -4,10 +4,7 @@
 const ALIKE: f64 = 0.75;
 
 /// The candidate most like `name`, if any is like it.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
@@ -17,7 +14,7 @@ pub(crate) fn nearest<'a>(
 }
 
 /// The end of a message about an unknown name: the nearest right one, or all of them.
-pub(crate) fn hint(name: &str, candidates: &[&str]) -> String {
+pub fn hint(name: &str, candidates: &[&str]) -> String {
     match nearest(name, candidates.iter().copied()) {
         Some(right) => format!("did you mean `{right}`?"),
         None => format!("there is {}", candidates.join(", ")),
