@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 /// Adam with decoupled weight decay (arXiv 1711.05101).
 ///
-/// As in the training of BERT, biases and normalisation weights, which are the parameters with one
-/// dimension, do not decay. A parameter without a gradient stays as it is, and so do its running means and
+/// Only the weights of linear layers and embeddings decay, the matrices that are called `weight`. Biases and
+/// normalisation weights do not, as in the training of BERT, and neither do the matrices of state spaces, as in S4
+/// (arXiv 2111.00396, appendix D). A parameter without a gradient stays as it is, and so do its running means and
 /// its count of steps: that of an expert that no token of a step went to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -40,14 +41,14 @@ impl Default for Adam {
 impl Adam {
     /// The optimiser for a model; it goes by parameter ids, so load the model's parameters first.
     pub fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
-        let mut vectors = Vectors(Vec::new());
-        model.visit(&mut vectors);
+        let mut visitor = NotWeights::default();
+        model.visit(&mut visitor);
         let without_decay = Self {
             weight_decay: 0.0,
             ..self.clone()
         };
-        let vectors = ParamGroup::from_ids(vectors.0);
-        ModuleOptimizer::from(self.clone()).with_group(vectors, without_decay, None)
+        let others = ParamGroup::from_ids(visitor.ids);
+        ModuleOptimizer::from(self.clone()).with_group(others, without_decay, None)
     }
 }
 
@@ -87,13 +88,26 @@ impl Optimizer for Adam {
     }
 }
 
-/// The ids of the parameters with one dimension.
-struct Vectors(Vec<ParamId>);
+/// The ids of the parameters that are no matrices called `weight`.
+#[derive(Default)]
+struct NotWeights {
+    path: Vec<String>,
+    ids: Vec<ParamId>,
+}
 
-impl ModuleVisitor for Vectors {
+impl ModuleVisitor for NotWeights {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if D == 1 {
-            self.0.push(param.id);
+        let is_weight = self.path.last().is_some_and(|name| name == "weight");
+        if D == 1 || !is_weight {
+            self.ids.push(param.id);
         }
     }
 }
