@@ -5,7 +5,9 @@
 
 mod error;
 mod mixing;
+mod s4d;
 mod span;
+mod state_space;
 mod text;
 
 use std::{fmt, str::FromStr};
@@ -20,7 +22,9 @@ use crate::{flow::Flow, span::Span};
 
 pub use error::MixerError;
 pub use mixing::Mixing;
+pub use s4d::{S4d, S4dSpec};
 pub use span::{AttentionSpec, SpanAttention, SpanAttentionConfig};
+pub use state_space::{Discretization, StateSpace, StateSpaceCache, StateSpaceConfig};
 
 /// The part of a layer in which tokens meet, without residual connection and normalisation.
 ///
@@ -254,6 +258,8 @@ macro_rules! mixers {
 mixers! {
     /// Attention over the layer's span.
     Attention(AttentionSpec),
+    /// A diagonal state space, S4D.
+    S4d(S4dSpec),
 }
 
 impl Default for MixerSpec {

@@ -1,0 +1,81 @@
+//! Mixers against what other code computed, on the files of `fixtures/mixers`.
+
+use std::path::Path;
+
+use burn::{module::Param, prelude::*, tensor::Tolerance};
+use masformer_core::{
+    Direction,
+    mixer::{Discretization, StateSpace, StateSpaceCache, StateSpaceConfig},
+    tensor_file::TensorFile,
+};
+
+struct Fixture {
+    file: TensorFile,
+    device: Device,
+}
+
+impl Fixture {
+    fn open(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/mixers");
+        Self {
+            file: TensorFile::read(&path.join(format!("{name}.safetensors"))).unwrap(),
+            device: Device::default(),
+        }
+    }
+
+    fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
+        let (shape, values) = self.file.f32::<D>(name).unwrap();
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    }
+
+    fn param<const D: usize>(&self, name: &str) -> Param<Tensor<D>> {
+        Param::from_tensor(self.tensor(name))
+    }
+
+    fn assert_close<const D: usize>(&self, name: &str, found: Tensor<D>) {
+        let expected = self.tensor::<D>(name).into_data();
+        let tolerance = Tolerance::<f32>::absolute(1e-5);
+        found.into_data().assert_approx_eq(&expected, tolerance);
+    }
+}
+
+/// The state spaces of a fixture, whose `a` is `-exp(log_decay) + i frequency`.
+fn state_space(fixture: &Fixture, rule: Discretization) -> StateSpace {
+    let a = fixture.tensor::<2>("a_re");
+    let [channels, half] = a.dims();
+    let config = StateSpaceConfig {
+        states: 2 * half,
+        rule,
+        ..StateSpaceConfig::default()
+    };
+    let mut space = config.init(channels, Direction::Causal, &fixture.device);
+    space.log_dt = fixture.param("log_dt");
+    space.log_decay = Param::from_tensor(a.neg().log());
+    space.frequency = fixture.param("a_im");
+    space.input_real = fixture.param("b_re");
+    space.input_imag = fixture.param("b_im");
+    space.output_real = fixture.param("c_re");
+    space.output_imag = fixture.param("c_im");
+    space.direct = fixture.param("d");
+    space
+}
+
+#[test]
+fn diagonal_state_spaces_are_those_of_the_dense_matrices() {
+    for (name, rule) in [
+        ("s4d_bilinear", Discretization::Bilinear),
+        ("s4d_zoh", Discretization::Zoh),
+    ] {
+        let fixture = Fixture::open(name);
+        let space = state_space(&fixture, rule);
+        let input = fixture.tensor::<3>("u").swap_dims(1, 2);
+        let [_, length, _] = input.dims();
+        fixture.assert_close("kernel", space.kernel(length));
+        let mut cache = StateSpaceCache::default();
+        let output = space.forward(input, None, Some(&mut cache));
+        fixture.assert_close("y", output.swap_dims(1, 2));
+        let [real, imag] = cache.states.unwrap();
+        fixture.assert_close("last_state_re", real.swap_dims(0, 1));
+        fixture.assert_close("last_state_im", imag.swap_dims(0, 1));
+    }
+}
