@@ -6,6 +6,7 @@
 mod error;
 mod mixing;
 mod s4d;
+mod spade;
 mod span;
 mod state_space;
 mod text;
@@ -23,6 +24,7 @@ use crate::{flow::Flow, span::Span};
 pub use error::MixerError;
 pub use mixing::Mixing;
 pub use s4d::{S4d, S4dSpec};
+pub use spade::{Combine, Join, Spade, SpadeCache, SpadeSpec};
 pub use span::{AttentionSpec, SpanAttention, SpanAttentionConfig};
 pub use state_space::{Discretization, StateSpace, StateSpaceCache, StateSpaceConfig};
 
@@ -260,6 +262,8 @@ mixers! {
     Attention(AttentionSpec),
     /// A diagonal state space, S4D.
     S4d(S4dSpec),
+    /// A state space beside the layer's span attention, SPADE.
+    Spade(SpadeSpec),
 }
 
 impl Default for MixerSpec {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use burn::{module::Param, prelude::*, tensor::Tolerance};
+use burn::{module::Param, nn::Linear, prelude::*, tensor::Tolerance};
 use masformer_core::{
-    Direction,
-    mixer::{Discretization, StateSpace, StateSpaceCache, StateSpaceConfig},
+    Activation, Direction, FeedForward, Flow, LayerNormConfig, Mlp, MlpConfig, NormPlacement,
+    Tokens, Trace,
+    mixer::{Discretization, Join, StateSpace, StateSpaceCache, StateSpaceConfig},
     tensor_file::TensorFile,
 };
 
@@ -78,4 +79,48 @@ fn diagonal_state_spaces_are_those_of_the_dense_matrices() {
         fixture.assert_close("last_state_re", real.swap_dims(0, 1));
         fixture.assert_close("last_state_im", imag.swap_dims(0, 1));
     }
+}
+
+/// The combination and what is around it; see `docs/methods/spade.md` for what the official layer has besides.
+#[test]
+fn spade_combines_its_parts_as_the_official_layer() {
+    let fixture = Fixture::open("spade_layer_concat");
+    let device = &fixture.device;
+    let norm = |name: &str| {
+        let mut norm = LayerNormConfig::new(16).init(device);
+        norm.gamma = fixture.param(&format!("w.{name}.weight"));
+        norm.beta = fixture.param(&format!("w.{name}.bias"));
+        norm
+    };
+    // `[out, in]` in the file.
+    let linear = |name: &str| Linear {
+        weight: Param::from_tensor(fixture.tensor::<2>(&format!("w.{name}.weight")).transpose()),
+        bias: Some(fixture.param(&format!("w.{name}.bias"))),
+    };
+    let join = Join {
+        state_norm: norm("norm_global"),
+        attention_norm: norm("norm_local"),
+        aggregate: Some(linear("aggregate")),
+    };
+    let joined = join.forward(fixture.tensor("s4_out"), fixture.tensor("local_out"));
+    let hidden = fixture.tensor::<3>("x") + joined;
+    let [batch, length, _] = hidden.dims();
+    let config = MlpConfig::new(16, 32)
+        .with_norm_placement(NormPlacement::Pre)
+        .with_activation(Activation::Relu)
+        .init(device);
+    let mlp = Mlp {
+        inner: linear("fc1"),
+        outer: linear("fc2"),
+        norm: norm("final_layer_norm"),
+        ..config
+    };
+    let flow = Flow {
+        hidden,
+        tokens: Tokens {
+            ids: Tensor::zeros([batch, length], device),
+            padding: None,
+        },
+    };
+    fixture.assert_close("y", mlp.forward(&flow, &mut Trace::nothing()));
 }

@@ -23,10 +23,13 @@ use moebert_core::{
 use serde_json::Value;
 
 /// Schedules for three layers, of every mixer that decodes.
-const SCHEDULES: [&str; 3] = [
+const SCHEDULES: [&str; 6] = [
     "s4d:states=8",
     "bottom:1 s4d:states=4,rule=zoh",
     "layers:1 s4d:states=6,dt_max=0.5,train=false",
+    "layers:1,2 spade:states=4",
+    "spade:states=4,combine=add,rule=zoh",
+    "bottom:1 spade:states=4,combine=stack,train=false; top:1 s4d:states=2,train=false",
 ];
 
 const VOCABULARY: usize = 13;
