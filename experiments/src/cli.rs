@@ -23,10 +23,11 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use masformer_core::{
     Decoder,
-    pretrained::{DecoderFolder, LoadReport},
+    pretrained::LoadReport,
 };
+use moebert_core::half::Half;
 use moebert_core::heads::BertModel;
-use moebert_core::pretrained::Pretrained;
+use moebert_core::pretrained::{Pretrained, PretrainedDecoder};
 
 use crate::data::{DataError, text_tokenizer::TextTokenizer};
 use crate::error::{Error, one_line};
@@ -88,7 +89,7 @@ fn load(pretrained: &Pretrained, device: &Device) -> Result<BertModel, Error> {
 }
 
 /// The decoder of a folder. Weights that have no place in it are named on the standard error.
-fn load_decoder(folder: &DecoderFolder, device: &Device) -> Result<Decoder, Error> {
+fn load_decoder(folder: &PretrainedDecoder, device: &Device) -> Result<Decoder<Half>, Error> {
     let (model, report) = folder.load(device)?;
     tell(&report);
     Ok(model)
@@ -102,7 +103,7 @@ fn tell(report: &LoadReport) {
 }
 
 /// The tokenizer of a decoder's folder.
-fn load_text_tokenizer(folder: &DecoderFolder) -> Result<TextTokenizer, Error> {
+fn load_text_tokenizer(folder: &PretrainedDecoder) -> Result<TextTokenizer, Error> {
     let tokenizer = TextTokenizer::load(folder.dir()).map_err(DataError::from)?;
     let fits = tokenizer.check_fits(folder.config().decoder.vocabulary);
     fits.map_err(DataError::from)?;

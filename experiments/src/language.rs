@@ -8,6 +8,7 @@ use std::{path::Path, sync::Arc};
 
 use burn::data::dataset::Dataset;
 use masformer_core::Decoder;
+use moebert_core::half::Half;
 
 use crate::{
     data::language::Sequence, error::Error, interrupt::Stop, metric::Scores, run::Progress,
@@ -38,7 +39,7 @@ pub trait LanguageProblem {
     /// # Errors
     ///
     /// If the data cannot be read, a result is not finite, or a stop is asked for.
-    fn judge(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error>;
+    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error>;
 
     /// The scores that the table shows, in its order.
     fn columns(&self) -> &'static [&'static str];

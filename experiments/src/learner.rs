@@ -21,6 +21,7 @@ use moebert_core::{
     adapt::adapt,
     bert::BertInput,
     heads::{BertModel, Logits},
+    layered::Layered,
     partition::ExpertLayout,
     router::RouterConfig,
 };
@@ -201,7 +202,7 @@ impl PartitionIntoExperts for TaskLearner {
     type Layout = ExpertPlan;
 
     fn neurons(&self) -> (usize, usize) {
-        self.model.bert.neurons()
+        self.model.neurons()
     }
 
     fn partition(self, plan: &ExpertPlan) -> Result<Self, CallbackError> {

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use masformer_core::{BeamConfig, Decoder, GenerateConfig, Generator, Strategy, ops::prepack};
+use moebert_core::half::Half;
 
 use crate::{
     data::{DataError, loader::LoaderError, summary::SummaryFormat},
@@ -45,7 +46,7 @@ impl SummarySearch {
 /// If the format asks for more positions or token ids than the model has, a number of the search is 0,
 /// the model fails, or a stop is asked for.
 pub fn summaries<S: AsRef<str>>(
-    model: &Decoder,
+    model: &Decoder<Half>,
     texts: &[S],
     format: &SummaryFormat,
     search: SummarySearch,

@@ -155,6 +155,24 @@ impl DecoderConfig {
         Ok(self)
     }
 
+    fn initializer(&self) -> Initializer {
+        Initializer::Normal {
+            mean: 0.0,
+            std: self.initializer_range,
+        }
+    }
+
+    /// The feed-forward half of each layer.
+    pub fn mlp(&self) -> MlpConfig {
+        MlpConfig::new(self.hidden, self.width)
+            .with_dropout(self.residual_dropout)
+            .with_norm_epsilon(self.norm_epsilon)
+            .with_norm_placement(NormPlacement::Pre)
+            .with_activation(self.activation)
+            .with_chunk(self.feed_forward_chunk)
+            .with_initializer(self.initializer())
+    }
+
     /// Makes a model with fresh weights on a device.
     ///
     /// # Panics
@@ -162,10 +180,7 @@ impl DecoderConfig {
     /// If `heads` does not divide `hidden`, rotary positions are asked for with heads of an odd width, or
     /// there are mixers, but not one for each layer.
     pub fn init(&self, device: &Device) -> Decoder {
-        let initializer = Initializer::Normal {
-            mean: 0.0,
-            std: self.initializer_range,
-        };
+        let initializer = self.initializer();
         let embedding = |count| {
             EmbeddingConfig::new(count, self.hidden)
                 .with_initializer(initializer.clone())
@@ -178,13 +193,7 @@ impl DecoderConfig {
                 Some(RotaryEncodingConfig::new(self.positions, width).with_theta(theta))
             }
         };
-        let mlp = MlpConfig::new(self.hidden, self.width)
-            .with_dropout(self.residual_dropout)
-            .with_norm_epsilon(self.norm_epsilon)
-            .with_norm_placement(NormPlacement::Pre)
-            .with_activation(self.activation)
-            .with_chunk(self.feed_forward_chunk)
-            .with_initializer(initializer.clone());
+        let mlp = self.mlp();
         let (layers, given) = (self.spans.len(), self.mixers.len());
         assert!(
             given == 0 || given == layers,
@@ -222,6 +231,25 @@ impl DecoderConfig {
 }
 
 impl<F: FeedForward> Decoder<F> {
+    /// The decoder with other feed-forward halves: see [`Stack::with_halves`].
+    ///
+    /// # Errors
+    ///
+    /// Those of `half`.
+    pub fn with_halves<G: FeedForward, E>(
+        self,
+        half: impl FnMut(usize, F) -> Result<G, E>,
+    ) -> Result<Decoder<G>, E> {
+        Ok(Decoder {
+            token: self.token,
+            position: self.position,
+            dropout: self.dropout,
+            stack: self.stack.with_halves(half)?,
+            norm: self.norm,
+            positions: self.positions,
+        })
+    }
+
     /// What each layer attends to, from the bottom.
     pub fn spans(&self) -> Vec<Span> {
         self.stack.spans()

@@ -28,6 +28,18 @@ pub trait FeedForward: Module + ModuleDisplay {
     ///
     /// - hidden states and output: `[B, T, D]`
     fn forward(&self, flow: &Flow, trace: &mut Trace) -> Tensor<3>;
+
+    /// What the half costs.
+    fn cost(&self) -> FeedForwardCost;
+}
+
+/// What a feed-forward half costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedForwardCost {
+    /// Multiply-adds of the matrix products for one token.
+    pub multiply_adds: usize,
+    /// Parameters that one token does not pass through.
+    pub idle_parameters: usize,
 }
 
 /// Configuration of a dense feed-forward layer.
@@ -124,6 +136,11 @@ fn bias(linear: &Linear) -> Tensor<1> {
 }
 
 impl Mlp {
+    /// Feed-forward width `F`.
+    pub fn width(&self) -> usize {
+        self.inner.weight.dims()[1]
+    }
+
     /// The layer on a flat list of tokens.
     ///
     /// # Shapes
@@ -200,6 +217,16 @@ impl FeedForward for Mlp {
             let shape = input.dims();
             let flat = input.flatten::<2>(0, 1);
             self.forward_tokens(flat).reshape(shape)
+        }
+    }
+
+    /// `2 D F` multiply-adds.
+    fn cost(&self) -> FeedForwardCost {
+        let matrices = [&self.inner, &self.outer];
+        let products = matrices.map(|linear| linear.weight.shape().num_elements());
+        FeedForwardCost {
+            multiply_adds: products.iter().sum(),
+            idle_parameters: 0,
         }
     }
 }

@@ -27,7 +27,7 @@ use self::{
     repeat::Repeats,
     search::{Ending, Extension, Search, Single, likeliest},
 };
-use crate::decoder::Decoder;
+use crate::{decoder::Decoder, feed_forward::FeedForward};
 
 /// How the next token is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -106,8 +106,8 @@ pub struct NewToken {
 type Rule<'a> = dyn Fn(&[u32]) -> bool + 'a;
 
 /// Continues prompts with a decoder.
-pub struct Generator<'a> {
-    model: Decoder,
+pub struct Generator<'a, F: FeedForward> {
+    model: Decoder<F>,
     config: GenerateConfig,
     rule: Option<Box<Rule<'a>>>,
 }
@@ -200,9 +200,9 @@ impl GenerateConfig {
     }
 }
 
-impl<'a> Generator<'a> {
+impl<'a, F: FeedForward> Generator<'a, F> {
     /// A generator over a model in its evaluation form.
-    pub fn new(model: &Decoder, config: &GenerateConfig) -> Self {
+    pub fn new(model: &Decoder<F>, config: &GenerateConfig) -> Self {
         Self {
             model: model.valid(),
             config: config.clone(),
@@ -265,8 +265,8 @@ impl<'a> Generator<'a> {
 }
 
 /// Goes on with the prompts of a batch until their searches are over.
-fn run<'a>(
-    batch: &mut Batch<'_>,
+fn run<'a, F: FeedForward>(
+    batch: &mut Batch<'_, F>,
     prompts: Vec<usize>,
     searches: &mut [Box<dyn Search + 'a>],
     on_step: &mut impl FnMut(&[NewToken]) -> ControlFlow<()>,

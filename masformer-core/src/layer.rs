@@ -85,6 +85,26 @@ impl<F: FeedForward> Layer<F> {
         &self.spec
     }
 
+    /// The layer with another feed-forward half.
+    ///
+    /// # Errors
+    ///
+    /// Those of `half`.
+    pub fn with_half<G: FeedForward, E>(
+        self,
+        half: impl FnOnce(F) -> Result<G, E>,
+    ) -> Result<Layer<G>, E> {
+        Ok(Layer {
+            mixer: self.mixer,
+            mixer_norm: self.mixer_norm,
+            dropout: self.dropout,
+            feed_forward: half(self.feed_forward)?,
+            norm_placement: self.norm_placement,
+            span: self.span,
+            spec: self.spec,
+        })
+    }
+
     /// Applies the layer to whole sequences or, with a cache, to the tokens that follow those in it.
     ///
     /// # Panics

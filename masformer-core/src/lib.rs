@@ -29,7 +29,7 @@ pub mod trace;
 pub use activation::Activation;
 pub use cache::LayerCache;
 pub use decoder::{Decoder, DecoderCache, DecoderConfig, DecoderInput, DecoderOutput};
-pub use feed_forward::{FeedForward, Mlp, MlpConfig};
+pub use feed_forward::{FeedForward, FeedForwardCost, Mlp, MlpConfig};
 pub use flow::{Flow, Tokens};
 pub use generate::{
     BeamConfig, GenerateConfig, GenerateError, Generated, Generator, NewToken, PromptError,

@@ -19,6 +19,22 @@ pub struct Stack<F: FeedForward> {
 }
 
 impl<F: FeedForward> Stack<F> {
+    /// The stack with other feed-forward halves: `half` is given each layer's index and its half.
+    ///
+    /// # Errors
+    ///
+    /// Those of `half`.
+    pub fn with_halves<G: FeedForward, E>(
+        self,
+        mut half: impl FnMut(usize, F) -> Result<G, E>,
+    ) -> Result<Stack<G>, E> {
+        let layers = self.layers.into_iter().enumerate();
+        let layers = layers.map(|(index, layer)| layer.with_half(|old| half(index, old)));
+        Ok(Stack {
+            layers: layers.collect::<Result<_, E>>()?,
+        })
+    }
+
     /// Applies the layers to whole sequences or, with caches, to the tokens that follow those in them.
     ///
     /// The trace gets `L + 1` hidden states: the input, and the output of each layer.

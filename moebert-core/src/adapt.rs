@@ -4,11 +4,11 @@ use burn::{module::Param, nn::Linear, prelude::*};
 use masformer_core::Mlp;
 
 use crate::{
-    bert::BertFeedForward,
     expert::ExpertLayer,
-    heads::BertModel,
+    half::Half,
+    layered::Layered,
     partition::ExpertLayout,
-    router::{RouterConfig, RouterError, RouterShape},
+    router::{RouterConfig, RouterError, RouterKind, RouterShape},
 };
 
 /// A model that cannot be split.
@@ -35,6 +35,13 @@ pub enum AdaptError {
         /// Neurons of the layer.
         width: usize,
     },
+    /// A token's expert would depend on the tokens after it.
+    #[error(
+        "the router `{0}` looks at a whole sequence, and a decoder's tokens may not depend on later ones: \
+         expected {causal}",
+        causal = RouterKind::causal_names()
+    )]
+    NotCausal(RouterKind),
     /// The router cannot be made.
     #[error(transparent)]
     Router(#[from] RouterError),
@@ -48,33 +55,30 @@ pub enum AdaptError {
 ///
 /// # Errors
 ///
-/// If the model is not dense, the layout does not fit it, or the router cannot be made.
-pub fn adapt(
-    mut model: BertModel,
+/// If the model is not dense, the layout does not fit it, the router cannot be made, or it looks at later
+/// tokens and the model is a decoder.
+pub fn adapt<M: Layered>(
+    mut model: M,
     layout: &ExpertLayout,
     router: &RouterConfig,
     token_counts: Option<&[u64]>,
-) -> Result<BertModel, AdaptError> {
-    let layers = model.bert.stack.layers.len();
-    if layout.neurons.len() != layers {
+) -> Result<M, AdaptError> {
+    if model.is_causal() && !router.kind.is_causal() {
+        return Err(AdaptError::NotCausal(router.kind));
+    }
+    let vocabulary = model.vocabulary();
+    let layers = &mut model.stack_mut().layers;
+    if layout.neurons.len() != layers.len() {
         return Err(AdaptError::Layers {
             layout: layout.neurons.len(),
-            model: layers,
+            model: layers.len(),
         });
     }
-    let [vocabulary, hidden] = model.bert.embeddings.word.weight.dims();
-    for (index, (layer, experts)) in model
-        .bert
-        .stack
-        .layers
-        .iter_mut()
-        .zip(&layout.neurons)
-        .enumerate()
-    {
-        let BertFeedForward::Dense(dense) = &layer.feed_forward else {
+    for (index, (layer, experts)) in layers.iter_mut().zip(&layout.neurons).enumerate() {
+        let Half::Dense(dense) = &layer.feed_forward else {
             return Err(AdaptError::NotDense(index));
         };
-        let [_, width] = dense.inner.weight.dims();
+        let [hidden, width] = dense.inner.weight.dims();
         if let Some(&neuron) = experts.iter().flatten().find(|neuron| **neuron >= width) {
             return Err(AdaptError::Neuron {
                 layer: index,
@@ -90,11 +94,9 @@ pub fn adapt(
             token_counts,
         };
         let device = dense.inner.weight.val().device();
-        layer.feed_forward = BertFeedForward::Experts(ExpertLayer {
-            experts: experts
-                .iter()
-                .map(|neurons| expert(dense, neurons))
-                .collect(),
+        let experts = experts.iter().map(|neurons| expert(dense, neurons));
+        layer.feed_forward = Half::Experts(ExpertLayer {
+            experts: experts.collect(),
             router: router.init(shape, &device)?,
         });
     }
@@ -142,8 +144,8 @@ mod tests {
     use super::*;
     use crate::{
         bert::{BertConfig, BertInput},
-        heads::{BertModelConfig, Head},
-        router::{GateScale, RouterKind},
+        heads::{BertModel, BertModelConfig, Head},
+        router::GateScale,
     };
 
     fn dense(device: &Device) -> BertModel {
@@ -223,7 +225,7 @@ mod tests {
     fn experts_hold_the_rows_and_columns_of_their_neurons() {
         let device = Device::default();
         let model = dense(&device);
-        let BertFeedForward::Dense(mlp) = model.bert.stack.layers[1].feed_forward.clone() else {
+        let Half::Dense(mlp) = model.bert.stack.layers[1].feed_forward.clone() else {
             panic!("a fresh model is dense");
         };
         let layout = ExpertLayout {
@@ -231,7 +233,7 @@ mod tests {
         };
         let router = router(RouterKind::HashRandom, GateScale::Unit);
         let model = adapt(model, &layout, &router, None).unwrap();
-        let BertFeedForward::Experts(split) = &model.bert.stack.layers[1].feed_forward else {
+        let Half::Experts(split) = &model.bert.stack.layers[1].feed_forward else {
             panic!("every layer is split");
         };
         let second = &split.experts[1];

@@ -8,13 +8,13 @@ use burn::{
     tensor::assert_shape,
 };
 use masformer_core::{
-    Activation, FeedForward, Flow, LayerConfig, LayerNorm, LayerNormConfig, MixerSpec, Mlp,
-    MlpConfig, Span, SpanAttentionConfig, Stack, Tokens, Trace,
+    Activation, Flow, LayerConfig, LayerNorm, LayerNormConfig, MixerSpec, MlpConfig, Span,
+    SpanAttentionConfig, Stack, Tokens, Trace,
     dropout::dropout,
     feed_forward::{apply_linear, zero_bias},
 };
 
-use crate::expert::ExpertLayer;
+use crate::half::Half;
 
 /// Configuration of [`Bert`], with the names and defaults of Hugging Face's `BertConfig`.
 #[derive(Config, Debug, PartialEq)]
@@ -101,23 +101,13 @@ pub struct BertEmbeddings {
     pub dropout: Dropout,
 }
 
-/// The feed-forward half of a BERT layer: dense, or split into experts.
-#[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)]
-pub enum BertFeedForward {
-    /// The layer as pretrained.
-    Dense(Mlp),
-    /// The layer as experts with a router.
-    Experts(ExpertLayer),
-}
-
 /// The BERT encoder.
 #[derive(Module, Debug)]
 pub struct Bert {
     /// Embeddings.
     pub embeddings: BertEmbeddings,
     /// `L` layers.
-    pub stack: Stack<BertFeedForward>,
+    pub stack: Stack<Half>,
     /// The pooler, where there is one.
     pub pooler: Option<Linear>,
 }
@@ -129,6 +119,15 @@ impl BertConfig {
             mean: 0.0,
             std: self.initializer_range,
         }
+    }
+
+    /// The dense feed-forward half of each layer.
+    pub fn mlp(&self) -> MlpConfig {
+        MlpConfig::new(self.hidden_size, self.intermediate_size)
+            .with_dropout(self.hidden_dropout_prob)
+            .with_norm_epsilon(self.layer_norm_eps)
+            .with_activation(self.hidden_act)
+            .with_initializer(self.initializer())
     }
 
     /// Makes a dense model with fresh weights on a device.
@@ -169,13 +168,9 @@ impl BertConfig {
                 .with_dropout(self.hidden_dropout_prob)
                 .with_norm_epsilon(self.layer_norm_eps)
         };
-        let mlp = MlpConfig::new(self.hidden_size, self.intermediate_size)
-            .with_dropout(self.hidden_dropout_prob)
-            .with_norm_epsilon(self.layer_norm_eps)
-            .with_activation(self.hidden_act)
-            .with_initializer(self.initializer());
+        let mlp = self.mlp();
         let layers = (0..self.num_hidden_layers)
-            .map(|layer| config(layer).init(BertFeedForward::Dense(mlp.init(device)), device))
+            .map(|layer| config(layer).init(Half::Dense(mlp.init(device)), device))
             .collect();
         let pooler = self.pooler.then(|| {
             let config = LinearConfig::new(self.hidden_size, self.hidden_size)
@@ -217,29 +212,10 @@ impl BertEmbeddings {
     }
 }
 
-impl FeedForward for BertFeedForward {
-    fn forward(&self, flow: &Flow, trace: &mut Trace) -> Tensor<3> {
-        match self {
-            Self::Dense(mlp) => mlp.forward(flow, trace),
-            Self::Experts(experts) => experts.forward(flow, trace),
-        }
-    }
-}
-
 impl Bert {
     /// What each layer attends to, from the bottom.
     pub fn spans(&self) -> Vec<Span> {
         self.stack.spans()
-    }
-
-    /// The number of layers, and of neurons in each dense feed-forward layer (0 where none is dense).
-    pub fn neurons(&self) -> (usize, usize) {
-        let layers = &self.stack.layers;
-        let width = layers.iter().find_map(|layer| match &layer.feed_forward {
-            BertFeedForward::Dense(mlp) => Some(mlp.inner.weight.dims()[1]),
-            BertFeedForward::Experts(_) => None,
-        });
-        (layers.len(), width.unwrap_or(0))
     }
 
     /// Encodes a batch; `trace` keeps the intermediates it was made for.

@@ -1,9 +1,8 @@
 //! What a model costs: parameters, and multiply-adds a token.
 
-use burn::module::Module;
-use masformer_core::Mix;
+use masformer_core::{FeedForward, Mix};
 
-use crate::{bert::BertFeedForward, heads::BertModel};
+use crate::layered::Layered;
 
 /// The size of a model and the work it does for one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +11,7 @@ pub struct Cost {
     pub parameters: usize,
     /// The parameters that one token passes: of an expert layer, the router and one expert.
     pub active_parameters: usize,
-    /// Multiply-adds of the encoder's matrix products for one token of a full sequence.
+    /// Multiply-adds of the layers' matrix products for one token of a full sequence.
     pub multiply_adds_per_token: usize,
 }
 
@@ -22,33 +21,18 @@ impl Cost {
     /// A layer takes what its mixer says ([`Mix::cost`]: `4 D^2` for projections, and `2 K D` for
     /// scores and weighted sums where a query sees `K` keys on average), and `2 D F` for its feed-forward
     /// half (`2 D d_e`, and `D E` for a gate, in an expert layer).
-    pub fn of(model: &BertModel, length: usize) -> Self {
+    pub fn of<M: Layered>(model: &M, length: usize) -> Self {
         let parameters = model.num_params();
-        let [_, hidden] = model.bert.embeddings.word.weight.dims();
-        let mut idle = 0;
-        let layers = &model.bert.stack.layers;
+        let layers = &model.stack().layers;
         let length = length.max(1);
         let mixers = layers.iter().map(|layer| layer.mixer.cost(length));
-        let mut multiply_adds = mixers.sum::<usize>() / length;
-        for layer in layers {
-            multiply_adds += match &layer.feed_forward {
-                BertFeedForward::Dense(mlp) => 2 * hidden * mlp.inner.weight.dims()[1],
-                BertFeedForward::Experts(split) => {
-                    let sizes = split.experts.iter().map(Module::num_params);
-                    idle += sizes.clone().sum::<usize>() - sizes.max().unwrap_or(0);
-                    let widths = split
-                        .experts
-                        .iter()
-                        .map(|expert| expert.inner.weight.dims()[1]);
-                    let gate = split.router.gate().map_or(0, Module::num_params);
-                    2 * hidden * widths.max().unwrap_or(0) + gate
-                }
-            };
-        }
+        let halves: Vec<_> = layers.iter().map(|layer| layer.feed_forward.cost()).collect();
+        let products = halves.iter().map(|half| half.multiply_adds);
+        let idle: usize = halves.iter().map(|half| half.idle_parameters).sum();
         Self {
             parameters,
             active_parameters: parameters - idle,
-            multiply_adds_per_token: multiply_adds,
+            multiply_adds_per_token: mixers.sum::<usize>() / length + products.sum::<usize>(),
         }
     }
 }

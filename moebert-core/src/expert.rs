@@ -1,7 +1,9 @@
 //! Expert layers: feed-forward layers of which each token passes one.
 
 use burn::{module::Module, prelude::*};
-use masformer_core::{FeedForward, Flow, Mlp, RouteTrace, Trace, ops::expert_feed_forward};
+use masformer_core::{
+    FeedForward, FeedForwardCost, Flow, Mlp, RouteTrace, Trace, ops::expert_feed_forward,
+};
 
 use crate::{dispatch::Assignment, router::Router};
 
@@ -43,6 +45,17 @@ impl FeedForward for ExpertLayer {
             None => output,
         };
         output.reshape([batch, length, hidden])
+    }
+
+    /// The widest expert and the gate, if there is one; the other experts are idle.
+    fn cost(&self) -> FeedForwardCost {
+        let products = self.experts.iter().map(|expert| expert.cost().multiply_adds);
+        let sizes = self.experts.iter().map(Module::num_params);
+        let gate = self.router.gate().map_or(0, Module::num_params);
+        FeedForwardCost {
+            multiply_adds: products.max().unwrap_or(0) + gate,
+            idle_parameters: sizes.clone().sum::<usize>() - sizes.max().unwrap_or(0),
+        }
     }
 }
 

@@ -15,6 +15,10 @@
 //! | `bert.encoder.layer.{l}.experts.{e}.output.dense.weight` | `[D, d_e]` |
 //! | `bert.encoder.layer.{l}.experts.{e}.output.LayerNorm.weight` | `[D]` |
 //! | `bert.encoder.layer.{l}.router.gate.weight` (gates only) | `[E, D]` |
+//!
+//! A decoder with experts is a folder of its architecture ([`masformer_core::pretrained`]) with the same
+//! files and the same key; its `model_type` is `kiln-gpt2` or `kiln-gpt_neo`, and its experts are named
+//! like its dense feed-forward half, with `experts.{e}.` after the layer: `transformer.h.0.experts.3.ln_2.weight`.
 
 use std::{
     fs,
@@ -31,13 +35,14 @@ use masformer_core::{
 };
 
 use crate::{
-    bert::BertFeedForward,
     expert_files::ExpertFiles,
     file::FileError,
     heads::{BertModel, BertModelConfig, Head},
+    layered::Layered,
 };
 
 mod config;
+mod decoder;
 mod error;
 mod experts;
 mod head;
@@ -46,6 +51,7 @@ mod names;
 mod tests;
 
 pub use config::PretrainedConfig;
+pub use decoder::{PretrainedDecoder, save_decoder};
 pub use error::PretrainedError;
 pub use masformer_core::pretrained::{CONFIG_FILE, LoadReport, Mismatch, TOKENIZER_FILES};
 
@@ -99,11 +105,25 @@ impl Pretrained {
             .has_experts()
             .then(|| ExpertFiles::load(&dir))
             .transpose()?;
-        Ok(Self {
+        let pretrained = Self {
             dir,
             stored_mixers: config.bert.mixers.clone(),
             config,
             experts,
+        };
+        if let Some(saved) = pretrained.saved_experts() {
+            saved.check(pretrained.config.bert.num_hidden_layers)?;
+        }
+        Ok(pretrained)
+    }
+
+    fn saved_experts(&self) -> Option<SavedExperts<'_>> {
+        let files = self.experts.as_ref()?;
+        Some(SavedExperts {
+            dir: &self.dir,
+            dense: self.config.bert.mlp(),
+            vocabulary: self.config.bert.vocab_size,
+            files,
         })
     }
 
@@ -181,13 +201,8 @@ impl Pretrained {
         let has_pooler = checkpoint.contains(names::POOLER_WEIGHT);
         let bert = self.config.bert.clone().with_pooler(has_pooler);
         let mut model = BertModelConfig::new(bert, head).init(device);
-        if let Some(files) = &self.experts {
-            let saved = SavedExperts {
-                dir: &self.dir,
-                config: &self.config.bert,
-                files,
-            };
-            saved.install(&mut model, device)?;
+        if let Some(saved) = self.saved_experts() {
+            saved.install(&mut model.bert.stack, device)?;
         }
         let report = checkpoint.load(&mut model, device)?;
         Ok((model, report))
@@ -231,10 +246,7 @@ pub fn save(
     config: &PretrainedConfig,
     options: SaveOptions<'_>,
 ) -> Result<(), PretrainedError> {
-    let layers = &model.bert.stack.layers;
-    let has_experts = layers
-        .iter()
-        .any(|layer| matches!(layer.feed_forward, BertFeedForward::Experts(_)));
+    let has_experts = model.has_experts();
     if has_experts != options.experts.is_some() {
         return Err(PretrainedError::ExpertFiles);
     }

@@ -47,6 +47,18 @@ impl RouterKind {
         (Self::GateSentence, "gate-sentence"),
     ];
 
+    /// Whether a token's experts depend on no token after it, as in a decoder they may not.
+    pub fn is_causal(self) -> bool {
+        self != Self::GateSentence
+    }
+
+    /// The routers that a decoder may have, for messages.
+    pub(crate) fn causal_names() -> String {
+        let names = Self::NAMES.iter().filter(|(kind, _)| kind.is_causal());
+        let names: Vec<String> = names.map(|(_, name)| format!("`{name}`")).collect();
+        names.join(" or ")
+    }
+
     /// Whether it is a learned gate, and not a table.
     pub fn is_gate(self) -> bool {
         matches!(self, Self::GateToken | Self::GateSentence)

@@ -14,7 +14,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use distill::Ui;
-use masformer_core::pretrained::DecoderFolder;
+use moebert_core::pretrained::PretrainedDecoder;
 
 use super::{reading::ReadingArgs, variant::VariantArgs};
 use crate::{
@@ -195,7 +195,7 @@ impl EvalArgs {
 
     /// The folder of a decoder for inputs of --max-length tokens, or those of the run that made it, or as long as
     /// it has positions; this length; and what else that run read its task by.
-    fn decoder(&self) -> Result<(DecoderFolder, usize, TaskSettings), Error> {
+    fn decoder(&self) -> Result<(PretrainedDecoder, usize, TaskSettings), Error> {
         let folder = self.variant.decoder(&self.model)?;
         let saved = TaskSettings::read(&self.model, &self.task.to_string())?;
         let positions = folder.config().decoder.positions;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use clap::Args;
-use masformer_core::{MixerSchedule, PositionExtension, SpanSchedule, pretrained::DecoderFolder};
-use moebert_core::pretrained::Pretrained;
+use masformer_core::{MixerSchedule, PositionExtension, SpanSchedule};
+use moebert_core::pretrained::{Pretrained, PretrainedDecoder};
 
 use crate::error::Error;
 
@@ -47,20 +47,26 @@ impl VariantArgs {
     }
 
     /// The folder of a decoder, under the schedules that are given.
-    pub fn decoder(&self, dir: &Path) -> Result<DecoderFolder, Error> {
-        let mut folder = DecoderFolder::open(dir)?;
+    pub fn decoder(&self, dir: &Path) -> Result<PretrainedDecoder, Error> {
+        let mut folder = PretrainedDecoder::open(dir)?;
         let layers = folder.config().decoder.spans.len();
         if let Some(schedule) = &self.spans {
-            folder = folder.with_spans(schedule.spans(layers)?)?;
+            let spans = schedule.spans(layers)?;
+            folder = folder.map(|folder| folder.with_spans(spans))?;
         }
         if let Some(schedule) = &self.mixers {
-            folder = folder.with_mixers(schedule.decoder_mixers(layers)?, false)?;
+            let mixers = schedule.decoder_mixers(layers)?;
+            folder = folder.map(|folder| folder.with_mixers(mixers, false))?;
         }
         Ok(folder)
     }
 
     /// The folder for inputs of `length` tokens. More than it has positions need the extension.
-    pub fn lengthen(&self, folder: DecoderFolder, length: usize) -> Result<DecoderFolder, Error> {
-        Ok(folder.with_length(length, self.extend)?)
+    pub fn lengthen(
+        &self,
+        folder: PretrainedDecoder,
+        length: usize,
+    ) -> Result<PretrainedDecoder, Error> {
+        Ok(folder.map(|folder| folder.with_length(length, self.extend))?)
     }
 }

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use burn::data::dataset::Dataset;
 use masformer_core::{Decoder, Trace};
+use moebert_core::half::Half;
 
 use super::{LanguageProblem, Watch};
 use crate::{
@@ -84,7 +85,7 @@ impl LanguageProblem for RecallProblem {
 
     /// `recall`, of all queries, and `recall_beyond` and `recall_within`, of those whose pair lies
     /// beyond the window and within it.
-    fn judge(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error> {
         let learner = LanguageLearner::to_judge(model);
         let device = model.token.weight.device();
         let bar = watch.progress.bar("evaluate", self.data.test);

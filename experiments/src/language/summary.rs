@@ -7,6 +7,7 @@ use std::{
 
 use burn::data::dataset::{Dataset, InMemDataset};
 use masformer_core::Decoder;
+use moebert_core::half::Half;
 
 use super::{LanguageProblem, Watch};
 use crate::{
@@ -95,7 +96,7 @@ impl SummaryJudge {
     /// # Errors
     ///
     /// As [`summaries`], and if no text has a summary or a likelihood is not finite.
-    pub fn scores(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+    pub fn scores(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error> {
         let scored = self
             .examples
             .iter()
@@ -114,7 +115,7 @@ impl SummaryJudge {
     /// # Errors
     ///
     /// As [`summaries`].
-    pub fn summaries(&self, model: &Decoder, watch: &Watch) -> Result<Vec<String>, Error> {
+    pub fn summaries(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Vec<String>, Error> {
         let search = SummarySearch {
             beams: self.beams,
             batch_size: watch.batch_size,
@@ -140,7 +141,7 @@ impl SummaryJudge {
     pub fn scores_of(
         &self,
         summaries: &[String],
-        model: &Decoder,
+        model: &Decoder<Half>,
         watch: &Watch,
     ) -> Result<Scores, Error> {
         let (summaries, references): (Vec<&str>, Vec<&[String]>) = summaries
@@ -154,7 +155,7 @@ impl SummaryJudge {
         Ok(scores)
     }
 
-    fn perplexity(&self, model: &Decoder, watch: &Watch) -> Result<f64, Error> {
+    fn perplexity(&self, model: &Decoder<Half>, watch: &Watch) -> Result<f64, Error> {
         let learner = LanguageLearner::to_judge(model);
         let tokenizer = self.format.tokenizer();
         let sequences = self.format.sequences(&self.examples);
@@ -249,7 +250,7 @@ impl LanguageProblem for SummaryProblem {
 
     /// The scores ([`SummaryJudge::scores`]) on the test texts, or on the validation texts where there
     /// are no others.
-    fn judge(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error> {
         self.judge.scores(model, watch)
     }
 

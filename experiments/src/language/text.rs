@@ -10,6 +10,7 @@ use std::{
 use burn::data::dataset::Dataset;
 pub use files::{TextFiles, TextFilesError};
 use masformer_core::Decoder;
+use moebert_core::half::Half;
 
 use super::{LanguageProblem, Watch};
 use crate::{
@@ -47,7 +48,7 @@ impl TextJudge {
     /// # Errors
     ///
     /// If the text cannot be read, a likelihood is not finite, or a stop is asked for.
-    pub fn scores(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+    pub fn scores(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error> {
         let learner = LanguageLearner::to_judge(model);
         let header = self.text.header();
         let bar = watch.progress.bar("evaluate", header.tokens);
@@ -211,7 +212,7 @@ impl LanguageProblem for TextProblem {
 
     /// The scores ([`TextJudge::scores`]) on the test text, or on the validation text where there is no
     /// other.
-    fn judge(&self, model: &Decoder, watch: &Watch) -> Result<Scores, Error> {
+    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error> {
         self.judge.scores(model, watch)
     }
 

@@ -14,6 +14,7 @@ use masformer_core::{
     Decoder, DecoderInput, Keep, Trace,
     ops::{linear_cross_entropy, linear_cross_entropy_mean},
 };
+use moebert_core::half::Half;
 
 use crate::data::language::{LanguageBatch, Sequence};
 
@@ -21,7 +22,7 @@ use crate::data::language::{LanguageBatch, Sequence};
 #[derive(Module, Debug)]
 pub struct LanguageLearner {
     /// The model.
-    pub model: Decoder,
+    pub model: Decoder<Half>,
     /// Whether its outputs have logits, as the metrics of right and wrong answers need them.
     #[module(skip)]
     pub answers: bool,
@@ -41,7 +42,7 @@ pub struct LanguageOutput {
 
 impl LanguageLearner {
     /// The model to judge: its outputs are asked for one by one.
-    pub fn to_judge(model: &Decoder) -> Self {
+    pub fn to_judge(model: &Decoder<Half>) -> Self {
         Self {
             model: model.clone(),
             answers: false,
@@ -165,6 +166,7 @@ impl Adaptor<AccuracyInput> for LanguageOutput {
 mod tests {
     use burn::tensor::{Tolerance, activation::log_softmax};
     use masformer_core::DecoderConfig;
+    use moebert_core::half;
 
     use super::*;
 
@@ -172,9 +174,8 @@ mod tests {
     fn the_loss_is_the_mean_over_the_targets() {
         let device = Device::default();
         let spans = vec!["full".parse().unwrap(), "window:2".parse().unwrap()];
-        let model = DecoderConfig::new(7, 6, 8, 2, 16, spans)
-            .with_initializer_range(0.5)
-            .init(&device);
+        let config = DecoderConfig::new(7, 6, 8, 2, 16, spans).with_initializer_range(0.5);
+        let model = half::dense(config.init(&device));
         let learner = LanguageLearner {
             model,
             answers: true,

@@ -9,10 +9,9 @@ use distill::{
     callbacks::importance::{NeuronImportance, score},
 };
 use moebert_core::{
-    bert::BertFeedForward,
     expert_files::{ExpertFiles, ExpertSettings, FORMAT_VERSION},
-    heads::BertModel,
     importance::Importance,
+    layered::Layered,
     partition::{PartitionError, partition},
     pretrained::Pretrained,
     router::{RouterConfig, RouterKind},
@@ -65,7 +64,7 @@ pub fn score_neurons(
     stop: &Stop,
     progress: impl FnMut(usize, usize),
 ) -> Result<Importance, Error> {
-    let (layers, width) = learner.model.bert.neurons();
+    let (layers, width) = learner.model.neurons();
     let mut scores = Stoppable {
         importance: Importance::new(layers, width),
         stop: stop.clone(),
@@ -108,7 +107,7 @@ pub fn expert_plan(
 ///
 /// If a routing table cannot be read from its device.
 pub fn expert_files(
-    model: &BertModel,
+    model: &impl Layered,
     plan: &ExpertPlan,
     recipe: &ExpertsRecipe,
     dense_width: usize,
@@ -117,8 +116,8 @@ pub fn expert_files(
     let mut layers = vec![];
     let mut tables = vec![];
     let mut gated = false;
-    for (index, layer) in model.bert.stack.layers.iter().enumerate() {
-        let BertFeedForward::Experts(experts) = &layer.feed_forward else {
+    for (index, layer) in model.stack().layers.iter().enumerate() {
+        let Some(experts) = layer.feed_forward.experts() else {
             continue;
         };
         layers.push(index);

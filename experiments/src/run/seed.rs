@@ -18,6 +18,7 @@ use moebert_core::{
     cost::Cost,
     heads::{BertModel, BertModelConfig, Head},
     importance::{Importance, ImportanceSource},
+    layered::Layered,
     pretrained::{Pretrained, PretrainedConfig, SaveOptions, save},
 };
 use serde_json::{Value, json};
@@ -302,7 +303,7 @@ impl Seed<'_> {
         let clock = Instant::now();
         self.run.options.device.seed(self.seed);
         let teacher = self.learner(teacher_dir)?;
-        let (_, dense_width) = teacher.model.bert.neurons();
+        let (_, dense_width) = teacher.model.neurons();
         let (callbacks, gauges) = self.callbacks(student, &teacher, plan);
         let learner = Training {
             label: format!("seed {} {}", self.seed, student.name),

@@ -7,12 +7,13 @@ use burn::{prelude::*, tensor::ExecutionError};
 use super::search::Extension;
 use crate::{
     decoder::{Decoder, DecoderCache, DecoderInput},
+    feed_forward::FeedForward,
     trace::Trace,
 };
 
 /// Rows of token ids of equal length, padded on the left.
-pub(super) struct Batch<'a> {
-    model: &'a Decoder,
+pub(super) struct Batch<'a, F: FeedForward> {
+    model: &'a Decoder<F>,
     /// `None` where each step reads everything again.
     cache: Option<DecoderCache>,
     rows: Vec<Row>,
@@ -25,10 +26,10 @@ struct Row {
     padding: usize,
 }
 
-impl<'a> Batch<'a> {
+impl<'a, F: FeedForward> Batch<'a, F> {
     /// A row for each prompt, none of them empty.
     pub(super) fn new<'p>(
-        model: &'a Decoder,
+        model: &'a Decoder<F>,
         prompts: impl Iterator<Item = &'p [u32]> + Clone,
         is_cached: bool,
     ) -> Self {

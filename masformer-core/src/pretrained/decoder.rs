@@ -2,8 +2,8 @@
 //!
 //! What the configuration of an architecture cannot say stands in the key `kiln` of `config.json`:
 //! `{"spans": ["full", "window:256", ..]}`, one for each layer from the bottom, `"mixers"` in the same way where
-//! some layer is not attention, and `"position_encoding": {"rotary": {"theta": 10000.0}}`. The `model_type` of
-//! such a folder begins with `kiln-`.
+//! some layer is not attention, `"position_encoding": {"rotary": {"theta": 10000.0}}`, and `"experts"` with the
+//! name of a file that describes experts. The `model_type` of such a folder begins with `kiln-`.
 
 use std::{
     fmt, fs,
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     decoder::{Decoder, DecoderConfig},
+    feed_forward::{FeedForward, Mlp},
     file::FileError,
     mixer::MixerSpec,
     position::{PositionEncoding, PositionExtension},
@@ -47,6 +48,9 @@ struct KilnKey {
     mixers: Option<Vec<MixerSpec>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     position_encoding: Option<PositionEncoding>,
+    /// The file with the experts' settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    experts: Option<String>,
 }
 
 /// A decoder's configuration, with every key of `config.json` that we do not know, in their order.
@@ -55,6 +59,7 @@ pub struct DecoderFolderConfig {
     /// The model.
     pub decoder: DecoderConfig,
     format: &'static dyn Format,
+    experts: Option<String>,
     json: Map<String, Value>,
 }
 
@@ -85,6 +90,7 @@ impl DecoderFolderConfig {
         let config = Self {
             decoder,
             format,
+            experts: None,
             json,
         };
         config.to_json(&config.decoder.spans, &config.decoder.mixers)?;
@@ -94,6 +100,17 @@ impl DecoderFolderConfig {
     /// The architecture, `gpt2` or `gpt_neo`.
     pub fn model_type(&self) -> &'static str {
         self.format.model_type()
+    }
+
+    /// The file in the folder that describes the model's experts; `None` for a dense model.
+    pub fn experts(&self) -> Option<&str> {
+        self.experts.as_deref()
+    }
+
+    /// The configuration of a model whose experts this file describes, or of a dense one.
+    pub fn with_experts(mut self, file: Option<&str>) -> Self {
+        self.experts = file.map(str::to_owned);
+        self
     }
 
     /// Every key as it was read, in order.
@@ -115,7 +132,7 @@ impl DecoderFolderConfig {
         let layers = format.layers(keys)?;
         let expected = format!(
             "{{\"spans\": [..]}} with a span for each of {layers} layers, {{\"mixers\": [..]}} with a \
-             mixer for each, {{\"position_encoding\": ..}}, or several of them"
+             mixer for each, {{\"position_encoding\": ..}}, {{\"experts\": ..}}, or several of them"
         );
         let kiln: KilnKey = read_kiln(keys, &expected)?;
         if without_prefix(&found).is_some() && kiln == KilnKey::default() {
@@ -138,6 +155,7 @@ impl DecoderFolderConfig {
         Ok(Self {
             decoder,
             format,
+            experts: kiln.experts,
             json,
         })
     }
@@ -163,6 +181,7 @@ impl DecoderFolderConfig {
             spans: (!said).then(|| spans.to_vec()),
             mixers: Some(MixerSpec::compact(mixers.to_vec())).filter(|mixers| !mixers.is_empty()),
             position_encoding: Some(encoding).filter(|it| *it != PositionEncoding::Learned),
+            experts: self.experts.clone(),
         };
         write_kiln(&mut json, self.model_type(), &kiln);
         Ok(json)
@@ -354,6 +373,20 @@ impl DecoderFolder {
     /// If weights are missing, of the wrong shape or type, or a file of weights is damaged; weights of mixers may be
     /// missing where [`Self::with_mixers`] allows it.
     pub fn load(&self, device: &Device) -> Result<(Decoder, LoadReport), FolderError> {
+        self.load_with(device, |_, dense| Ok(dense))
+    }
+
+    /// [`Self::load`] of a model with other feed-forward halves: `half` is given each layer's index and a
+    /// dense half with fresh weights, and what it returns is filled from the files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`], and those of `half`.
+    pub fn load_with<F: FeedForward>(
+        &self,
+        device: &Device,
+        half: impl FnMut(usize, Mlp) -> Result<F, FolderError>,
+    ) -> Result<(Decoder<F>, LoadReport), FolderError> {
         let mut layout = self.config.format.layout();
         layout.new_mixers = self.new_mixers();
         let checkpoint = Checkpoint::open(&self.dir, layout)?;
@@ -363,7 +396,7 @@ impl DecoderFolder {
             positions: stored,
             ..config.clone()
         };
-        let mut model = stored.init(device);
+        let mut model = stored.init(device).with_halves(half)?;
         let report = checkpoint.load(&mut model, device)?;
         let anew = report.anew();
         if !self.may_start_mixers && !anew.is_empty() {
@@ -406,9 +439,9 @@ impl ModuleVisitor for Draw {
 /// # Errors
 ///
 /// If the architecture has not what the configuration asks for, or a file cannot be written.
-pub fn save_decoder(
+pub fn save_decoder<F: FeedForward>(
     dir: &Path,
-    model: &Decoder,
+    model: &Decoder<F>,
     config: &DecoderFolderConfig,
     tokenizer: Option<&Path>,
 ) -> Result<(), FolderError> {

@@ -72,6 +72,11 @@ impl Layout for DecoderLayout {
     fn may_differ(&self, module: &str) -> bool {
         self.is_optional(module)
     }
+
+    /// Routing tables have a file of their own.
+    fn is_weight(&self, module: &str) -> bool {
+        !module.ends_with(".router.table")
+    }
 }
 
 /// The key that names the function of the feed-forward layers.

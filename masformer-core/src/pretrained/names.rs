@@ -18,16 +18,32 @@ impl Names {
     ///
     /// Several modules with one name in the file share its tensor, side by side in their order.
     ///
+    /// Hugging Face has no names for experts. Theirs are those of the dense feed-forward half with
+    /// `experts.{e}.` after the layer, and their router's are `router.gate.` there.
+    ///
     /// # Panics
     ///
     /// If a name, taken literally but for its numbers, is no regular expression.
     pub fn new<'a>(
-        pairs: impl IntoIterator<Item = (&'a str, &'a str), IntoIter: Clone>,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
         prefix: &str,
     ) -> Self {
-        let pairs = pairs.into_iter();
-        let import = pairs
-            .clone()
+        let mut names = vec![];
+        let mut router = None;
+        for (file, module) in pairs {
+            names.push((file.to_owned(), module.to_owned()));
+            if let Some((layer, _)) = module.split_once(HALF) {
+                let (above, below) = file.split_once(LAYER).unwrap_or((file, ""));
+                let in_layer = |name: &str| format!("{above}{LAYER}{name}");
+                let expert = module.replace(HALF, &format!("{HALF}experts.{{e}}."));
+                names.push((in_layer(&format!("experts.{{e}}.{below}")), expert));
+                let gate = format!("{layer}{HALF}router.linear.");
+                router = Some((in_layer("router.gate."), gate));
+            }
+        }
+        names.extend(router);
+        let import = names
+            .iter()
             .map(|(file, module)| match file.strip_prefix(prefix) {
                 Some(rest) => {
                     let pattern = format!("^(?:{})?{}", escape(prefix), escape(rest));
@@ -35,8 +51,9 @@ impl Names {
                 }
                 None => (format!("^{}", escape(file)), replacement(module)),
             });
-        let export =
-            pairs.map(|(file, module)| (format!("^{}", escape(module)), replacement(file)));
+        let export = names
+            .iter()
+            .map(|(file, module)| (format!("^{}", escape(module)), replacement(file)));
         Self {
             import: remapper(import),
             export: remapper(export),
@@ -91,6 +108,11 @@ pub fn is_of_mixers(module: &str, layers: &[usize]) -> bool {
 /// checkpoints).
 const NORM: [(&str, &str); 2] = [(".weight", ".gamma"), (".bias", ".beta")];
 
+/// The place of a layer's number in names.
+const LAYER: &str = "{l}.";
+/// What the names of a feed-forward half have in the module.
+const HALF: &str = ".feed_forward.";
+
 fn escape(name: &str) -> String {
     name.replace('.', r"\.")
         .replace("{l}", r"(\d+)")
@@ -114,7 +136,7 @@ mod tests {
             ("net.h.{l}.ln_1.", "layers.{l}.attention_norm."),
             ("net.h.{l}.qk.", "layers.{l}.query."),
             ("net.h.{l}.qk.", "layers.{l}.key."),
-            ("net.h.{l}.expert.{e}.", "layers.{l}.experts.{e}."),
+            ("net.h.{l}.mlp.", "layers.{l}.feed_forward.inner."),
             ("head.", "top."),
         ];
         Names::new(pairs, "net.")
@@ -126,7 +148,15 @@ mod tests {
         for (file, module) in [
             ("net.h.12.ln_1.weight", "layers.12.attention_norm.gamma"),
             ("net.h.12.ln_1.bias", "layers.12.attention_norm.beta"),
-            ("net.h.3.expert.7.bias", "layers.3.experts.7.bias"),
+            ("net.h.3.mlp.bias", "layers.3.feed_forward.inner.bias"),
+            (
+                "net.h.3.experts.7.mlp.bias",
+                "layers.3.feed_forward.experts.7.inner.bias",
+            ),
+            (
+                "net.h.3.router.gate.weight",
+                "layers.3.feed_forward.router.linear.weight",
+            ),
             ("head.weight", "top.weight"),
             ("other.weight", "other.weight"),
         ] {
@@ -137,8 +167,9 @@ mod tests {
 
     #[test]
     fn the_prefix_may_lack() {
-        assert_eq!(names().in_model("h.0.expert.1.x"), ["layers.0.experts.1.x"]);
-        assert_eq!(names().in_model("0.expert.1.x"), ["0.expert.1.x"]);
+        let expert = "layers.0.feed_forward.experts.1.inner.x";
+        assert_eq!(names().in_model("h.0.experts.1.mlp.x"), [expert]);
+        assert_eq!(names().in_model("0.experts.1.x"), ["0.experts.1.x"]);
     }
 
     #[test]

@@ -3,48 +3,67 @@
 use std::path::Path;
 
 use burn::prelude::*;
-use masformer_core::MlpConfig;
+use masformer_core::{MlpConfig, Stack};
 
 use crate::{
-    bert::{BertConfig, BertFeedForward},
     expert::ExpertLayer,
     expert_files::{ExpertFiles, SETTINGS_FILE, TENSORS_FILE},
     file::FileError,
-    heads::BertModel,
+    half::Half,
     router::{GateScale, HashRouter, Router, RouterConfig, RouterKind, RouterShape},
 };
 
 /// What a folder says of its expert layers.
 pub(super) struct SavedExperts<'a> {
     pub(super) dir: &'a Path,
-    pub(super) config: &'a BertConfig,
+    /// The dense half that the experts were cut from.
+    pub(super) dense: MlpConfig,
+    /// Number of token ids `V`.
+    pub(super) vocabulary: usize,
     pub(super) files: &'a ExpertFiles,
 }
 
 impl SavedExperts<'_> {
-    /// Puts expert layers with fresh weights and the saved routing tables in the place of dense
-    /// layers.
-    pub(super) fn install(&self, model: &mut BertModel, device: &Device) -> Result<(), FileError> {
-        let (config, settings) = (self.config, &self.files.settings);
-        if settings.dense_width != config.intermediate_size {
-            let expected = config.intermediate_size;
+    /// Checks that the files are for a model of so many layers of this dense half.
+    pub(super) fn check(&self, layers: usize) -> Result<(), FileError> {
+        let settings = &self.files.settings;
+        if settings.dense_width != self.dense.width {
+            let expected = self.dense.width;
             let problem = format!("is {}; config.json says {expected}", settings.dense_width);
             return Err(self.wrong("dense_width", problem));
         }
-        let expert = MlpConfig::new(config.hidden_size, settings.expert_width)
-            .with_dropout(config.hidden_dropout_prob)
-            .with_norm_epsilon(config.layer_norm_eps)
-            .with_activation(config.hidden_act)
-            .with_initializer(config.initializer());
-        for (index, &layer) in settings.layers.iter().enumerate() {
-            let Some(replaced) = model.bert.stack.layers.get_mut(layer) else {
-                let problem = format!("names layer {layer} of {}", config.num_hidden_layers);
-                return Err(self.wrong("layers", problem));
-            };
-            replaced.feed_forward = BertFeedForward::Experts(ExpertLayer {
-                experts: (0..settings.experts).map(|_| expert.init(device)).collect(),
-                router: self.router(index, device)?,
-            });
+        match settings.layers.iter().find(|layer| **layer >= layers) {
+            Some(layer) => Err(self.wrong("layers", format!("names layer {layer} of {layers}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Experts with fresh weights and the saved routing table, where a layer has experts.
+    pub(super) fn half(&self, layer: usize, device: &Device) -> Result<Option<Half>, FileError> {
+        let settings = &self.files.settings;
+        let Some(index) = settings.layers.iter().position(|&with| with == layer) else {
+            return Ok(None);
+        };
+        let expert = MlpConfig {
+            width: settings.expert_width,
+            ..self.dense.clone()
+        };
+        Ok(Some(Half::Experts(ExpertLayer {
+            experts: (0..settings.experts).map(|_| expert.init(device)).collect(),
+            router: self.router(index, device)?,
+        })))
+    }
+
+    /// Puts experts with fresh weights in the place of dense halves.
+    pub(super) fn install(
+        &self,
+        stack: &mut Stack<Half>,
+        device: &Device,
+    ) -> Result<(), FileError> {
+        for (index, layer) in stack.layers.iter_mut().enumerate() {
+            if let Some(experts) = self.half(index, device)? {
+                layer.feed_forward = experts;
+            }
         }
         Ok(())
     }
@@ -64,11 +83,11 @@ impl SavedExperts<'_> {
         };
         let shape = RouterShape {
             experts: settings.experts,
-            hidden: self.config.hidden_size,
-            vocabulary: self.config.vocab_size,
+            hidden: self.dense.hidden,
+            vocabulary: self.vocabulary,
             layer: settings.layers[index],
             // A table drawn from these is replaced by the saved one.
-            token_counts: Some(&vec![0; self.config.vocab_size]),
+            token_counts: Some(&vec![0; self.vocabulary]),
         };
         let fresh = config.init(shape, device);
         match fresh.map_err(|error| self.wrong("router", format!("is wrong: {error}")))? {
@@ -78,7 +97,7 @@ impl SavedExperts<'_> {
     }
 
     fn table(&self, index: usize) -> Result<&[usize], FileError> {
-        let vocabulary = self.config.vocab_size;
+        let vocabulary = self.vocabulary;
         let table = self
             .files
             .tables

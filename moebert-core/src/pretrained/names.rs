@@ -4,9 +4,8 @@ use masformer_core::pretrained::{Layout, Names, is_of_mixers};
 
 use crate::heads::Head;
 
-/// Names in files and in the model, `{l}` a layer and `{e}` an expert. Hugging Face has no name for
-/// experts; theirs follow the dense layer's.
-const NAMES: [(&str, &str); 17] = [
+/// Names in files and in the model, `{l}` a layer.
+const NAMES: [(&str, &str); 13] = [
     ("bert.embeddings.word_embeddings.", "bert.embeddings.word."),
     (
         "bert.embeddings.position_embeddings.",
@@ -53,22 +52,6 @@ const NAMES: [(&str, &str); 17] = [
     (
         "bert.encoder.layer.{l}.output.LayerNorm.",
         "bert.stack.layers.{l}.feed_forward.norm.",
-    ),
-    (
-        "bert.encoder.layer.{l}.experts.{e}.intermediate.dense.",
-        "bert.stack.layers.{l}.feed_forward.experts.{e}.inner.",
-    ),
-    (
-        "bert.encoder.layer.{l}.experts.{e}.output.dense.",
-        "bert.stack.layers.{l}.feed_forward.experts.{e}.outer.",
-    ),
-    (
-        "bert.encoder.layer.{l}.experts.{e}.output.LayerNorm.",
-        "bert.stack.layers.{l}.feed_forward.experts.{e}.norm.",
-    ),
-    (
-        "bert.encoder.layer.{l}.router.gate.",
-        "bert.stack.layers.{l}.feed_forward.router.linear.",
     ),
 ];
 const POOLER: (&str, &str) = ("bert.pooler.dense.", "bert.pooler.");

@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     bert::{BertConfig, BertInput},
     expert_files::{ExpertSettings, FORMAT_VERSION},
+    half::Half,
     partition::{ExpertLayout, NeuronOrder},
 };
 use masformer_core::{Activation, Trace};
@@ -292,7 +293,7 @@ fn weights_that_are_not_finite_are_neither_read_nor_written() {
         assert_message(load(&dir, None), &[&expected]);
 
         let (dir, mut model) = saved();
-        let BertFeedForward::Dense(mlp) = &mut model.bert.stack.layers[1].feed_forward else {
+        let Half::Dense(mlp) = &mut model.bert.stack.layers[1].feed_forward else {
             panic!("layer 1 is dense");
         };
         mlp.outer.bias = mlp
@@ -553,6 +554,22 @@ fn expert_files(router: &str, gate_scale: Option<&str>) -> ExpertFiles {
     }
 }
 
+/// Puts the experts that files describe into a model of this configuration.
+fn install(
+    config: &BertConfig,
+    files: &ExpertFiles,
+    model: &mut BertModel,
+) -> Result<(), FileError> {
+    let saved = SavedExperts {
+        dir: Path::new("model"),
+        dense: config.mlp(),
+        vocabulary: config.vocab_size,
+        files,
+    };
+    saved.check(config.num_hidden_layers)?;
+    saved.install(&mut model.bert.stack, &Device::default())
+}
+
 #[test]
 fn an_expert_model_comes_back_with_its_routers() {
     let device = Device::default();
@@ -567,14 +584,9 @@ fn an_expert_model_comes_back_with_its_routers() {
         let small = || small().with_hidden_act(Activation::Silu);
         let local = small().with_spans(spans.clone());
         let mut model = BertModelConfig::new(local, CLASSES).init(&device);
-        let experts = SavedExperts {
-            dir: dir.path(),
-            config: &small(),
-            files: &files,
-        };
-        experts.install(&mut model, &device).unwrap();
+        install(&small(), &files, &mut model).unwrap();
         // Experts that start equal in scale but far apart in value.
-        let BertFeedForward::Experts(layer) = &mut model.bert.stack.layers[1].feed_forward else {
+        let Half::Experts(layer) = &mut model.bert.stack.layers[1].feed_forward else {
             panic!("layer 1 has experts");
         };
         for expert in &mut layer.experts {
@@ -606,13 +618,8 @@ fn expert_files_that_do_not_fit_the_model_are_refused() {
     let refused = |change: fn(&mut ExpertFiles), expected: &str| {
         let mut files = expert_files("hash-balance", None);
         change(&mut files);
-        let experts = SavedExperts {
-            dir: Path::new("model"),
-            config: &small(),
-            files: &files,
-        };
         let mut model = BertModelConfig::new(small(), CLASSES).init(&Device::default());
-        let error = experts.install(&mut model, &Device::default()).unwrap_err();
+        let error = install(&small(), &files, &mut model).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     };
     refused(

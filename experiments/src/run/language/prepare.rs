@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use masformer_core::{DecoderConfig, PositionEncoding, Span, pretrained::DecoderFolder};
+use masformer_core::{DecoderConfig, PositionEncoding, Span};
+use moebert_core::pretrained::PretrainedDecoder;
 
 use super::super::{Progress, RunOptions};
 use crate::{
@@ -40,7 +41,7 @@ pub(super) struct Prepared<'a> {
 /// The model to begin with.
 pub(super) enum Start {
     /// A folder, with the positions that the recipe asks for.
-    Folder(Box<DecoderFolder>),
+    Folder(Box<PretrainedDecoder>),
     /// Fresh weights, drawn from each seed; the spans are those of the first model, and all layers are attention.
     Fresh(DecoderConfig),
 }
@@ -58,7 +59,7 @@ enum Model<'a> {
 }
 
 struct Checkpoint {
-    folder: DecoderFolder,
+    folder: PretrainedDecoder,
     tokenizer: TextTokenizer,
 }
 
@@ -90,7 +91,7 @@ pub(super) fn read<'a>(
 }
 
 fn checkpoint(recipe: &LanguageRecipe, path: &Path) -> Result<Checkpoint, Error> {
-    let folder = DecoderFolder::open(path)?;
+    let folder = PretrainedDecoder::open(path)?;
     let config = &folder.config().decoder;
     let layers = config.spans.len();
     for model in &recipe.models {
@@ -109,7 +110,7 @@ fn checkpoint(recipe: &LanguageRecipe, path: &Path) -> Result<Checkpoint, Error>
         .map_err(DataError::from)?;
     let length = recipe.data.length;
     let folder = folder
-        .with_length(length, recipe.model.extend)
+        .map(|folder| folder.with_length(length, recipe.model.extend))
         .map_err(|source| Error::Length { length, source })?;
     Ok(Checkpoint { folder, tokenizer })
 }

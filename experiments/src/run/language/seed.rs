@@ -8,8 +8,11 @@ use burn::{
 };
 use distill::{Epoch, callbacks::GrowingLength};
 use masformer_core::{
-    Decoder, Direction, Mixing, SpanAttentionConfig,
-    pretrained::{DecoderFolder, DecoderFolderConfig, save_decoder},
+    Decoder, Direction, Mixing, SpanAttentionConfig, pretrained::DecoderFolderConfig,
+};
+use moebert_core::{
+    half::{self, Half},
+    pretrained::{PretrainedDecoder, save_decoder},
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +57,7 @@ impl Seed<'_> {
         let is_pretrained = matches!(self.run.start, Start::Folder(_));
         // Spans add no weights: all models have those of the first, unless mixers differ.
         let parameters = self.load(&start)?.num_params() as u64;
-        let row = |name: &str, folder: &DecoderFolder, before, metrics, seconds| {
+        let row = |name: &str, folder: &PretrainedDecoder, before, metrics, seconds| {
             let decoder = &folder.config().decoder;
             let parameters = if decoder.mixers == start.config().decoder.mixers {
                 parameters
@@ -87,9 +90,11 @@ impl Seed<'_> {
         }
         for model in &self.run.recipe.models {
             let layers = start.config().decoder.spans.len();
-            let mut switched = start.clone().with_spans(model.spans.spans(layers)?)?;
+            let spans = model.spans.spans(layers)?;
+            let mut switched = start.clone().map(|folder| folder.with_spans(spans))?;
             if let Some(mixers) = &model.mixers {
-                switched = switched.with_mixers(mixers.decoder_mixers(layers)?, true)?;
+                let mixers = mixers.decoder_mixers(layers)?;
+                switched = switched.map(|folder| folder.with_mixers(mixers, true))?;
             }
             let before = if is_pretrained {
                 Some(self.judge(&model.name, "before", &switched)?)
@@ -113,13 +118,14 @@ impl Seed<'_> {
     }
 
     /// The model to begin with, in the form that the recipe trains it in.
-    fn start(&self) -> Result<DecoderFolder, Error> {
+    fn start(&self) -> Result<PretrainedDecoder, Error> {
         let chunk = self.run.recipe.model.feed_forward_chunk;
-        Ok(self.weights()?.with_feed_forward_chunk(chunk))
+        let start = self.weights()?;
+        Ok(start.map(|folder| Ok(folder.with_feed_forward_chunk(chunk)))?)
     }
 
     /// The weights to begin with. Fresh ones are the same under every schedule.
-    fn weights(&self) -> Result<DecoderFolder, Error> {
+    fn weights(&self) -> Result<PretrainedDecoder, Error> {
         let config = match &self.run.start {
             Start::Folder(folder) => return Ok(folder.as_ref().clone()),
             Start::Fresh(config) => config,
@@ -129,16 +135,17 @@ impl Seed<'_> {
         if self.run.folder.done::<()>(&stage)?.is_none() {
             let device = &self.run.options.device;
             device.seed(self.seed);
-            let model = config.init(device);
+            let model = half::dense(config.init(device));
             let config = DecoderFolderConfig::new(MODEL_TYPE, config.clone())?;
-            save_decoder(&dir, &model, &config, self.run.problem.tokenizer_dir())?;
+            let tokenizer = self.run.problem.tokenizer_dir();
+            save_decoder(&dir, &model, &config, None, tokenizer)?;
             self.run.folder.finish(&stage, &())?;
         }
-        Ok(DecoderFolder::open(dir)?)
+        Ok(PretrainedDecoder::open(dir)?)
     }
 
-    fn load(&self, folder: &DecoderFolder) -> Result<Decoder, Error> {
-        if !folder.new_mixers().is_empty() {
+    fn load(&self, folder: &PretrainedDecoder) -> Result<Decoder<Half>, Error> {
+        if !folder.folder().new_mixers().is_empty() {
             // Those weights are drawn: the same ones each time.
             self.run.options.device.seed(self.seed);
         }
@@ -153,8 +160,8 @@ impl Seed<'_> {
     fn train(
         &self,
         model: &SpanModel,
-        start: &DecoderFolder,
-    ) -> Result<(DecoderFolder, Trained), Error> {
+        start: &PretrainedDecoder,
+    ) -> Result<(PretrainedDecoder, Trained), Error> {
         let stage = self.stage(&model.name);
         let dir = self.run.folder.stage_dir(&stage)?;
         let (training, output) = (dir.join("training"), dir.join("model"));
@@ -169,7 +176,7 @@ impl Seed<'_> {
             };
             let learner = self.fit(model, &training, learner)?;
             let tokenizer = self.run.problem.tokenizer_dir();
-            save_decoder(&output, &learner.model, start.config(), tokenizer)?;
+            save_decoder(&output, &learner.model, start.config(), None, tokenizer)?;
             if let Some(settings) = TaskSettings::of_decoder(self.run.recipe) {
                 settings.write(&output)?;
             }
@@ -180,7 +187,7 @@ impl Seed<'_> {
             trained
         };
         stages::discard_checkpoints(&training)?;
-        Ok((DecoderFolder::open(output)?, trained))
+        Ok((PretrainedDecoder::open(output)?, trained))
     }
 
     fn fit(
@@ -238,7 +245,7 @@ impl Seed<'_> {
     }
 
     /// The scores of a model, as the stage `name/what`.
-    fn judge(&self, name: &str, what: &str, folder: &DecoderFolder) -> Result<Scores, Error> {
+    fn judge(&self, name: &str, what: &str, folder: &PretrainedDecoder) -> Result<Scores, Error> {
         let stage = self.stage(&format!("{name}/{what}"));
         if let Some(scores) = self.run.folder.done(&stage)? {
             return Ok(scores);

@@ -1,0 +1,71 @@
+//! What importance, partition and saving need of a model, encoder or decoder.
+
+use burn::module::Module;
+use masformer_core::{Decoder, Mlp, Stack};
+
+use crate::{half::Half, heads::BertModel};
+
+/// A model of layers whose feed-forward halves may be experts, encoder or decoder.
+pub trait Layered: Module {
+    /// The layers.
+    fn stack(&self) -> &Stack<Half>;
+
+    /// The layers, to be changed.
+    fn stack_mut(&mut self) -> &mut Stack<Half>;
+
+    /// Number of token ids `V`.
+    fn vocabulary(&self) -> usize;
+
+    /// Whether a token may depend on those after it.
+    fn is_causal(&self) -> bool;
+
+    /// The number of layers, and of neurons in each dense feed-forward half (0 where none is dense).
+    fn neurons(&self) -> (usize, usize) {
+        let layers = &self.stack().layers;
+        let mut dense = layers.iter().filter_map(|layer| layer.feed_forward.dense());
+        let width = dense.next().map_or(0, Mlp::width);
+        (layers.len(), width)
+    }
+
+    /// Whether some layer has experts.
+    fn has_experts(&self) -> bool {
+        let mut layers = self.stack().layers.iter();
+        layers.any(|layer| layer.feed_forward.experts().is_some())
+    }
+}
+
+impl Layered for BertModel {
+    fn stack(&self) -> &Stack<Half> {
+        &self.bert.stack
+    }
+
+    fn stack_mut(&mut self) -> &mut Stack<Half> {
+        &mut self.bert.stack
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.bert.embeddings.word.weight.dims()[0]
+    }
+
+    fn is_causal(&self) -> bool {
+        false
+    }
+}
+
+impl Layered for Decoder<Half> {
+    fn stack(&self) -> &Stack<Half> {
+        &self.stack
+    }
+
+    fn stack_mut(&mut self) -> &mut Stack<Half> {
+        &mut self.stack
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.token.weight.dims()[0]
+    }
+
+    fn is_causal(&self) -> bool {
+        true
+    }
+}
