@@ -1,10 +1,10 @@
 //! The callbacks of a stage in their order, and the methods that ship with Kiln, one a file.
 
-pub mod balance;
 pub mod growing_length;
 pub mod importance;
 pub mod layerwise;
 pub mod partition;
+pub mod router;
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use serde_json::Value;
 
 use crate::{Callback, CallbackError, CallbackModel, StageError};
 
-pub use balance::RouterBalance;
 pub use growing_length::{Cut, GrowingLength, Growth};
 pub use importance::{ImportanceScores, NeuronImportance};
 pub use layerwise::{LayerwiseConfig, LayerwiseDistillation};
 pub use partition::{ExpertPartition, PartitionIntoExperts};
+pub use router::RouterLosses;
 
 /// Callbacks in the order in which they run.
 pub(crate) struct Callbacks<M: CallbackModel>(Vec<Box<dyn Callback<M>>>);

@@ -125,8 +125,8 @@ impl CallbackModel for Toy {
         {
             let probability = softmax(gate.forward(state.clone()), 2).mean_dims(&[0, 1]);
             trace.routes.push(RouteTrace {
-                load: vec![3, 1],
-                balance_loss: Some(probability.square().sum()),
+                load: Tensor::from_data([3.0, 1.0], &probability.device()),
+                losses: vec![("balance", probability.square().sum())],
             });
         }
         let logits = self

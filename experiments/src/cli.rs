@@ -21,10 +21,7 @@ use burn::tensor::Device;
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use masformer_core::{
-    Decoder,
-    pretrained::LoadReport,
-};
+use masformer_core::{Decoder, pretrained::LoadReport};
 use moebert_core::half::Half;
 use moebert_core::heads::BertModel;
 use moebert_core::pretrained::{Pretrained, PretrainedDecoder};

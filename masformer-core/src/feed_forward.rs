@@ -155,16 +155,16 @@ impl Mlp {
     }
 
     /// The layer as an expert of [`expert_feed_forward`](crate::ops::expert_feed_forward); `None` where
-    /// that cannot compute it: with the normalisation first, or in 16 bits.
+    /// that cannot compute it: in 16 bits.
     pub fn as_expert(&self) -> Option<ExpertWeights> {
         let feed_forward = self.weights();
         let half = matches!(feed_forward.inner.dtype(), DType::F16 | DType::BF16);
-        let fits = self.norm_placement == NormPlacement::Post && !half;
-        fits.then(|| ExpertWeights {
+        (!half).then(|| ExpertWeights {
             options: ExpertOptions {
                 feed_forward: self.options(),
                 dropout: active_prob(&self.dropout, &feed_forward.inner.device()),
                 epsilon: self.norm.epsilon(),
+                is_pre_norm: self.norm_placement == NormPlacement::Pre,
             },
             feed_forward,
             gamma: self.norm.gamma.val(),

@@ -24,6 +24,7 @@ mod expert_feed_forward;
 mod feed_forward;
 #[cfg(feature = "flex")]
 mod flex;
+mod groups;
 mod layer_norm;
 mod linear;
 #[cfg(feature = "flex")]
@@ -51,6 +52,7 @@ pub use expert_feed_forward::{
     ExpertFeedForwardOps, ExpertOptions, ExpertWeights, expert_feed_forward,
 };
 pub use feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights, feed_forward};
+pub use groups::{Groups, is_on_host};
 pub use layer_norm::{LayerNormOps, layer_norm};
 pub use linear::{LinearOps, linear};
 pub use prepack::{Prepacked, prepack};

@@ -11,9 +11,6 @@ pub struct Keep {
     pub hidden_states: bool,
     /// The decision of every router.
     pub routes: bool,
-    /// Whether the balance losses of `routes` count padded tokens, as the published code of `MoEBERT`
-    /// (arXiv 2204.07675) does.
-    pub padded_balance: bool,
     /// Probes that receive the gradients of feed-forward neurons, for importance scores.
     pub probes: bool,
 }
@@ -25,7 +22,6 @@ impl Keep {
         Self {
             hidden_states: self.hidden_states || other.hidden_states,
             routes: self.routes || other.routes,
-            padded_balance: self.padded_balance || other.padded_balance,
             probes: self.probes || other.probes,
         }
     }
@@ -69,11 +65,12 @@ impl Trace {
         }
     }
 
-    /// The sum of the routers' balance losses, or `None` where no gate kept one.
-    pub fn balance_loss(&self) -> Option<Tensor<1>> {
-        self.routes
-            .iter()
-            .filter_map(|route| route.balance_loss.clone())
+    /// The sum over the layers of the routers' losses of one name `[1]`, or `None` where no router has one.
+    pub fn router_loss(&self, name: &str) -> Option<Tensor<1>> {
+        let losses = self.routes.iter().flat_map(|route| &route.losses);
+        losses
+            .filter(|(found, _)| *found == name)
+            .map(|(_, loss)| loss.clone())
             .reduce(|sum, loss| sum + loss)
     }
 }
@@ -81,11 +78,10 @@ impl Trace {
 /// What one router decided in one forward pass.
 #[derive(Clone, Debug)]
 pub struct RouteTrace {
-    /// How many real (not padded) tokens went to each expert, `E` entries.
-    pub load: Vec<usize>,
-    /// The balance loss `[1]` of a gate, over real tokens unless [`Keep::padded_balance`]; `None` for
-    /// routers without weights.
-    pub balance_loss: Option<Tensor<1>>,
+    /// How many real (not padded) tokens went to each expert, `[E]`, on the device.
+    pub load: Tensor<1>,
+    /// The losses `[1]` of a gate that a training may add, by name; none for routers without weights.
+    pub losses: Vec<(&'static str, Tensor<1>)>,
 }
 
 /// A window on the neurons of one feed-forward layer during one forward pass.

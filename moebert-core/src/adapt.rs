@@ -179,6 +179,7 @@ mod tests {
             kind,
             gate_scale,
             seed: 3,
+            ..RouterConfig::default()
         }
     }
 

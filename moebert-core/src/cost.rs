@@ -26,7 +26,10 @@ impl Cost {
         let layers = &model.stack().layers;
         let length = length.max(1);
         let mixers = layers.iter().map(|layer| layer.mixer.cost(length));
-        let halves: Vec<_> = layers.iter().map(|layer| layer.feed_forward.cost()).collect();
+        let halves: Vec<_> = layers
+            .iter()
+            .map(|layer| layer.feed_forward.cost())
+            .collect();
         let products = halves.iter().map(|half| half.multiply_adds);
         let idle: usize = halves.iter().map(|half| half.idle_parameters).sum();
         Self {

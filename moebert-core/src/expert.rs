@@ -1,11 +1,12 @@
-//! Expert layers: feed-forward layers of which each token passes one.
+//! Expert layers: feed-forward layers of which each token passes a part.
 
 use burn::{module::Module, prelude::*};
 use masformer_core::{
-    FeedForward, FeedForwardCost, Flow, Mlp, RouteTrace, Trace, ops::expert_feed_forward,
+    FeedForward, FeedForwardCost, Flow, Mlp, NormPlacement, RouteTrace, Trace,
+    ops::{Groups, expert_feed_forward},
 };
 
-use crate::{dispatch::Assignment, router::Router};
+use crate::router::{Router, Routing, chosen};
 
 /// A feed-forward layer split into experts.
 ///
@@ -15,77 +16,115 @@ use crate::{dispatch::Assignment, router::Router};
 pub struct ExpertLayer {
     /// `E` experts.
     pub experts: Vec<Mlp>,
-    /// Chooses the expert of each token.
+    /// Chooses the experts of each token.
     pub router: Router,
 }
 
 impl FeedForward for ExpertLayer {
     fn forward(&self, flow: &Flow, trace: &mut Trace) -> Tensor<3> {
-        let Flow {
-            hidden: input,
-            tokens,
-        } = flow;
-        let [batch, length, hidden] = input.dims();
-        let keep = trace.keep();
-        let routing = self.router.route(input, tokens, keep);
-        if keep.routes {
-            trace.routes.push(RouteTrace {
-                load: load(
-                    &routing.experts,
-                    self.experts.len(),
-                    tokens.padding.as_ref(),
-                ),
-                balance_loss: routing.balance_loss,
-            });
+        let Flow { hidden, tokens } = flow;
+        let [batch, length, width] = hidden.dims();
+        let keeps_routes = trace.keep().routes;
+        let Routing {
+            experts,
+            weights,
+            losses,
+        } = self.router.route(hidden, tokens, keeps_routes);
+        if keeps_routes {
+            let load = load(&experts, self.experts.len(), tokens.padding.as_ref());
+            trace.routes.push(RouteTrace { load, losses });
         }
-        let rows = input.clone().reshape([batch * length, hidden]);
-        let output = self.apply(rows, &routing.experts);
-        let output = match routing.scale {
-            Some(scale) => output * scale,
-            None => output,
-        };
-        output.reshape([batch, length, hidden])
+        let rows = hidden.clone().reshape([batch * length, width]);
+        self.apply(rows, experts, weights)
+            .reshape([batch, length, width])
     }
 
-    /// The widest expert and the gate, if there is one; the other experts are idle.
+    /// `k` of the widest experts and the gate, if there is one; the other experts are idle.
     fn cost(&self) -> FeedForwardCost {
-        let products = self.experts.iter().map(|expert| expert.cost().multiply_adds);
+        let k = self.router.experts_per_token();
+        let products = self
+            .experts
+            .iter()
+            .map(|expert| expert.cost().multiply_adds);
         let sizes = self.experts.iter().map(Module::num_params);
-        let gate = self.router.gate().map_or(0, Module::num_params);
+        let gate = self
+            .router
+            .gate()
+            .map_or(0, |gate| gate.weight.shape().num_elements());
         FeedForwardCost {
-            multiply_adds: products.max().unwrap_or(0) + gate,
-            idle_parameters: sizes.clone().sum::<usize>() - sizes.max().unwrap_or(0),
+            multiply_adds: k * products.max().unwrap_or(0) + gate,
+            idle_parameters: sizes.clone().sum::<usize>() - k * sizes.max().unwrap_or(0),
         }
     }
 }
 
 impl ExpertLayer {
-    /// Each of `N` tokens `[N, D]` through the expert that it was routed to.
-    fn apply(&self, tokens: Tensor<2>, routed: &[usize]) -> Tensor<2> {
-        let experts: Option<Vec<_>> = self.experts.iter().map(Mlp::as_expert).collect();
-        match experts {
-            Some(experts) => expert_feed_forward(tokens, &experts, routed),
-            None => Assignment::new(routed, self.experts.len(), &tokens.device())
-                .apply(tokens, |expert, rows| {
-                    self.experts[expert].forward_tokens(rows)
-                }),
+    /// Each of `N` tokens `[N, D]` through its experts `[N, k]`, weighed `[N, k]`: all pairs of a token and
+    /// an expert in one dispatch.
+    fn apply(
+        &self,
+        tokens: Tensor<2>,
+        experts: Tensor<2, Int>,
+        weights: Option<Tensor<2>>,
+    ) -> Tensor<2> {
+        let [count, width] = tokens.dims();
+        let [_, k] = experts.dims();
+        let pairs = if k == 1 {
+            tokens.clone()
+        } else {
+            let repeated = tokens.clone().unsqueeze_dim::<3>(1);
+            let repeated = repeated.expand([count, k, width]);
+            repeated.reshape([count * k, width])
+        };
+        let groups = Groups::new(experts.flatten(0, 1), self.experts.len());
+        let fused: Option<Vec<_>> = self.experts.iter().map(Mlp::as_expert).collect();
+        let outputs = match fused {
+            Some(experts) => expert_feed_forward(pairs, &experts, &groups),
+            None => groups.map(pairs, |expert, rows| {
+                self.experts[expert].forward_tokens(rows)
+            }),
+        };
+        match weights {
+            None => outputs,
+            Some(weights) => self.weighed(tokens, outputs, weights),
+        }
+    }
+
+    /// The sum of each token's outputs `[N k, D]`, weighed `[N, k]`.
+    ///
+    /// Where the normalisation comes first, the weights are for what the experts add to the token: the residual
+    /// connection keeps the scale of the layers before.
+    fn weighed(&self, tokens: Tensor<2>, outputs: Tensor<2>, weights: Tensor<2>) -> Tensor<2> {
+        let [count, width] = tokens.dims();
+        let [_, k] = weights.dims();
+        let sum = if k == 1 {
+            outputs * weights.clone()
+        } else {
+            let outputs = outputs.reshape([count, k, width]);
+            let weighed = outputs * weights.clone().unsqueeze_dim::<3>(2);
+            weighed.sum_dim(1).squeeze_dim(1)
+        };
+        let mut placements = self.experts.iter().map(|expert| expert.norm_placement);
+        match placements.next() {
+            Some(NormPlacement::Pre) => sum + tokens * (weights.sum_dim(1).neg() + 1.0),
+            _ => sum,
         }
     }
 }
 
-/// How many real tokens went to each expert.
-fn load(routed: &[usize], experts: usize, padding: Option<&Tensor<2, Bool>>) -> Vec<usize> {
-    let mut load = vec![0; experts];
-    match padding {
-        None => routed.iter().for_each(|&expert| load[expert] += 1),
+/// How many real tokens went to each expert, `[E]`: a token counts once for each of its experts `[N, k]`.
+fn load(routed: &Tensor<2, Int>, experts: usize, padding: Option<&Tensor<2, Bool>>) -> Tensor<1> {
+    let [count, k] = routed.dims();
+    let chosen = chosen(routed.clone(), experts);
+    let real = match padding {
         Some(padding) => {
-            let padding = padding.to_data();
-            for (&expert, padded) in routed.iter().zip(padding.iter::<bool>()) {
-                load[expert] += usize::from(!padded);
-            }
+            let real: Tensor<2> = padding.clone().bool_not().float();
+            let real = real.reshape([count, 1]).repeat_dim(1, k);
+            chosen * real.reshape([count * k, 1])
         }
-    }
-    load
+        None => chosen,
+    };
+    real.sum_dim(0).squeeze_dim(0)
 }
 
 #[cfg(test)]
@@ -99,25 +138,33 @@ mod tests {
 
     const HIDDEN: usize = 6;
 
-    /// The definition that grouped dispatch must equal: every expert works on every token, and a mask
-    /// keeps the one that the token was routed to.
+    /// The definition that grouped dispatch must equal: every expert works on every token, and a weight that is
+    /// 0 for all but the experts of the token sums them up.
     fn masked(layer: &ExpertLayer, input: Tensor<3>, tokens: &Tokens) -> Tensor<3> {
         let [batch, length, hidden] = input.dims();
-        let routing = layer.router.route(&input, tokens, Keep::default());
+        let routing = layer.router.route(&input, tokens, false);
         let rows = input.reshape([batch * length, hidden]);
+        let [count, k] = routing.experts.dims();
+        let all = layer.experts.len();
+        let each = chosen(routing.experts, all).reshape([count, k, all]);
+        let weighed = match routing.weights {
+            Some(weights) => each * weights.unsqueeze_dim::<3>(2),
+            None => each,
+        };
+        let gate = weighed.sum_dim(1).squeeze_dim::<2>(1);
         let mut output = rows.zeros_like();
+        let is_pre = layer.experts[0].norm_placement == NormPlacement::Pre;
         for (index, expert) in layer.experts.iter().enumerate() {
-            let mask: Vec<f32> = routing
-                .experts
-                .iter()
-                .map(|&chosen| f32::from(chosen == index))
-                .collect();
-            let mask = Tensor::<1>::from_data(mask.as_slice(), &rows.device());
-            output = output + expert.forward_tokens(rows.clone()) * mask.unsqueeze_dim::<2>(1);
+            let weight = gate.clone().slice_dim(1, index..=index);
+            let result = expert.forward_tokens(rows.clone());
+            let result = if is_pre {
+                result - rows.clone()
+            } else {
+                result
+            };
+            output = output + result * weight;
         }
-        if let Some(scale) = routing.scale {
-            output = output * scale;
-        }
+        let output = if is_pre { output + rows } else { output };
         output.reshape([batch, length, hidden])
     }
 
@@ -236,10 +283,17 @@ mod tests {
     fn gates_have_the_same_gradients_grouped_and_masked() {
         let device = Device::default().autodiff();
         device.seed(5);
-        for kind in [RouterKind::GateToken, RouterKind::GateSentence] {
+        for (kind, k) in [
+            (RouterKind::GateToken, 1),
+            (RouterKind::GateSentence, 1),
+            (RouterKind::TopK, 1),
+            (RouterKind::TopK, 2),
+            (RouterKind::TopK, 3),
+        ] {
             for gate_scale in [GateScale::Unit, GateScale::Probability] {
                 let config = RouterConfig {
                     kind,
+                    k,
                     gate_scale,
                     seed: 1,
                 };
@@ -299,7 +353,8 @@ mod tests {
         });
         let input = Tensor::ones([1, 3, HIDDEN], &device);
         layer.forward(&flow(input, &tokens), &mut trace);
-        assert_eq!(trace.routes[0].load, [1, 1, 0]);
-        assert!(trace.balance_loss().is_none());
+        let load: Vec<f32> = trace.routes[0].load.to_data().iter().collect();
+        assert_eq!(load, [1.0, 1.0, 0.0]);
+        assert!(trace.routes[0].losses.is_empty());
     }
 }

@@ -47,10 +47,22 @@ pub struct ExpertSettings {
     pub seed: u64,
     /// The text form of the router, for example `hash-random`.
     pub router: String,
+    /// Experts a token, `k`; 1 where the file does not say.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub k: usize,
     /// The text form of what a gate's probability does to the output; `None` for hash routers.
     pub gate_scale: Option<String>,
     /// The model's expert layers, rising, counted from 0.
     pub layers: Vec<usize>,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_one(k: &usize) -> bool {
+    *k == 1
 }
 
 /// Settings, layout, routing tables and importance scores of a model's experts. The `i`-th layer of
@@ -343,6 +355,7 @@ mod tests {
                 order: NeuronOrder::Importance,
                 seed: 0,
                 router: "hash-random".to_owned(),
+                k: 1,
                 gate_scale: None,
                 layers: vec![1, 4],
             },

@@ -10,7 +10,6 @@
 pub mod adapt;
 pub mod bert;
 pub mod cost;
-pub mod dispatch;
 pub mod expert;
 pub mod expert_files;
 pub mod half;

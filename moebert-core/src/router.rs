@@ -3,25 +3,37 @@
 use std::{fmt, str::FromStr};
 
 use burn::{module::Module, nn::Linear, prelude::*};
-use masformer_core::{Keep, Tokens};
+use masformer_core::Tokens;
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 pub mod gate;
 pub mod hash;
+pub mod top_k;
 
 pub use gate::{GateLevel, GateRouter, GateScale};
 pub use hash::HashRouter;
+pub use top_k::TopKRouter;
 
-/// What a router decided for `N = B * T` tokens.
+/// What a router decided for `N = B * T` tokens. It stays on the device.
 #[derive(Clone, Debug)]
 pub struct Routing {
-    /// The expert of each token, `N` entries.
-    pub experts: Vec<usize>,
-    /// A factor on the output of each token, `[N, 1]`; `None` leaves the output as it is.
-    pub scale: Option<Tensor<2>>,
-    /// The balance loss `[1]`; `None` for routers without weights.
-    pub balance_loss: Option<Tensor<1>>,
+    /// The `k` experts of each token, `[N, k]`.
+    pub experts: Tensor<2, Int>,
+    /// The factors on their outputs, `[N, k]`; `None` leaves the output of a single one as it is.
+    pub weights: Option<Tensor<2>>,
+    /// Losses `[1]` that a training may add, by name; none unless they are asked for.
+    pub losses: Vec<(&'static str, Tensor<1>)>,
+}
+
+/// 1 where a pair of a token and an expert has the expert of the column, otherwise 0: `[N k, E]` from
+/// `[N, k]`.
+pub(crate) fn chosen(experts: Tensor<2, Int>, count: usize) -> Tensor<2> {
+    let [tokens, k] = experts.dims();
+    // Burn's one_hot reads the device and refuses a single class.
+    let ids = Tensor::<1, Int>::arange(0..count as i64, &experts.device()).unsqueeze::<2>();
+    let pairs = experts.reshape([tokens * k, 1]).expand([tokens * k, count]);
+    pairs.equal(ids.expand([tokens * k, count])).float()
 }
 
 /// The routers by name; a new router is a file, a variant here and one in [`Router`].
@@ -37,15 +49,28 @@ pub enum RouterKind {
     GateToken,
     /// A learned gate for each sequence.
     GateSentence,
+    /// A learned gate that sends each token to several experts.
+    TopK,
 }
 
 impl RouterKind {
-    const NAMES: [(Self, &'static str); 4] = [
+    const NAMES: [(Self, &'static str); 5] = [
         (Self::HashRandom, "hash-random"),
         (Self::HashBalance, "hash-balance"),
         (Self::GateToken, "gate-token"),
         (Self::GateSentence, "gate-sentence"),
+        (Self::TopK, "top-k"),
     ];
+
+    /// Every name, for messages.
+    fn names(fits: impl Fn(Self) -> bool) -> String {
+        let names = Self::NAMES.iter().filter(|(kind, _)| fits(*kind));
+        let names: Vec<String> = names.map(|(_, name)| format!("`{name}`")).collect();
+        match names.as_slice() {
+            [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
+            names => names.concat(),
+        }
+    }
 
     /// Whether a token's experts depend on no token after it, as in a decoder they may not.
     pub fn is_causal(self) -> bool {
@@ -54,22 +79,28 @@ impl RouterKind {
 
     /// The routers that a decoder may have, for messages.
     pub(crate) fn causal_names() -> String {
-        let names = Self::NAMES.iter().filter(|(kind, _)| kind.is_causal());
-        let names: Vec<String> = names.map(|(_, name)| format!("`{name}`")).collect();
-        names.join(" or ")
+        Self::names(Self::is_causal)
+    }
+
+    /// Whether padded tokens take part in a balance loss that counts them.
+    pub fn sees_padding(self) -> bool {
+        matches!(self, Self::GateToken | Self::TopK)
+    }
+
+    /// Whether a token may pass several experts.
+    pub fn takes_several(self) -> bool {
+        self == Self::TopK
     }
 
     /// Whether it is a learned gate, and not a table.
     pub fn is_gate(self) -> bool {
-        matches!(self, Self::GateToken | Self::GateSentence)
+        matches!(self, Self::GateToken | Self::GateSentence | Self::TopK)
     }
 }
 
 /// A router name that is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown router `{0}`: expected `hash-random`, `hash-balance`, `gate-token` or `gate-sentence`"
-)]
+#[error("unknown router `{0}`: expected {names}", names = RouterKind::names(|_| true))]
 pub struct UnknownRouter(String);
 
 impl fmt::Display for RouterKind {
@@ -90,14 +121,32 @@ impl FromStr for RouterKind {
 }
 
 /// How to make the routers of a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouterConfig {
     /// Which router.
     pub kind: RouterKind,
+    /// Experts a token, `k`; only `top-k` can have more than one.
+    #[serde(default = "one")]
+    pub k: usize,
     /// How a gate's probability acts on the output; hash routers ignore it.
     pub gate_scale: GateScale,
     /// Seed of the tables and of the gates' weights.
     pub seed: u64,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            kind: RouterKind::default(),
+            k: 1,
+            gate_scale: GateScale::default(),
+            seed: 0,
+        }
+    }
 }
 
 /// What a router is made for.
@@ -121,6 +170,23 @@ pub enum RouterError {
     /// `hash-balance` balances the tokens of the training set, which were not given.
     #[error("the router `hash-balance` needs the token counts of the training set")]
     NoTokenCounts,
+    /// A token cannot pass as many experts.
+    #[error("a token cannot pass {k} of {experts} experts: expected k from 1 to {experts}")]
+    TooMany {
+        /// Experts a token, `k`.
+        k: usize,
+        /// Experts `E`.
+        experts: usize,
+    },
+    /// The router knows only one expert a token.
+    #[error("the router `{router}` sends a token to one expert, not {k}: expected k = 1, or {several}",
+        several = RouterKind::names(RouterKind::takes_several))]
+    OnlyOne {
+        /// The router.
+        router: RouterKind,
+        /// Experts a token that were asked for.
+        k: usize,
+    },
     /// The counts are for another vocabulary.
     #[error("{found} token counts were given for a vocabulary of {expected}")]
     TokenCounts {
@@ -138,15 +204,34 @@ pub enum Router {
     Hash(HashRouter),
     /// A learned gate.
     Gate(GateRouter),
+    /// A learned gate for several experts a token.
+    TopK(TopKRouter),
 }
 
 impl RouterConfig {
+    /// Checks the number of experts a token against the number of experts.
+    ///
+    /// # Errors
+    ///
+    /// If there are not as many, or the router knows only one.
+    pub fn check(&self, experts: usize) -> Result<(), RouterError> {
+        let (router, k) = (self.kind, self.k);
+        if k == 0 || k > experts {
+            return Err(RouterError::TooMany { k, experts });
+        }
+        if k > 1 && !router.takes_several() {
+            return Err(RouterError::OnlyOne { router, k });
+        }
+        Ok(())
+    }
+
     /// Makes the router of one layer.
     ///
     /// # Errors
     ///
-    /// If `hash-balance` has no token counts, or they do not fit the vocabulary.
+    /// As [`Self::check`], and if `hash-balance` has no token counts, or they do not fit the vocabulary.
     pub fn init(&self, shape: RouterShape<'_>, device: &Device) -> Result<Router, RouterError> {
+        self.check(shape.experts)?;
         let gate = |level| {
             let gate = GateRouter::new(level, self.gate_scale, shape, self.seed, device);
             Router::Gate(gate)
@@ -158,6 +243,10 @@ impl RouterConfig {
             }
             RouterKind::GateToken => gate(GateLevel::Token),
             RouterKind::GateSentence => gate(GateLevel::Sentence),
+            RouterKind::TopK => {
+                let gate = TopKRouter::new(self.k, self.gate_scale, shape, self.seed, device);
+                Router::TopK(gate)
+            }
         })
     }
 }
@@ -168,16 +257,25 @@ fn layer_rng(seed: u64, layer: usize) -> StdRng {
 }
 
 impl Router {
-    /// Routes a batch; a gate adds its balance loss where `keep` asks for routes.
+    /// Routes a batch; a gate adds its losses where they are asked for.
     ///
     /// # Shapes
     ///
     /// - input: `[B, T, D]`
-    /// - the routing has `B * T` entries
-    pub fn route(&self, input: &Tensor<3>, tokens: &Tokens, keep: Keep) -> Routing {
+    /// - the routing is of `B * T` tokens
+    pub fn route(&self, input: &Tensor<3>, tokens: &Tokens, with_losses: bool) -> Routing {
         match self {
             Self::Hash(hash) => hash.route(tokens),
-            Self::Gate(gate) => gate.route(input, tokens, keep),
+            Self::Gate(gate) => gate.route(input, tokens, with_losses),
+            Self::TopK(gate) => gate.route(input, tokens, with_losses),
+        }
+    }
+
+    /// How many experts a token passes, `k`.
+    pub fn experts_per_token(&self) -> usize {
+        match self {
+            Self::Hash(_) | Self::Gate(_) => 1,
+            Self::TopK(gate) => gate.k(),
         }
     }
 
@@ -185,7 +283,7 @@ impl Router {
     pub fn table(&self) -> Option<Tensor<1, Int>> {
         match self {
             Self::Hash(hash) => Some(hash.table.val()),
-            Self::Gate(_) => None,
+            Self::Gate(_) | Self::TopK(_) => None,
         }
     }
 
@@ -194,6 +292,7 @@ impl Router {
         match self {
             Self::Hash(_) => None,
             Self::Gate(gate) => Some(&gate.linear),
+            Self::TopK(gate) => Some(&gate.linear),
         }
     }
 }

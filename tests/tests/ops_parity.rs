@@ -6,8 +6,8 @@ use burn::{prelude::*, tensor::Tolerance};
 use masformer_core::{
     Activation,
     ops::{
-        AdamStep, ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, adam_step,
-        bias_activation, cross_entropy, expert_feed_forward, feed_forward, layer_norm,
+        AdamStep, ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, Groups,
+        adam_step, bias_activation, cross_entropy, expert_feed_forward, feed_forward, layer_norm,
         linear_cross_entropy, linear_cross_entropy_mean, softmax,
     },
     tensor_file::TensorFile,
@@ -132,6 +132,7 @@ fn experts(matrices: [Tensor<3>; 2], vectors: [Tensor<2>; 4]) -> Vec<ExpertWeigh
                 },
                 dropout: 0.0,
                 epsilon: 1e-5,
+                is_pre_norm: false,
             },
         }
     };
@@ -148,18 +149,19 @@ fn expert_layers() {
     let read = |name: &str| fixture.tensor(&format!("experts.{name}")).require_grad();
     let names = ["inner_bias", "outer_bias", "gamma", "beta"];
     let vectors: [Tensor<2>; 4] = names.map(read);
-    let assigned = fixture.tensor::<1>("experts.assigned").into_data();
-    let assigned: Vec<usize> = assigned.iter::<f32>().map(|index| index as usize).collect();
+    let assigned = fixture.tensor::<1>("experts.assigned").inner().int();
+    let [count, _] = vectors[0].dims();
+    let groups = Groups::new(assigned, count);
 
     let untracked = experts(
         matrices.clone().map(Tensor::inner),
         vectors.clone().map(Tensor::inner),
     );
-    let output = expert_feed_forward(input.clone().inner(), &untracked, &assigned);
+    let output = expert_feed_forward(input.clone().inner(), &untracked, &groups);
     fixture.assert_close("experts.output", &output);
 
     let weights = experts(matrices.clone(), vectors.clone());
-    let output = expert_feed_forward(input.clone(), &weights, &assigned);
+    let output = expert_feed_forward(input.clone(), &weights, &groups);
     fixture.assert_close("experts.output", &output);
     let end = fixture.tensor::<2>("experts.weights");
     let gradients = (output * end).sum().backward();

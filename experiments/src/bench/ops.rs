@@ -12,12 +12,11 @@ use burn::{
 use masformer_core::{
     Activation,
     ops::{
-        ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, bias_activation,
-        cross_entropy, expert_feed_forward, feed_forward, layer_norm, linear,
+        ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, Groups,
+        bias_activation, cross_entropy, expert_feed_forward, feed_forward, layer_norm, linear,
         linear_cross_entropy_mean, softmax,
     },
 };
-use moebert_core::dispatch::Assignment;
 
 use super::{Case, Pass, Plan, Work, held};
 
@@ -300,7 +299,7 @@ impl Inputs {
                 feed_forward(input, weights, FeedForwardOptions { activation, chunk })
             }
             Operation::Embedding => self.composed(),
-            Operation::Experts => expert_feed_forward(input, &self.experts(), &self.assigned()),
+            Operation::Experts => expert_feed_forward(input, &self.experts(), &self.groups()),
         }
     }
 
@@ -329,8 +328,7 @@ impl Inputs {
             }
             Operation::Experts => {
                 let experts = self.experts();
-                let assignment = Assignment::new(&self.assigned(), EXPERTS, &input.device());
-                assignment.apply(input, |index, tokens| {
+                self.groups().map(input, |index, tokens| {
                     let expert = experts[index].clone();
                     let options = expert.options.feed_forward;
                     let output = feed_forward(tokens.clone(), expert.feed_forward, options);
@@ -340,12 +338,14 @@ impl Inputs {
         }
     }
 
-    /// The expert of each token.
-    fn assigned(&self) -> Vec<usize> {
+    /// The tokens by their expert.
+    fn groups(&self) -> Groups {
         let [tokens, _] = self.tensors[0].dims();
-        (0..tokens)
-            .map(|token| token * 7919 / 13 % EXPERTS)
-            .collect()
+        let experts: Vec<i64> = (0..tokens)
+            .map(|token| (token * 7919 / 13 % EXPERTS) as i64)
+            .collect();
+        let device = self.tensors[0].device();
+        Groups::new(Tensor::from_data(experts.as_slice(), &device), EXPERTS)
     }
 
     fn experts(&self) -> Vec<ExpertWeights> {
@@ -367,6 +367,7 @@ impl Inputs {
                     },
                     dropout: 0.0,
                     epsilon: EPSILON,
+                    is_pre_norm: false,
                 },
             }
         });

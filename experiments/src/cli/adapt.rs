@@ -42,9 +42,12 @@ pub struct AdaptArgs {
     /// Which neurons count as important: importance, random, inverse or contiguous
     #[arg(long, default_value = "importance")]
     order: NeuronOrder,
-    /// Which tokens an expert sees: hash-random, hash-balance, gate-token or gate-sentence
+    /// Which tokens an expert sees: hash-random, hash-balance, gate-token, gate-sentence or top-k
     #[arg(long, default_value = "hash-random")]
     router: RouterKind,
+    /// Experts that a token passes; more than one is for --router top-k
+    #[arg(long, default_value_t = 1)]
+    k: usize,
     /// A gate's factor on the output: unit (leaves the starting point as it is) or probability [default:
     /// unit]
     #[arg(long, value_parser = gate_scale)]
@@ -87,7 +90,7 @@ impl AdaptArgs {
             )),
             _ if !router.is_gate() && self.gate_scale.is_some() => Some(format!(
                 "--gate-scale is for gates, and the router is `{router}`: leave it out, or choose \
-                 --router gate-token or gate-sentence"
+                 --router gate-token, gate-sentence or top-k"
             )),
             _ if self.data.is_none() && self.reading != ReadingArgs::default() => Some(
                 "lengths are for --data DIR, whose tokens they cut: give it, or leave them out"
@@ -126,6 +129,7 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
         shared: args.shared,
         order: args.order,
         router: args.router,
+        k: args.k,
         gate_scale: args.gate_scale.unwrap_or_default(),
     };
     let pretrained = open_dense(&args.model)?;

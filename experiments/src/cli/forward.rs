@@ -100,7 +100,6 @@ fn decode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
 const HIDDEN_STATES: Keep = Keep {
     hidden_states: true,
     routes: false,
-    padded_balance: false,
     probes: false,
 };
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{LogitsLoss, Recipe, problems::Problems};
 
-const A_GATE: &str = "`gate-token` or `gate-sentence`";
+const A_GATE: &str = "`gate-token`, `gate-sentence` or `top-k`";
 
 /// The settings of `recipe` that would be ignored, as pairs of a dotted key and a reason that continues its
 /// sentence. They are in tables that all students share: an arm of a comparison may well have no use for one.
@@ -25,6 +25,7 @@ pub(super) fn settings(recipe: &Recipe) -> Vec<(String, String)> {
 
 fn find(found: &mut Problems, recipe: &Recipe) {
     gates(found, recipe);
+    several(found, recipe);
     distillation(found, recipe);
     if recipe.teacher.fine_tuned {
         for key in changed(&recipe.teacher.train) {
@@ -80,6 +81,14 @@ fn gates(found: &mut Problems, recipe: &Recipe) {
     found.require("distill.balance", is_off, &balance);
 }
 
+/// What only the router of several experts reads.
+fn several(found: &mut Problems, recipe: &Recipe) {
+    let is_read = routers(recipe).any(RouterKind::takes_several);
+    let reason = "weighs the z-loss of the router `top-k`, and no student has it: leave it out, or set a \
+                  `router` to `top-k`";
+    found.require("distill.z", is_read || recipe.distill.z <= 0.0, reason);
+}
+
 /// What only a student reads that learns from the teacher.
 fn distillation(found: &mut Problems, recipe: &Recipe) {
     let settings = &recipe.distill;
@@ -94,11 +103,10 @@ fn distillation(found: &mut Problems, recipe: &Recipe) {
         }
         return;
     }
-    let counts_padding =
-        settings.balance > 0.0 && routers(recipe).any(|router| router == RouterKind::GateToken);
+    let counts_padding = settings.balance > 0.0 && routers(recipe).any(RouterKind::sees_padding);
     for key in changed(settings) {
         let is_read = match key.as_str() {
-            "balance" | "train" => true,
+            "balance" | "z" | "train" => true,
             "padding" => counts_padding,
             _ => false,
         };

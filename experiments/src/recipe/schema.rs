@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use distill::LayerMap;
 use masformer_core::{MixerSchedule, SpanSchedule};
 use moebert_core::partition::{NeuronOrder, PartitionConfig};
-use moebert_core::router::{GateScale, RouterKind};
+use moebert_core::router::{GateScale, RouterConfig, RouterKind};
 use serde::{Deserialize, Serialize};
 
 use super::task::Task;
@@ -73,6 +73,7 @@ impl Recipe {
             shared: student.shared.unwrap_or(shared.shared),
             order: student.order.unwrap_or(shared.order),
             router: student.router.unwrap_or(shared.router),
+            k: student.k.unwrap_or(shared.k),
             gate_scale: student.gate_scale.unwrap_or(shared.gate_scale),
         }
     }
@@ -388,15 +389,27 @@ pub struct ExpertsRecipe {
     /// Which neurons count as important: `importance` (default), `random`, `inverse` or
     /// `contiguous`.
     pub order: NeuronOrder,
-    /// Which tokens an expert sees: `hash-random` (default), `hash-balance`, `gate-token` or
-    /// `gate-sentence`.
+    /// Which tokens an expert sees: `hash-random` (default), `hash-balance`, `gate-token`, `gate-sentence` or
+    /// `top-k`.
     pub router: RouterKind,
+    /// Experts that a token passes; more than one is for `top-k`. Default 1.
+    pub k: usize,
     /// A gate's factor on the output: `unit` (default; leaves the starting point as it is) or
     /// `probability` (as published).
     pub gate_scale: GateScale,
 }
 
 impl ExpertsRecipe {
+    /// The routers; `seed` decides their tables and first weights.
+    pub fn routers(&self, seed: u64) -> RouterConfig {
+        RouterConfig {
+            kind: self.router,
+            k: self.k,
+            gate_scale: self.gate_scale,
+            seed,
+        }
+    }
+
     /// How neurons are dealt to the experts; `seed` decides random orders.
     pub fn partition(&self, seed: u64) -> PartitionConfig {
         PartitionConfig {
@@ -417,6 +430,7 @@ impl Default for ExpertsRecipe {
             shared: 512,
             order: NeuronOrder::default(),
             router: RouterKind::default(),
+            k: 1,
             gate_scale: GateScale::default(),
         }
     }
@@ -430,6 +444,8 @@ pub struct DistillRecipe {
     pub lambda: f64,
     /// Weight of the balance loss of gate routers, the paper's `lambda_balance`. Default 0.
     pub balance: f64,
+    /// Weight of the z-loss of the router `top-k`, which keeps its scores small. Default 0.
+    pub z: f64,
     /// Which hidden states are matched: `all` (default), `last`, `every:K`, or pairs
     /// student-teacher as `0-0,2-4`.
     pub layers: LayerMap,
@@ -449,6 +465,7 @@ impl Default for DistillRecipe {
         Self {
             lambda: 1.0,
             balance: 0.0,
+            z: 0.0,
             layers: LayerMap::default(),
             padding: Padding::default(),
             logits: LogitsLoss::default(),
@@ -504,6 +521,8 @@ pub struct StudentRecipe {
     pub order: Option<NeuronOrder>,
     /// See [`ExpertsRecipe::router`].
     pub router: Option<RouterKind>,
+    /// See [`ExpertsRecipe::k`].
+    pub k: Option<usize>,
     /// See [`ExpertsRecipe::gate_scale`].
     pub gate_scale: Option<GateScale>,
 }

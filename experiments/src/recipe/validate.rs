@@ -40,6 +40,7 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
         recipe.distill.balance,
         0.0..f64::INFINITY,
     );
+    found.within("distill.z", recipe.distill.z, 0.0..f64::INFINITY);
     if matches!(
         recipe.distill.logits,
         LogitsLoss::Kl | LogitsLoss::SymmetricKl
@@ -266,6 +267,11 @@ fn experts(
     found.at_least(&key("count"), count, 1);
     found.at_least(&key("width"), width, 1);
     found.at_most(&key("shared"), shared, width, "`width`");
+    if count > 0
+        && let Err(error) = experts.routers(0).check(count)
+    {
+        found.add(&key("k"), &format!("cannot work: {error}"));
+    }
     let Some(model) = model.filter(|_| found.len() == before) else {
         return;
     };

@@ -14,7 +14,7 @@ use moebert_core::{
     layered::Layered,
     partition::{PartitionError, partition},
     pretrained::Pretrained,
-    router::{RouterConfig, RouterKind},
+    router::RouterKind,
 };
 
 use crate::{
@@ -92,11 +92,7 @@ pub fn expert_plan(
     let balances = recipe.router == RouterKind::HashBalance;
     Ok(ExpertPlan {
         layout,
-        router: RouterConfig {
-            kind: recipe.router,
-            gate_scale: recipe.gate_scale,
-            seed,
-        },
+        router: recipe.routers(seed),
         token_counts: token_counts.filter(|_| balances).map(<[u64]>::to_vec),
     })
 }
@@ -137,6 +133,7 @@ pub fn expert_files(
             order: recipe.order,
             seed: plan.router.seed,
             router: plan.router.kind.to_string(),
+            k: plan.router.k,
             gate_scale: gated.then(|| plan.router.gate_scale.name().to_owned()),
             layers,
         },

@@ -8,9 +8,9 @@ use std::{
 use distill::{
     Callback, Gauge, LayerMap, Teacher,
     callbacks::{
-        balance::RouterBalance,
         layerwise::{LayerwiseConfig, LayerwiseDistillation},
         partition::ExpertPartition,
+        router::RouterLosses,
     },
     loss::{HiddenLoss, LogitsLoss},
 };
@@ -20,6 +20,10 @@ use moebert_core::{
     importance::{Importance, ImportanceSource},
     layered::Layered,
     pretrained::{Pretrained, PretrainedConfig, SaveOptions, save},
+    router::{
+        gate::{BALANCE, BALANCE_WITH_PADDING},
+        top_k::Z,
+    },
 };
 use serde_json::{Value, json};
 
@@ -342,16 +346,24 @@ impl Seed<'_> {
         let recipe = &self.run.recipe.distill;
         let plan = plan.clone();
         // A table has no balance loss, and nothing of it to show.
-        let is_gated = self.run.recipe.student_experts(student).router.is_gate();
-        let balance = RouterBalance::new(if is_gated { recipe.balance } else { 0.0 })
-            .with_padding(recipe.padding == Padding::Include);
-        let mut gauges = vec![balance.load_gauge()];
+        let router = self.run.recipe.student_experts(student).router;
+        let is_gated = router.is_gate();
+        let mut losses = RouterLosses::default();
         if is_gated {
-            gauges.push(balance.loss_gauge());
+            let name = match recipe.padding {
+                Padding::Exclude => BALANCE,
+                Padding::Include => BALANCE_WITH_PADDING,
+            };
+            losses = losses.with(name, "Balance loss", recipe.balance);
         }
+        if router.takes_several() {
+            losses = losses.with(Z, "Router z-loss", recipe.z);
+        }
+        let mut gauges = vec![losses.load_gauge()];
+        gauges.extend(losses.loss_gauges());
         let mut callbacks: Vec<Box<dyn Callback<TaskLearner>>> = vec![
             Box::new(ExpertPartition::new(move |_, _| Ok(plan.clone()))),
-            Box::new(balance),
+            Box::new(losses),
         ];
         if student.distill {
             let logits = match (recipe.logits, self.run.head) {

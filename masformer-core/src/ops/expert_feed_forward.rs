@@ -20,12 +20,14 @@ use super::{
     differentiable::differentiable,
     dropout::DropoutOps,
     feed_forward::{FeedForwardOps, FeedForwardOptions, FeedForwardWeights},
+    groups::Groups,
     layer_norm::LayerNormOps,
     primitive::Float,
 };
 
-/// An expert with the residual connection and the normalisation that it owns,
-/// `LN(dropout(W2 activation(W1 a + b1) + b2) + a)` (`MoEBERT`, arXiv 2204.07675, section 3.3).
+/// An expert with the residual connection and the normalisation that it owns (`MoEBERT`, arXiv 2204.07675,
+/// section 3.3): `LN(dropout(W2 activation(W1 a + b1) + b2) + a)` post-norm, or
+/// `dropout(W2 activation(W1 LN(a) + b1) + b2) + a` pre-norm.
 #[derive(Clone, Debug)]
 pub struct ExpertWeights {
     /// `W1`, `b1`, `W2` and `b2`.
@@ -47,6 +49,8 @@ pub struct ExpertOptions {
     pub dropout: f64,
     /// Added to the variance in the normalisation.
     pub epsilon: f64,
+    /// Whether the normalisation comes first, of the expert's input, and not last.
+    pub is_pre_norm: bool,
 }
 
 /// Each token through its expert.
@@ -56,34 +60,32 @@ pub struct ExpertOptions {
 /// # Shapes
 ///
 /// - input and output: `[N, D]`
-/// - assigned: the expert of each token, `N` entries
+/// - groups: the `N` tokens by their expert
 ///
 /// # Panics
 ///
-/// If there are not `N` entries, or one of them is no index of `experts`.
+/// If there are not `N` tokens in the groups, or not as many groups as experts.
 pub fn expert_feed_forward(
     input: Tensor<2>,
     experts: &[ExpertWeights],
-    assigned: &[usize],
+    groups: &Groups,
 ) -> Tensor<2> {
     let [tokens, _] = input.dims();
-    assert_eq!(assigned.len(), tokens, "each token has an expert");
-    let mut rows = vec![vec![]; experts.len()];
-    for (token, &expert) in assigned.iter().enumerate() {
-        rows[expert].push(token);
-    }
-    let device = input.device();
-    let filled = experts
-        .iter()
-        .zip(rows)
-        .filter(|(_, rows)| !rows.is_empty());
+    let counts = groups.counts();
+    assert_eq!(counts.len(), experts.len(), "a group for each expert");
+    assert_eq!(
+        counts.iter().sum::<usize>(),
+        tokens,
+        "each token has an expert"
+    );
     #[cfg(feature = "flex")]
-    if flex::computes(&input, experts) {
-        return flex::together(input, filled);
+    if flex::computes(&input, experts)
+        && let Some(filled) = groups.filled_on_host()
+    {
+        return flex::together(input, filled.map(|(group, rows)| (&experts[group], rows)));
     }
-    filled.fold(input, |tokens, (expert, rows)| {
-        let rows: Vec<i64> = rows.into_iter().map(|row| row as i64).collect();
-        let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
+    groups.filled().fold(input, |tokens, (group, rows)| {
+        let expert = &experts[group];
         let weights = expert.feed_forward.clone();
         let output = <Dispatch as ExpertFeedForwardOps>::expert_rows(
             tokens.into_dispatch(),
@@ -131,8 +133,8 @@ pub trait ExpertFeedForwardOps: FeedForwardOps + DropoutOps + LayerNormOps {
         output
     }
 
-    /// The same, and what the backward pass needs of the `n` tokens of the expert: themselves `[n, D]`,
-    /// what the feed-forward layer keeps, the draws of dropout, and what is normalised, `[n, D]`.
+    /// The same, and what the backward pass needs of the `n` tokens of the expert: the input of the feed-forward
+    /// layer `[n, D]`, what that layer keeps, the draws of dropout, and what is normalised, `[n, D]`.
     #[allow(clippy::too_many_arguments, reason = "an expert has six tensors")]
     #[allow(clippy::type_complexity, reason = "an output and four that are kept")]
     #[fusion(default)]
@@ -154,7 +156,14 @@ pub trait ExpertFeedForwardOps: FeedForwardOps + DropoutOps + LayerNormOps {
         FloatTensor<Self>,
     ) {
         let tokens = Float::<Self>(tokens);
-        let input = tokens.take(rows.clone());
+        let residual = tokens.take(rows.clone());
+        let input = if options.is_pre_norm {
+            let (gamma, beta) = (gamma.clone(), beta.clone());
+            let normal = Self::layer_norm_rows(residual.0.clone(), gamma, beta, options.epsilon);
+            Float(normal)
+        } else {
+            residual.clone()
+        };
         let (output, kept) = Self::feed_forward(
             input.0.clone(),
             inner,
@@ -168,10 +177,15 @@ pub trait ExpertFeedForwardOps: FeedForwardOps + DropoutOps + LayerNormOps {
         } else {
             (output, input.0.clone())
         };
-        let sum = Float::<Self>(output) + input.clone();
-        let normal = Self::layer_norm_rows(sum.0.clone(), gamma, beta, options.epsilon);
-        let output = tokens.put(rows, Float(normal));
-        (output.0, input.0, kept, draws, sum.0)
+        let sum = Float::<Self>(output) + residual.clone();
+        let (result, normalized) = if options.is_pre_norm {
+            (sum, residual)
+        } else {
+            let normal = Self::layer_norm_rows(sum.0.clone(), gamma, beta, options.epsilon);
+            (Float(normal), sum)
+        };
+        let output = tokens.put(rows, result);
+        (output.0, input.0, kept, draws, normalized.0)
     }
 
     /// The gradients of the tokens, `W1`, `b1`, `W2`, `b2`, gamma and beta, from that of the output and
@@ -187,7 +201,7 @@ pub trait ExpertFeedForwardOps: FeedForwardOps + DropoutOps + LayerNormOps {
         input: FloatTensor<Self>,
         kept: FloatTensor<Self>,
         draws: FloatTensor<Self>,
-        sum: FloatTensor<Self>,
+        normalized: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         rows: IntTensor<Self>,
         options: ExpertOptions,
@@ -201,9 +215,16 @@ pub trait ExpertFeedForwardOps: FeedForwardOps + DropoutOps + LayerNormOps {
         FloatTensor<Self>,
     ) {
         let gradient = Float::<Self>(gradient);
-        let to_normal = gradient.take(rows.clone());
-        let (to_sum, to_gamma, to_beta) =
-            Self::layer_norm_rows_backward(sum, gamma, to_normal.0, options.epsilon);
+        let to_result = gradient.take(rows.clone()).0;
+        let norm_backward = |normalized, to_normal| {
+            Self::layer_norm_rows_backward(normalized, gamma.clone(), to_normal, options.epsilon)
+        };
+        let (to_sum, post_norm) = if options.is_pre_norm {
+            (to_result, None)
+        } else {
+            let (to_sum, to_gamma, to_beta) = norm_backward(normalized.clone(), to_result);
+            (to_sum, Some((to_gamma, to_beta)))
+        };
         let to_output = if options.dropout > 0.0 {
             Self::dropout_backward(to_sum.clone(), draws, options.dropout)
         } else {
@@ -219,6 +240,10 @@ pub trait ExpertFeedForwardOps: FeedForwardOps + DropoutOps + LayerNormOps {
                 to_output,
                 options.feed_forward,
             );
+        let (to_input, to_gamma, to_beta) = match post_norm {
+            Some((to_gamma, to_beta)) => (to_input, to_gamma, to_beta),
+            None => norm_backward(normalized, to_input),
+        };
         // The other tokens have passed unchanged.
         let to_tokens = gradient.put(rows, Float::<Self>(to_input) + Float(to_sum));
         (

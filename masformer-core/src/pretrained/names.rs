@@ -24,10 +24,7 @@ impl Names {
     /// # Panics
     ///
     /// If a name, taken literally but for its numbers, is no regular expression.
-    pub fn new<'a>(
-        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
-        prefix: &str,
-    ) -> Self {
+    pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>, prefix: &str) -> Self {
         let mut names = vec![];
         let mut router = None;
         for (file, module) in pairs {

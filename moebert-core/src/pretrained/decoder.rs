@@ -32,7 +32,9 @@ impl PretrainedDecoder {
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, PretrainedError> {
         let folder = DecoderFolder::open(dir)?;
         let experts = folder.config().experts();
-        let experts = experts.map(|_| ExpertFiles::load(folder.dir())).transpose()?;
+        let experts = experts
+            .map(|_| ExpertFiles::load(folder.dir()))
+            .transpose()?;
         let pretrained = Self { folder, experts };
         if let Some(saved) = pretrained.saved_experts() {
             saved.check(pretrained.config().decoder.spans.len())?;

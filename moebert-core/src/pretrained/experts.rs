@@ -32,10 +32,11 @@ impl SavedExperts<'_> {
             let problem = format!("is {}; config.json says {expected}", settings.dense_width);
             return Err(self.wrong("dense_width", problem));
         }
-        match settings.layers.iter().find(|layer| **layer >= layers) {
-            Some(layer) => Err(self.wrong("layers", format!("names layer {layer} of {layers}"))),
-            None => Ok(()),
+        if let Some(layer) = settings.layers.iter().find(|layer| **layer >= layers) {
+            return Err(self.wrong("layers", format!("names layer {layer} of {layers}")));
         }
+        let fits = self.router_config()?.check(settings.experts);
+        fits.map_err(|error| self.wrong("k", format!("is wrong: {error}")))
     }
 
     /// Experts with fresh weights and the saved routing table, where a layer has experts.
@@ -68,7 +69,7 @@ impl SavedExperts<'_> {
         Ok(())
     }
 
-    fn router(&self, index: usize, device: &Device) -> Result<Router, FileError> {
+    fn router_config(&self) -> Result<RouterConfig, FileError> {
         let settings = &self.files.settings;
         let kind: Result<RouterKind, _> = settings.router.parse();
         let gate_scale = match &settings.gate_scale {
@@ -76,11 +77,17 @@ impl SavedExperts<'_> {
                 .map_err(|error| self.wrong("gate_scale", format!("is wrong: {error}")))?,
             None => GateScale::default(),
         };
-        let config = RouterConfig {
+        Ok(RouterConfig {
             kind: kind.map_err(|error| self.wrong("router", format!("is wrong: {error}")))?,
+            k: settings.k,
             gate_scale,
             seed: 0,
-        };
+        })
+    }
+
+    fn router(&self, index: usize, device: &Device) -> Result<Router, FileError> {
+        let settings = &self.files.settings;
+        let config = self.router_config()?;
         let shape = RouterShape {
             experts: settings.experts,
             hidden: self.dense.hidden,
@@ -92,7 +99,7 @@ impl SavedExperts<'_> {
         let fresh = config.init(shape, device);
         match fresh.map_err(|error| self.wrong("router", format!("is wrong: {error}")))? {
             Router::Hash(_) => Ok(Router::Hash(HashRouter::new(self.table(index)?, device))),
-            gate @ Router::Gate(_) => Ok(gate),
+            gate @ (Router::Gate(_) | Router::TopK(_)) => Ok(gate),
         }
     }
 

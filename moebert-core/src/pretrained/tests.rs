@@ -541,6 +541,7 @@ fn expert_files(router: &str, gate_scale: Option<&str>) -> ExpertFiles {
             order: NeuronOrder::Contiguous,
             seed: 0,
             router: router.to_owned(),
+            k: if router == "top-k" { 2 } else { 1 },
             gate_scale: gate_scale.map(str::to_owned),
             layers: vec![1],
         },
@@ -577,6 +578,7 @@ fn an_expert_model_comes_back_with_its_routers() {
         ("hash-random", None),
         ("gate-token", Some("probability")),
         ("gate-sentence", Some("unit")),
+        ("top-k", Some("unit")),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let files = expert_files(router, gate_scale);
@@ -639,6 +641,17 @@ fn expert_files_that_do_not_fit_the_model_are_refused() {
         "experts.safetensors: `layer.1.table` has 7 tokens; the vocabulary has 11",
     );
     refused(|files| files.tables = None, "has 0 tokens");
+    refused(
+        |files| files.settings.k = 2,
+        "experts.json: `k` is wrong: the router `hash-balance` sends a token to one expert, not 2",
+    );
+    refused(
+        |files| {
+            files.settings.router = "top-k".to_owned();
+            files.settings.k = 3;
+        },
+        "experts.json: `k` is wrong: a token cannot pass 3 of 2 experts",
+    );
     refused(
         |files| files.settings.gate_scale = Some("half".to_owned()),
         "`gate_scale` is wrong",

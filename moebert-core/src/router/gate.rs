@@ -6,13 +6,18 @@ use burn::{
     prelude::*,
     tensor::Distribution,
 };
-use masformer_core::{Keep, Tokens, ops::softmax};
+use masformer_core::{Tokens, ops::softmax};
 use serde::{Deserialize, Serialize};
 
-use super::{RouterShape, Routing, layer_rng};
+use super::{RouterShape, Routing, chosen, layer_rng};
 
 /// Standard deviation that the gates' weights start with, BERT's.
 const WEIGHT_STD: f64 = 0.02;
+
+/// The balance loss of a gate over real tokens.
+pub const BALANCE: &str = "balance";
+/// The balance loss of a gate over all tokens, padding included, as the published code of `MoEBERT` has it.
+pub const BALANCE_WITH_PADDING: &str = "balance-with-padding";
 
 /// What a gate decides for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,15 @@ pub enum GateScale {
 }
 
 impl GateScale {
+    /// The factors `[N, 1]` on outputs of experts that were chosen with a probability `[N, 1]`.
+    pub(super) fn weights(self, probability: Tensor<2>) -> Option<Tensor<2>> {
+        match self {
+            Self::Unit if !probability.device().is_autodiff() => None,
+            Self::Unit => Some(probability.clone() / probability.detach()),
+            Self::Probability => Some(probability),
+        }
+    }
+
     /// The text form.
     pub fn name(self) -> &'static str {
         match self {
@@ -66,22 +80,27 @@ impl GateRouter {
         seed: u64,
         device: &Device,
     ) -> Self {
-        let weight = TensorData::random::<f32, _, _>(
-            [shape.hidden, shape.experts],
-            Distribution::Normal(0.0, WEIGHT_STD),
-            &mut layer_rng(seed, shape.layer),
-        );
         Self {
-            linear: Linear {
-                weight: Param::from_data(weight, device),
-                bias: None,
-            },
+            linear: Self::linear(shape, seed, device),
             level,
             scale,
         }
     }
 
-    pub(super) fn route(&self, input: &Tensor<3>, tokens: &Tokens, keep: Keep) -> Routing {
+    /// The weights of a gate without bias, of its own for each layer, drawn from the seed.
+    pub(super) fn linear(shape: RouterShape<'_>, seed: u64, device: &Device) -> Linear {
+        let weight = TensorData::random::<f32, _, _>(
+            [shape.hidden, shape.experts],
+            Distribution::Normal(0.0, WEIGHT_STD),
+            &mut layer_rng(seed, shape.layer),
+        );
+        Linear {
+            weight: Param::from_data(weight, device),
+            bias: None,
+        }
+    }
+
+    pub(super) fn route(&self, input: &Tensor<3>, tokens: &Tokens, with_losses: bool) -> Routing {
         let [batch, length, hidden] = input.dims();
         let real = tokens.padding.as_ref().map(|padding| {
             let real: Tensor<2> = padding.clone().bool_not().float();
@@ -95,36 +114,25 @@ impl GateRouter {
             GateLevel::Sentence => (sentence_mean(input, real), None),
         };
         let probabilities = softmax(self.linear.forward(units));
-        let chosen = probabilities.clone().argmax(1);
-        let probability = probabilities.clone().gather(1, chosen.clone());
-        let weight = weight.filter(|_| !keep.padded_balance);
-        let balance_loss = keep
-            .routes
-            .then(|| balance_loss(probabilities, &chosen, weight));
-        let scale = match self.scale {
-            GateScale::Unit if !input.device().is_autodiff() => None,
-            GateScale::Unit => Some(probability.clone() / probability.detach()),
-            GateScale::Probability => Some(probability),
+        let experts = probabilities.clone().argmax(1);
+        let probability = probabilities.clone().gather(1, experts.clone());
+        let losses = if with_losses {
+            balance_losses(&probabilities, &experts, weight)
+        } else {
+            vec![]
         };
-        let experts: Vec<usize> = chosen
-            .into_data()
-            .iter::<i64>()
-            .map(|expert| expert as usize)
-            .collect();
+        let weights = self.scale.weights(probability);
         match self.level {
             GateLevel::Token => Routing {
                 experts,
-                scale,
-                balance_loss,
+                weights,
+                losses,
             },
             GateLevel::Sentence => Routing {
-                experts: experts
-                    .into_iter()
-                    .flat_map(|expert| std::iter::repeat_n(expert, length))
-                    .collect(),
-                scale: scale
-                    .map(|scale| scale.expand([batch, length]).reshape([batch * length, 1])),
-                balance_loss,
+                experts: experts.expand([batch, length]).reshape([batch * length, 1]),
+                weights: weights
+                    .map(|weights| weights.expand([batch, length]).reshape([batch * length, 1])),
+                losses,
             },
         }
     }
@@ -147,33 +155,49 @@ fn sentence_mean(input: &Tensor<3>, real: Option<Tensor<2>>) -> Tensor<2> {
     }
 }
 
+/// The balance losses of a gate: of the units that count, and of all of them.
+///
+/// # Shapes
+///
+/// - probabilities: `[N, E]`; experts: `[N, k]`
+/// - weight: `[N, 1]`, 0 for units that do not count
+pub(super) fn balance_losses(
+    probabilities: &Tensor<2>,
+    experts: &Tensor<2, Int>,
+    weight: Option<Tensor<2>>,
+) -> Vec<(&'static str, Tensor<1>)> {
+    let loss = |weight| balance_loss(probabilities.clone(), experts, weight);
+    vec![(BALANCE, loss(weight)), (BALANCE_WITH_PADDING, loss(None))]
+}
+
 /// `E * sum_e P_e f_e`: `P` the mean probability and `f` the share of units routed to expert `e`
 /// (Switch Transformers, arXiv 2101.03961, equation 4). It is 1 for a perfect balance.
 ///
 /// # Shapes
 ///
-/// - probabilities: `[N, E]`; chosen: `[N, 1]`
+/// - probabilities: `[N, E]`; experts: `[N, k]`
 /// - weight: `[N, 1]`, 0 for units that do not count
 fn balance_loss(
     probabilities: Tensor<2>,
-    chosen: &Tensor<2, Int>,
+    experts: &Tensor<2, Int>,
     weight: Option<Tensor<2>>,
 ) -> Tensor<1> {
-    let [units, experts] = probabilities.dims();
-    // Burn's one_hot reads the device and refuses a single class.
-    let ids = Tensor::<1, Int>::arange(0..experts as i64, &probabilities.device()).unsqueeze::<2>();
-    let routed = chosen
-        .clone()
-        .expand([units, experts])
-        .equal(ids.expand([units, experts]))
-        .float();
+    let [units, count] = probabilities.dims();
+    let [_, k] = experts.dims();
+    let routed = chosen(experts.clone(), count);
+    let routed = if k == 1 {
+        routed
+    } else {
+        let of_units = routed.reshape([units, k, count]).mean_dim(1);
+        of_units.squeeze_dim(1)
+    };
     let weight = match weight {
         Some(weight) => weight.clone() / weight.sum().clamp_min(1.0).unsqueeze(),
         None => Tensor::ones([units, 1], &probabilities.device()) / units as f64,
     };
     let mean_probability = (probabilities * weight.clone()).sum_dim(0);
     let share = (routed * weight).sum_dim(0);
-    (mean_probability * share).sum() * experts as f64
+    (mean_probability * share).sum() * count as f64
 }
 
 #[cfg(test)]
@@ -230,7 +254,7 @@ mod tests {
         let device = Device::default().autodiff();
         let (input, tokens) = random_input(&device);
         let gate = gate(GateLevel::Token, GateScale::Unit, &device);
-        let scale = gate.route(&input, &tokens, Keep::default()).scale.unwrap();
+        let scale = gate.route(&input, &tokens, false).weights.unwrap();
         let values = scale.clone().inner().into_data();
         assert!(
             values
@@ -249,13 +273,13 @@ mod tests {
         let (input, tokens) = random_input(&device);
         for level in [GateLevel::Token, GateLevel::Sentence] {
             let gate = gate(level, GateScale::Probability, &device);
-            let both = gate.route(&input, &tokens, Keep::default()).scale.unwrap();
+            let both = gate.route(&input, &tokens, false).weights.unwrap();
             let first = Tokens {
                 ids: tokens.ids.clone().slice([0..1]),
                 padding: tokens.padding.clone().map(|padding| padding.slice([0..1])),
             };
-            let alone = gate.route(&input.clone().slice([0..1]), &first, Keep::default());
-            let alone = alone.scale.unwrap();
+            let alone = gate.route(&input.clone().slice([0..1]), &first, false);
+            let alone = alone.weights.unwrap();
             let difference = (both.slice([0..5]) - alone.clone()).abs().max();
             assert!(difference.into_scalar::<f32>() < 1e-6);
             assert!(alone.min().into_scalar::<f32>() > 1.0 / 3.0);
@@ -267,14 +291,15 @@ mod tests {
         let device = Device::default();
         let (input, tokens) = random_input(&device);
         let gate = gate(GateLevel::Sentence, GateScale::Unit, &device);
-        let experts = gate.route(&input, &tokens, Keep::default()).experts;
+        let route = |input: &Tensor<3>| -> Vec<i64> {
+            let experts = gate.route(input, &tokens, false).experts;
+            experts.into_data().iter().collect()
+        };
+        let experts = route(&input);
         assert!(experts[..5].iter().all(|expert| *expert == experts[0]));
         let noise = Tensor::ones([1, 3, 4], &device) * 1e3;
         let changed = input.slice_assign([0..1, 2..5, 0..4], noise);
-        assert_eq!(
-            gate.route(&changed, &tokens, Keep::default()).experts[0],
-            experts[0]
-        );
+        assert_eq!(route(&changed)[0], experts[0]);
     }
 
     #[test]
@@ -303,14 +328,12 @@ mod tests {
     fn padding_counts_in_the_balance_loss_where_it_is_asked_for() {
         let device = Device::default();
         let (input, tokens) = random_input(&device);
-        let loss = |level, input: &Tensor<3>, tokens: &Tokens, padded_balance| {
-            let keep = Keep {
-                routes: true,
-                padded_balance,
-                ..Keep::default()
-            };
-            let routing = gate(level, GateScale::Unit, &device).route(input, tokens, keep);
-            routing.balance_loss.unwrap().into_scalar::<f32>()
+        let loss = |level, input: &Tensor<3>, tokens: &Tokens, with_padding| {
+            let routing = gate(level, GateScale::Unit, &device).route(input, tokens, true);
+            let [without, with] = routing.losses.try_into().unwrap();
+            assert_eq!((without.0, with.0), (BALANCE, BALANCE_WITH_PADDING));
+            let (_, loss) = if with_padding { with } else { without };
+            loss.into_scalar::<f32>()
         };
         // Counting padding is the same as not knowing of it.
         let unpadded = Tokens {

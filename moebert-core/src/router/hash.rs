@@ -54,14 +54,10 @@ impl HashRouter {
 
     pub(super) fn route(&self, tokens: &Tokens) -> Routing {
         let ids = tokens.ids.clone().flatten::<1>(0, 1);
-        let experts = self.table.val().select(0, ids).into_data();
         Routing {
-            experts: experts
-                .iter::<i64>()
-                .map(|expert| expert as usize)
-                .collect(),
-            scale: None,
-            balance_loss: None,
+            experts: self.table.val().select(0, ids).unsqueeze_dim(1),
+            weights: None,
+            losses: vec![],
         }
     }
 }

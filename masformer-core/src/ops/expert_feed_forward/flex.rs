@@ -44,7 +44,7 @@ pub(super) fn computes(input: &Tensor<2>, experts: &[ExpertWeights]) -> bool {
 /// The tokens `[N, D]`, each through the expert among whose rows it is; every expert has some.
 pub(super) fn together<'a>(
     input: Tensor<2>,
-    experts: impl Iterator<Item = (&'a ExpertWeights, Vec<usize>)>,
+    experts: impl Iterator<Item = (&'a ExpertWeights, &'a [i64])>,
 ) -> Tensor<2> {
     let (weights, rows): (Vec<_>, Vec<_>) = experts.unzip();
     let numbers: Vec<_> = weights.iter().map(|weights| Numbers::of(weights)).collect();
@@ -59,8 +59,8 @@ pub(super) fn together<'a>(
     for (numbers, rows) in numbers.iter().zip(rows) {
         let expert = numbers.expert();
         let mut rows: Vec<_> = rows
-            .into_iter()
-            .map(|row| places[row].take().expect("a token has one expert"))
+            .iter()
+            .map(|&row| places[row as usize].take().expect("a token has one expert"))
             .collect();
         // All of about the same size, since each part reads all weights.
         let size = rows.len().div_ceil(rows.len().div_ceil(FEW));
@@ -139,6 +139,21 @@ impl Expert<'_> {
         for row in &rows {
             input.extend_from_slice(row);
         }
+        let ExpertOptions {
+            epsilon,
+            is_pre_norm,
+            ..
+        } = self.options;
+        if is_pre_norm {
+            vectorize(
+                #[inline(always)]
+                |_| {
+                    for row in input.chunks_exact_mut(hidden) {
+                        normalize_row(row, self.gamma, self.beta, epsilon);
+                    }
+                },
+            );
+        }
         let left = Rows {
             data: &input,
             stride: hidden,
@@ -155,7 +170,9 @@ impl Expert<'_> {
                             *sum += output + bias;
                         }
                     });
-                    normalize_row(target, self.gamma, self.beta, self.options.epsilon);
+                    if !is_pre_norm {
+                        normalize_row(target, self.gamma, self.beta, epsilon);
+                    }
                 },
             );
         };

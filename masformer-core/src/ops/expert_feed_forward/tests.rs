@@ -13,12 +13,20 @@ use crate::{
 
 const EPSILON: f64 = 1e-5;
 
-fn options(activation: Activation, chunk: Option<usize>) -> ExpertOptions {
+fn options(activation: Activation, chunk: Option<usize>, is_pre_norm: bool) -> ExpertOptions {
     ExpertOptions {
         feed_forward: FeedForwardOptions { activation, chunk },
         dropout: 0.0,
         epsilon: EPSILON,
+        is_pre_norm,
     }
+}
+
+/// Each token through the expert that it is assigned to.
+fn grouped(input: &Tensor<2>, experts: &[ExpertWeights], assigned: &[usize]) -> Tensor<2> {
+    let ids: Vec<i64> = assigned.iter().map(|&expert| expert as i64).collect();
+    let ids = Tensor::<1, Int>::from_data(ids.as_slice(), &input.device());
+    expert_feed_forward(input.clone(), experts, &Groups::new(ids, experts.len()))
 }
 
 fn flat(x: Tensor<2>) -> Tensor<1> {
@@ -47,12 +55,20 @@ fn masked(input: &Tensor<2>, experts: &[ExpertWeights], assigned: &[usize]) -> T
     let mut output = input.zeros_like();
     for (index, expert) in experts.iter().enumerate() {
         let weights = expert.feed_forward.clone();
-        let pre = input.clone().matmul(weights.inner) + weights.inner_bias.unsqueeze::<2>();
-        let activated = activate(pre, expert.options.feed_forward.activation);
-        let sum =
-            activated.matmul(weights.outer) + weights.outer_bias.unsqueeze::<2>() + input.clone();
-        let (gamma, beta) = (expert.gamma.clone(), expert.beta.clone());
-        let normal = burn::tensor::module::layer_norm(sum, gamma, Some(beta), EPSILON);
+        let norm = |input| {
+            let (gamma, beta) = (expert.gamma.clone(), expert.beta.clone());
+            burn::tensor::module::layer_norm(input, gamma, Some(beta), EPSILON)
+        };
+        let branch = |input: Tensor<2>| {
+            let pre = input.matmul(weights.inner) + weights.inner_bias.unsqueeze::<2>();
+            let activated = activate(pre, expert.options.feed_forward.activation);
+            activated.matmul(weights.outer) + weights.outer_bias.unsqueeze::<2>()
+        };
+        let normal = if expert.options.is_pre_norm {
+            branch(norm(input.clone())) + input.clone()
+        } else {
+            norm(branch(input.clone()) + input.clone())
+        };
         let mask: Vec<f32> = assigned.iter().map(|&e| f32::from(e == index)).collect();
         let mask = Tensor::<1>::from_data(mask.as_slice(), &input.device());
         output = output + normal * mask.unsqueeze_dim::<2>(1);
@@ -90,14 +106,19 @@ fn composed(input: &Tensor<2>, experts: &[ExpertWeights], assigned: &[usize]) ->
             .clone()
             .select(0, Tensor::from_data(rows.as_slice(), &device));
         let options = expert.options;
-        let output = feed_forward(
-            tokens.clone(),
-            expert.feed_forward.clone(),
-            options.feed_forward,
-        );
-        let sum = dropout(output, options.dropout) + tokens;
-        let (gamma, beta) = (expert.gamma.clone(), expert.beta.clone());
-        outputs.push(layer_norm(sum, gamma, beta, options.epsilon));
+        let norm = |input| {
+            let (gamma, beta) = (expert.gamma.clone(), expert.beta.clone());
+            layer_norm(input, gamma, beta, options.epsilon)
+        };
+        let branch = |input| {
+            let output = feed_forward(input, expert.feed_forward.clone(), options.feed_forward);
+            dropout(output, options.dropout)
+        };
+        outputs.push(if options.is_pre_norm {
+            branch(norm(tokens.clone())) + tokens
+        } else {
+            norm(branch(tokens.clone()) + tokens)
+        });
     }
     let mut inverse = vec![0_i64; order.len()];
     for (place, &row) in order.iter().enumerate() {
@@ -117,6 +138,7 @@ proptest! {
         width in 1..70_usize,
         chunk in prop::option::of(1..30_usize),
         activation in prop::sample::select(ACTIVATIONS.as_slice()),
+        is_pre_norm in any::<bool>(),
     ) {
         let device = Device::default().autodiff();
         let inputs = inputs(assigned.len(), hidden, width, &device);
@@ -127,10 +149,10 @@ proptest! {
         assert_same(
             &inputs,
             |all| {
-                let experts = experts(&all[1..], options(activation, chunk));
-                used(expert_feed_forward(all[0].clone(), &experts, &assigned), &all)
+                let experts = experts(&all[1..], options(activation, chunk, is_pre_norm));
+                used(grouped(&all[0], &experts, &assigned), &all)
             },
-            |all| masked(&all[0], &experts(&all[1..], options(activation, chunk)), &assigned),
+            |all| masked(&all[0], &experts(&all[1..], options(activation, chunk, is_pre_norm)), &assigned),
         );
     }
 
@@ -142,12 +164,13 @@ proptest! {
         width in 1..300_usize,
         experts_used in 1..3_usize,
         activation in prop::sample::select(ACTIVATIONS.as_slice()),
+        is_pre_norm in any::<bool>(),
     ) {
         let device = Device::default();
         let inputs = inputs(tokens, hidden, width, &device);
-        let experts = experts(&inputs[1..], options(activation, None));
+        let experts = experts(&inputs[1..], options(activation, None, is_pre_norm));
         let assigned: Vec<usize> = (0..tokens).map(|token| token * token / 3 % experts_used).collect();
-        let found = expert_feed_forward(inputs[0].clone(), &experts, &assigned);
+        let found = grouped(&inputs[0], &experts, &assigned);
         let expected = composed(&inputs[0], &experts, &assigned);
         assert_close(&[found.into_data()], &[expected.into_data()], 1e-5);
     }
@@ -159,39 +182,39 @@ fn dropped_numbers_are_those_of_the_backward_pass() {
     let inputs = inputs(40, 30, 20, &device);
     let assigned: Vec<usize> = (0..40).map(|token| token % 2).collect();
     let weights = random([40, 30], &device);
-    let dropped = ExpertOptions {
-        dropout: 0.3,
-        ..options(Activation::Gelu, None)
-    };
-    let with = |apply: fn(&Tensor<2>, &[ExpertWeights], &[usize]) -> Tensor<2>| {
-        device.seed(7);
-        run(&inputs, &weights, |all| {
-            apply(&all[0], &experts(&all[1..], dropped), &assigned)
-        })
-    };
-    // The same seed, and draws in the same order; other tests draw from the same generator in between.
-    let agrees = || {
-        let found =
-            with(|input, experts, assigned| expert_feed_forward(input.clone(), experts, assigned));
-        agree(&found, &with(composed), 1e-5)
-    };
-    let mut result = agrees();
-    for _ in 0..50 {
-        result = result.or_else(|_| agrees());
+    for is_pre_norm in [false, true] {
+        let dropped = ExpertOptions {
+            dropout: 0.3,
+            ..options(Activation::Gelu, None, is_pre_norm)
+        };
+        let with = |apply: fn(&Tensor<2>, &[ExpertWeights], &[usize]) -> Tensor<2>| {
+            device.seed(7);
+            run(&inputs, &weights, |all| {
+                apply(&all[0], &experts(&all[1..], dropped), &assigned)
+            })
+        };
+        // The same seed, and draws in the same order; other tests draw from the same generator in between.
+        let agrees = || agree(&with(grouped), &with(composed), 1e-5);
+        let mut result = agrees();
+        for _ in 0..50 {
+            result = result.or_else(|_| agrees());
+        }
+        assert_eq!(result, Ok(()));
     }
-    assert_eq!(result, Ok(()));
 }
 
 #[test]
 fn a_token_is_the_same_to_the_bit_in_any_company() {
     let device = Device::default();
     let inputs = inputs(50, 100, 200, &device);
-    let experts = experts(&inputs[1..], options(Activation::Gelu, None));
-    let together = expert_feed_forward(inputs[0].clone(), &experts, &[1; 50]);
-    for row in [0, 17, 49] {
-        let alone = inputs[0].clone().slice_dim(0, row..=row);
-        let alone = expert_feed_forward(alone, &experts, &[1]);
-        let same = together.clone().slice_dim(0, row..=row);
-        alone.into_data().assert_eq(&same.into_data(), true);
+    for is_pre_norm in [false, true] {
+        let experts = experts(&inputs[1..], options(Activation::Gelu, None, is_pre_norm));
+        let together = grouped(&inputs[0], &experts, &[1; 50]);
+        for row in [0, 17, 49] {
+            let alone = inputs[0].clone().slice_dim(0, row..=row);
+            let alone = grouped(&alone, &experts, &[1]);
+            let same = together.clone().slice_dim(0, row..=row);
+            alone.into_data().assert_eq(&same.into_data(), true);
+        }
     }
 }

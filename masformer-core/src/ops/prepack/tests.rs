@@ -10,6 +10,7 @@ use crate::{
     Mlp, MlpConfig,
     feed_forward::apply_linear,
     ops::{
+        Groups,
         agreement::{assert_close, random},
         expert_feed_forward,
         flex::primitive,
@@ -142,13 +143,15 @@ proptest! {
     ) {
         let model = [mlp(hidden, width), mlp(hidden, width)];
         let input = random([rows, hidden], &Device::flex());
-        let assigned: Vec<_> = (0..rows).map(|row| row * row % 3 % 2).collect();
+        let assigned: Vec<_> = (0..rows as i64).map(|row| row * row % 3 % 2).collect();
+        let assigned = Tensor::<1, Int>::from_data(assigned.as_slice(), &Device::flex());
+        let groups = Groups::new(assigned, 2);
         let experts = [&model[0], &model[1]].map(|mlp| mlp.as_expert().unwrap());
         let results = || {
             [
                 apply_linear(&model[0].inner, input.clone()),
                 model[0].forward_tokens(input.clone()),
-                expert_feed_forward(input.clone(), &experts, &assigned),
+                expert_feed_forward(input.clone(), &experts, &groups),
             ]
             .map(Tensor::into_data)
         };
