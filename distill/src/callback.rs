@@ -46,8 +46,9 @@ pub struct Signals {
     pub logits: Vec<Tensor<2>>,
     /// Padding `[B, T]`, true where a position is padding; `None` where there is none.
     pub padding: Option<Tensor<2, Bool>>,
-    /// Samples in the batch.
-    pub samples: usize,
+    /// How many losses the loss of the step is the mean of: one for each sample, and of a language model one for each
+    /// token.
+    pub losses: usize,
 }
 
 /// Where a student's targets come from: a teacher, or stored signals.

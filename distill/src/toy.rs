@@ -142,7 +142,7 @@ impl CallbackModel for Toy {
                 trace,
                 logits: vec![logits],
                 padding: batch.padding,
-                samples,
+                losses: samples,
             },
         }
     }

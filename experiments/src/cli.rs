@@ -2,6 +2,7 @@
 
 pub mod adapt;
 pub mod bench;
+mod decoder_task;
 pub mod devices;
 pub mod eval;
 pub mod forward;

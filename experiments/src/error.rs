@@ -85,6 +85,14 @@ pub enum Error {
         /// Why.
         source: ScheduleError,
     },
+    /// A model cannot have the experts that the recipe gives it.
+    #[error("model `{name}`: {source}")]
+    ModelExperts {
+        /// The model.
+        name: String,
+        /// Why.
+        source: PartitionError,
+    },
     /// A decoder cannot have as many positions as the recipe asks for.
     #[error("`data.length` = {length} does not fit the model; see `model.extend`: {source}")]
     Length {

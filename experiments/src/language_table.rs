@@ -35,8 +35,22 @@ pub struct LanguageRow {
     /// Numbers that a decoder keeps for a sequence besides keys and values, over all layers: the states of mixers.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub state_numbers: u64,
+    /// What a token passes through; where some model of the run has experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<ActiveCost>,
     /// Seconds of training since its last start; none for the checkpoint.
     pub seconds: Option<f64>,
+}
+
+/// What one token of a model passes through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveCost {
+    /// The experts; none for dense feed-forward layers.
+    pub experts: Option<String>,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Multiply-adds of the layers, for a sequence of the training's length.
+    pub multiply_adds_per_token: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -58,6 +72,10 @@ pub fn table(rows: &[LanguageRow], columns: &[&str]) -> Table {
     header.extend(["parameters", "attention pairs", "of full", "cache"].map(str::to_owned));
     let has_states = rows.iter().any(|row| row.state_numbers > 0);
     header.extend(has_states.then(|| "state".to_owned()));
+    let has_active = rows.iter().any(|row| row.active.is_some());
+    if has_active {
+        header.extend(["experts", "active", "multiply-adds/token"].map(str::to_owned));
+    }
     let groups = by_name(rows, |row| &row.name);
     let mut cells = vec![header];
     for (name, group) in &groups {
@@ -79,6 +97,12 @@ pub fn table(rows: &[LanguageRow], columns: &[&str]) -> Table {
         line.push(format!("{:.3}", group[0].attention_share));
         line.push(count(group[0].cached_positions));
         line.extend(has_states.then(|| count(group[0].state_numbers)));
+        if let Some(active) = &group[0].active {
+            let experts = active.experts.as_deref().unwrap_or("dense");
+            line.push(experts.to_owned());
+            line.push(count(active.parameters));
+            line.push(count(active.multiply_adds_per_token));
+        }
         cells.push(line);
     }
     Table::from_cells(cells, groups.iter().map(|(_, group)| group.len()).max())
@@ -114,6 +138,7 @@ mod tests {
             attention_share: 0.25,
             cached_positions: 48,
             state_numbers: 0,
+            active: None,
             seconds: None,
         }
     }
@@ -140,6 +165,27 @@ mod tests {
             lines[3],
             "| local | 1 full, 2 window:8 | 4.00 ± 0.00 | 2.60 ± 0.14 | 1.2M | 5000 | 0.250 | 48 |"
         );
+    }
+
+    #[test]
+    fn what_a_token_passes_is_shown_beside_experts() {
+        let active = |experts: Option<&str>| ActiveCost {
+            experts: experts.map(str::to_owned),
+            parameters: 800_000,
+            multiply_adds_per_token: 70_000,
+        };
+        let mut rows = [row("full", 1, None, 0.5), row("experts", 1, None, 0.5)];
+        rows[0].active = Some(active(None));
+        rows[1].active = Some(active(Some("4 experts of 64, hash-random")));
+        let text = table(&rows, &["bits_per_byte"]).to_markdown();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].ends_with("cache | experts | active | multiply-adds/token |"));
+        assert!(
+            lines[2].ends_with("48 | dense | 800.0k | 70.0k |"),
+            "{text}"
+        );
+        let experts = "48 | 4 experts of 64, hash-random | 800.0k | 70.0k |";
+        assert!(lines[3].ends_with(experts), "{text}");
     }
 
     #[test]

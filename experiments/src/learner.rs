@@ -74,7 +74,7 @@ impl TaskLearner {
             trace,
             logits,
             padding: input.padding.clone(),
-            samples: input.input_ids.dims()[0],
+            losses: input.input_ids.dims()[0],
         }
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use language::{
     DecoderRecipe, DecoderSource, EvaluateRecipe, LanguageData, LanguageRecipe, LanguageSource,
-    LanguageTask, RandomDecoder, RecallData, SpanModel, SummaryData, TokenizerChoice,
+    LanguageTask, RandomDecoder, RecallData, RouterRecipe, SpanModel, SummaryData, TokenizerChoice,
 };
 use schema::one_seed;
 pub use schema::{
@@ -27,7 +27,7 @@ pub use schema::{
     SyntheticData, TeacherRecipe, TrainOverrides, TrainRecipe,
 };
 pub use shipped::SHIPPED;
-pub use task::{Task, UnknownTask};
+pub use task::{AnyTask, Task, UnknownTask};
 
 use masformer_core::nearest::nearest;
 use serde::de::DeserializeOwned;
@@ -170,8 +170,8 @@ mod tests {
     /// The folders that the shipped recipes ask for.
     fn folders(name: &str) -> Vec<String> {
         let folders: &[&str] = match name {
-            "quickstart" | "recall" => &[],
-            "gutenberg" => &["data.path=books"],
+            "quickstart" | "recall" | "recall-experts" => &[],
+            "gutenberg" | "gutenberg-experts" => &["data.path=books"],
             _ => &["model.path=model", "data.path=data"],
         };
         overrides(folders)

@@ -22,7 +22,7 @@ mod progress;
 mod seed;
 mod stages;
 
-pub use experts::{expert_files, expert_plan, open_dense, score_neurons};
+pub use experts::{expert_files, expert_plan, open_dense, open_dense_decoder, score_neurons};
 pub use language::run_language;
 pub use progress::Progress;
 

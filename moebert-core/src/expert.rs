@@ -168,9 +168,15 @@ mod tests {
         output.reshape([batch, length, hidden])
     }
 
-    fn layer(router: Router, experts: usize, device: &Device) -> ExpertLayer {
+    fn layer(
+        router: Router,
+        experts: usize,
+        placement: NormPlacement,
+        device: &Device,
+    ) -> ExpertLayer {
         let config = MlpConfig::new(HIDDEN, 5)
             .with_dropout(0.0)
+            .with_norm_placement(placement)
             .with_initializer(burn::nn::Initializer::Normal {
                 mean: 0.0,
                 std: 0.5,
@@ -263,6 +269,7 @@ mod tests {
         fn grouped_dispatch_equals_the_masked_definition(
             routing in prop::collection::vec(0_usize..4, 1..24),
             seed in any::<u64>(),
+            is_pre in any::<bool>(),
         ) {
             // Four of six experts at most have tokens: empty experts are in every case.
             let device = Device::default().autodiff();
@@ -272,9 +279,52 @@ mod tests {
                 padding: None,
             };
             let router = Router::Hash(HashRouter::new(&routing, &device));
-            let layer = layer(router, 6, &device);
+            let placement = if is_pre { NormPlacement::Pre } else { NormPlacement::Post };
+            let layer = layer(router, 6, placement, &device);
             let shape = [1, routing.len(), HIDDEN];
             let input = Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device);
+            assert_grouped_equals_masked(&layer, input, &tokens);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn pairs_equal_the_masked_sum_of_all_experts(
+            experts in 1_usize..7,
+            k in 1_usize..4,
+            count in 1_usize..20,
+            seed in any::<u64>(),
+            is_pre in any::<bool>(),
+        ) {
+            // Of few tokens some experts have none.
+            let k = k.min(experts);
+            let device = Device::default().autodiff();
+            device.seed(seed);
+            let config = RouterConfig {
+                kind: RouterKind::TopK,
+                k,
+                seed,
+                ..RouterConfig::default()
+            };
+            let shape = RouterShape {
+                experts,
+                hidden: HIDDEN,
+                vocabulary: 4,
+                layer: 0,
+                token_counts: None,
+            };
+            let placement = if is_pre { NormPlacement::Pre } else { NormPlacement::Post };
+            let router = config.init(shape, &device).unwrap();
+            let layer = layer(router, experts, placement, &device);
+            let tokens = Tokens {
+                ids: Tensor::zeros([1, count], &device),
+                padding: None,
+            };
+            // Far apart, so that rounding decides no choice.
+            let normal = Distribution::Normal(0.0, 3.0);
+            let input = Tensor::random([1, count, HIDDEN], normal, &device);
             assert_grouped_equals_masked(&layer, input, &tokens);
         }
     }
@@ -304,13 +354,17 @@ mod tests {
                     layer: 0,
                     token_counts: None,
                 };
-                let layer = layer(config.init(shape, &device).unwrap(), 3, &device);
-                let tokens = Tokens {
-                    ids: Tensor::zeros([3, 4], &device),
-                    padding: None,
-                };
-                let input = Tensor::random([3, 4, HIDDEN], Distribution::Normal(0.0, 1.0), &device);
-                assert_grouped_equals_masked(&layer, input, &tokens);
+                for placement in [NormPlacement::Pre, NormPlacement::Post] {
+                    let router = config.init(shape, &device).unwrap();
+                    let layer = layer(router, 3, placement, &device);
+                    let tokens = Tokens {
+                        ids: Tensor::zeros([3, 4], &device),
+                        padding: None,
+                    };
+                    let normal = Distribution::Normal(0.0, 1.0);
+                    let input = Tensor::random([3, 4, HIDDEN], normal, &device);
+                    assert_grouped_equals_masked(&layer, input, &tokens);
+                }
             }
         }
     }
@@ -321,6 +375,7 @@ mod tests {
         let layer = layer(
             Router::Hash(HashRouter::new(&[0, 1, 2, 1], &device)),
             3,
+            NormPlacement::Post,
             &device,
         );
         let input = Tensor::random([3, 4, HIDDEN], Distribution::Normal(0.0, 1.0), &device);
@@ -342,7 +397,8 @@ mod tests {
     #[test]
     fn load_counts_real_tokens() {
         let device = Device::default();
-        let layer = layer(Router::Hash(HashRouter::new(&[1, 0], &device)), 3, &device);
+        let router = Router::Hash(HashRouter::new(&[1, 0], &device));
+        let layer = layer(router, 3, NormPlacement::Post, &device);
         let tokens = Tokens {
             ids: Tensor::from_data([[0, 1, 1]], &device),
             padding: Some(Tensor::from_data([[false, false, true]], &device)),

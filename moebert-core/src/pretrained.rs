@@ -43,6 +43,8 @@ use crate::{
 
 mod config;
 mod decoder;
+#[cfg(test)]
+mod decoder_tests;
 mod error;
 mod experts;
 mod head;

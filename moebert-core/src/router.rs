@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use burn::{module::Module, nn::Linear, prelude::*};
-use masformer_core::Tokens;
+use masformer_core::{Tokens, nearest::hint};
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +100,7 @@ impl RouterKind {
 
 /// A router name that is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown router `{0}`: expected {names}", names = RouterKind::names(|_| true))]
+#[error("unknown router `{name}`; {hint}", name = .0, hint = hint(.0, &RouterKind::NAMES.map(|(_, name)| name)))]
 pub struct UnknownRouter(String);
 
 impl fmt::Display for RouterKind {
@@ -308,7 +308,11 @@ mod tests {
             assert_eq!(name.parse(), Ok(kind));
             assert_eq!(serde_json::to_value(kind).unwrap(), name);
         }
-        let error = "gate".parse::<RouterKind>().unwrap_err();
-        assert!(error.to_string().contains("gate-sentence"));
+        let error = |name: &str| name.parse::<RouterKind>().unwrap_err().to_string();
+        assert_eq!(
+            error("gate-tokens"),
+            "unknown router `gate-tokens`; did you mean `gate-token`?"
+        );
+        assert!(error("xyz").contains("gate-sentence"));
     }
 }

@@ -55,7 +55,7 @@ pub fn score<M: CallbackModel>(
             return Err("the loss depends on no probe; does the model keep them?".into());
         }
         // The scores take the absolute value for each sample, so the batch must not be averaged.
-        let sum = step.loss.mul_scalar(step.signals.samples as f64);
+        let sum = step.loss.mul_scalar(step.signals.losses as f64);
         scores.add(&step.signals, &sum.backward())?;
         progress(batches.progress().items_processed, samples);
     }

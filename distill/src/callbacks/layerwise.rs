@@ -197,7 +197,7 @@ mod tests {
             trace,
             logits,
             padding: None,
-            samples: 1,
+            losses: 1,
         }
     }
 

@@ -2,30 +2,36 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use clap::Args;
+use distill::Ui;
+use masformer_core::pretrained::DecoderFolder;
 use moebert_core::{
-    adapt::adapt,
+    adapt::{AdaptError, adapt},
     cost::Cost,
+    expert_files::ExpertFiles,
     file,
     importance::Importance,
+    layered::Layered,
     partition::NeuronOrder,
-    pretrained::{SaveOptions, save},
+    pretrained::{SaveOptions, save, save_decoder},
     router::{GateScale, RouterKind},
 };
 
-use super::{output, reading::ReadingArgs, task_folder::TaskFolder};
+use super::{decoder_task::DecoderTask, output, reading::ReadingArgs, task_folder::TaskFolder};
 use crate::{
     backend,
+    data::{DataError, language::token_counts},
     error::Error,
-    recipe::{DataSplit, ExpertsRecipe, Task},
-    run::{expert_files, expert_plan, open_dense},
+    recipe::{AnyTask, DataSplit, ExpertsRecipe},
+    run::{Progress, expert_files, expert_plan, open_dense, open_dense_decoder},
     task_settings::TASK_FILE,
 };
 
 /// Cut the feed-forward layers of a model into experts
 #[derive(Debug, Args)]
 pub struct AdaptArgs {
-    /// The dense model: a Hugging Face folder
+    /// The dense model, a BERT or a decoder (GPT-2, GPT-Neo): a Hugging Face folder
     model: PathBuf,
     /// Scores from `kiln importance`; needed for the orders importance and inverse
     #[arg(long, value_name = "FILE.safetensors")]
@@ -52,12 +58,13 @@ pub struct AdaptArgs {
     /// unit]
     #[arg(long, value_parser = gate_scale)]
     gate_scale: Option<GateScale>,
-    /// Text whose tokens are counted for hash-balance: a folder with a task's files, with --task
-    #[arg(long, value_name = "DIR", requires = "task")]
+    /// Text whose tokens are counted for hash-balance: a folder with a task's files, or a file, as `kiln importance`
+    /// takes it, with --task
+    #[arg(long, value_name = "PATH", requires = "task")]
     data: Option<PathBuf>,
     /// The task that --data holds
     #[arg(long, requires = "data")]
-    task: Option<Task>,
+    task: Option<AnyTask>,
     #[command(flatten)]
     reading: ReadingArgs,
     /// Decides random orders, tables and gates
@@ -123,56 +130,15 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
     let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
     output::check_model_dir("--output", &args.output, &inputs)?;
     let device = backend::open(None)?;
-    let recipe = ExpertsRecipe {
-        count: args.experts,
-        width: args.width,
-        shared: args.shared,
-        order: args.order,
-        router: args.router,
-        k: args.k,
-        gate_scale: args.gate_scale.unwrap_or_default(),
+    let costs = if DecoderFolder::is_in(&args.model)? {
+        args.decoder(&device)?
+    } else {
+        args.encoder(&device)?
     };
-    let pretrained = open_dense(&args.model)?;
-    let config = &pretrained.config().bert;
-    let (layers, width) = (config.num_hidden_layers, config.intermediate_size);
-    recipe.partition(args.seed).validate(width)?;
-    let importance = match &args.importance {
-        Some(path) => Some(Importance::load(path)?.0),
-        None => None,
-    };
-    let token_counts = match (args.task, &args.data) {
-        (Some(task), Some(data)) => {
-            let data = args.reading.data(&pretrained, task, data)?;
-            let folder = TaskFolder::open(pretrained.clone(), data)?;
-            let (train, _) = folder.splits(DataSplit::Train)?.swap_remove(0);
-            Some(train.token_counts(config.vocab_size))
-        }
-        _ => None,
-    };
-    let sizes = (layers, width);
-    let counts = token_counts.as_deref();
-    let plan = expert_plan(&recipe, importance.as_ref(), sizes, counts, args.seed)?;
-    device.seed(args.seed);
-    let model = super::load(&pretrained, &device)?;
-    let dense = Cost::of(&model, COST_LENGTH);
-    let model = adapt(
-        model,
-        &plan.layout,
-        &plan.router,
-        plan.token_counts.as_deref(),
-    )?;
-    let importance = importance.filter(|_| recipe.order.needs_importance());
-    let files = expert_files(&model, &plan, &recipe, width, importance)?;
-    let options = SaveOptions {
-        experts: Some(&files),
-        tokenizer: Some(&args.model),
-        ..SaveOptions::default()
-    };
-    save(&args.output, &model, pretrained.config(), options)?;
     if let Some(settings) = file::read_if_there(&args.model.join(TASK_FILE))? {
         file::write(&args.output.join(TASK_FILE), &settings)?;
     }
-    let cost = Cost::of(&model, COST_LENGTH);
+    let [dense, cost] = costs;
     super::print(&format!(
         "{}: {} parameters, {} active; {} multiply-adds a token at length {COST_LENGTH} (dense: {})\n",
         args.output.display(),
@@ -181,4 +147,120 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
         cost.multiply_adds_per_token,
         dense.multiply_adds_per_token
     ))
+}
+
+impl AdaptArgs {
+    /// Splits a BERT; what it costs before and after.
+    fn encoder(&self, device: &Device) -> Result<[Cost; 2], Error> {
+        let pretrained = open_dense(&self.model)?;
+        let config = &pretrained.config().bert;
+        let sizes = (config.num_hidden_layers, config.intermediate_size);
+        self.recipe().partition(self.seed).validate(sizes.1)?;
+        let counts = match (self.task, &self.data) {
+            (Some(AnyTask::Encoder(task)), Some(data)) => {
+                let data = self.reading.data(&pretrained, task, data)?;
+                let folder = TaskFolder::open(pretrained.clone(), data)?;
+                let (train, _) = folder.splits(DataSplit::Train)?.swap_remove(0);
+                Some(train.token_counts(config.vocab_size))
+            }
+            (Some(task), Some(_)) => return Err(self.foreign(task, "a BERT")),
+            _ => None,
+        };
+        let load = || super::load(&pretrained, device);
+        let (model, files, costs) = self.split(load, sizes, counts.as_deref(), device)?;
+        let options = SaveOptions {
+            experts: Some(&files),
+            tokenizer: Some(&self.model),
+            ..SaveOptions::default()
+        };
+        save(&self.output, &model, pretrained.config(), options)?;
+        Ok(costs)
+    }
+
+    /// Splits a decoder; what it costs before and after.
+    fn decoder(&self, device: &Device) -> Result<[Cost; 2], Error> {
+        let folder = open_dense_decoder(&self.model)?;
+        let config = &folder.config().decoder;
+        let sizes = (config.spans.len(), config.width);
+        self.recipe().partition(self.seed).validate(sizes.1)?;
+        if !self.router.is_causal() {
+            return Err(AdaptError::NotCausal(self.router).into());
+        }
+        let counts = match (self.task, &self.data) {
+            (Some(AnyTask::Decoder(task)), Some(data)) => {
+                let progress = Progress::new(Ui::Plain);
+                let length = self.reading.max_length;
+                self.reading.check_windows(&task, false)?;
+                let task =
+                    DecoderTask::open(&folder, task, data, DataSplit::Train, length, progress)?;
+                let counts = token_counts(task.sequences.as_ref(), config.vocabulary);
+                Some(counts.map_err(DataError::from)?)
+            }
+            (Some(task), Some(_)) => return Err(self.foreign(task, "a decoder")),
+            _ => None,
+        };
+        let load = || super::load_decoder(&folder, device);
+        let (model, files, costs) = self.split(load, sizes, counts.as_deref(), device)?;
+        let tokenizer = Some(self.model.as_path());
+        save_decoder(
+            &self.output,
+            &model,
+            folder.config(),
+            Some(&files),
+            tokenizer,
+        )?;
+        Ok(costs)
+    }
+
+    fn recipe(&self) -> ExpertsRecipe {
+        ExpertsRecipe {
+            count: self.experts,
+            width: self.width,
+            shared: self.shared,
+            order: self.order,
+            router: self.router,
+            k: self.k,
+            gate_scale: self.gate_scale.unwrap_or_default(),
+        }
+    }
+
+    fn foreign(&self, task: AnyTask, kind: &str) -> Error {
+        let problem = format!(
+            "`--task {task}` does not go with {kind}, which {} holds",
+            self.model.display()
+        );
+        Error::Usage(problem)
+    }
+
+    /// The model with experts, its expert files, and what it costs before and after.
+    fn split<M: Layered>(
+        &self,
+        load: impl FnOnce() -> Result<M, Error>,
+        (layers, width): (usize, usize),
+        counts: Option<&[u64]>,
+        device: &Device,
+    ) -> Result<(M, ExpertFiles, [Cost; 2]), Error> {
+        let recipe = self.recipe();
+        let importance = match &self.importance {
+            Some(path) => Some(Importance::load(path)?.0),
+            None => None,
+        };
+        let plan = expert_plan(
+            &recipe,
+            importance.as_ref(),
+            (layers, width),
+            counts,
+            self.seed,
+        )?;
+        plan.router.check(recipe.count).map_err(AdaptError::from)?;
+        device.seed(self.seed);
+        let model = load()?;
+        let dense = Cost::of(&model, COST_LENGTH);
+        let counts = plan.token_counts.as_deref();
+        let model = adapt(model, &plan.layout, &plan.router, counts)?;
+        let importance = importance.filter(|_| recipe.order.needs_importance());
+        let files = expert_files(&model, &plan, &recipe, width, importance)?;
+        let cost = Cost::of(&model, COST_LENGTH);
+        Ok((model, files, [dense, cost]))
+    }
 }

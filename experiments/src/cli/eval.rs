@@ -6,11 +6,7 @@ mod recall;
 mod summary;
 mod text;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use distill::Ui;
@@ -22,7 +18,7 @@ use crate::{
     interrupt::Stop,
     language::Watch,
     metric::shown,
-    recipe::{LanguageTask, Task, UnknownTask},
+    recipe::{AnyTask, LanguageTask, Task},
     run::Progress,
     task_settings::TaskSettings,
     warning::warn,
@@ -41,7 +37,7 @@ pub struct EvalArgs {
     model: PathBuf,
     /// The task: a GLUE name such as sst2, squad, squad2, or of a decoder text, summary or recall
     #[arg(long)]
-    task: EvalTask,
+    task: AnyTask,
     /// The folder with the task's files; for text a file, or a folder of .txt files; for recall the recipe
     /// that describes its sequences, a file or a shipped one
     #[arg(long, value_name = "PATH")]
@@ -84,15 +80,6 @@ pub struct EvalArgs {
     device: Option<String>,
 }
 
-/// What a model is evaluated on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EvalTask {
-    /// A task of a BERT.
-    Encoder(Task),
-    /// A task of a decoder.
-    Decoder(LanguageTask),
-}
-
 /// A part of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EvalSplit {
@@ -102,26 +89,6 @@ enum EvalSplit {
     Test,
 }
 
-impl FromStr for EvalTask {
-    type Err = UnknownTask;
-
-    fn from_str(name: &str) -> Result<Self, UnknownTask> {
-        match name.parse() {
-            Ok(task) => Ok(Self::Decoder(task)),
-            Err(_) => name.parse().map(Self::Encoder),
-        }
-    }
-}
-
-impl fmt::Display for EvalTask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Encoder(task) => task.fmt(f),
-            Self::Decoder(task) => task.fmt(f),
-        }
-    }
-}
-
 /// Evaluates the model and prints its scores, one `name value` a line.
 ///
 /// # Errors
@@ -129,10 +96,10 @@ impl fmt::Display for EvalTask {
 pub fn run(args: EvalArgs) -> Result<(), Error> {
     args.check_options()?;
     let scores = match args.task {
-        EvalTask::Encoder(task) => encoder::scores(&args, task)?,
-        EvalTask::Decoder(LanguageTask::Text) => text::scores(&args)?,
-        EvalTask::Decoder(LanguageTask::Summary) => summary::scores(&args)?,
-        EvalTask::Decoder(LanguageTask::Recall) => recall::scores(&args)?,
+        AnyTask::Encoder(task) => encoder::scores(&args, task)?,
+        AnyTask::Decoder(LanguageTask::Text) => text::scores(&args)?,
+        AnyTask::Decoder(LanguageTask::Summary) => summary::scores(&args)?,
+        AnyTask::Decoder(LanguageTask::Recall) => recall::scores(&args)?,
     };
     let lines = scores
         .iter()
@@ -147,13 +114,13 @@ pub fn run(args: EvalArgs) -> Result<(), Error> {
 impl EvalArgs {
     /// Refuses options that mean nothing for the task.
     fn check_options(&self) -> Result<(), Error> {
-        let is = |task| self.task == EvalTask::Decoder(task);
+        let is = |task| self.task == AnyTask::Decoder(task);
         let (is_text, is_summary, is_recall) = (
             is(LanguageTask::Text),
             is(LanguageTask::Summary),
             is(LanguageTask::Recall),
         );
-        let is_squad = matches!(self.task, EvalTask::Encoder(Task::Squad(_)));
+        let is_squad = matches!(self.task, AnyTask::Encoder(Task::Squad(_)));
         self.reading.check_windows(&self.task, is_squad)?;
         for (option, is_given, fits) in [
             ("--split", self.split.is_some(), !is_text && !is_recall),
@@ -216,20 +183,5 @@ impl EvalArgs {
             progress: Progress::new(Ui::Plain),
             stop: Stop::on_signals()?,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_task_is_read_back_and_an_unknown_one_named() {
-        let decoder = LanguageTask::ALL.map(LanguageTask::name);
-        for name in Task::all().map(Task::name).chain(decoder) {
-            assert_eq!(name.parse::<EvalTask>().unwrap().to_string(), name);
-        }
-        let error = "sumary".parse::<EvalTask>().unwrap_err().to_string();
-        assert_eq!(error, "unknown task `sumary`; did you mean `summary`?");
     }
 }

@@ -73,6 +73,24 @@ impl LanguageBatch {
     }
 }
 
+/// How often each token id occurs in the inputs of sequences, `V` entries.
+///
+/// # Errors
+///
+/// If a sequence cannot be read.
+pub fn token_counts(
+    sequences: &dyn Dataset<Sequence>,
+    vocabulary: usize,
+) -> Result<Vec<u64>, DatasetError> {
+    let mut counts = vec![0; vocabulary];
+    for index in 0..sequences.len() {
+        for id in sequences.get(index)?.input_ids {
+            counts[id as usize] += 1;
+        }
+    }
+    Ok(counts)
+}
+
 impl Cut for LanguageBatch {
     fn length(&self) -> usize {
         self.input_ids.dims()[1]
@@ -169,6 +187,14 @@ impl LanguageLoader {
             Order::AsStored,
             device,
         )
+    }
+
+    /// The first `count` sequences of an epoch, or all of them.
+    #[must_use]
+    pub fn first(mut self, count: Option<usize>) -> Self {
+        let all = self.part.end;
+        self.part.end = count.map_or(all, |count| count.min(all));
+        self
     }
 
     fn new(

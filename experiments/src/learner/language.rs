@@ -100,7 +100,7 @@ impl CallbackModel for LanguageLearner {
         let loss = linear_cross_entropy_mean(hidden.clone(), head, batch.targets.clone());
         // What the metrics see needs no gradient.
         let logits = self.answers.then(|| self.logits(hidden.detach()).detach());
-        let [samples, _] = batch.input_ids.dims();
+        let [losses] = batch.targets.dims();
         Step {
             output: LanguageOutput {
                 loss: loss.clone(),
@@ -112,7 +112,7 @@ impl CallbackModel for LanguageLearner {
                 trace,
                 logits: vec![],
                 padding: batch.padding,
-                samples,
+                losses,
             },
         }
     }

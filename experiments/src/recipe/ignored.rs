@@ -178,7 +178,7 @@ mod tests {
         warns(
             &["experts.gate_scale=probability"],
             "`experts.gate_scale` is for gates, and no student has one: leave it out, or set a `router` \
-             to `gate-token` or `gate-sentence`",
+             to `gate-token`, `gate-sentence` or `top-k`",
         );
         warns(
             &["distill.balance=0.1"],

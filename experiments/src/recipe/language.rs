@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 pub use tokenizer::TokenizerChoice;
 
-use super::{RecipeError, Schema, TrainRecipe, one_seed, validate::NO_MODEL};
+use super::{
+    ExpertsRecipe, ImportanceRecipe, RecipeError, Schema, TrainRecipe, one_seed, validate::NO_MODEL,
+};
 use crate::{
     data::{packing::Documents, recall::RecallConfig, summary::SummaryConfig},
     metric::perplexity::SlidingWindows,
@@ -46,6 +48,12 @@ pub struct LanguageRecipe {
     /// How models are judged.
     #[serde(default)]
     pub evaluate: EvaluateRecipe,
+    /// The data that scores neurons, where experts are cut by their importance.
+    #[serde(default)]
+    pub importance: ImportanceRecipe,
+    /// Weights of the losses of experts' routers.
+    #[serde(default)]
+    pub router: RouterRecipe,
     /// The models to compare, at least one.
     pub models: Vec<SpanModel>,
 }
@@ -385,6 +393,16 @@ impl Default for EvaluateRecipe {
     }
 }
 
+/// `[router]`: what the routers of models with experts add to the loss.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouterRecipe {
+    /// Weight of the balance loss of gates. Default 0.
+    pub balance: f64,
+    /// Weight of the z-loss of the router `top-k`, which keeps its scores small. Default 0.
+    pub z: f64,
+}
+
 /// `[[models]]`: one model of the comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -396,15 +414,22 @@ pub struct SpanModel {
     /// What each layer mixes tokens with, such as `bottom:1 attention`. Default: what the layers of the model to
     /// begin with do.
     pub mixers: Option<MixerSchedule>,
+    /// Split the feed-forward layers of the model to begin with into experts before the training. Absent: they
+    /// stay as they are.
+    pub experts: Option<ExpertsRecipe>,
 }
 
 impl SpanModel {
     /// What its layers are, for messages and legends.
     pub fn layers(&self) -> String {
-        match &self.mixers {
-            Some(mixers) => format!("{}, mixers {mixers}", self.spans),
-            None => self.spans.to_string(),
-        }
+        let mixers = self
+            .mixers
+            .as_ref()
+            .map(|mixers| format!("mixers {mixers}"));
+        let experts = self.experts.as_ref().map(ToString::to_string);
+        let parts = [Some(self.spans.to_string()), mixers, experts];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        parts.join(", ")
     }
 }
 

@@ -1,6 +1,6 @@
 //! The keys of a recipe, their meaning and their defaults.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use distill::LayerMap;
 use masformer_core::{MixerSchedule, SpanSchedule};
@@ -419,6 +419,21 @@ impl ExpertsRecipe {
             order: self.order,
             seed,
         }
+    }
+}
+
+/// As a table or a legend shows them, such as `4 experts of 768, hash-random`.
+impl fmt::Display for ExpertsRecipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} experts of {}, {}",
+            self.count, self.width, self.router
+        )?;
+        if self.k > 1 {
+            write!(f, ":{}", self.k)?;
+        }
+        Ok(())
     }
 }
 

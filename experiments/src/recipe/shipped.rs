@@ -8,7 +8,15 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("mnli", include_str!("../../recipes/mnli.toml")),
     ("squad", include_str!("../../recipes/squad.toml")),
     ("recall", include_str!("../../recipes/recall.toml")),
+    (
+        "recall-experts",
+        include_str!("../../recipes/recall-experts.toml"),
+    ),
     ("gutenberg", include_str!("../../recipes/gutenberg.toml")),
+    (
+        "gutenberg-experts",
+        include_str!("../../recipes/gutenberg-experts.toml"),
+    ),
     ("summary", include_str!("../../recipes/summary.toml")),
     ("continue", include_str!("../../recipes/continue.toml")),
 ];

@@ -65,6 +65,35 @@ impl Task {
     }
 }
 
+/// A task of an encoder or of a decoder, as commands take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnyTask {
+    /// A task of a BERT.
+    Encoder(Task),
+    /// A task of a decoder.
+    Decoder(LanguageTask),
+}
+
+impl FromStr for AnyTask {
+    type Err = UnknownTask;
+
+    fn from_str(name: &str) -> Result<Self, UnknownTask> {
+        match name.parse() {
+            Ok(task) => Ok(Self::Decoder(task)),
+            Err(_) => name.parse().map(Self::Encoder),
+        }
+    }
+}
+
+impl fmt::Display for AnyTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encoder(task) => task.fmt(f),
+            Self::Decoder(task) => task.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Task {
     type Err = UnknownTask;
 
@@ -107,6 +136,16 @@ mod tests {
         for task in Task::all() {
             assert_eq!(task.name().parse::<Task>().expect("a known name"), task);
         }
+    }
+
+    #[test]
+    fn every_task_of_both_kinds_is_read_back_and_an_unknown_one_named() {
+        let decoder = LanguageTask::ALL.map(LanguageTask::name);
+        for name in Task::all().map(Task::name).chain(decoder) {
+            assert_eq!(name.parse::<AnyTask>().unwrap().to_string(), name);
+        }
+        let error = "sumary".parse::<AnyTask>().unwrap_err().to_string();
+        assert_eq!(error, "unknown task `sumary`; did you mean `summary`?");
     }
 
     #[test]

@@ -225,12 +225,8 @@ fn students(found: &mut Problems, recipe: &Recipe) {
         !recipe.students.is_empty(),
         "must hold at least one student",
     );
-    experts(
-        found,
-        "experts",
-        &recipe.experts,
-        recipe.model.random.as_ref(),
-    );
+    let dense_width = recipe.model.random.as_ref().map(|random| random.width);
+    experts(found, "experts", &recipe.experts, dense_width);
     let defaults_are_fine = !found.concerns("experts");
     let mut names = BTreeSet::from(["teacher"]);
     for (index, student) in recipe.students.iter().enumerate() {
@@ -238,23 +234,19 @@ fn students(found: &mut Problems, recipe: &Recipe) {
         found.name(&format!("{table}.name"), &student.name);
         found.unique(&format!("{table}.name"), &student.name, &mut names);
         if defaults_are_fine {
-            experts(
-                found,
-                &table,
-                &recipe.student_experts(student),
-                recipe.model.random.as_ref(),
-            );
+            let student = recipe.student_experts(student);
+            experts(found, &table, &student, dense_width);
         }
     }
 }
 
 /// Sizes of experts; those that depend on the width F of the model are checked where it is known
 /// here.
-fn experts(
+pub(super) fn experts(
     found: &mut Problems,
     table: &str,
     experts: &ExpertsRecipe,
-    model: Option<&RandomModel>,
+    dense_width: Option<usize>,
 ) {
     let key = |name: &str| format!("{table}.{name}");
     let ExpertsRecipe {
@@ -272,10 +264,10 @@ fn experts(
     {
         found.add(&key("k"), &format!("cannot work: {error}"));
     }
-    let Some(model) = model.filter(|_| found.len() == before) else {
+    let Some(dense_width) = dense_width.filter(|_| found.len() == before) else {
         return;
     };
-    if let Err(error) = experts.partition(0).validate(model.width) {
+    if let Err(error) = experts.partition(0).validate(dense_width) {
         let name = match error {
             PartitionError::TooManyExperts { .. } => "count",
             PartitionError::TooWide { .. } => "width",

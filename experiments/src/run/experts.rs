@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::{data::dataloader::DataLoader, tensor::Gradients};
 use distill::{
-    CallbackError, Signals,
+    Batch, CallbackError, CallbackModel, Signals,
     callbacks::importance::{NeuronImportance, score},
 };
 use moebert_core::{
@@ -13,17 +13,11 @@ use moebert_core::{
     importance::Importance,
     layered::Layered,
     partition::{PartitionError, partition},
-    pretrained::Pretrained,
+    pretrained::{Pretrained, PretrainedDecoder},
     router::RouterKind,
 };
 
-use crate::{
-    data::loader::TaskBatch,
-    error::Error,
-    interrupt::Stop,
-    learner::{ExpertPlan, TaskLearner},
-    recipe::ExpertsRecipe,
-};
+use crate::{error::Error, interrupt::Stop, learner::ExpertPlan, recipe::ExpertsRecipe};
 
 /// Opens the folder of a dense model.
 ///
@@ -40,6 +34,21 @@ pub fn open_dense(dir: &Path) -> Result<Pretrained, Error> {
     Ok(pretrained)
 }
 
+/// Opens the folder of a dense decoder.
+///
+/// # Errors
+///
+/// If the folder cannot be read, or its model has experts already.
+pub fn open_dense_decoder(dir: &Path) -> Result<PretrainedDecoder, Error> {
+    let folder = PretrainedDecoder::open(dir)?;
+    if folder.experts().is_some() {
+        return Err(Error::Experts {
+            path: dir.to_owned(),
+        });
+    }
+    Ok(folder)
+}
+
 /// Sums up scores until a stop is asked for.
 struct Stoppable {
     importance: Importance,
@@ -53,18 +62,19 @@ impl NeuronImportance for Stoppable {
     }
 }
 
-/// The importance of every neuron of a dense model over the batches of a loader.
+/// The importance of every neuron of a dense model, of so many layers of so many neurons, over the batches of a
+/// loader. A sample's loss is that of its task, and of a language model the sum over its tokens.
 ///
 /// # Errors
 ///
 /// If the model has no dense layers, a batch cannot be read or scored, or a stop is asked for.
-pub fn score_neurons(
-    learner: &TaskLearner,
-    loader: &dyn DataLoader<TaskBatch>,
+pub fn score_neurons<M: CallbackModel>(
+    learner: &M,
+    (layers, width): (usize, usize),
+    loader: &dyn DataLoader<Batch<M>>,
     stop: &Stop,
     progress: impl FnMut(usize, usize),
 ) -> Result<Importance, Error> {
-    let (layers, width) = learner.model.neurons();
     let mut scores = Stoppable {
         importance: Importance::new(layers, width),
         stop: stop.clone(),

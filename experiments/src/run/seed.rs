@@ -228,10 +228,15 @@ impl Seed<'_> {
             )
             .map_err(DataError::from)?;
             let bar = self.run.progress.bar("importance", features.len());
-            let importance =
-                score_neurons(&learner, &loader, &self.run.options.stop, |done, _| {
+            let importance = score_neurons(
+                &learner,
+                learner.model.neurons(),
+                &loader,
+                &self.run.options.stop,
+                |done, _| {
                     bar.set_position(done as u64);
-                })?;
+                },
+            )?;
             bar.finish_and_clear();
             let source = ImportanceSource {
                 task: recipe.data.task.to_string(),

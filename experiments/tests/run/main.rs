@@ -3,6 +3,7 @@
 mod bad_input;
 mod chain;
 mod data_forms;
+mod decoder_experts;
 mod eval;
 mod generate;
 mod kiln;

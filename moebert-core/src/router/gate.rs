@@ -167,7 +167,9 @@ pub(super) fn balance_losses(
     weight: Option<Tensor<2>>,
 ) -> Vec<(&'static str, Tensor<1>)> {
     let loss = |weight| balance_loss(probabilities.clone(), experts, weight);
-    vec![(BALANCE, loss(weight)), (BALANCE_WITH_PADDING, loss(None))]
+    let of_all = loss(None);
+    let of_real = weight.map_or_else(|| of_all.clone(), |weight| loss(Some(weight)));
+    vec![(BALANCE, of_real), (BALANCE_WITH_PADDING, of_all)]
 }
 
 /// `E * sum_e P_e f_e`: `P` the mean probability and `f` the share of units routed to expert `e`

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use moebert_core::file;
 use serde_json::{Map, Value, json};
 
-use super::{EvalArgs, EvalTask};
+use super::EvalArgs;
 use crate::{
     cli::output,
     data::squad::SquadVersion,
     error::Error,
     problem::{Answer, Rule, best_class},
-    recipe::{LanguageTask, Task},
+    recipe::{AnyTask, LanguageTask, Task},
 };
 
 /// A form of answers, by the end of a file's name.
@@ -35,12 +35,12 @@ impl Form {
     }
 
     /// The forms in which the answers to a task can be written.
-    fn of_task(task: EvalTask) -> &'static [Self] {
+    fn of_task(task: AnyTask) -> &'static [Self] {
         match task {
-            EvalTask::Encoder(Task::Glue(_) | Task::Synthetic) => &[Self::Tsv, Self::JsonLines],
-            EvalTask::Encoder(Task::Squad(_)) => &[Self::Json, Self::JsonLines],
-            EvalTask::Decoder(LanguageTask::Summary) => &[Self::JsonLines],
-            EvalTask::Decoder(LanguageTask::Text | LanguageTask::Recall) => &[],
+            AnyTask::Encoder(Task::Glue(_) | Task::Synthetic) => &[Self::Tsv, Self::JsonLines],
+            AnyTask::Encoder(Task::Squad(_)) => &[Self::Json, Self::JsonLines],
+            AnyTask::Decoder(LanguageTask::Summary) => &[Self::JsonLines],
+            AnyTask::Decoder(LanguageTask::Text | LanguageTask::Recall) => &[],
         }
     }
 }

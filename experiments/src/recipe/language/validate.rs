@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use moebert_core::{adapt::AdaptError, router::RouterKind};
+
 use super::{
     DecoderRecipe, EvaluateRecipe, LanguageData, LanguageRecipe, LanguageTask, RandomDecoder,
-    RecallData, SummaryData,
+    RecallData, RouterRecipe, SummaryData,
 };
 use crate::{
     data::packing::Documents,
     recipe::{
-        RecipeError,
+        ImportanceRecipe, RecipeError,
         problems::Problems,
-        validate::{one_model, run, train},
+        validate::{experts, one_model, run, train},
     },
     run::CHECKPOINT,
 };
@@ -27,6 +29,7 @@ pub(super) fn problems(recipe: &LanguageRecipe) -> Vec<(String, String)> {
     growth(&mut found, recipe);
     found.at_least("evaluate.batch_size", recipe.evaluate.batch_size, 1);
     models(&mut found, recipe);
+    routers(&mut found, recipe);
     found.into_pairs()
 }
 
@@ -204,12 +207,56 @@ fn models(found: &mut Problems, recipe: &LanguageRecipe) {
         {
             found.add(&key("spans"), &format!("cannot work: {error}"));
         }
+        if let Some(split) = &model.experts {
+            let dense_width = recipe.model.random.as_ref().map(|random| random.width);
+            experts(found, &key("experts"), split, dense_width);
+            if !split.router.is_causal() {
+                let error = AdaptError::NotCausal(split.router);
+                found.add(&key("experts.router"), &format!("cannot work: {error}"));
+            }
+        }
         if let (Some(random), Some(schedule)) = (&recipe.model.random, &model.mixers)
             && let Err(error) = schedule.decoder_mixers(random.layers)
         {
             found.add(&key("mixers"), &format!("cannot work: {error}"));
         }
     }
+}
+
+/// What only models with experts read.
+fn routers(found: &mut Problems, recipe: &LanguageRecipe) {
+    let RouterRecipe { balance, z } = recipe.router;
+    found.within("router.balance", balance, 0.0..f64::INFINITY);
+    found.within("router.z", z, 0.0..f64::INFINITY);
+    found.at_least("importance.batch_size", recipe.importance.batch_size, 1);
+    if let Some(samples) = recipe.importance.samples {
+        found.at_least("importance.samples", samples, 1);
+    }
+    let models = recipe.models.iter();
+    let experts: Vec<_> = models.filter_map(|model| model.experts.as_ref()).collect();
+    let has = |fits: fn(RouterKind) -> bool| experts.iter().any(|split| fits(split.router));
+    let reason = |what: &str, router: &str| {
+        format!("{what}, and no model has it: leave it out, or set an `experts.router` to {router}")
+    };
+    let gate = reason(
+        "weighs the balance loss of a gate",
+        "`gate-token` or `top-k`",
+    );
+    found.require(
+        "router.balance",
+        balance <= 0.0 || has(RouterKind::is_gate),
+        &gate,
+    );
+    let several = reason("weighs the z-loss of the router `top-k`", "it");
+    found.require(
+        "router.z",
+        z <= 0.0 || has(RouterKind::takes_several),
+        &several,
+    );
+    let scores = experts.iter().any(|split| split.order.needs_importance());
+    let is_default = recipe.importance == ImportanceRecipe::default();
+    let reason = "would be ignored, as no model's `experts.order` needs scores: leave it out";
+    found.require("importance", scores || is_default, reason);
 }
 
 #[cfg(test)]
@@ -311,6 +358,47 @@ spans = "window:32"
             (
                 &["data.task=recall"],
                 "`data.path` cannot go with the task `recall`",
+            ),
+        ];
+        for (overrides, expected) in cases {
+            let message = refusal(overrides);
+            assert!(message.contains(expected), "{overrides:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn experts_and_what_is_for_them_are_checked() {
+        let cases: [(&[&str], &str); 6] = [
+            (
+                &[
+                    r#"models=[{name="a", spans="full", experts={count=4, width=64, shared=0, order="random"}}]"#,
+                    "router.z=0.1",
+                ],
+                "`router.z` weighs the z-loss of the router `top-k`, and no model has it",
+            ),
+            (
+                &[r#"models=[{name="a", spans="full", experts={count=4, width=65, shared=0}}]"#],
+                "`models.0.experts.width` cannot work: an expert of 65 neurons is too wide",
+            ),
+            (
+                &[
+                    r#"models=[{name="a", spans="full", experts={count=4, width=64, shared=0, router="top-k", k=5}}]"#,
+                ],
+                "`models.0.experts.k` cannot work: a token cannot pass 5 of 4 experts",
+            ),
+            (
+                &[
+                    r#"models=[{name="a", spans="full", experts={count=4, width=64, shared=0, router="gate-sentence"}}]"#,
+                ],
+                "`models.0.experts.router` cannot work: the router `gate-sentence` looks at a whole sequence",
+            ),
+            (
+                &["importance.samples=8"],
+                "`importance` would be ignored, as no model's `experts.order` needs scores",
+            ),
+            (
+                &["router.balance=0.1"],
+                "`router.balance` weighs the balance loss of a gate, and no model has it",
             ),
         ];
         for (overrides, expected) in cases {

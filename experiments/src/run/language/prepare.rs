@@ -103,6 +103,18 @@ fn checkpoint(recipe: &LanguageRecipe, path: &Path) -> Result<Checkpoint, Error>
         if let Some(mixers) = &model.mixers {
             mixers.decoder_mixers(layers).map_err(named)?;
         }
+        if let Some(experts) = &model.experts {
+            if folder.experts().is_some() {
+                return Err(Error::Experts {
+                    path: path.to_owned(),
+                });
+            }
+            let fits = experts.partition(0).validate(config.width);
+            fits.map_err(|source| Error::ModelExperts {
+                name: model.name.clone(),
+                source,
+            })?;
+        }
     }
     let tokenizer = TextTokenizer::load(path).map_err(DataError::from)?;
     tokenizer

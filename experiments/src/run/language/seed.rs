@@ -1,16 +1,16 @@
 //! The stages of one seed. Each leaves its result in the run folder and is skipped when it is there.
 
+mod experts;
+
 use std::{path::Path, time::Instant};
 
-use burn::{
-    module::Module,
-    train::metric::{AccuracyMetric, LossMetric, store::Direction as Better},
-};
+use burn::train::metric::{AccuracyMetric, LossMetric, store::Direction as Better};
 use distill::{Epoch, callbacks::GrowingLength};
 use masformer_core::{
     Decoder, Direction, Mixing, SpanAttentionConfig, pretrained::DecoderFolderConfig,
 };
 use moebert_core::{
+    cost::Cost,
     half::{self, Half},
     pretrained::{PretrainedDecoder, save_decoder},
 };
@@ -25,10 +25,10 @@ use crate::{
     data::{DataError, language::LanguageLoader},
     error::Error,
     language::Watch,
-    language_table::LanguageRow,
+    language_table::{ActiveCost, LanguageRow},
     learner::language::LanguageLearner,
     metric::Scores,
-    recipe::SpanModel,
+    recipe::{ExpertsRecipe, SpanModel},
     task_settings::TaskSettings,
 };
 
@@ -55,38 +55,49 @@ impl Seed<'_> {
     fn rows(&self) -> Result<Vec<LanguageRow>, Error> {
         let start = self.start()?;
         let is_pretrained = matches!(self.run.start, Start::Folder(_));
-        // Spans add no weights: all models have those of the first, unless mixers differ.
-        let parameters = self.load(&start)?.num_params() as u64;
-        let row = |name: &str, folder: &PretrainedDecoder, before, metrics, seconds| {
+        let has_experts = self
+            .run
+            .recipe
+            .models
+            .iter()
+            .any(|model| model.experts.is_some());
+        let row = |name: &str,
+                   experts: Option<&ExpertsRecipe>,
+                   folder: &PretrainedDecoder,
+                   before,
+                   metrics,
+                   seconds| {
             let decoder = &folder.config().decoder;
-            let parameters = if decoder.mixers == start.config().decoder.mixers {
-                parameters
-            } else {
-                decoder.init(&self.run.options.device).num_params() as u64
-            };
+            let length = self.run.recipe.data.length;
             let layers = Mixing::of_layers(&decoder.spans, &decoder.mixers);
-            let cost = Mixing::cost(&layers, Direction::Causal, self.run.recipe.data.length);
+            let attention_cost = Mixing::cost(&layers, Direction::Causal, length);
             let attention = SpanAttentionConfig::new(decoder.hidden, decoder.heads);
             let states = layers.iter().map(|layer| layer.mixer.state(&attention));
-            LanguageRow {
+            let cost = Cost::of(&self.load(folder)?, length);
+            Ok::<_, Error>(LanguageRow {
                 name: name.to_owned(),
                 seed: self.seed,
                 spans: decoder.spans.clone(),
                 mixers: decoder.mixers.clone(),
                 metrics_before: before,
                 metrics,
-                parameters,
-                attention_pairs: cost.pairs,
-                attention_share: cost.share(),
-                cached_positions: cost.cached_positions as u64,
+                parameters: cost.parameters as u64,
+                attention_pairs: attention_cost.pairs,
+                attention_share: attention_cost.share(),
+                cached_positions: attention_cost.cached_positions as u64,
                 state_numbers: states.sum::<usize>() as u64,
+                active: has_experts.then(|| ActiveCost {
+                    experts: experts.map(ToString::to_string),
+                    parameters: cost.active_parameters as u64,
+                    multiply_adds_per_token: cost.multiply_adds_per_token as u64,
+                }),
                 seconds,
-            }
+            })
         };
         let mut rows = vec![];
         if is_pretrained {
             let scores = self.judge(CHECKPOINT, "evaluate", &start)?;
-            rows.push(row(CHECKPOINT, &start, None, scores, None));
+            rows.push(row(CHECKPOINT, None, &start, None, scores, None)?);
         }
         for model in &self.run.recipe.models {
             let layers = start.config().decoder.spans.len();
@@ -96,6 +107,10 @@ impl Seed<'_> {
                 let mixers = mixers.decoder_mixers(layers)?;
                 switched = switched.map(|folder| folder.with_mixers(mixers, true))?;
             }
+            let experts = model.experts.as_ref();
+            if let Some(experts) = experts {
+                switched = self.split(model, experts, &switched)?;
+            }
             let before = if is_pretrained {
                 Some(self.judge(&model.name, "before", &switched)?)
             } else {
@@ -103,7 +118,8 @@ impl Seed<'_> {
             };
             let (trained, Trained { seconds }) = self.train(model, &switched)?;
             let after = self.judge(&model.name, "evaluate", &trained)?;
-            rows.push(row(&model.name, &trained, before, after, Some(seconds)));
+            let seconds = Some(seconds);
+            rows.push(row(&model.name, experts, &trained, before, after, seconds)?);
         }
         Ok(rows)
     }
@@ -176,7 +192,8 @@ impl Seed<'_> {
             };
             let learner = self.fit(model, &training, learner)?;
             let tokenizer = self.run.problem.tokenizer_dir();
-            save_decoder(&output, &learner.model, start.config(), None, tokenizer)?;
+            let experts = start.experts();
+            save_decoder(&output, &learner.model, start.config(), experts, tokenizer)?;
             if let Some(settings) = TaskSettings::of_decoder(self.run.recipe) {
                 settings.write(&output)?;
             }
@@ -210,6 +227,10 @@ impl Seed<'_> {
             let growing = GrowingLength::new(recipe.grow.clone());
             training.gauges.push(growing.gauge());
             training.callbacks.push(Box::new(growing));
+        }
+        if let Some((losses, gauges)) = self.routers(&learner.model) {
+            training.gauges.extend(gauges);
+            training.callbacks.push(losses);
         }
         let problem = &self.run.problem;
         let options = self.run.options;
