@@ -24,7 +24,7 @@ pub struct SpansArgs {
     /// The others: window:W, window:W+SINKS or block:W
     #[arg(required = true, value_name = "WORD")]
     schedule: Vec<String>,
-    /// The mixers of the layers, such as "bottom:1 attention"; layers without one are attention under the schedule
+    /// The mixers of the layers, such as "bottom:1 s4d"; layers without one are attention under the schedule
     #[arg(long, value_name = "SCHEDULE")]
     mixers: Option<MixerSchedule>,
     /// Layers of the model

@@ -15,7 +15,7 @@ pub(super) struct VariantArgs {
     /// [default: the model's own]
     #[arg(long, value_name = "SCHEDULE")]
     spans: Option<SpanSchedule>,
-    /// What the layers mix tokens with, such as `"bottom:1 attention"`: other settings of the mixers whose weights
+    /// What the layers mix tokens with, such as `"bottom:1 s4d"`: other settings of the mixers whose weights
     /// the model has [default: the model's own]
     #[arg(long, value_name = "SCHEDULE")]
     mixers: Option<MixerSchedule>,

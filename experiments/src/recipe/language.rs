@@ -411,7 +411,7 @@ pub struct SpanModel {
     pub name: String,
     /// What each layer attends to, such as `bottom:1 window:256`.
     pub spans: SpanSchedule,
-    /// What each layer mixes tokens with, such as `bottom:1 attention`. Default: what the layers of the model to
+    /// What each layer mixes tokens with, such as `bottom:1 s4d`. Default: what the layers of the model to
     /// begin with do.
     pub mixers: Option<MixerSchedule>,
     /// Split the feed-forward layers of the model to begin with into experts before the training. Absent: they

@@ -92,7 +92,7 @@ pub struct ModelRecipe {
     /// What its layers attend to, such as `every:3 window:128`. Absent: what those of the folder do, or
     /// everything for a fresh model.
     pub spans: Option<SpanSchedule>,
-    /// What its layers mix tokens with, such as `top:1 attention`. Absent: what those of the folder do, or
+    /// What its layers mix tokens with, such as `top:1 s4d`. Absent: what those of the folder do, or
     /// attention for a fresh model. Mixers that the folder has no weights of start anew.
     pub mixers: Option<MixerSchedule>,
 }

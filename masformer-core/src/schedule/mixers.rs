@@ -16,8 +16,8 @@ use crate::mixer::MixerSpec;
 /// ```
 /// use masformer_core::{MixerSchedule, MixerSpec};
 ///
-/// let schedule: MixerSchedule = "bottom:1 attention".parse()?;
-/// assert_eq!(schedule.mixers(2)?, [MixerSpec::default(), MixerSpec::default()]);
+/// let schedule: MixerSchedule = "bottom:1 s4d:states=16".parse()?;
+/// assert_eq!(schedule.mixers(2)?, ["s4d:states=16".parse()?, MixerSpec::default()]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
