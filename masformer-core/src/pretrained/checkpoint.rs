@@ -227,10 +227,13 @@ impl<L: Layout> Checkpoint<L> {
             });
         }
         report.missing = in_file(optional);
-        let unused = result.unused.iter();
-        report.unexpected = unused
-            .map(|module| self.origins[module].name.clone())
-            .collect();
+        // Modules may share a tensor.
+        for module in &result.unused {
+            let name = &self.origins[module].name;
+            if !report.unexpected.contains(name) {
+                report.unexpected.push(name.clone());
+            }
+        }
         Ok(report)
     }
 
