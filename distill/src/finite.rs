@@ -2,7 +2,7 @@
 
 use burn::{module::Module, optim::GradientsParams};
 use masformer_core::{
-    Keep,
+    Keep, Layers,
     finite::{first_not_finite, not_finite},
 };
 
@@ -38,12 +38,12 @@ pub(crate) fn locate<M: CallbackModel>(
 
 fn broken_hidden_state<M: CallbackModel>(model: &M, batch: Batch<M>) -> Option<String> {
     let keep = Keep {
-        hidden_states: true,
+        hidden: Layers::All,
         ..Keep::default()
     };
-    let hidden = model.forward_step(batch, keep).signals.trace.hidden_states;
+    let hidden = model.forward_step(batch, keep).signals.trace.hidden;
     let mut hidden = hidden.into_iter();
-    let layer = hidden.position(|hidden| not_finite(hidden).is_some())?;
+    let (layer, _) = hidden.find(|(_, hidden)| not_finite(hidden.clone()).is_some())?;
     Some(match layer {
         0 => "the embedding output".to_owned(),
         layer => format!("the output of layer {layer}"),

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use masformer_core::Layers;
 use serde::{Deserialize, Serialize};
 
 /// Which hidden state of the student learns from which of the teacher.
@@ -94,6 +95,21 @@ impl LayerMap {
                     "hidden states are counted from 0, the embedding output, to the last layer",
                 )?;
                 Ok(pairs.clone())
+            }
+        }
+    }
+}
+
+impl LayerMap {
+    /// The hidden states (student, teacher) that hold all [`pairs`](Self::pairs), whatever the depths.
+    pub(crate) fn hidden(&self) -> (Layers, Layers) {
+        match self {
+            // Which states of `every:k` are compared depends on the depths.
+            Self::All | Self::Every(_) => (Layers::All, Layers::All),
+            Self::Last => (Layers::Last, Layers::Last),
+            Self::Explicit(pairs) => {
+                let (student, teacher) = pairs.iter().copied().unzip();
+                (Layers::Only(student), Layers::Only(teacher))
             }
         }
     }

@@ -13,7 +13,7 @@ use burn::{
     tensor::activation::softmax,
     train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep},
 };
-use masformer_core::{FeedForward, Flow, Keep, Mlp, MlpConfig, RouteTrace, Tokens, Trace};
+use masformer_core::{FeedForward, Flow, Keep, Layers, Mlp, MlpConfig, RouteTrace, Tokens, Trace};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::{
@@ -114,20 +114,21 @@ impl CallbackModel for Toy {
             hidden: batch.inputs,
             tokens,
         };
-        trace.push_hidden_state(&flow.hidden);
+        trace.start(self.layers.len(), &flow.hidden);
         for layer in &self.layers {
             flow.hidden = layer.forward(&flow, &mut trace);
-            trace.push_hidden_state(&flow.hidden);
+            trace.finish_layer(&flow.hidden);
         }
         let state = flow.hidden;
         if let Some(gate) = &self.gate
-            && keep.routes
+            && trace.keep().routes != Layers::None
         {
             let probability = softmax(gate.forward(state.clone()), 2).mean_dims(&[0, 1]);
-            trace.routes.push(RouteTrace {
+            let route = RouteTrace {
                 load: Tensor::from_data([3.0, 1.0], &probability.device()),
                 losses: vec![("balance", probability.square().sum())],
-            });
+            };
+            trace.routes.insert(0, route);
         }
         let logits = self
             .head

@@ -215,6 +215,7 @@ impl PartitionIntoExperts for TaskLearner {
 #[cfg(test)]
 mod tests {
     use distill::loss::HiddenLoss;
+    use masformer_core::Layers;
     use moebert_core::{
         bert::BertConfig,
         heads::{BertModelConfig, Head},
@@ -246,7 +247,7 @@ mod tests {
             padding: Some(padding),
         };
         let keep = Keep {
-            hidden_states: true,
+            hidden: Layers::All,
             ..Keep::default()
         };
         let signals = learner.signals(&input, keep);
@@ -258,7 +259,7 @@ mod tests {
             Head::SpanQa => loss(&signals.logits, &targets),
             _ => signals.logits[0].clone().square().sum(),
         };
-        let states = signals.trace.hidden_states.into_iter();
+        let states = signals.trace.hidden.into_values();
         let sum = states.fold(start, |sum, state| {
             let teacher = state.zeros_like();
             sum + hidden.forward(state, teacher, signals.padding.as_ref())

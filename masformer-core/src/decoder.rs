@@ -312,7 +312,7 @@ impl<F: FeedForward> Decoder<F> {
         let flow = self.embed(input, 0, None);
         let flow = self.stack.forward(flow, None, trace);
         let hidden = self.norm.forward(flow.hidden);
-        if let Some(last) = trace.hidden_states.last_mut() {
+        if let Some(last) = trace.hidden.get_mut(&trace.layers()) {
             *last = hidden.clone();
         }
         hidden
@@ -426,7 +426,7 @@ fn position_ids(padding: &Tensor<2, Bool>) -> Tensor<2, Int> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Keep;
+    use crate::trace::{Keep, Layers};
 
     fn tiny(spans: &[&str]) -> DecoderConfig {
         let spans = spans.iter().map(|span| span.parse().unwrap()).collect();
@@ -585,12 +585,12 @@ mod tests {
     fn the_last_hidden_state_of_the_trace_is_normalised() {
         let model = tiny(&["full", "full"]).init(&Device::default());
         let mut trace = Trace::new(Keep {
-            hidden_states: true,
+            hidden: Layers::All,
             ..Keep::default()
         });
         let output = model.forward(&input([1, 2, 3, 4, 5, 6]), &mut trace);
-        assert_eq!(trace.hidden_states.len(), 3);
-        let last = trace.hidden_states[2].to_data();
+        assert_eq!(trace.hidden.len(), 3);
+        let last = trace.hidden[&2].to_data();
         last.assert_eq(&output.hidden.to_data(), true);
         let part = model.logits(output.hidden.slice([0..1, 2..4]));
         let difference = part - output.logits.slice([0..1, 2..4]);

@@ -209,9 +209,9 @@ impl Mlp {
 impl FeedForward for Mlp {
     fn forward(&self, flow: &Flow, trace: &mut Trace) -> Tensor<3> {
         let input = flow.hidden.clone();
-        if trace.keep().probes {
+        if trace.keeps_probe() {
             let (output, probe) = self.forward_probed(input);
-            trace.probes.push(probe);
+            trace.put_probe(probe);
             output
         } else {
             let shape = input.dims();
@@ -236,7 +236,10 @@ mod tests {
     use burn::tensor::Distribution;
 
     use super::*;
-    use crate::{flow::Tokens, trace::Keep};
+    use crate::{
+        flow::Tokens,
+        trace::{Keep, Layers},
+    };
 
     #[test]
     fn probes_change_no_value() {
@@ -254,7 +257,7 @@ mod tests {
                 tokens: tokens.clone(),
             };
             let mut trace = Trace::new(Keep {
-                probes: true,
+                probes: Layers::All,
                 ..Keep::default()
             });
             let probed = mlp.forward(&flow, &mut trace);

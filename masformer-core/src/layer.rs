@@ -116,7 +116,7 @@ impl<F: FeedForward> Layer<F> {
             .norm_placement
             .residual(&self.mixer_norm, hidden, |hidden| {
                 let tokens = tokens.clone();
-                let mixed = Mix::forward(&self.mixer, Flow { hidden, tokens }, cache);
+                let mixed = Mix::forward(&self.mixer, Flow { hidden, tokens }, cache, trace);
                 dropout(&self.dropout, mixed)
             });
         let flow = Flow {

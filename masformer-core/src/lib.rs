@@ -45,4 +45,4 @@ pub use position::{PositionEncoding, PositionError, PositionExtension, UnknownEx
 pub use schedule::{MixerSchedule, Placement, ScheduleError, SpanSchedule};
 pub use span::{Direction, KeyValueSize, Span, SpanCost, SpanError};
 pub use stack::Stack;
-pub use trace::{Keep, NeuronProbe, RouteTrace, Trace};
+pub use trace::{HeadTrace, Keep, Layers, NeuronProbe, RouteTrace, Trace};

@@ -19,7 +19,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{flow::Flow, span::Span};
+use crate::{flow::Flow, span::Span, trace::Trace};
 
 pub use error::MixerError;
 pub use mixing::Mixing;
@@ -40,7 +40,8 @@ pub trait Mix: Module + ModuleDisplay {
     /// them in.
     ///
     /// One method for both, so that one fold over layers serves both; by value, so that the hidden states can
-    /// be freed once they are projected.
+    /// be freed once they are projected. A mixer with attention keeps its queries, keys and values in the trace
+    /// if they are asked for.
     ///
     /// # Shapes
     ///
@@ -49,7 +50,7 @@ pub trait Mix: Module + ModuleDisplay {
     /// # Panics
     ///
     /// If the padding is not `[B, T]`, or there is a cache and the mixer sees later positions.
-    fn forward(&self, flow: Flow, cache: Option<&mut Self::Cache>) -> Tensor<3>;
+    fn forward(&self, flow: Flow, cache: Option<&mut Self::Cache>, trace: &mut Trace) -> Tensor<3>;
 
     /// An empty cache for this mixer.
     fn cache(&self) -> Self::Cache;
@@ -157,12 +158,17 @@ macro_rules! mixers {
         impl Mix for Mixer {
             type Cache = MixerCache;
 
-            fn forward(&self, flow: Flow, cache: Option<&mut MixerCache>) -> Tensor<3> {
+            fn forward(
+                &self,
+                flow: Flow,
+                cache: Option<&mut MixerCache>,
+                trace: &mut Trace,
+            ) -> Tensor<3> {
                 match (self, cache) {
                     $(
-                        (Self::$arm(mixer), None) => Mix::forward(mixer, flow, None),
+                        (Self::$arm(mixer), None) => Mix::forward(mixer, flow, None, trace),
                         (Self::$arm(mixer), Some(MixerCache::$arm(cache))) => {
-                            Mix::forward(mixer, flow, Some(cache))
+                            Mix::forward(mixer, flow, Some(cache), trace)
                         }
                     )+
                     #[allow(unreachable_patterns, reason = "with one mixer")]

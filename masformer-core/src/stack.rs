@@ -37,7 +37,7 @@ impl<F: FeedForward> Stack<F> {
 
     /// Applies the layers to whole sequences or, with caches, to the tokens that follow those in them.
     ///
-    /// The trace gets `L + 1` hidden states: the input, and the output of each layer.
+    /// Hidden state 0 of the trace is the input, hidden state `l + 1` the output of layer `l`.
     ///
     /// # Panics
     ///
@@ -48,7 +48,7 @@ impl<F: FeedForward> Stack<F> {
         caches: Option<&mut [MixerCache]>,
         trace: &mut Trace,
     ) -> Flow {
-        trace.push_hidden_state(&flow.hidden);
+        trace.start(self.layers.len(), &flow.hidden);
         let mut caches = caches.map(|caches| {
             assert_eq!(caches.len(), self.layers.len(), "a cache for each layer");
             caches.iter_mut()
@@ -56,7 +56,7 @@ impl<F: FeedForward> Stack<F> {
         self.layers.iter().fold(flow, |flow, layer| {
             let cache = caches.as_mut().and_then(Iterator::next);
             let flow = layer.forward(flow, cache, trace);
-            trace.push_hidden_state(&flow.hidden);
+            trace.finish_layer(&flow.hidden);
             flow
         })
     }
@@ -97,7 +97,7 @@ mod tests {
         mixer::SpanAttentionConfig,
         norm::NormPlacement,
         span::Direction,
-        trace::Keep,
+        trace::{Keep, Layers},
     };
 
     const LENGTH: usize = 7;
@@ -126,7 +126,7 @@ mod tests {
 
     fn trace() -> Trace {
         Trace::new(Keep {
-            hidden_states: true,
+            hidden: Layers::All,
             ..Keep::default()
         })
     }
@@ -150,14 +150,14 @@ mod tests {
             let hidden = Tensor::<3>::random([2, LENGTH, 8], normal, &device);
             let mut whole = trace();
             let output = stack.forward(flow(&hidden, 0..LENGTH), None, &mut whole);
-            assert_eq!(whole.hidden_states.len(), 3);
-            let last = whole.hidden_states[2].to_data();
+            assert_eq!(whole.hidden.len(), 3);
+            let last = whole.hidden[&2].to_data();
             last.assert_eq(&output.hidden.into_data(), true);
             let mut caches = stack.caches();
             for range in [0..4, 4..6, 6..LENGTH] {
                 let mut part = trace();
                 stack.forward(flow(&hidden, range.clone()), Some(&mut caches), &mut part);
-                for (whole, part) in whole.hidden_states.iter().zip(part.hidden_states) {
+                for (whole, part) in whole.hidden.values().zip(part.hidden.into_values()) {
                     let difference = whole.clone().slice_dim(1, range.clone()) - part;
                     let difference = difference.abs().max().into_scalar::<f32>();
                     assert!(difference < 1e-5, "{placement:?} {range:?} {difference}");

@@ -1,18 +1,71 @@
 //! What a forward pass keeps: intermediates are returned as data, there are no hooks.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use burn::prelude::*;
 use burn::tensor::Gradients;
 
+/// The layers of which a forward pass keeps something, by their index from the bottom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Layers {
+    /// No layer.
+    #[default]
+    None,
+    /// Every layer.
+    All,
+    /// The last layer, whatever the depth of the model.
+    Last,
+    /// These layers. A layer that the model does not have is not kept.
+    Only(BTreeSet<usize>),
+    /// These layers and the last one: the union of [`Self::Only`] and [`Self::Last`].
+    OnlyAndLast(BTreeSet<usize>),
+}
+
+impl Layers {
+    /// The union of two choices.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::None, layers) | (layers, Self::None) => layers,
+            (Self::All, _) | (_, Self::All) => Self::All,
+            (Self::Last, Self::Last) => Self::Last,
+            (Self::Only(one), Self::Only(other)) => Self::Only(&one | &other),
+            (one, other) => Self::OnlyAndLast(&one.listed() | &other.listed()),
+        }
+    }
+
+    /// Whether the choice has the index, in a model whose last index is `last`.
+    pub fn contains(&self, index: usize, last: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Last => index == last,
+            Self::Only(layers) => layers.contains(&index),
+            Self::OnlyAndLast(layers) => index == last || layers.contains(&index),
+        }
+    }
+
+    fn listed(self) -> BTreeSet<usize> {
+        match self {
+            Self::Only(layers) | Self::OnlyAndLast(layers) => layers,
+            Self::None | Self::All | Self::Last => BTreeSet::new(),
+        }
+    }
+}
+
 /// Which intermediates a forward pass is asked to keep. The default keeps nothing and costs nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
+///
+/// The `L` layers are counted from 0 to `L - 1`, hidden states from 0, the embedding output, to `L`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// Every hidden state: the embedding output and the output of each layer.
-    pub hidden_states: bool,
-    /// The decision of every router.
-    pub routes: bool,
+    /// Hidden states: the embedding output is 0, the output of layer `l` is `l + 1`, and the last is `L`.
+    pub hidden: Layers,
+    /// Queries, keys and values of attention.
+    pub heads: Layers,
+    /// The decisions of routers.
+    pub routes: Layers,
     /// Probes that receive the gradients of feed-forward neurons, for importance scores.
-    pub probes: bool,
+    pub probes: Layers,
 }
 
 impl Keep {
@@ -20,23 +73,31 @@ impl Keep {
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
-            hidden_states: self.hidden_states || other.hidden_states,
-            routes: self.routes || other.routes,
-            probes: self.probes || other.probes,
+            hidden: self.hidden.or(other.hidden),
+            heads: self.heads.or(other.heads),
+            routes: self.routes.or(other.routes),
+            probes: self.probes.or(other.probes),
         }
     }
 }
 
 /// The intermediates of one forward pass, filled according to its [`Keep`].
+///
+/// A part that is applied outside a model counts as layer 0, the only one.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     keep: Keep,
-    /// `L + 1` hidden states `[B, T, D]`: the embedding output, then the output of each layer.
-    pub hidden_states: Vec<Tensor<3>>,
-    /// One entry for each expert layer, in layer order.
-    pub routes: Vec<RouteTrace>,
-    /// One entry for each dense feed-forward layer, in layer order.
-    pub probes: Vec<NeuronProbe>,
+    layers: usize,
+    /// The index of the layer that is being applied.
+    layer: usize,
+    /// Hidden states `[B, T, D]`: 0 is the embedding output, `l + 1` the output of layer `l`.
+    pub hidden: BTreeMap<usize, Tensor<3>>,
+    /// Queries, keys and values of the layers whose mixer has attention, by layer.
+    pub heads: BTreeMap<usize, HeadTrace>,
+    /// What the routers of expert layers decided, by layer.
+    pub routes: BTreeMap<usize, RouteTrace>,
+    /// Probes of dense feed-forward layers, by layer.
+    pub probes: BTreeMap<usize, NeuronProbe>,
 }
 
 impl Trace {
@@ -54,25 +115,89 @@ impl Trace {
     }
 
     /// What this trace keeps.
-    pub fn keep(&self) -> Keep {
-        self.keep
+    pub fn keep(&self) -> &Keep {
+        &self.keep
     }
 
-    /// Keeps a hidden state `[B, T, D]` if asked to.
-    pub fn push_hidden_state(&mut self, hidden: &Tensor<3>) {
-        if self.keep.hidden_states {
-            self.hidden_states.push(hidden.clone());
+    /// How many layers `L` the model of the forward pass has; 0 before the pass.
+    pub fn layers(&self) -> usize {
+        self.layers
+    }
+
+    /// Says that a model of so many layers `L` is about to be applied to hidden state 0, `[B, T, D]`.
+    pub fn start(&mut self, layers: usize, hidden: &Tensor<3>) {
+        self.layers = layers;
+        self.layer = 0;
+        self.keep_hidden(hidden);
+    }
+
+    /// Says that the next layer has been applied and what its output `[B, T, D]` is.
+    pub fn finish_layer(&mut self, hidden: &Tensor<3>) {
+        self.layer += 1;
+        self.keep_hidden(hidden);
+    }
+
+    fn keep_hidden(&mut self, hidden: &Tensor<3>) {
+        if self.keep.hidden.contains(self.layer, self.layers) {
+            self.hidden.insert(self.layer, hidden.clone());
         }
+    }
+
+    fn keeps(&self, layers: &Layers) -> bool {
+        layers.contains(self.layer, self.layers.saturating_sub(1))
+    }
+
+    /// Whether the queries, keys and values of the layer that is being applied are kept.
+    pub fn keeps_heads(&self) -> bool {
+        self.keeps(&self.keep.heads)
+    }
+
+    /// Whether the decision of the router of the layer that is being applied is kept.
+    pub fn keeps_route(&self) -> bool {
+        self.keeps(&self.keep.routes)
+    }
+
+    /// Whether a probe of the layer that is being applied is kept.
+    pub fn keeps_probe(&self) -> bool {
+        self.keeps(&self.keep.probes)
+    }
+
+    /// Keeps queries, keys and values as those of the layer that is being applied.
+    pub fn put_heads(&mut self, heads: HeadTrace) {
+        self.heads.insert(self.layer, heads);
+    }
+
+    /// Keeps a router's decision as that of the layer that is being applied.
+    pub fn put_route(&mut self, route: RouteTrace) {
+        self.routes.insert(self.layer, route);
+    }
+
+    /// Keeps a probe as that of the layer that is being applied.
+    pub fn put_probe(&mut self, probe: NeuronProbe) {
+        self.probes.insert(self.layer, probe);
     }
 
     /// The sum over the layers of the routers' losses of one name `[1]`, or `None` where no router has one.
     pub fn router_loss(&self, name: &str) -> Option<Tensor<1>> {
-        let losses = self.routes.iter().flat_map(|route| &route.losses);
+        let losses = self.routes.values().flat_map(|route| &route.losses);
         losses
             .filter(|(found, _)| *found == name)
             .map(|(_, loss)| loss.clone())
             .reduce(|sum, loss| sum + loss)
     }
+}
+
+/// Queries, keys and values of one attention layer, before they are split into heads and before rotary positions.
+///
+/// With a cache, those of the new tokens alone.
+#[derive(Clone, Debug)]
+pub struct HeadTrace {
+    /// Queries `[B, T, D]`: `H` heads of `d = D / H` numbers, one after the other.
+    pub query: Tensor<3>,
+    /// Keys `[B, T, G d]`: `G` heads, each shared by `H / G` heads of the queries.
+    pub key: Tensor<3>,
+    /// Values `[B, T, G d]`, as the keys.
+    pub value: Tensor<3>,
 }
 
 /// What one router decided in one forward pass.
@@ -128,5 +253,51 @@ impl NeuronProbe {
     /// `dL/dhidden` `[B, T, F]`, or `None` if the backward pass did not reach this layer.
     pub fn hidden_grad(&self, gradients: &Gradients) -> Option<Tensor<3>> {
         self.hidden_leaf.grad(gradients)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_union_has_what_either_has() {
+        let choices = [
+            Layers::None,
+            Layers::All,
+            Layers::Last,
+            Layers::Only([0, 2].into()),
+            Layers::Only([1].into()),
+            Layers::OnlyAndLast([1].into()),
+        ];
+        for (one, other) in choices
+            .iter()
+            .flat_map(|one| choices.iter().map(move |other| (one, other)))
+        {
+            let union = one.clone().or(other.clone());
+            for last in 0..4 {
+                for index in 0..=last {
+                    let either = one.contains(index, last) || other.contains(index, last);
+                    assert_eq!(union.contains(index, last), either, "{one:?} {other:?}");
+                }
+            }
+        }
+        let keep = Keep {
+            hidden: Layers::Last,
+            heads: Layers::Only([1].into()),
+            ..Keep::default()
+        };
+        let other = Keep {
+            heads: Layers::Only([3].into()),
+            probes: Layers::All,
+            ..Keep::default()
+        };
+        let union = Keep {
+            hidden: Layers::Last,
+            heads: Layers::Only([1, 3].into()),
+            routes: Layers::None,
+            probes: Layers::All,
+        };
+        assert_eq!(keep.or(other), union);
     }
 }

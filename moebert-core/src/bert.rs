@@ -247,7 +247,7 @@ impl Bert {
 
 #[cfg(test)]
 mod tests {
-    use masformer_core::Keep;
+    use masformer_core::{Keep, Layers};
 
     use super::*;
 
@@ -276,12 +276,12 @@ mod tests {
         let bert = tiny().init(&device);
         let input = input([[1, 2, 3, 4], [5, 6, 7, 8]], [[false; 4]; 2], &device);
         let mut trace = Trace::new(Keep {
-            hidden_states: true,
+            hidden: Layers::All,
             ..Keep::default()
         });
         let output = bert.forward(&input, &mut trace);
-        assert_eq!(trace.hidden_states.len(), 3);
-        trace.hidden_states[2]
+        assert_eq!(trace.hidden.len(), 3);
+        trace.hidden[&2]
             .to_data()
             .assert_eq(&output.hidden.into_data(), true);
     }

@@ -24,15 +24,15 @@ impl FeedForward for ExpertLayer {
     fn forward(&self, flow: &Flow, trace: &mut Trace) -> Tensor<3> {
         let Flow { hidden, tokens } = flow;
         let [batch, length, width] = hidden.dims();
-        let keeps_routes = trace.keep().routes;
+        let keeps_route = trace.keeps_route();
         let Routing {
             experts,
             weights,
             losses,
-        } = self.router.route(hidden, tokens, keeps_routes);
-        if keeps_routes {
+        } = self.router.route(hidden, tokens, keeps_route);
+        if keeps_route {
             let load = load(&experts, self.experts.len(), tokens.padding.as_ref());
-            trace.routes.push(RouteTrace { load, losses });
+            trace.put_route(RouteTrace { load, losses });
         }
         let rows = hidden.clone().reshape([batch * length, width]);
         self.apply(rows, experts, weights)
@@ -130,7 +130,7 @@ fn load(routed: &Tensor<2, Int>, experts: usize, padding: Option<&Tensor<2, Bool
 #[cfg(test)]
 mod tests {
     use burn::tensor::Distribution;
-    use masformer_core::{Keep, MlpConfig, Tokens};
+    use masformer_core::{Keep, Layers, MlpConfig, Tokens};
     use proptest::prelude::*;
 
     use super::*;
@@ -404,13 +404,13 @@ mod tests {
             padding: Some(Tensor::from_data([[false, false, true]], &device)),
         };
         let mut trace = Trace::new(Keep {
-            routes: true,
+            routes: Layers::All,
             ..Keep::default()
         });
         let input = Tensor::ones([1, 3, HIDDEN], &device);
         layer.forward(&flow(input, &tokens), &mut trace);
-        let load: Vec<f32> = trace.routes[0].load.to_data().iter().collect();
+        let load: Vec<f32> = trace.routes[&0].load.to_data().iter().collect();
         assert_eq!(load, [1.0, 1.0, 0.0]);
-        assert!(trace.routes[0].losses.is_empty());
+        assert!(trace.routes[&0].losses.is_empty());
     }
 }

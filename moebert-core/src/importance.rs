@@ -177,13 +177,13 @@ impl Importance {
                 found: trace.probes.len(),
             });
         }
-        let Some(first) = trace.probes.first() else {
+        let Some(first) = trace.probes.values().next() else {
             return Ok(());
         };
         let [samples, ..] = first.pre.dims();
         let scores = trace
             .probes
-            .iter()
+            .values()
             .enumerate()
             .map(|(layer, probe)| {
                 let [.., found] = probe.pre.dims();
@@ -365,7 +365,7 @@ mod tests {
 
     use burn::{module::Param, nn::Initializer, tensor::Distribution};
     use masformer_core::{
-        Flow, Keep, LayerConfig, Mixer, Mlp, MlpConfig, SpanAttentionConfig, Stack, Tokens,
+        Flow, Keep, LayerConfig, Layers, Mixer, Mlp, MlpConfig, SpanAttentionConfig, Stack, Tokens,
     };
 
     use super::*;
@@ -417,7 +417,7 @@ mod tests {
 
     fn probes() -> Trace {
         Trace::new(Keep {
-            probes: true,
+            probes: Layers::All,
             ..Keep::default()
         })
     }

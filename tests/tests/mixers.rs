@@ -345,7 +345,7 @@ fn weight_decay_leaves_state_spaces_alone() {
         },
     };
     // No gradient moves a weight.
-    let loss = (Mix::forward(&before, flow, None) * 0.0).sum();
+    let loss = (Mix::forward(&before, flow, None, &mut Trace::nothing()) * 0.0).sum();
     let gradients = GradientsParams::from_grads(loss.backward(), &before);
     let adam = Adam {
         weight_decay: 0.5,

@@ -10,7 +10,7 @@ use burn::{
     prelude::*,
     store::{ModuleStore, SafetensorsStore, bridge},
 };
-use masformer_core::{Keep, Trace};
+use masformer_core::{Keep, Layers, Trace};
 use moebert_core::{
     bert::BertInput,
     heads::{BertModel, Head, Logits},
@@ -91,11 +91,11 @@ fn inputs(name: &str) -> BertInput {
 /// The outputs of a model under the names of the fixtures.
 fn outputs(model: &BertModel, input: &BertInput) -> Vec<(String, TensorData)> {
     let mut trace = Trace::new(Keep {
-        hidden_states: true,
+        hidden: Layers::All,
         ..Keep::default()
     });
     let output = model.forward(input, &mut trace);
-    let hidden = trace.hidden_states.into_iter().enumerate();
+    let hidden = trace.hidden.into_iter();
     let hidden = hidden.map(|(layer, state)| (format!("hidden_states.{layer}"), state.into_data()));
     let logits = output.logits.map(|logits| match logits {
         Logits::Sequence(logits) => logits.into_data(),

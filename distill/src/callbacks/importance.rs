@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::{data::dataloader::DataLoader, tensor::Gradients};
-use masformer_core::Keep;
+use masformer_core::{Keep, Layers};
 use moebert_core::importance::Importance;
 use serde_json::Value;
 
@@ -45,12 +45,12 @@ pub fn score<M: CallbackModel>(
     let loader = loader.to_device(&device.autodiff());
     let samples = loader.num_items();
     let keep = Keep {
-        probes: true,
+        probes: Layers::All,
         ..Keep::default()
     };
     let mut batches = loader.iter();
     while let Some(batch) = batches.next() {
-        let step = model.forward_step(batch.map_err(|error| error.to_string())?, keep);
+        let step = model.forward_step(batch.map_err(|error| error.to_string())?, keep.clone());
         if !step.loss.is_tracked() {
             return Err("the loss depends on no probe; does the model keep them?".into());
         }

@@ -1,7 +1,7 @@
 //! Layer-wise distillation: the student follows the teacher's hidden states and predictions.
 
 use burn::prelude::*;
-use masformer_core::Keep;
+use masformer_core::{Keep, Trace};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -71,15 +71,12 @@ struct Terms {
 
 impl LayerwiseConfig {
     fn terms(&self, student: &Signals, teacher: &Signals) -> Result<Terms, CallbackError> {
-        let (layers, teacher_layers) = (&student.trace.hidden_states, &teacher.trace.hidden_states);
-        let depth = |states: &[Tensor<3>]| {
-            let no_states = "the model kept no hidden states to distil";
-            states.len().checked_sub(1).ok_or(no_states)
-        };
-        let pairs = self.layers.pairs(depth(layers)?, depth(teacher_layers)?)?;
+        let (student_trace, teacher_trace) = (&student.trace, &teacher.trace);
+        let depths = (student_trace.layers(), teacher_trace.layers());
         let mut hidden = None;
-        for (from, to) in pairs {
-            let (state, target) = (layers[from].clone(), teacher_layers[to].clone());
+        for (from, to) in self.layers.pairs(depths.0, depths.1)? {
+            let state = hidden_state("student", student_trace, from)?;
+            let target = hidden_state("teacher", teacher_trace, to)?;
             if state.dims() != target.dims() {
                 return Err(format!(
                     "hidden state {from} of the student is {:?} and hidden state {to} of the \
@@ -123,6 +120,11 @@ impl LayerwiseConfig {
     }
 }
 
+fn hidden_state(model: &str, trace: &Trace, index: usize) -> Result<Tensor<3>, CallbackError> {
+    let state = trace.hidden.get(&index).cloned();
+    state.ok_or_else(|| format!("the {model} kept no hidden state {index} to distil").into())
+}
+
 fn sum(sum: Option<Tensor<1>>, term: Tensor<1>) -> Tensor<1> {
     match sum {
         Some(sum) => sum + term,
@@ -136,8 +138,9 @@ impl<M: CallbackModel> Callback<M> for LayerwiseDistillation<Batch<M>> {
     }
 
     fn keep(&self) -> Keep {
+        let (hidden, _) = self.config.layers.hidden();
         Keep {
-            hidden_states: true,
+            hidden,
             ..Keep::default()
         }
     }
@@ -153,7 +156,11 @@ impl<M: CallbackModel> Callback<M> for LayerwiseDistillation<Batch<M>> {
         batch: &Batch<M>,
         step: &mut Step<Output<M>>,
     ) -> Result<(), CallbackError> {
-        let keep = Callback::<M>::keep(self);
+        let (_, hidden) = self.config.layers.hidden();
+        let keep = Keep {
+            hidden,
+            ..Keep::default()
+        };
         let teacher = self.teacher.signals(batch, keep);
         let terms = self.config.terms(&step.signals, &teacher)?;
         let mut total = None;
@@ -172,7 +179,7 @@ impl<M: CallbackModel> Callback<M> for LayerwiseDistillation<Batch<M>> {
 
 #[cfg(test)]
 mod tests {
-    use masformer_core::Trace;
+    use masformer_core::Layers;
 
     use super::*;
     use crate::{
@@ -183,11 +190,15 @@ mod tests {
     fn signals(states: &[f64], logits: &[[f64; 2]]) -> Signals {
         let device = Device::flex();
         let mut trace = Trace::new(Keep {
-            hidden_states: true,
+            hidden: Layers::All,
             ..Keep::default()
         });
-        for value in states {
-            trace.push_hidden_state(&Tensor::full([1, 2, 1], *value, &device));
+        let state = |value: &f64| Tensor::full([1, 2, 1], *value, &device);
+        if let Some((first, rest)) = states.split_first() {
+            trace.start(rest.len(), &state(first));
+            for value in rest {
+                trace.finish_layer(&state(value));
+            }
         }
         let logits = logits
             .iter()
@@ -237,7 +248,9 @@ mod tests {
         let message = |teacher| config.terms(&student, &teacher).err().unwrap().to_string();
         assert!(message(signals(&[1.0; 3], &[[0.0; 2]])).contains("`all`"));
         assert!(message(signals(&[1.0; 2], &[])).contains("logits"));
-        assert!(message(signals(&[], &[[0.0; 2]])).contains("no hidden states"));
+        let mut without_last = signals(&[1.0; 2], &[[0.0; 2]]);
+        without_last.trace.hidden.remove(&1);
+        assert!(message(without_last).contains("the teacher kept no hidden state 1"));
     }
 
     #[test]
@@ -251,16 +264,16 @@ mod tests {
         };
         let teacher = Teacher::new(&Toy::new(2, 6, 0.5));
         let keep = Keep {
-            hidden_states: true,
+            hidden: Layers::All,
             ..Keep::default()
         };
         let (first, second) = (
-            teacher.signals(&tracked, keep),
+            teacher.signals(&tracked, keep.clone()),
             teacher.signals(&tracked, keep),
         );
-        let last = first.trace.hidden_states[2].clone();
+        let last = first.trace.hidden[&2].clone();
         assert!(!last.is_autodiff());
-        let again = second.trace.hidden_states[2].clone().into_data();
+        let again = second.trace.hidden[&2].clone().into_data();
         last.into_data().assert_eq(&again, true);
     }
 
@@ -272,12 +285,12 @@ mod tests {
         let outer = &mut student.layers[0].outer.weight;
         *outer = outer.clone().map(|weight| weight.mul_scalar(-0.5));
         let keep = Keep {
-            hidden_states: true,
+            hidden: Layers::All,
             ..Keep::default()
         };
         let batch = ToyLoader::new(8, 8).batch(&[0, 1, 2, 3, 4, 5, 6, 7]);
         let distance = |student: &Toy| {
-            let source = |model: &Toy| Teacher::new(model).signals(&batch, keep);
+            let source = |model: &Toy| Teacher::new(model).signals(&batch, keep.clone());
             let terms = LayerwiseConfig::default().terms(&source(student), &source(&teacher));
             value(terms.unwrap().hidden)
         };

@@ -1,7 +1,9 @@
 //! What routers add to the loss, and how evenly they keep their experts busy.
 
+use std::collections::BTreeMap;
+
 use burn::prelude::*;
-use masformer_core::{Keep, RouteTrace};
+use masformer_core::{Keep, Layers, RouteTrace};
 
 use crate::{Batch, Callback, CallbackError, CallbackModel, Context, Gauge, Output, Step};
 
@@ -56,8 +58,8 @@ impl RouterLosses {
 }
 
 /// The share `[1]` of tokens that went to the busiest expert, averaged over the layers.
-fn busiest_share(routes: &[RouteTrace]) -> Option<Tensor<1>> {
-    let shares = routes.iter().map(|route| {
+fn busiest_share(routes: &BTreeMap<usize, RouteTrace>) -> Option<Tensor<1>> {
+    let shares = routes.values().map(|route| {
         let total = route.load.clone().sum().clamp_min(1.0);
         route.load.clone().max() / total
     });
@@ -72,7 +74,7 @@ impl<M: CallbackModel> Callback<M> for RouterLosses {
 
     fn keep(&self) -> Keep {
         Keep {
-            routes: true,
+            routes: Layers::All,
             ..Keep::default()
         }
     }
@@ -106,8 +108,6 @@ impl<M: CallbackModel> Callback<M> for RouterLosses {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use burn::train::metric::LossMetric;
     use serde_json::Value;
 
@@ -123,10 +123,10 @@ mod tests {
             load: Tensor::from_data(load, &Device::default()),
             losses: vec![],
         };
-        let share = busiest_share(&[route([3.0, 1.0]), route([2.0, 2.0])]);
+        let share = busiest_share(&[(1, route([3.0, 1.0])), (3, route([2.0, 2.0]))].into());
         let share: f32 = share.unwrap().into_scalar();
         assert!((share - 0.625).abs() < 1e-6);
-        assert!(busiest_share(&[]).is_none());
+        assert!(busiest_share(&BTreeMap::new()).is_none());
     }
 
     /// Checks, after the balance loss was added, by how much the loss grew.

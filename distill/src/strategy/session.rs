@@ -144,7 +144,7 @@ impl<'a, M: CallbackModel> Session<'a, M> {
         self.run
             .callbacks
             .each(|callback| callback.before_forward(&context, &model, &mut batch))?;
-        let mut step = model.forward_step(batch.clone(), self.keep);
+        let mut step = model.forward_step(batch.clone(), self.keep.clone());
         let context = self.context();
         self.run
             .callbacks

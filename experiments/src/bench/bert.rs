@@ -5,7 +5,7 @@ use distill::{
     Adam, CallbackModel, SignalSource, Teacher,
     loss::{HiddenLoss, LogitsLoss},
 };
-use masformer_core::{Keep, Trace, ops::prepack};
+use masformer_core::{Keep, Layers, Trace, ops::prepack};
 use moebert_core::{
     adapt::adapt,
     bert::{BertConfig, BertInput},
@@ -198,16 +198,16 @@ fn training_pass(
         let Some(model) = slot.take() else {
             return Ok(held(()));
         };
-        let keep = Keep {
-            hidden_states: teacher.is_some(),
-            ..Keep::default()
-        };
-        let step = model.forward_step(batch.clone(), keep);
+        let mut keep = Keep::default();
+        if teacher.is_some() {
+            keep.hidden = Layers::All;
+        }
+        let step = model.forward_step(batch.clone(), keep.clone());
         let mut loss = step.loss;
         if let Some(teacher) = &teacher {
             let target = teacher.signals(&batch, keep);
-            let states = step.signals.trace.hidden_states.into_iter();
-            for (state, target) in states.zip(target.trace.hidden_states) {
+            let states = step.signals.trace.hidden.into_values();
+            for (state, target) in states.zip(target.trace.hidden.into_values()) {
                 loss = loss + HiddenLoss::default().forward(state, target, None);
             }
             for (logits, target) in step.signals.logits.into_iter().zip(target.logits) {

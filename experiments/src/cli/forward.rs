@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use clap::Args;
-use masformer_core::{DecoderInput, Keep, Trace, pretrained::DecoderFolder};
+use masformer_core::{DecoderInput, Keep, Layers, Trace, pretrained::DecoderFolder};
 use moebert_core::{
     bert::BertInput,
     file::FileError,
@@ -98,13 +98,14 @@ fn decode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
 }
 
 const HIDDEN_STATES: Keep = Keep {
-    hidden_states: true,
-    routes: false,
-    probes: false,
+    hidden: Layers::All,
+    heads: Layers::None,
+    routes: Layers::None,
+    probes: Layers::None,
 };
 
 fn hidden_states(trace: Trace) -> Result<Vec<Named>, Error> {
-    let states = trace.hidden_states.into_iter().enumerate();
+    let states = trace.hidden.into_iter();
     states
         .map(|(index, state)| named(format!("hidden_states.{index}"), state))
         .collect()

@@ -16,6 +16,7 @@ use crate::{
     feed_forward::{apply_linear, zero_bias},
     flow::Flow,
     span::Span,
+    trace::Trace,
 };
 
 /// `s4d` in texts: [`S4d`]. Its keys are those of the state space.
@@ -80,7 +81,12 @@ impl MixCache for StateSpaceCache {
 impl Mix for S4d {
     type Cache = StateSpaceCache;
 
-    fn forward(&self, flow: Flow, cache: Option<&mut StateSpaceCache>) -> Tensor<3> {
+    fn forward(
+        &self,
+        flow: Flow,
+        cache: Option<&mut StateSpaceCache>,
+        _trace: &mut Trace,
+    ) -> Tensor<3> {
         let Flow { hidden, tokens } = flow;
         let [batch, length, width] = hidden.dims();
         let states = self

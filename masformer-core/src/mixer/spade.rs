@@ -17,6 +17,7 @@ use crate::{
     flow::Flow,
     norm::{LayerNorm, LayerNormConfig},
     span::Span,
+    trace::Trace,
 };
 
 /// How [`Spade`] puts the outputs of its two parts together.
@@ -155,7 +156,7 @@ impl Join {
 impl Mix for Spade {
     type Cache = SpadeCache;
 
-    fn forward(&self, flow: Flow, cache: Option<&mut SpadeCache>) -> Tensor<3> {
+    fn forward(&self, flow: Flow, cache: Option<&mut SpadeCache>, trace: &mut Trace) -> Tensor<3> {
         let Flow { hidden, tokens } = flow;
         let padding = tokens.padding.as_ref();
         let (state_cache, attention_cache) = match cache {
@@ -166,8 +167,8 @@ impl Mix for Spade {
             .state_space
             .forward(hidden.clone(), padding, state_cache);
         let attend = |input| match attention_cache {
-            Some(cache) => self.attention.forward_cached(input, padding, cache),
-            None => self.attention.forward(input, padding),
+            Some(cache) => self.attention.forward_cached(input, padding, cache, trace),
+            None => self.attention.forward(input, padding, trace),
         };
         match &self.join {
             Some(join) => join.forward(states, attend(hidden)),

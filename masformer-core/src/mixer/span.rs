@@ -19,6 +19,7 @@ use crate::{
     flow::Flow,
     ops::{SpanAttentionOptions, WeightDropout, span_attention},
     span::{Direction, Span},
+    trace::{HeadTrace, Trace},
 };
 
 /// Configuration of [`SpanAttention`].
@@ -145,8 +146,13 @@ impl SpanAttention {
     /// # Panics
     ///
     /// If `padding` is not `[B, T]`.
-    pub fn forward(&self, input: Tensor<3>, padding: Option<&Tensor<2, Bool>>) -> Tensor<3> {
-        let [query, key, value] = self.project(input, padding, 0);
+    pub fn forward(
+        &self,
+        input: Tensor<3>,
+        padding: Option<&Tensor<2, Bool>>,
+        trace: &mut Trace,
+    ) -> Tensor<3> {
+        let [query, key, value] = self.project(input, padding, 0, trace);
         self.merge(self.attend(query, key, value, padding))
     }
 
@@ -166,12 +172,13 @@ impl SpanAttention {
         input: Tensor<3>,
         padding: Option<&Tensor<2, Bool>>,
         cache: &mut LayerCache,
+        trace: &mut Trace,
     ) -> Tensor<3> {
         assert!(
             self.direction == Direction::Causal,
             "an encoder's positions see later ones: only causal layers can have a cache"
         );
-        let [query, key, value] = self.project(input, padding, cache.seen());
+        let [query, key, value] = self.project(input, padding, cache.seen(), trace);
         let all = cache.join(key, value, padding);
         self.merge(self.attend(query, all.key, all.value, all.padding.as_ref()))
     }
@@ -182,6 +189,7 @@ impl SpanAttention {
         input: Tensor<3>,
         padding: Option<&Tensor<2, Bool>>,
         start: usize,
+        trace: &mut Trace,
     ) -> [Tensor<4>; 3] {
         let [batch, length, hidden] = input.dims();
         if let Some(padding) = padding {
@@ -189,8 +197,13 @@ impl SpanAttention {
         }
         let width = hidden / self.heads;
         let flat = input.flatten::<2>(0, 1);
-        let split = |projection: &Linear, heads| {
-            apply_linear(projection, flat.clone())
+        let mut kept = vec![];
+        let mut split = |projection: &Linear, heads| {
+            let projected = apply_linear(projection, flat.clone());
+            if trace.keeps_heads() {
+                kept.push(projected.clone().reshape([batch, length, heads * width]));
+            }
+            projected
                 .reshape([batch, length, heads, width])
                 .swap_dims(1, 2)
         };
@@ -198,11 +211,15 @@ impl SpanAttention {
             Some(rotary) => rotary.apply(heads, start),
             None => heads,
         };
-        [
+        let heads = [
             rotate(split(&self.query, self.heads)),
             rotate(split(&self.key, self.key_value_heads)),
             split(&self.value, self.key_value_heads),
-        ]
+        ];
+        if let Ok([query, key, value]) = <[_; 3]>::try_from(kept) {
+            trace.put_heads(HeadTrace { query, key, value });
+        }
+        heads
     }
 
     /// The output `[B, T, D]` of the heads `[B, H, T, d]`.
@@ -277,12 +294,12 @@ impl MixCache for LayerCache {
 impl Mix for SpanAttention {
     type Cache = LayerCache;
 
-    fn forward(&self, flow: Flow, cache: Option<&mut LayerCache>) -> Tensor<3> {
+    fn forward(&self, flow: Flow, cache: Option<&mut LayerCache>, trace: &mut Trace) -> Tensor<3> {
         let Flow { hidden, tokens } = flow;
         let padding = tokens.padding.as_ref();
         match cache {
-            None => self.forward(hidden, padding),
-            Some(cache) => self.forward_cached(hidden, padding, cache),
+            None => self.forward(hidden, padding, trace),
+            Some(cache) => self.forward_cached(hidden, padding, cache, trace),
         }
     }
 
@@ -312,6 +329,7 @@ fn draw_seed(device: &Device) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::{Keep, Layers};
 
     const LENGTH: usize = 40;
 
@@ -337,8 +355,8 @@ mod tests {
         let unpadded = Tensor::<2, Bool>::from_data([[false; LENGTH]; 2], &device);
         for direction in [Direction::Causal, Direction::Bidirectional] {
             let attention = config().with_direction(direction).init(&device);
-            let without = attention.forward(input.clone(), None);
-            let with = attention.forward(input.clone(), Some(&unpadded));
+            let without = attention.forward(input.clone(), None, &mut Trace::nothing());
+            let with = attention.forward(input.clone(), Some(&unpadded), &mut Trace::nothing());
             assert!(largest_difference(without, with) < 1e-5);
         }
     }
@@ -349,14 +367,14 @@ mod tests {
         for direction in [Direction::Causal, Direction::Bidirectional] {
             let full = config().with_direction(direction).init(&device);
             let input = random(&device);
-            let expected = full.forward(input.clone(), None);
+            let expected = full.forward(input.clone(), None, &mut Trace::nothing());
             for span in ["window:80", "block:40", "window:1+40"] {
                 let span = span.parse().unwrap();
                 let local = SpanAttention {
                     span,
                     ..full.clone()
                 };
-                let output = local.forward(input.clone(), None);
+                let output = local.forward(input.clone(), None, &mut Trace::nothing());
                 assert!(
                     largest_difference(output, expected.clone()) < 1e-5,
                     "{span}"
@@ -391,8 +409,8 @@ mod tests {
         };
         let input = random(&device);
         let difference = largest_difference(
-            grouped.forward(input.clone(), None),
-            plain.forward(input, None),
+            grouped.forward(input.clone(), None, &mut Trace::nothing()),
+            plain.forward(input, None, &mut Trace::nothing()),
         );
         assert!(difference < 1e-5);
     }
@@ -413,7 +431,7 @@ mod tests {
         let with_other_at = |place: usize| {
             let input = base.clone().repeat_dim(1, LENGTH);
             let input = input.slice_assign([0..1, place..place + 1, 0..4], other.clone());
-            attention.forward(input, None)
+            attention.forward(input, None, &mut Trace::nothing())
         };
         let (near, far) = (with_other_at(5), with_other_at(25));
         let after = |output: Tensor<3>, place: usize| output.slice([0..1, place + 1..place + 3]);
@@ -432,7 +450,7 @@ mod tests {
                 .with_direction(Direction::Causal)
                 .init(&device);
             let input = random(&device).require_grad();
-            let output = attention.forward(input.clone(), None);
+            let output = attention.forward(input.clone(), None, &mut Trace::nothing());
             // Position 20 lies in the block from 16 to 23.
             let gradients = output.slice([0..2, 20..21]).abs().sum().backward();
             let gradient = input.grad(&gradients).unwrap();
@@ -443,6 +461,44 @@ mod tests {
             assert!(size(16..21) > 0.0);
             assert_eq!(size(0..16) > 0.0, reaches);
             assert!(size(21..LENGTH) == 0.0);
+        }
+    }
+
+    #[test]
+    fn kept_heads_are_the_projections_without_rotary_positions() {
+        let device = Device::default();
+        let attention = SpanAttentionConfig::new(12, 2)
+            .with_key_value_heads(Some(1))
+            .with_rotary(Some(RotaryEncodingConfig::new(LENGTH, 6)))
+            .with_direction(Direction::Causal)
+            .with_initializer(config().initializer)
+            .init(&device);
+        let input = random(&device);
+        let keep = Keep {
+            heads: Layers::All,
+            ..Keep::default()
+        };
+        let mut trace = Trace::new(keep.clone());
+        attention.forward(input.clone(), None, &mut trace);
+        let HeadTrace { query, key, value } = &trace.heads[&0];
+        let flat = input.clone().flatten::<2>(0, 1);
+        let projections = [&attention.query, &attention.key, &attention.value];
+        for (found, projection) in [query, key, value].into_iter().zip(projections) {
+            let [_, width] = projection.weight.dims();
+            let expected = apply_linear(projection, flat.clone()).reshape([2, LENGTH, width]);
+            found.to_data().assert_eq(&expected.into_data(), true);
+        }
+        let mut cache = attention.cache();
+        let mut step = Trace::new(keep);
+        for part in [0..LENGTH - 3, LENGTH - 3..LENGTH] {
+            let part = input.clone().slice_dim(1, part);
+            attention.forward_cached(part, None, &mut cache, &mut step);
+        }
+        let new = &step.heads[&0];
+        let pairs = [(query, &new.query), (key, &new.key), (value, &new.value)];
+        for (whole, new) in pairs {
+            let expected = whole.clone().slice_dim(1, LENGTH - 3..LENGTH);
+            assert!(largest_difference(new.clone(), expected) < 1e-5);
         }
     }
 

@@ -13,7 +13,7 @@ use burn::{
     store::{ModuleStore, SafetensorsStore, bridge},
 };
 use masformer_core::{
-    Decoder, DecoderConfig, DecoderInput, Keep, PositionEncoding, Span, Trace,
+    Decoder, DecoderConfig, DecoderInput, Keep, Layers, PositionEncoding, Span, Trace,
     pretrained::{CONFIG_FILE, DecoderFolder, DecoderFolderConfig, save_decoder},
 };
 use safetensors::SafeTensors;
@@ -87,11 +87,11 @@ impl Inputs {
     /// `from` up to `to`.
     fn difference(&self, model: &Decoder, name: &str, (from, to): (i64, i64)) -> f32 {
         let mut trace = Trace::new(Keep {
-            hidden_states: true,
+            hidden: Layers::All,
             ..Keep::default()
         });
         let output = model.forward(&self.input, &mut trace);
-        let states = trace.hidden_states.into_iter().enumerate();
+        let states = trace.hidden.into_iter();
         let found = states
             .map(|(layer, state)| (format!("hidden_states.{layer}"), state))
             .chain([("logits".to_owned(), output.logits)]);

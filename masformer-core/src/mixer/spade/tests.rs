@@ -3,7 +3,7 @@ use burn::{module::Param, nn::Initializer, tensor::Distribution};
 use super::*;
 use crate::{
     feed_forward::MlpConfig, flow::Tokens, layer::LayerConfig, mixer::MixerSpec, span::Direction,
-    stack::Stack, trace::Trace,
+    stack::Stack,
 };
 
 const LENGTH: usize = 24;
@@ -82,8 +82,10 @@ fn a_stacked_state_space_that_hands_on_its_input_is_local_attention() {
     space.output_imag = Param::from_tensor(space.output_imag.val().zeros_like());
     space.direct = Param::from_tensor(space.direct.val().ones_like());
     let input = random(&device);
-    let expected = spade.attention.forward(input.clone(), None);
-    let output = Mix::forward(&spade, flow(input), None);
+    let expected = spade
+        .attention
+        .forward(input.clone(), None, &mut Trace::nothing());
+    let output = Mix::forward(&spade, flow(input), None, &mut Trace::nothing());
     output.into_data().assert_eq(&expected.into_data(), true);
 }
 
@@ -99,8 +101,8 @@ fn a_window_as_long_as_the_sequence_is_full_attention() {
         let window = spec(text).init(&attention("window:24"), &device);
         let window = window.load_record(full.clone().into_record());
         let input = random(&device);
-        let expected = Mix::forward(&full, flow(input.clone()), None);
-        let found = Mix::forward(&window, flow(input), None);
+        let expected = Mix::forward(&full, flow(input.clone()), None, &mut Trace::nothing());
+        let found = Mix::forward(&window, flow(input), None, &mut Trace::nothing());
         assert!(largest(found - expected) < 1e-5, "{text}");
     }
 }
