@@ -5,6 +5,10 @@
 //! [`callbacks`]; what they compute is in [`loss`], as pure functions on tensors.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "tests compare numbers")
+)]
 
 pub mod callback;
 pub mod callbacks;

@@ -296,7 +296,7 @@ impl<M: CallbackModel> Stage<M> {
         };
         let device = device.autodiff();
         epoch.set(0);
-        device.seed(epoch.seed(config.seed));
+        masformer_core::seed::seed(&device, epoch.seed(config.seed));
         let mut model = callbacks.fold(model, |callback, model| callback.before_fit(model))?;
         if let Some(epoch) = resumed_from {
             model = checkpoints.load_model(epoch, model)?;

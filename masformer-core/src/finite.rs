@@ -44,6 +44,10 @@ pub fn first_not_finite<M: Module>(
 }
 
 /// What a tensor holds that is not finite; NaN, if it holds both.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "looks at weights that are loaded or saved, and at a training that has failed"
+)]
 pub fn not_finite<const D: usize>(tensor: Tensor<D>) -> Option<NotFinite> {
     let tensor = tensor.without_autodiff();
     // A sixth of the time of looking at each number; a sum of finite ones rarely overflows.

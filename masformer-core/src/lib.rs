@@ -4,6 +4,11 @@
 //! `F` feed-forward width, `L` layers, `V` vocabulary, `C` classes. Boolean masks follow Burn:
 //! `true` is masked out.
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "tests compare numbers")
+)]
+
 pub mod activation;
 pub mod cache;
 pub mod decoder;
@@ -21,6 +26,7 @@ pub mod ops;
 pub mod position;
 pub mod pretrained;
 pub mod schedule;
+pub mod seed;
 pub mod span;
 pub mod stack;
 pub mod tensor_file;

@@ -198,7 +198,10 @@ impl Importance {
                 batch_scores(probe, gradients).ok_or(ImportanceError::NoGradient { layer })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        // One read for all layers: each read waits for the device.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one read per batch for all layers; scoring is no training step"
+        )]
         let scores = Tensor::stack::<2>(scores, 0)
             .try_into_vec_as::<f32>()
             .map_err(|error| ImportanceError::Device(error.to_string()))?;

@@ -6,6 +6,10 @@
 //! follow Burn: `true` is masked out.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "tests compare numbers")
+)]
 
 pub mod adapt;
 pub mod bert;

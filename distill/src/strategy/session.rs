@@ -10,7 +10,7 @@ use burn::{
         metric::store::{Aggregate, EventStoreClient, Split},
     },
 };
-use masformer_core::Keep;
+use masformer_core::{Keep, seed};
 
 use super::{Run, Settings};
 use crate::{
@@ -88,7 +88,7 @@ impl<'a, M: CallbackModel> Session<'a, M> {
         } = self.settings;
         epoch.set(self.epoch);
         // Whatever was drawn before, an epoch draws the same numbers each time it is run.
-        device.seed(epoch.seed(*seed));
+        seed::seed(device, epoch.seed(*seed));
         self.iteration = 0;
         self.set_done(0, 1);
         let model = self.learner.model();
@@ -211,6 +211,10 @@ impl<'a, M: CallbackModel> Session<'a, M> {
             observers.resize(observers.len() + unread.len(), gauge);
             tensors.extend(unread);
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one read of a step, for everything that the host has to know"
+        )]
         let values = Tensor::cat(tensors, 0).into_data();
         let mut values = values.iter::<f64>();
         let [loss, norm] = [(); 2].map(|()| values.next().unwrap_or(f64::NAN));

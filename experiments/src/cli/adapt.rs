@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::Args;
 use distill::Ui;
-use masformer_core::pretrained::DecoderFolder;
+use masformer_core::{pretrained::DecoderFolder, seed::seed};
 use moebert_core::{
     adapt::{AdaptError, adapt},
     cost::Cost,
@@ -253,7 +253,7 @@ impl AdaptArgs {
             self.seed,
         )?;
         plan.router.check(recipe.count).map_err(AdaptError::from)?;
-        device.seed(self.seed);
+        seed(device, self.seed);
         let model = load()?;
         let dense = Cost::of(&model, COST_LENGTH);
         let counts = plan.token_counts.as_deref();

@@ -14,6 +14,7 @@ use distill::{
     },
     loss::{HiddenLoss, LogitsLoss},
 };
+use masformer_core::seed;
 use moebert_core::{
     cost::Cost,
     heads::{BertModel, BertModelConfig, Head},
@@ -117,7 +118,7 @@ impl Seed<'_> {
         let dir = self.run.folder.stage_dir(&stage)?;
         if self.run.folder.done::<()>(&stage)?.is_none() {
             let device = &self.run.options.device;
-            device.seed(self.seed);
+            seed::seed(device, self.seed);
             let model = BertModelConfig::new(config.clone(), Head::Encoder).init(device);
             let config = PretrainedConfig::new(config.clone(), Head::Encoder);
             save(&dir, &model, &config, self.save_options())?;
@@ -146,7 +147,7 @@ impl Seed<'_> {
         self.say("fine-tuning the teacher");
         let clock = Instant::now();
         let device = &self.run.options.device;
-        device.seed(self.seed);
+        seed::seed(device, self.seed);
         let pretrained = self.open(start)?;
         let (model, report) = pretrained.load(Some(self.run.head), device)?;
         if matches!(self.run.start, Start::Folder(_)) && !report.is_exact() {
@@ -310,7 +311,7 @@ impl Seed<'_> {
             self.say(&format!("layer map {map}: {pairs}"));
         }
         let clock = Instant::now();
-        self.run.options.device.seed(self.seed);
+        seed::seed(&self.run.options.device, self.seed);
         let teacher = self.learner(teacher_dir)?;
         let (_, dense_width) = teacher.model.neurons();
         let (callbacks, gauges) = self.callbacks(student, &teacher, plan);

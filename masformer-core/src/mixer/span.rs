@@ -8,7 +8,7 @@ use burn::{
         RotaryEncodingConfig,
     },
     prelude::*,
-    tensor::{Distribution, assert_shape},
+    tensor::assert_shape,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,7 @@ use crate::{
     feed_forward::{apply_linear, zero_bias},
     flow::Flow,
     ops::{SpanAttentionOptions, WeightDropout, span_attention},
+    seed,
     span::{Direction, Span},
     trace::{HeadTrace, Trace},
 };
@@ -256,7 +257,7 @@ impl SpanAttention {
         let drops = self.dropout.prob > 0.0 && self.dropout.training.is_enabled();
         let dropout = (device.is_autodiff() && drops).then(|| WeightDropout {
             prob: self.dropout.prob,
-            seed: draw_seed(&device),
+            seed: seed::draw(&device),
         });
         let options = SpanAttentionOptions {
             span: self.span,
@@ -317,17 +318,10 @@ impl Mix for SpanAttention {
     }
 }
 
-/// A seed from the device's own random numbers, so that whoever seeds the device repeats it.
-fn draw_seed(device: &Device) -> u64 {
-    let distribution = Distribution::Uniform(0.0, f64::from(i32::MAX));
-    let draw = Tensor::<1, Int>::random([2], distribution, &device.clone().inner());
-    draw.into_data()
-        .iter::<i64>()
-        .fold(0, |seed, half| seed << 31 ^ half as u64)
-}
-
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Distribution;
+
     use super::*;
     use crate::trace::{Keep, Layers};
 

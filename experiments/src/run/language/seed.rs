@@ -7,7 +7,7 @@ use std::{path::Path, time::Instant};
 use burn::train::metric::{AccuracyMetric, LossMetric, store::Direction as Better};
 use distill::{Epoch, callbacks::GrowingLength};
 use masformer_core::{
-    Decoder, Direction, Mixing, SpanAttentionConfig, pretrained::DecoderFolderConfig,
+    Decoder, Direction, Mixing, SpanAttentionConfig, pretrained::DecoderFolderConfig, seed,
 };
 use moebert_core::{
     cost::Cost,
@@ -150,7 +150,7 @@ impl Seed<'_> {
         let dir = self.run.folder.stage_dir(&stage)?;
         if self.run.folder.done::<()>(&stage)?.is_none() {
             let device = &self.run.options.device;
-            device.seed(self.seed);
+            seed::seed(device, self.seed);
             let model = half::dense(config.init(device));
             let config = DecoderFolderConfig::new(MODEL_TYPE, config.clone())?;
             let tokenizer = self.run.problem.tokenizer_dir();
@@ -163,7 +163,7 @@ impl Seed<'_> {
     fn load(&self, folder: &PretrainedDecoder) -> Result<Decoder<Half>, Error> {
         if !folder.folder().new_mixers().is_empty() {
             // Those weights are drawn: the same ones each time.
-            self.run.options.device.seed(self.seed);
+            seed::seed(&self.run.options.device, self.seed);
         }
         let (model, report) = folder.load(&self.run.options.device)?;
         if !report.is_exact() {
