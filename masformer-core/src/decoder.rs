@@ -1,4 +1,4 @@
-//! A decoder language model: pre-norm layers, each with its own attention span.
+//! A decoder language model: layers, pre-norm by default, each with its own attention span.
 
 use burn::{
     config::Config,
@@ -15,7 +15,7 @@ use crate::{
     flow::{Flow, Tokens},
     layer::LayerConfig,
     mixer::{MixCache, MixerCache, MixerSpec, SpanAttentionConfig},
-    norm::{LayerNorm, LayerNormConfig, NormPlacement},
+    norm::{Norm, NormConfig, NormKind, NormPlacement},
     position::{PositionEncoding, PositionError, PositionExtension},
     span::{Direction, Span},
     stack::Stack,
@@ -65,7 +65,13 @@ pub struct DecoderConfig {
     /// again; `None` to keep them, which is faster.
     #[config(default = "None")]
     pub feed_forward_chunk: Option<usize>,
-    /// Added to the variance in each layer normalisation.
+    /// How hidden states are normalised.
+    #[config(default = "NormKind::Layer")]
+    pub norm: NormKind,
+    /// Where both halves of a layer are normalised.
+    #[config(default = "NormPlacement::Pre")]
+    pub norm_placement: NormPlacement,
+    /// Added to the variance in each normalisation.
     #[config(default = 1e-5)]
     pub norm_epsilon: f64,
     /// Standard deviation of the weights at the start.
@@ -131,8 +137,8 @@ pub struct Decoder<F: FeedForward = Mlp> {
     pub dropout: Dropout,
     /// `L` layers.
     pub stack: Stack<F>,
-    /// Normalisation of the last layer's output.
-    pub norm: LayerNorm,
+    /// Normalisation of the last layer's output, wherever the layers have theirs.
+    pub norm: Norm,
     positions: usize,
 }
 
@@ -166,8 +172,9 @@ impl DecoderConfig {
     pub fn mlp(&self) -> MlpConfig {
         MlpConfig::new(self.hidden, self.width)
             .with_dropout(self.residual_dropout)
+            .with_norm(self.norm)
             .with_norm_epsilon(self.norm_epsilon)
-            .with_norm_placement(NormPlacement::Pre)
+            .with_norm_placement(self.norm_placement)
             .with_activation(self.activation)
             .with_chunk(self.feed_forward_chunk)
             .with_initializer(self.initializer())
@@ -211,8 +218,9 @@ impl DecoderConfig {
             LayerConfig::new(attention)
                 .with_mixer(self.mixers.get(index).cloned().unwrap_or_default())
                 .with_dropout(self.residual_dropout)
+                .with_norm(self.norm)
                 .with_norm_epsilon(self.norm_epsilon)
-                .with_norm_placement(NormPlacement::Pre)
+                .with_norm_placement(self.norm_placement)
                 .init(mlp.init(device), device)
         };
         Decoder {
@@ -222,7 +230,8 @@ impl DecoderConfig {
             stack: Stack {
                 layers: self.spans.iter().enumerate().map(layer).collect(),
             },
-            norm: LayerNormConfig::new(self.hidden)
+            norm: NormConfig::new(self.hidden)
+                .with_kind(self.norm)
                 .with_epsilon(self.norm_epsilon)
                 .init(device),
             positions: self.positions,

@@ -12,7 +12,7 @@ use crate::{
     activation::Activation,
     dropout::{active_prob, dropout},
     flow::Flow,
-    norm::{LayerNorm, LayerNormConfig, NormPlacement},
+    norm::{Norm, NormConfig, NormKind, NormPlacement},
     ops::{
         self, ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, feed_forward,
     },
@@ -52,7 +52,10 @@ pub struct MlpConfig {
     /// Probability of dropping an output element in training.
     #[config(default = 0.1)]
     pub dropout: f64,
-    /// Added to the variance in the layer normalisation.
+    /// How the layer is normalised.
+    #[config(default = "NormKind::Layer")]
+    pub norm: NormKind,
+    /// Added to the variance in the normalisation.
     #[config(default = 1e-12)]
     pub norm_epsilon: f64,
     /// Where the layer is normalised.
@@ -70,8 +73,8 @@ pub struct MlpConfig {
     pub initializer: Initializer,
 }
 
-/// `LN(a + dropout(W2 act(W1 a + b1) + b2))` post-norm, as in BERT (arXiv 1810.04805), or
-/// `a + dropout(W2 act(W1 LN(a) + b1) + b2)` pre-norm, as in GPT-2.
+/// `f(a) = dropout(W2 act(W1 a + b1) + b2)` with its residual connection and normalisation: `norm(a + f(a))` post-norm,
+/// as in BERT (arXiv 1810.04805), `a + f(norm(a))` pre-norm, as in GPT-2, and as a [`NormPlacement`] says.
 #[derive(Module, Debug)]
 pub struct Mlp {
     /// `W1`, stored `[D, F]`, and `b1`.
@@ -79,7 +82,9 @@ pub struct Mlp {
     /// `W2`, stored `[F, D]`, and `b2`.
     pub outer: Linear,
     /// Normalisation: after the residual connection, or of the input.
-    pub norm: LayerNorm,
+    pub norm: Norm,
+    /// Normalisation of the output, with [`NormPlacement::Both`].
+    pub output_norm: Option<Norm>,
     /// Dropout before the residual connection.
     pub dropout: Dropout,
     /// The place of the normalisation.
@@ -100,12 +105,14 @@ impl MlpConfig {
             let linear = LinearConfig::new(from, to).with_initializer(self.initializer.clone());
             zero_bias(linear.init(device))
         };
+        let norm = NormConfig::new(self.hidden)
+            .with_kind(self.norm)
+            .with_epsilon(self.norm_epsilon);
         Mlp {
             inner: linear(self.hidden, self.width),
             outer: linear(self.width, self.hidden),
-            norm: LayerNormConfig::new(self.hidden)
-                .with_epsilon(self.norm_epsilon)
-                .init(device),
+            norm: norm.init(device),
+            output_norm: self.norm_placement.output_norm(&norm, device),
             dropout: DropoutConfig::new(self.dropout).init(),
             norm_placement: self.norm_placement,
             activation: self.activation,
@@ -148,15 +155,31 @@ impl Mlp {
     /// - input: `[N, D]`
     /// - output: `[N, D]`
     pub fn forward_tokens(&self, input: Tensor<2>) -> Tensor<2> {
-        self.norm_placement.residual(&self.norm, input, |input| {
+        self.residual(input, |input| {
             let output = feed_forward(input, self.weights(), self.options());
             dropout(&self.dropout, output)
         })
     }
 
+    fn residual<const N: usize>(
+        &self,
+        input: Tensor<N>,
+        half: impl FnOnce(Tensor<N>) -> Tensor<N>,
+    ) -> Tensor<N> {
+        let output_norm = self.output_norm.as_ref();
+        self.norm_placement
+            .residual(&self.norm, output_norm, input, half)
+    }
+
     /// The layer as an expert of [`expert_feed_forward`](crate::ops::expert_feed_forward); `None` where
-    /// that cannot compute it: in 16 bits.
+    /// that cannot compute it: in 16 bits, with two normalisations, or with one that is no layer normalisation.
     pub fn as_expert(&self) -> Option<ExpertWeights> {
+        let is_pre_norm = match self.norm_placement {
+            NormPlacement::Post => false,
+            NormPlacement::Pre | NormPlacement::Parallel => true,
+            NormPlacement::Both => return None,
+        };
+        let (gamma, beta) = self.norm.layer_norm()?;
         let feed_forward = self.weights();
         let half = matches!(feed_forward.inner.dtype(), DType::F16 | DType::BF16);
         (!half).then(|| ExpertWeights {
@@ -164,11 +187,11 @@ impl Mlp {
                 feed_forward: self.options(),
                 dropout: active_prob(&self.dropout, &feed_forward.inner.device()),
                 epsilon: self.norm.epsilon(),
-                is_pre_norm: self.norm_placement == NormPlacement::Pre,
+                is_pre_norm,
             },
             feed_forward,
-            gamma: self.norm.gamma.val(),
-            beta: self.norm.beta.val(),
+            gamma,
+            beta,
         })
     }
 
@@ -190,7 +213,7 @@ impl Mlp {
 
     fn forward_probed(&self, input: Tensor<3>) -> (Tensor<3>, NeuronProbe) {
         let mut probe = None;
-        let output = self.norm_placement.residual(&self.norm, input, |input| {
+        let output = self.residual(input, |input| {
             let pre = self.inner.forward(input);
             let (probed, pre_leaf) = NeuronProbe::leaf(&pre);
             let (hidden, hidden_leaf) = NeuronProbe::leaf(&self.activation.forward(probed));
@@ -238,6 +261,7 @@ mod tests {
     use super::*;
     use crate::{
         flow::Tokens,
+        norm::PLACEMENTS,
         trace::{Keep, Layers},
     };
 
@@ -248,7 +272,7 @@ mod tests {
             ids: Tensor::zeros([1, 3], &device),
             padding: None,
         };
-        for placement in [NormPlacement::Post, NormPlacement::Pre] {
+        for placement in PLACEMENTS {
             let config = MlpConfig::new(4, 6).with_dropout(0.0);
             let mlp = config.with_norm_placement(placement).init(&device);
             let input = Tensor::random([1, 3, 4], Distribution::Default, &device);

@@ -12,7 +12,7 @@ use crate::{
     feed_forward::FeedForward,
     flow::Flow,
     mixer::{Mix, Mixer, MixerCache, MixerSpec, SpanAttentionConfig},
-    norm::{LayerNorm, LayerNormConfig, NormPlacement},
+    norm::{Norm, NormConfig, NormKind, NormPlacement},
     span::Span,
     trace::Trace,
 };
@@ -28,23 +28,33 @@ pub struct LayerConfig {
     /// Probability of dropping an element of the mixer's output in training.
     #[config(default = 0.1)]
     pub dropout: f64,
-    /// Added to the variance in the layer normalisation.
+    /// How the mixer is normalised.
+    #[config(default = "NormKind::Layer")]
+    pub norm: NormKind,
+    /// Added to the variance in the normalisation.
     #[config(default = 1e-12)]
     pub norm_epsilon: f64,
-    /// Where the mixer is normalised; the feed-forward half has a placement of its own.
+    /// Where the mixer is normalised, and whether the halves are parallel; the feed-forward half has the same
+    /// placement in its own configuration.
     #[config(default = "NormPlacement::Post")]
     pub norm_placement: NormPlacement,
 }
 
-/// A mixer with its residual connection, `a = LN(x + dropout(mixer(x)))` post-norm (arXiv 1706.03762) or
-/// `a = x + dropout(mixer(LN(x)))` pre-norm (arXiv 2002.04745), then the feed-forward half, which carries
-/// its own residual connection and normalisation.
+/// A mixer with its residual connection and normalisation, as its [`NormPlacement`] says, then the feed-forward
+/// half, which carries its own. With `m(x) = dropout(mixer(x))` and the half `h`, the layer computes
+///
+/// - [`Post`](NormPlacement::Post): `h(norm(x + m(x)))`
+/// - [`Pre`](NormPlacement::Pre): `h(x + m(norm(x)))`
+/// - [`Both`](NormPlacement::Both): `h(x + norm_out(m(norm(x))))`
+/// - [`Parallel`](NormPlacement::Parallel): `m(norm(x)) + h(x)`, where `h(x)` has the residual connection of both
 #[derive(Module, Debug)]
 pub struct Layer<F: FeedForward> {
     /// What the layer mixes tokens with.
     pub mixer: Mixer,
     /// Normalisation of the mixer: after its residual connection, or of its input.
-    pub mixer_norm: LayerNorm,
+    pub mixer_norm: Norm,
+    /// Normalisation of the mixer's output, with [`NormPlacement::Both`].
+    pub mixer_output_norm: Option<Norm>,
     /// Dropout of the mixer's output.
     pub dropout: Dropout,
     /// The feed-forward half.
@@ -60,11 +70,13 @@ pub struct Layer<F: FeedForward> {
 impl LayerConfig {
     /// Makes a layer around a feed-forward half.
     pub fn init<F: FeedForward>(&self, feed_forward: F, device: &Device) -> Layer<F> {
+        let norm = NormConfig::new(self.attention.hidden)
+            .with_kind(self.norm)
+            .with_epsilon(self.norm_epsilon);
         Layer {
             mixer: self.mixer.init(&self.attention, device),
-            mixer_norm: LayerNormConfig::new(self.attention.hidden)
-                .with_epsilon(self.norm_epsilon)
-                .init(device),
+            mixer_norm: norm.init(device),
+            mixer_output_norm: self.norm_placement.output_norm(&norm, device),
             dropout: DropoutConfig::new(self.dropout).init(),
             feed_forward,
             norm_placement: self.norm_placement,
@@ -97,6 +109,7 @@ impl<F: FeedForward> Layer<F> {
         Ok(Layer {
             mixer: self.mixer,
             mixer_norm: self.mixer_norm,
+            mixer_output_norm: self.mixer_output_norm,
             dropout: self.dropout,
             feed_forward: half(self.feed_forward)?,
             norm_placement: self.norm_placement,
@@ -112,18 +125,131 @@ impl<F: FeedForward> Layer<F> {
     /// As [`Mix::forward`].
     pub fn forward(&self, flow: Flow, cache: Option<&mut MixerCache>, trace: &mut Trace) -> Flow {
         let Flow { hidden, tokens } = flow;
-        let mixed = self
-            .norm_placement
-            .residual(&self.mixer_norm, hidden, |hidden| {
-                let tokens = tokens.clone();
-                let mixed = Mix::forward(&self.mixer, Flow { hidden, tokens }, cache, trace);
-                dropout(&self.dropout, mixed)
-            });
-        let flow = Flow {
-            hidden: mixed,
-            tokens,
+        let mix = |hidden| {
+            let tokens = tokens.clone();
+            let mixed = Mix::forward(&self.mixer, Flow { hidden, tokens }, cache, trace);
+            dropout(&self.dropout, mixed)
         };
-        let hidden = self.feed_forward.forward(&flow, trace);
+        let (hidden, beside) = match self.norm_placement {
+            NormPlacement::Parallel => {
+                let mixed = mix(self.mixer_norm.forward(hidden.clone()));
+                (hidden, Some(mixed))
+            }
+            placement => {
+                let output_norm = self.mixer_output_norm.as_ref();
+                let mixed = placement.residual(&self.mixer_norm, output_norm, hidden, mix);
+                (mixed, None)
+            }
+        };
+        let flow = Flow { hidden, tokens };
+        let output = self.feed_forward.forward(&flow, trace);
+        let hidden = match beside {
+            Some(mixed) => mixed + output,
+            None => output,
+        };
         Flow { hidden, ..flow }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        module::Param,
+        nn::Initializer,
+        tensor::{Distribution, activation::relu},
+    };
+
+    use super::*;
+    use crate::{
+        activation::Activation,
+        feed_forward::{Mlp, MlpConfig},
+        flow::Tokens,
+        norm::PLACEMENTS,
+    };
+
+    const EPSILON: f64 = 1e-6;
+
+    fn layer(placement: NormPlacement, device: &Device) -> Layer<Mlp> {
+        let initializer = Initializer::Normal {
+            mean: 0.0,
+            std: 0.5,
+        };
+        let mlp = MlpConfig::new(8, 12)
+            .with_activation(Activation::Relu)
+            .with_norm(NormKind::Rms)
+            .with_norm_epsilon(EPSILON)
+            .with_norm_placement(placement)
+            .with_initializer(initializer.clone());
+        let attention = SpanAttentionConfig::new(8, 2).with_initializer(initializer);
+        let config = LayerConfig::new(attention)
+            .with_norm(NormKind::Rms)
+            .with_norm_epsilon(EPSILON)
+            .with_norm_placement(placement);
+        let mut layer = config.init(mlp.init(device), device);
+        // Scales that tell the norms from each other.
+        let half = &mut layer.feed_forward;
+        let norms = [Some(&mut layer.mixer_norm), Some(&mut half.norm)];
+        let outputs = [&mut layer.mixer_output_norm, &mut half.output_norm];
+        for norm in norms
+            .into_iter()
+            .chain(outputs.map(Option::as_mut))
+            .flatten()
+        {
+            let scale = Tensor::random([8], Distribution::Normal(1.0, 0.5), device);
+            norm.gamma = Param::from_tensor(scale);
+        }
+        layer
+    }
+
+    #[test]
+    fn each_placement_is_its_equation() {
+        let device = Device::default();
+        for placement in PLACEMENTS {
+            let layer = layer(placement, &device);
+            let half = &layer.feed_forward;
+            let normal = Distribution::Normal(0.0, 1.0);
+            let x = Tensor::<3>::random([2, 5, 8], normal, &device);
+            let flow = |hidden| Flow {
+                hidden,
+                tokens: Tokens {
+                    ids: Tensor::zeros([2, 5], &device),
+                    padding: None,
+                },
+            };
+            let mixer = |x| Mix::forward(&layer.mixer, flow(x), None, &mut Trace::nothing());
+            let feed_forward = |x: Tensor<3>| {
+                let hidden = relu(x.matmul(half.inner.weight.val().unsqueeze()));
+                hidden.matmul(half.outer.weight.val().unsqueeze())
+            };
+            let norm = |norm: &Norm, x: Tensor<3>| {
+                let scale = (x.clone().square().mean_dim(2) + EPSILON).sqrt();
+                x / scale * norm.gamma.val().unsqueeze()
+            };
+            let (first, second) = (&layer.mixer_norm, &half.norm);
+            let expected = match placement {
+                NormPlacement::Post => {
+                    let a = norm(first, x.clone() + mixer(x.clone()));
+                    norm(second, a.clone() + feed_forward(a))
+                }
+                NormPlacement::Pre => {
+                    let a = x.clone() + mixer(norm(first, x.clone()));
+                    a.clone() + feed_forward(norm(second, a))
+                }
+                NormPlacement::Both => {
+                    let [out, half_out] = [&layer.mixer_output_norm, &half.output_norm]
+                        .map(|norm| norm.as_ref().unwrap());
+                    let a = x.clone() + norm(out, mixer(norm(first, x.clone())));
+                    a.clone() + norm(half_out, feed_forward(norm(second, a)))
+                }
+                NormPlacement::Parallel => {
+                    let mixed = mixer(norm(first, x.clone()));
+                    x.clone() + mixed + feed_forward(norm(second, x.clone()))
+                }
+            };
+            let found = layer.forward(flow(x), None, &mut Trace::nothing());
+            let difference = (found.hidden - expected).abs().max();
+            let difference = difference.into_scalar::<f32>();
+            assert!(difference < 1e-5, "{placement:?} {difference}");
+        }
     }
 }

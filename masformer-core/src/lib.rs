@@ -46,7 +46,7 @@ pub use mixer::{
     AttentionSpec, Mix, MixCache, MixSpec, Mixer, MixerCache, MixerError, MixerSpec, Mixing, Reach,
     SpanAttention, SpanAttentionConfig,
 };
-pub use norm::{LayerNorm, LayerNormConfig, NormPlacement};
+pub use norm::{Norm, NormConfig, NormKind, NormPlacement};
 pub use position::{PositionEncoding, PositionError, PositionExtension, UnknownExtension};
 pub use schedule::{MixerSchedule, Placement, ScheduleError, SpanSchedule};
 pub use span::{Direction, KeyValueSize, Span, SpanCost, SpanError};

@@ -95,19 +95,20 @@ mod tests {
         flow::Tokens,
         layer::LayerConfig,
         mixer::SpanAttentionConfig,
-        norm::NormPlacement,
+        norm::{KINDS, NormKind, NormPlacement, PLACEMENTS},
         span::Direction,
         trace::{Keep, Layers},
     };
 
     const LENGTH: usize = 7;
 
-    fn stack(placement: NormPlacement, device: &Device) -> Stack<Mlp> {
+    fn stack(kind: NormKind, placement: NormPlacement, device: &Device) -> Stack<Mlp> {
         let initializer = Initializer::Normal {
             mean: 0.0,
             std: 0.5,
         };
         let mlp = MlpConfig::new(8, 12)
+            .with_norm(kind)
             .with_norm_placement(placement)
             .with_initializer(initializer.clone());
         let layer = |span: &str| {
@@ -116,6 +117,7 @@ mod tests {
                 .with_direction(Direction::Causal)
                 .with_initializer(initializer.clone());
             LayerConfig::new(attention)
+                .with_norm(kind)
                 .with_norm_placement(placement)
                 .init(mlp.init(device), device)
         };
@@ -144,8 +146,9 @@ mod tests {
     #[test]
     fn cached_steps_leave_the_trace_of_the_whole_wherever_norms_stand() {
         let device = Device::default();
-        for placement in [NormPlacement::Post, NormPlacement::Pre] {
-            let stack = stack(placement, &device);
+        let norms = KINDS.map(|kind| PLACEMENTS.map(|placement| (kind, placement)));
+        for (kind, placement) in norms.into_iter().flatten() {
+            let stack = stack(kind, placement, &device);
             let normal = Distribution::Normal(0.0, 1.0);
             let hidden = Tensor::<3>::random([2, LENGTH, 8], normal, &device);
             let mut whole = trace();
@@ -160,7 +163,8 @@ mod tests {
                 for (whole, part) in whole.hidden.values().zip(part.hidden.into_values()) {
                     let difference = whole.clone().slice_dim(1, range.clone()) - part;
                     let difference = difference.abs().max().into_scalar::<f32>();
-                    assert!(difference < 1e-5, "{placement:?} {range:?} {difference}");
+                    let case = format!("{kind:?} {placement:?} {range:?}");
+                    assert!(difference < 1e-5, "{case} {difference}");
                 }
             }
         }
@@ -170,7 +174,7 @@ mod tests {
     #[should_panic(expected = "a cache for each layer")]
     fn caches_are_as_many_as_layers() {
         let device = Device::default();
-        let stack = stack(NormPlacement::Pre, &device);
+        let stack = stack(NormKind::Layer, NormPlacement::Pre, &device);
         let flow = flow(&Tensor::zeros([1, 1, 8], &device), 0..1);
         stack.forward(flow, Some(&mut []), &mut Trace::nothing());
     }

@@ -1,7 +1,7 @@
 //! A dense model becomes an expert model.
 
 use burn::{module::Param, nn::Linear, prelude::*};
-use masformer_core::Mlp;
+use masformer_core::{Mlp, Norm};
 
 use crate::{
     expert::ExpertLayer,
@@ -50,7 +50,7 @@ pub enum AdaptError {
 /// Splits every feed-forward layer of a dense model by a layout.
 ///
 /// Each expert gets copies of its neurons (rows of `W1`, entries of `b1`, columns of `W2`) and of the
-/// whole of `b2` and of the layer normalisation (`MoEBERT`, section 3.3). Attention, embeddings and
+/// whole of `b2` and of the normalisations (`MoEBERT`, section 3.3). Attention, embeddings and
 /// head stay as they are.
 ///
 /// # Errors
@@ -108,9 +108,6 @@ fn expert(dense: &Mlp, neurons: &[usize]) -> Mlp {
     let device = dense.inner.weight.val().device();
     let neurons: Vec<i64> = neurons.iter().map(|&neuron| neuron as i64).collect();
     let neurons = Tensor::<1, Int>::from_data(neurons.as_slice(), &device);
-    let mut norm = dense.norm.clone();
-    norm.gamma = fresh(norm.gamma.val());
-    norm.beta = fresh(norm.beta.val());
     Mlp {
         inner: Linear {
             weight: fresh(dense.inner.weight.val().select(1, neurons.clone())),
@@ -124,12 +121,20 @@ fn expert(dense: &Mlp, neurons: &[usize]) -> Mlp {
             weight: fresh(dense.outer.weight.val().select(0, neurons)),
             bias: dense.outer.bias.as_ref().map(|bias| fresh(bias.val())),
         },
-        norm,
+        norm: fresh_norm(&dense.norm),
+        output_norm: dense.output_norm.as_ref().map(fresh_norm),
         dropout: dense.dropout.clone(),
         norm_placement: dense.norm_placement,
         activation: dense.activation,
         chunk: dense.chunk,
     }
+}
+
+fn fresh_norm(norm: &Norm) -> Norm {
+    let mut copy = norm.clone();
+    copy.gamma = fresh(norm.gamma.val());
+    copy.beta = norm.beta.as_ref().map(|beta| fresh(beta.val()));
+    copy
 }
 
 /// A parameter of its own with a copied value: the experts part ways in training.

@@ -8,7 +8,7 @@ use burn::{
     tensor::assert_shape,
 };
 use masformer_core::{
-    Activation, Flow, LayerConfig, LayerNorm, LayerNormConfig, MixerSpec, MlpConfig, Span,
+    Activation, Flow, LayerConfig, MixerSpec, MlpConfig, Norm, NormConfig, Span,
     SpanAttentionConfig, Stack, Tokens, Trace,
     dropout::dropout,
     feed_forward::{apply_linear, zero_bias},
@@ -96,7 +96,7 @@ pub struct BertEmbeddings {
     /// Segment embeddings.
     pub token_type: Embedding,
     /// Normalisation of the sum.
-    pub norm: LayerNorm,
+    pub norm: Norm,
     /// Dropout of the normalised sum.
     pub dropout: Dropout,
 }
@@ -152,7 +152,7 @@ impl BertConfig {
             word: embedding(self.vocab_size),
             position: embedding(self.max_position_embeddings),
             token_type: embedding(self.type_vocab_size),
-            norm: LayerNormConfig::new(self.hidden_size)
+            norm: NormConfig::new(self.hidden_size)
                 .with_epsilon(self.layer_norm_eps)
                 .init(device),
             dropout: DropoutConfig::new(self.hidden_dropout_prob).init(),

@@ -10,7 +10,7 @@ use crate::router::{Router, Routing, chosen};
 
 /// A feed-forward layer split into experts.
 ///
-/// An expert is a narrower [`Mlp`], `LN_e(dropout(W2_e act(W1_e a + b1_e) + b2_e) + a)`: it carries
+/// An expert is a narrower [`Mlp`], post-norm `LN_e(dropout(W2_e act(W1_e a + b1_e) + b2_e) + a)`: it carries
 /// residual connection and normalisation of its own (`MoEBERT`, section 3.3).
 #[derive(Module, Debug)]
 pub struct ExpertLayer {
@@ -92,8 +92,8 @@ impl ExpertLayer {
 
     /// The sum of each token's outputs `[N k, D]`, weighed `[N, k]`.
     ///
-    /// Where the normalisation comes first, the weights are for what the experts add to the token: the residual
-    /// connection keeps the scale of the layers before.
+    /// Where the normalisation does not come last, the weights are for what the experts add to the token: the
+    /// residual connection keeps the scale of the layers before.
     fn weighed(&self, tokens: Tensor<2>, outputs: Tensor<2>, weights: Tensor<2>) -> Tensor<2> {
         let [count, width] = tokens.dims();
         let [_, k] = weights.dims();
@@ -106,8 +106,10 @@ impl ExpertLayer {
         };
         let mut placements = self.experts.iter().map(|expert| expert.norm_placement);
         match placements.next() {
-            Some(NormPlacement::Pre) => sum + tokens * (weights.sum_dim(1).neg() + 1.0),
-            _ => sum,
+            Some(NormPlacement::Pre | NormPlacement::Both | NormPlacement::Parallel) => {
+                sum + tokens * (weights.sum_dim(1).neg() + 1.0)
+            }
+            Some(NormPlacement::Post) | None => sum,
         }
     }
 }
@@ -130,7 +132,7 @@ fn load(routed: &Tensor<2, Int>, experts: usize, padding: Option<&Tensor<2, Bool
 #[cfg(test)]
 mod tests {
     use burn::tensor::Distribution;
-    use masformer_core::{Keep, Layers, MlpConfig, Tokens};
+    use masformer_core::{Keep, Layers, MlpConfig, NormKind, Tokens};
     use proptest::prelude::*;
 
     use super::*;
@@ -153,7 +155,7 @@ mod tests {
         };
         let gate = weighed.sum_dim(1).squeeze_dim::<2>(1);
         let mut output = rows.zeros_like();
-        let is_pre = layer.experts[0].norm_placement == NormPlacement::Pre;
+        let is_pre = layer.experts[0].norm_placement != NormPlacement::Post;
         for (index, expert) in layer.experts.iter().enumerate() {
             let weight = gate.clone().slice_dim(1, index..=index);
             let result = expert.forward_tokens(rows.clone());
@@ -168,19 +170,31 @@ mod tests {
         output.reshape([batch, length, hidden])
     }
 
+    fn mlp() -> MlpConfig {
+        MlpConfig::new(HIDDEN, 5)
+            .with_dropout(0.0)
+            .with_initializer(burn::nn::Initializer::Normal {
+                mean: 0.0,
+                std: 0.5,
+            })
+    }
+
     fn layer(
         router: Router,
         experts: usize,
         placement: NormPlacement,
         device: &Device,
     ) -> ExpertLayer {
-        let config = MlpConfig::new(HIDDEN, 5)
-            .with_dropout(0.0)
-            .with_norm_placement(placement)
-            .with_initializer(burn::nn::Initializer::Normal {
-                mean: 0.0,
-                std: 0.5,
-            });
+        let config = mlp().with_norm_placement(placement);
+        layer_of(&config, router, experts, device)
+    }
+
+    fn layer_of(
+        config: &MlpConfig,
+        router: Router,
+        experts: usize,
+        device: &Device,
+    ) -> ExpertLayer {
         ExpertLayer {
             experts: (0..experts).map(|_| config.init(device)).collect(),
             router,
@@ -366,6 +380,44 @@ mod tests {
                     assert_grouped_equals_masked(&layer, input, &tokens);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn experts_of_any_form_are_weighed_as_the_masked_definition() {
+        let device = Device::default().autodiff();
+        device.seed(6);
+        let config = RouterConfig {
+            kind: RouterKind::TopK,
+            k: 2,
+            gate_scale: GateScale::Probability,
+            seed: 1,
+        };
+        let tokens = Tokens {
+            ids: Tensor::zeros([3, 4], &device),
+            padding: None,
+        };
+        let pre = mlp().with_norm_placement(NormPlacement::Pre);
+        for (expert, is_fused) in [
+            (pre.clone(), true),
+            (pre.clone().with_norm(NormKind::LayerWithoutOffset), true),
+            (pre.with_norm(NormKind::Rms), false),
+            (mlp().with_norm_placement(NormPlacement::Both), false),
+            (mlp().with_norm_placement(NormPlacement::Parallel), true),
+            (mlp().with_norm(NormKind::Rms), false),
+        ] {
+            let shape = RouterShape {
+                experts: 3,
+                hidden: HIDDEN,
+                vocabulary: 4,
+                layer: 0,
+                token_counts: None,
+            };
+            let router = config.init(shape, &device).unwrap();
+            let layer = layer_of(&expert, router, 3, &device);
+            assert_eq!(layer.experts[0].as_expert().is_some(), is_fused);
+            let input = Tensor::random([3, 4, HIDDEN], Distribution::Normal(0.0, 1.0), &device);
+            assert_grouped_equals_masked(&layer, input, &tokens);
         }
     }
 

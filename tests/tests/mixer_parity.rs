@@ -4,8 +4,8 @@ use std::path::Path;
 
 use burn::{module::Param, nn::Linear, prelude::*, tensor::Tolerance};
 use masformer_core::{
-    Activation, Direction, FeedForward, Flow, LayerNormConfig, Mlp, MlpConfig, NormPlacement,
-    Tokens, Trace,
+    Activation, Direction, FeedForward, Flow, Mlp, MlpConfig, NormConfig, NormPlacement, Tokens,
+    Trace,
     mixer::{Discretization, Join, StateSpace, StateSpaceCache, StateSpaceConfig},
     tensor_file::TensorFile,
 };
@@ -87,9 +87,9 @@ fn spade_combines_its_parts_as_the_official_layer() {
     let fixture = Fixture::open("spade_layer_concat");
     let device = &fixture.device;
     let norm = |name: &str| {
-        let mut norm = LayerNormConfig::new(16).init(device);
+        let mut norm = NormConfig::new(16).init(device);
         norm.gamma = fixture.param(&format!("w.{name}.weight"));
-        norm.beta = fixture.param(&format!("w.{name}.bias"));
+        norm.beta = Some(fixture.param(&format!("w.{name}.bias")));
         norm
     };
     // `[out, in]` in the file.

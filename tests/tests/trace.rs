@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use burn::prelude::*;
 use masformer_core::{
-    DecoderConfig, DecoderInput, Keep, LayerNorm, Layers, Mixer, Mlp, SpanAttention, Stack, Trace,
+    DecoderConfig, DecoderInput, Keep, Layers, Mixer, Mlp, Norm, SpanAttention, Stack, Trace,
     feed_forward::apply_linear,
 };
 use moebert_core::{
@@ -180,7 +180,7 @@ fn a_hidden_state_is_the_same_whatever_else_is_kept() {
 }
 
 /// What the mixer of a layer reads when the layer's input is `hidden`.
-fn mixer_input(norm: &LayerNorm, is_pre_norm: bool, hidden: Tensor<3>) -> Tensor<3> {
+fn mixer_input(norm: &Norm, is_pre_norm: bool, hidden: Tensor<3>) -> Tensor<3> {
     if is_pre_norm {
         norm.forward(hidden)
     } else {

@@ -38,7 +38,8 @@ fn model(config: &DecoderConfig, ends: bool) -> Decoder {
         tensor.slice_assign([0..1], Tensor::from_data([value], &device))
     };
     model.norm.gamma = model.norm.gamma.map(|gamma| first(gamma, 0.0));
-    model.norm.beta = model.norm.beta.map(|beta| first(beta, 4.0));
+    let beta = model.norm.beta.take();
+    model.norm.beta = beta.map(|beta| beta.map(|beta| first(beta, 4.0)));
     model
 }
 

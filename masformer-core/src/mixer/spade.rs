@@ -15,7 +15,7 @@ use crate::{
     cache::LayerCache,
     feed_forward::{apply_linear, zero_bias},
     flow::Flow,
-    norm::{LayerNorm, LayerNormConfig},
+    norm::{Norm, NormConfig},
     span::Span,
     trace::Trace,
 };
@@ -64,9 +64,9 @@ pub struct Spade {
 #[derive(Module, Debug)]
 pub struct Join {
     /// Normalisation of the states.
-    pub state_norm: LayerNorm,
+    pub state_norm: Norm,
     /// Normalisation of the attention's output.
-    pub attention_norm: LayerNorm,
+    pub attention_norm: Norm,
     /// `W`, stored `[2 D, D]`, the states first, and `b`; `None` for the mean.
     pub aggregate: Option<Linear>,
 }
@@ -87,7 +87,7 @@ impl MixSpec for SpadeSpec {
 
     fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> Spade {
         let hidden = attention.hidden;
-        let norm = || LayerNormConfig::new(hidden).init(device);
+        let norm = || NormConfig::new(hidden).init(device);
         let aggregate = || {
             let config = LinearConfig::new(2 * hidden, hidden)
                 .with_initializer(attention.initializer.clone());

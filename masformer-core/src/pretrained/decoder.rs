@@ -2,7 +2,8 @@
 //!
 //! What the configuration of an architecture cannot say stands in the key `kiln` of `config.json`:
 //! `{"spans": ["full", "window:256", ..]}`, one for each layer from the bottom, `"mixers"` in the same way where
-//! some layer is not attention, `"position_encoding": {"rotary": {"theta": 10000.0}}`, and `"experts"` with the
+//! some layer is not attention, `"position_encoding": {"rotary": {"theta": 10000.0}}`, `"norm": "rms"` and
+//! `"norm_placement": "both"` where a decoder is not normalised as the architecture says, and `"experts"` with the
 //! name of a file that describes experts. The `model_type` of such a folder begins with `kiln-`.
 
 use std::{
@@ -31,6 +32,7 @@ use crate::{
     feed_forward::{FeedForward, Mlp},
     file::FileError,
     mixer::MixerSpec,
+    norm::{NormKind, NormPlacement},
     position::{PositionEncoding, PositionExtension},
     span::Span,
 };
@@ -48,6 +50,10 @@ struct KilnKey {
     mixers: Option<Vec<MixerSpec>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     position_encoding: Option<PositionEncoding>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    norm: Option<NormKind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    norm_placement: Option<NormPlacement>,
     /// The file with the experts' settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     experts: Option<String>,
@@ -132,7 +138,8 @@ impl DecoderFolderConfig {
         let layers = format.layers(keys)?;
         let expected = format!(
             "{{\"spans\": [..]}} with a span for each of {layers} layers, {{\"mixers\": [..]}} with a \
-             mixer for each, {{\"position_encoding\": ..}}, {{\"experts\": ..}}, or several of them"
+             mixer for each, {{\"position_encoding\": ..}}, {{\"norm\": ..}}, {{\"norm_placement\": ..}}, \
+             {{\"experts\": ..}}, or several of them"
         );
         let kiln: KilnKey = read_kiln(keys, &expected)?;
         if without_prefix(&found).is_some() && kiln == KilnKey::default() {
@@ -146,10 +153,13 @@ impl DecoderFolderConfig {
             Some(spans) => spans,
             None => format.spans(keys, layers)?,
         };
+        let family = format.read(keys, spans)?;
         let decoder = DecoderConfig {
             mixers,
             position_encoding: kiln.position_encoding.unwrap_or_default(),
-            ..format.read(keys, spans)?
+            norm: kiln.norm.unwrap_or(family.norm),
+            norm_placement: kiln.norm_placement.unwrap_or(family.norm_placement),
+            ..family
         };
         check_rotary(&decoder).map_err(|needed| keys.wrong(KILN, needed))?;
         Ok(Self {
@@ -177,10 +187,13 @@ impl DecoderFolderConfig {
         written.map_err(foreign)?;
         let said = self.format.write_spans(spans, &mut json);
         let encoding = self.decoder.position_encoding;
+        let (norm, placement) = (self.decoder.norm, self.decoder.norm_placement);
         let kiln = KilnKey {
             spans: (!said).then(|| spans.to_vec()),
             mixers: Some(MixerSpec::compact(mixers.to_vec())).filter(|mixers| !mixers.is_empty()),
             position_encoding: Some(encoding).filter(|it| *it != PositionEncoding::Learned),
+            norm: Some(norm).filter(|it| *it != NormKind::Layer),
+            norm_placement: Some(placement).filter(|it| *it != NormPlacement::Pre),
             experts: self.experts.clone(),
         };
         write_kiln(&mut json, self.model_type(), &kiln);

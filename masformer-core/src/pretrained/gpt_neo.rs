@@ -14,10 +14,16 @@ use super::{
         written_width,
     },
 };
-use crate::{decoder::DecoderConfig, file::FileError, position::PositionEncoding, span::Span};
+use crate::{
+    decoder::DecoderConfig,
+    file::FileError,
+    norm::{NormKind, NormPlacement},
+    position::PositionEncoding,
+    span::Span,
+};
 
 /// Names in files and in the model, `{l}` a layer.
-const NAMES: [(&str, &str); 12] = [
+const NAMES: [(&str, &str); 14] = [
     ("transformer.wte.", "token."),
     ("transformer.wpe.", "position."),
     ("transformer.h.{l}.ln_1.", "stack.layers.{l}.mixer_norm."),
@@ -37,11 +43,19 @@ const NAMES: [(&str, &str); 12] = [
         "transformer.h.{l}.attn.attention.out_proj.",
         "stack.layers.{l}.mixer.output.",
     ),
+    (
+        "transformer.h.{l}.ln_1_out.",
+        "stack.layers.{l}.mixer_output_norm.",
+    ),
     // Of any other mixer than attention.
     ("transformer.h.{l}.mixer.", "stack.layers.{l}.mixer."),
     (
         "transformer.h.{l}.ln_2.",
         "stack.layers.{l}.feed_forward.norm.",
+    ),
+    (
+        "transformer.h.{l}.ln_2_out.",
+        "stack.layers.{l}.feed_forward.output_norm.",
     ),
     (
         "transformer.h.{l}.mlp.c_fc.",
@@ -120,6 +134,8 @@ impl Format for GptNeo {
             attention_dropout: keys.probability("attention_dropout", 0.0)?,
             residual_dropout: keys.probability("resid_dropout", 0.0)?,
             feed_forward_chunk: None,
+            norm: NormKind::default(),
+            norm_placement: NormPlacement::Pre,
             norm_epsilon: keys.positive("layer_norm_epsilon", 1e-5)?,
             initializer_range: keys.positive("initializer_range", 0.02)?,
         })
