@@ -43,9 +43,12 @@ pub struct DecoderConfig {
     /// How it knows the order of its tokens.
     #[config(default = "PositionEncoding::Learned")]
     pub position_encoding: PositionEncoding,
-    /// The function between the two matrices of the feed-forward layers.
+    /// The function between the matrices of the feed-forward layers.
     #[config(default = "Activation::GeluTanh")]
     pub activation: Activation,
+    /// Whether the feed-forward layers have gates: see [`MlpConfig::gated`].
+    #[config(default = false)]
+    pub gated: bool,
     /// The factor on the attention scores; `None` for `1 / sqrt(D / H)`.
     #[config(default = "None")]
     pub attention_scale: Option<f64>,
@@ -62,7 +65,7 @@ pub struct DecoderConfig {
     #[config(default = 0.1)]
     pub residual_dropout: f64,
     /// Tokens in a chunk of the feed-forward layers, whose activations the backward pass computes
-    /// again; `None` to keep them, which is faster.
+    /// again; `None` to keep them, which is faster. Gated layers keep them.
     #[config(default = "None")]
     pub feed_forward_chunk: Option<usize>,
     /// How hidden states are normalised.
@@ -176,6 +179,7 @@ impl DecoderConfig {
             .with_norm_epsilon(self.norm_epsilon)
             .with_norm_placement(self.norm_placement)
             .with_activation(self.activation)
+            .with_gated(self.gated)
             .with_chunk(self.feed_forward_chunk)
             .with_initializer(self.initializer())
     }

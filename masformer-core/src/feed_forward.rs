@@ -61,11 +61,17 @@ pub struct MlpConfig {
     /// Where the layer is normalised.
     #[config(default = "NormPlacement::Post")]
     pub norm_placement: NormPlacement,
-    /// The function between the two matrices.
+    /// The function between the matrices.
     #[config(default = "Activation::Gelu")]
     pub activation: Activation,
+    /// Whether a gate multiplies the neurons: `act(Wg a + bg) * (W1 a + b1)` instead of `act(W1 a + b1)`.
+    #[config(default = false)]
+    pub gated: bool,
+    /// Whether the matrices have biases.
+    #[config(default = true)]
+    pub bias: bool,
     /// Tokens in a chunk, whose activations the backward pass computes again, so that memory grows by
-    /// `D` and not by `F` a token; `None` to keep them, which is faster.
+    /// `D` and not by `F` a token; `None` to keep them, which is faster. A gated layer keeps them.
     #[config(default = "None")]
     pub chunk: Option<usize>,
     /// How the weights start.
@@ -75,12 +81,17 @@ pub struct MlpConfig {
 
 /// `f(a) = dropout(W2 act(W1 a + b1) + b2)` with its residual connection and normalisation: `norm(a + f(a))` post-norm,
 /// as in BERT (arXiv 1810.04805), `a + f(norm(a))` pre-norm, as in GPT-2, and as a [`NormPlacement`] says.
+///
+/// With a gate, `f(a) = dropout(W2 (act(Wg a + bg) * (W1 a + b1)) + b2)` (GLU Variants, arXiv 2002.05202, equation 6):
+/// `SwiGLU` where the activation is silu, `GeGLU` where it is gelu.
 #[derive(Module, Debug)]
 pub struct Mlp {
     /// `W1`, stored `[D, F]`, and `b1`.
     pub inner: Linear,
     /// `W2`, stored `[F, D]`, and `b2`.
     pub outer: Linear,
+    /// `Wg`, stored `[D, F]`, and `bg`; `None` without a gate.
+    pub gate: Option<Linear>,
     /// Normalisation: after the residual connection, or of the input.
     pub norm: Norm,
     /// Normalisation of the output, with [`NormPlacement::Both`].
@@ -90,7 +101,7 @@ pub struct Mlp {
     /// The place of the normalisation.
     #[module(skip)]
     pub norm_placement: NormPlacement,
-    /// The function between the two matrices.
+    /// The function between the matrices.
     #[module(skip)]
     pub activation: Activation,
     /// Tokens in a chunk whose activations are not kept.
@@ -102,7 +113,9 @@ impl MlpConfig {
     /// Makes the layer on a device.
     pub fn init(&self, device: &Device) -> Mlp {
         let linear = |from, to| {
-            let linear = LinearConfig::new(from, to).with_initializer(self.initializer.clone());
+            let linear = LinearConfig::new(from, to)
+                .with_bias(self.bias)
+                .with_initializer(self.initializer.clone());
             zero_bias(linear.init(device))
         };
         let norm = NormConfig::new(self.hidden)
@@ -111,6 +124,7 @@ impl MlpConfig {
         Mlp {
             inner: linear(self.hidden, self.width),
             outer: linear(self.width, self.hidden),
+            gate: self.gated.then(|| linear(self.hidden, self.width)),
             norm: norm.init(device),
             output_norm: self.norm_placement.output_norm(&norm, device),
             dropout: DropoutConfig::new(self.dropout).init(),
@@ -156,7 +170,13 @@ impl Mlp {
     /// - output: `[N, D]`
     pub fn forward_tokens(&self, input: Tensor<2>) -> Tensor<2> {
         self.residual(input, |input| {
-            let output = feed_forward(input, self.weights(), self.options());
+            let output = match &self.gate {
+                None => feed_forward(input, self.weights(), self.options()),
+                Some(gate) => {
+                    let gate = self.activation.forward(apply_linear(gate, input.clone()));
+                    apply_linear(&self.outer, gate * apply_linear(&self.inner, input))
+                }
+            };
             dropout(&self.dropout, output)
         })
     }
@@ -172,8 +192,12 @@ impl Mlp {
     }
 
     /// The layer as an expert of [`expert_feed_forward`](crate::ops::expert_feed_forward); `None` where
-    /// that cannot compute it: in 16 bits, with two normalisations, or with one that is no layer normalisation.
+    /// that cannot compute it: with a gate, in 16 bits, with two normalisations, or with one that is no layer
+    /// normalisation.
     pub fn as_expert(&self) -> Option<ExpertWeights> {
+        if self.gate.is_some() {
+            return None;
+        }
         let is_pre_norm = match self.norm_placement {
             NormPlacement::Post => false,
             NormPlacement::Pre | NormPlacement::Parallel => true,
@@ -214,19 +238,31 @@ impl Mlp {
     fn forward_probed(&self, input: Tensor<3>) -> (Tensor<3>, NeuronProbe) {
         let mut probe = None;
         let output = self.residual(input, |input| {
-            let pre = self.inner.forward(input);
-            let (probed, pre_leaf) = NeuronProbe::leaf(&pre);
-            let (hidden, hidden_leaf) = NeuronProbe::leaf(&self.activation.forward(probed));
-            let without_bias = match &self.inner.bias {
-                Some(bias) => pre.inner() - bias.val().inner().unsqueeze(),
-                None => pre.inner(),
+            let gate = self.gate.as_ref();
+            let gate = gate.map(|gate| probed_linear(gate, input.clone()));
+            let (inner, pre) = probed_linear(&self.inner, input);
+            let (activated, gate) = match gate {
+                None => (self.activation.forward(inner), None),
+                Some((outer, gate)) => (self.activation.forward(outer) * inner, Some(gate)),
             };
-            let seen = hidden.clone().inner();
-            probe = Some(NeuronProbe::new(without_bias, seen, pre_leaf, hidden_leaf));
+            let (hidden, leaf) = NeuronProbe::leaf(&activated);
+            let seen = (hidden.clone().inner(), leaf);
+            probe = Some(NeuronProbe::new(pre, seen, gate));
             dropout(&self.dropout, self.outer.forward(hidden))
         });
         (output, probe.expect("the layer has just been applied"))
     }
+}
+
+/// The output of a linear layer with a leaf on it; and the output without its bias, not tracked, and the leaf.
+fn probed_linear(linear: &Linear, input: Tensor<3>) -> (Tensor<3>, (Tensor<3>, Tensor<3>)) {
+    let pre = linear.forward(input);
+    let (probed, leaf) = NeuronProbe::leaf(&pre);
+    let without_bias = match &linear.bias {
+        Some(bias) => pre.inner() - bias.val().inner().unsqueeze(),
+        None => pre.inner(),
+    };
+    (probed, (without_bias, leaf))
 }
 
 impl FeedForward for Mlp {
@@ -243,12 +279,12 @@ impl FeedForward for Mlp {
         }
     }
 
-    /// `2 D F` multiply-adds.
+    /// `2 D F` multiply-adds, `3 D F` with a gate.
     fn cost(&self) -> FeedForwardCost {
-        let matrices = [&self.inner, &self.outer];
+        let matrices = [&self.inner, &self.outer].into_iter().chain(&self.gate);
         let products = matrices.map(|linear| linear.weight.shape().num_elements());
         FeedForwardCost {
-            multiply_adds: products.iter().sum(),
+            multiply_adds: products.sum(),
             idle_parameters: 0,
         }
     }
@@ -272,8 +308,9 @@ mod tests {
             ids: Tensor::zeros([1, 3], &device),
             padding: None,
         };
-        for placement in PLACEMENTS {
-            let config = MlpConfig::new(4, 6).with_dropout(0.0);
+        let placements = PLACEMENTS.map(|placement| [(placement, false), (placement, true)]);
+        for (placement, gated) in placements.into_iter().flatten() {
+            let config = MlpConfig::new(4, 6).with_dropout(0.0).with_gated(gated);
             let mlp = config.with_norm_placement(placement).init(&device);
             let input = Tensor::random([1, 3, 4], Distribution::Default, &device);
             let flow = Flow {
@@ -288,7 +325,47 @@ mod tests {
             let plain = mlp.forward(&flow, &mut Trace::nothing());
             assert_eq!(trace.probes.len(), 1);
             let difference = (probed - plain).abs().max().into_scalar::<f32>();
-            assert!(difference < 1e-6, "{placement:?} {difference}");
+            assert!(difference < 1e-6, "{placement:?} {gated} {difference}");
+        }
+    }
+
+    #[test]
+    fn a_gated_layer_is_its_definition() {
+        let device = Device::default();
+        for (activation, bias) in [(Activation::Silu, false), (Activation::Gelu, true)] {
+            let initializer = Initializer::Normal {
+                mean: 0.0,
+                std: 0.5,
+            };
+            let config = MlpConfig::new(4, 6)
+                .with_norm_placement(NormPlacement::Pre)
+                .with_activation(activation)
+                .with_gated(true)
+                .with_bias(bias)
+                .with_initializer(initializer);
+            let mut mlp = config.init(&device);
+            assert_eq!(mlp.cost().multiply_adds, 3 * 4 * 6);
+            let normal = Distribution::Normal(0.0, 1.0);
+            let gate = mlp.gate.as_mut().unwrap();
+            for linear in [gate, &mut mlp.inner, &mut mlp.outer] {
+                assert_eq!(linear.bias.is_some(), bias);
+                let draw = |value: Tensor<1>| Tensor::random(value.dims(), normal, &device);
+                linear.bias = linear.bias.take().map(|bias| bias.map(draw));
+            }
+            let apply = |linear: &Linear, input: Tensor<2>| {
+                let output = input.matmul(linear.weight.val());
+                match &linear.bias {
+                    Some(bias) => output + bias.val().unsqueeze(),
+                    None => output,
+                }
+            };
+            let input = Tensor::<2>::random([3, 4], normal, &device);
+            let normed = mlp.norm.forward(input.clone());
+            let gate = apply(mlp.gate.as_ref().unwrap(), normed.clone());
+            let hidden = activation.forward(gate) * apply(&mlp.inner, normed);
+            let expected = input.clone() + apply(&mlp.outer, hidden);
+            let difference = (mlp.forward_tokens(input) - expected).abs().max();
+            assert!(difference.into_scalar::<f32>() < 1e-5, "{activation:?}");
         }
     }
 }

@@ -217,10 +217,13 @@ pub struct RouteTrace {
 pub struct NeuronProbe {
     /// `W1 a`, the pre-activation without its bias, `[B, T, F]`, not tracked.
     pub pre: Tensor<3>,
-    /// `act(W1 a + b1)`, `[B, T, F]`, not tracked.
+    /// `act(W1 a + b1)`, or `act(Wg a + bg) * (W1 a + b1)` of a gated layer, `[B, T, F]`, not tracked.
     pub hidden: Tensor<3>,
+    /// `Wg a`, the gate's pre-activation without its bias, `[B, T, F]`, not tracked; `None` without a gate.
+    pub gate: Option<Tensor<3>>,
     pre_leaf: Tensor<3>,
     hidden_leaf: Tensor<3>,
+    gate_leaf: Option<Tensor<3>>,
 }
 
 impl NeuronProbe {
@@ -230,18 +233,20 @@ impl NeuronProbe {
         (value.clone() + leaf.clone(), leaf)
     }
 
-    /// Builds a probe from the observed values and the two leaves.
+    /// Builds a probe from the observed values, each with its leaf.
     pub(crate) fn new(
-        pre: Tensor<3>,
-        hidden: Tensor<3>,
-        pre_leaf: Tensor<3>,
-        hidden_leaf: Tensor<3>,
+        (pre, pre_leaf): (Tensor<3>, Tensor<3>),
+        (hidden, hidden_leaf): (Tensor<3>, Tensor<3>),
+        gate: Option<(Tensor<3>, Tensor<3>)>,
     ) -> Self {
+        let (gate, gate_leaf) = gate.unzip();
         Self {
             pre,
             hidden,
+            gate,
             pre_leaf,
             hidden_leaf,
+            gate_leaf,
         }
     }
 
@@ -253,6 +258,11 @@ impl NeuronProbe {
     /// `dL/dhidden` `[B, T, F]`, or `None` if the backward pass did not reach this layer.
     pub fn hidden_grad(&self, gradients: &Gradients) -> Option<Tensor<3>> {
         self.hidden_leaf.grad(gradients)
+    }
+
+    /// `dL/dgate` `[B, T, F]`, or `None` if the layer has no gate or the backward pass did not reach it.
+    pub fn gate_grad(&self, gradients: &Gradients) -> Option<Tensor<3>> {
+        self.gate_leaf.as_ref()?.grad(gradients)
     }
 }
 

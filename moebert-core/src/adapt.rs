@@ -49,8 +49,8 @@ pub enum AdaptError {
 
 /// Splits every feed-forward layer of a dense model by a layout.
 ///
-/// Each expert gets copies of its neurons (rows of `W1`, entries of `b1`, columns of `W2`) and of the
-/// whole of `b2` and of the normalisations (`MoEBERT`, section 3.3). Attention, embeddings and
+/// Each expert gets copies of its neurons (rows of `W1` and of the gate, entries of their biases, columns of `W2`) and
+/// of the whole of `b2` and of the normalisations (`MoEBERT`, section 3.3). Attention, embeddings and
 /// head stay as they are.
 ///
 /// # Errors
@@ -108,17 +108,18 @@ fn expert(dense: &Mlp, neurons: &[usize]) -> Mlp {
     let device = dense.inner.weight.val().device();
     let neurons: Vec<i64> = neurons.iter().map(|&neuron| neuron as i64).collect();
     let neurons = Tensor::<1, Int>::from_data(neurons.as_slice(), &device);
+    let into_neurons = |linear: &Linear| Linear {
+        weight: fresh(linear.weight.val().select(1, neurons.clone())),
+        bias: linear
+            .bias
+            .as_ref()
+            .map(|bias| fresh(bias.val().select(0, neurons.clone()))),
+    };
     Mlp {
-        inner: Linear {
-            weight: fresh(dense.inner.weight.val().select(1, neurons.clone())),
-            bias: dense
-                .inner
-                .bias
-                .as_ref()
-                .map(|bias| fresh(bias.val().select(0, neurons.clone()))),
-        },
+        inner: into_neurons(&dense.inner),
+        gate: dense.gate.as_ref().map(into_neurons),
         outer: Linear {
-            weight: fresh(dense.outer.weight.val().select(0, neurons)),
+            weight: fresh(dense.outer.weight.val().select(0, neurons.clone())),
             bias: dense.outer.bias.as_ref().map(|bias| fresh(bias.val())),
         },
         norm: fresh_norm(&dense.norm),
@@ -144,11 +145,12 @@ fn fresh<const D: usize>(value: Tensor<D>) -> Param<Tensor<D>> {
 
 #[cfg(test)]
 mod tests {
-    use masformer_core::{Keep, Trace};
+    use masformer_core::{Decoder, DecoderConfig, DecoderInput, Keep, Span, Trace};
 
     use super::*;
     use crate::{
         bert::{BertConfig, BertInput},
+        half,
         heads::{BertModel, BertModelConfig, Head},
         router::GateScale,
     };
@@ -215,6 +217,25 @@ mod tests {
             let difference = (before.clone() - after).abs().max();
             assert!(difference.into_scalar::<f32>() < 1e-5, "{kind}");
         }
+    }
+
+    #[test]
+    fn gated_experts_that_hold_every_neuron_change_nothing() {
+        let device = Device::default();
+        let config = DecoderConfig::new(11, 6, 8, 2, 12, vec![Span::Full; 2])
+            .with_gated(true)
+            .with_initializer_range(0.5);
+        let model = half::dense(config.init(&device));
+        let input = DecoderInput {
+            input_ids: Tensor::from_data([[1, 2, 3, 4], [5, 6, 7, 8]], &device),
+            padding: None,
+        };
+        let hidden = |model: &Decoder<Half>| model.hidden(&input, &mut Trace::nothing());
+        let before = hidden(&model);
+        let router = router(RouterKind::HashRandom, GateScale::Unit);
+        let split = adapt(model, &whole(2), &router, None).unwrap();
+        let difference = (before - hidden(&split)).abs().max();
+        assert!(difference.into_scalar::<f32>() < 1e-5);
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl Cost {
     ///
     /// A layer takes what its mixer says ([`Mix::cost`]: `4 D^2` for projections, and `2 K D` for
     /// scores and weighted sums where a query sees `K` keys on average), and `2 D F` for its feed-forward
-    /// half (`2 D d_e`, and `D E` for a gate, in an expert layer).
+    /// half, `3 D F` if it is gated (`2 D d_e` or `3 D d_e`, and `D E` for a gate, in an expert layer).
     pub fn of<M: Layered>(model: &M, length: usize) -> Self {
         let parameters = model.num_params();
         let layers = &model.stack().layers;

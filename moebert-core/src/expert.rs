@@ -229,7 +229,10 @@ mod tests {
             input.shape().num_elements(),
         );
         for expert in &layer.experts {
-            for linear in [&expert.inner, &expert.outer] {
+            for linear in [&expert.inner, &expert.outer]
+                .into_iter()
+                .chain(&expert.gate)
+            {
                 let weight = linear.weight.val();
                 push(
                     weight.grad(&gradients).map(Tensor::into_data),
@@ -405,6 +408,7 @@ mod tests {
             (mlp().with_norm_placement(NormPlacement::Both), false),
             (mlp().with_norm_placement(NormPlacement::Parallel), true),
             (mlp().with_norm(NormKind::Rms), false),
+            (mlp().with_gated(true), false),
         ] {
             let shape = RouterShape {
                 experts: 3,

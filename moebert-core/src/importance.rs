@@ -106,6 +106,7 @@ pub struct ImportanceSource {
 /// I[l, j] = sum_x | sum_d W1[j, d] dL_x/dW1[j, d] + sum_d W2[d, j] dL_x/dW2[d, j] |
 /// ```
 ///
+/// and of a gated layer `sum_d Wg[j, d] dL_x/dWg[j, d]` besides: the sum is over all weights of the neuron.
 /// How far the loss would move, to first order, if the neuron were removed from layer `l`. Every
 /// score is finite and 0 or more.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,8 +158,8 @@ impl Importance {
     /// Adds the scores of one batch from one backward pass.
     ///
     /// The sum over a neuron's weights equals a sum over the tokens `t` of the sample,
-    /// `sum_t (W1 a)_tj dL/dpre_tj + sum_t H_tj dL/dH_tj`, so no weight gradient is needed and the
-    /// samples of a batch stay apart. `gradients` must be those of the losses' *sum* over the
+    /// `sum_t (W1 a)_tj dL/dpre_tj + sum_t H_tj dL/dH_tj` (and the same of a gate's `Wg a`), so no weight gradient is
+    /// needed and the samples of a batch stay apart. `gradients` must be those of the losses' *sum* over the
     /// batch, of a forward pass in evaluation mode that kept probes. A loss that reads no padded
     /// position gives padded tokens no gradient, and so no part in the scores. If this fails,
     /// nothing was added.
@@ -333,7 +334,11 @@ const SAMPLES: &str = "samples";
 fn batch_scores(probe: &NeuronProbe, gradients: &Gradients) -> Option<Tensor<1>> {
     let inner = probe.pre.clone() * probe.pre_grad(gradients)?;
     let outer = probe.hidden.clone() * probe.hidden_grad(gradients)?;
-    let samples = (inner + outer).sum_dim(1).squeeze_dim::<2>(1);
+    let mut sum = inner + outer;
+    if let Some(gate) = &probe.gate {
+        sum = sum + gate.clone() * probe.gate_grad(gradients)?;
+    }
+    let samples = sum.sum_dim(1).squeeze_dim::<2>(1);
     Some(samples.abs().sum_dim(0).squeeze_dim::<1>(0))
 }
 
@@ -378,18 +383,29 @@ mod tests {
     const WIDTH: usize = 16;
     const LENGTHS: [usize; 3] = [6, 2, 4];
 
-    /// A small encoder with biases away from zero; dropout is on unless it is frozen.
     fn encoder(device: &Device) -> Stack<Mlp> {
+        encoder_of(false, device)
+    }
+
+    /// A small encoder with biases away from zero; dropout is on unless it is frozen.
+    fn encoder_of(gated: bool, device: &Device) -> Stack<Mlp> {
         let initializer = Initializer::Normal {
             mean: 0.0,
             std: 0.5,
         };
         let attention = SpanAttentionConfig::new(HIDDEN, 2).with_initializer(initializer.clone());
-        let mlp = MlpConfig::new(HIDDEN, WIDTH).with_initializer(initializer);
+        let mlp = MlpConfig::new(HIDDEN, WIDTH)
+            .with_gated(gated)
+            .with_initializer(initializer);
         let layer = |_| {
             let mut mlp = mlp.init(device);
-            let bias = Tensor::random([WIDTH], Distribution::Normal(0.0, 0.5), device);
-            mlp.inner.bias = Some(Param::from_tensor(bias));
+            for linear in [Some(&mut mlp.inner), mlp.gate.as_mut()]
+                .into_iter()
+                .flatten()
+            {
+                let bias = Tensor::random([WIDTH], Distribution::Normal(0.0, 0.5), device);
+                linear.bias = Some(Param::from_tensor(bias));
+            }
             LayerConfig::new(attention.clone()).init(mlp, device)
         };
         Stack {
@@ -461,7 +477,9 @@ mod tests {
                 (weight.inner() * gradient).sum_dim(dim).flatten::<1>(0, 1)
             };
             let mlp = &layer.feed_forward;
+            let gate = mlp.gate.iter().map(|gate| dot(gate.weight.val(), 0));
             let sum = dot(mlp.inner.weight.val(), 0) + dot(mlp.outer.weight.val(), 1);
+            let sum = gate.fold(sum, |sum, gate| sum + gate);
             sum.abs().try_into_vec_as::<f32>().unwrap()
         });
         Importance::from_scores(scores.collect(), 1).unwrap()
@@ -483,8 +501,13 @@ mod tests {
     fn one_backward_of_a_padded_batch_equals_the_definition_sample_by_sample() {
         let device = Device::default().autodiff();
         device.seed(7);
-        let trained = encoder(&device);
-        let (input, padding) = batch(&device);
+        for gated in [false, true] {
+            assert_scores_are_the_definition(encoder_of(gated, &device), &device);
+        }
+    }
+
+    fn assert_scores_are_the_definition(trained: Stack<Mlp>, device: &Device) {
+        let (input, padding) = batch(device);
 
         let undropped = without_dropout(trained.clone());
         let mut reference = Importance::new(LAYERS, WIDTH);

@@ -144,3 +144,14 @@ fn norms_of_any_kind_and_place_come_back() {
         }
     }
 }
+
+#[test]
+fn gated_layers_come_back() {
+    for model_type in MODEL_TYPES {
+        let config = as_family(model_type, config().with_gated(true));
+        for has_experts in [false, true] {
+            let kiln = assert_comes_back(model_type, &config, has_experts);
+            assert_eq!(kiln["gated"], true);
+        }
+    }
+}

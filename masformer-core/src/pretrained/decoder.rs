@@ -3,8 +3,9 @@
 //! What the configuration of an architecture cannot say stands in the key `kiln` of `config.json`:
 //! `{"spans": ["full", "window:256", ..]}`, one for each layer from the bottom, `"mixers"` in the same way where
 //! some layer is not attention, `"position_encoding": {"rotary": {"theta": 10000.0}}`, `"norm": "rms"` and
-//! `"norm_placement": "both"` where a decoder is not normalised as the architecture says, and `"experts"` with the
-//! name of a file that describes experts. The `model_type` of such a folder begins with `kiln-`.
+//! `"norm_placement": "both"` where a decoder is not normalised as the architecture says, `"gated": true` where its
+//! feed-forward layers have gates, and `"experts"` with the name of a file that describes experts. The `model_type`
+//! of such a folder begins with `kiln-`.
 
 use std::{
     fmt, fs,
@@ -54,6 +55,8 @@ struct KilnKey {
     norm: Option<NormKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     norm_placement: Option<NormPlacement>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gated: Option<bool>,
     /// The file with the experts' settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     experts: Option<String>,
@@ -139,7 +142,7 @@ impl DecoderFolderConfig {
         let expected = format!(
             "{{\"spans\": [..]}} with a span for each of {layers} layers, {{\"mixers\": [..]}} with a \
              mixer for each, {{\"position_encoding\": ..}}, {{\"norm\": ..}}, {{\"norm_placement\": ..}}, \
-             {{\"experts\": ..}}, or several of them"
+             {{\"gated\": true}}, {{\"experts\": ..}}, or several of them"
         );
         let kiln: KilnKey = read_kiln(keys, &expected)?;
         if without_prefix(&found).is_some() && kiln == KilnKey::default() {
@@ -159,6 +162,7 @@ impl DecoderFolderConfig {
             position_encoding: kiln.position_encoding.unwrap_or_default(),
             norm: kiln.norm.unwrap_or(family.norm),
             norm_placement: kiln.norm_placement.unwrap_or(family.norm_placement),
+            gated: kiln.gated.unwrap_or(family.gated),
             ..family
         };
         check_rotary(&decoder).map_err(|needed| keys.wrong(KILN, needed))?;
@@ -194,6 +198,7 @@ impl DecoderFolderConfig {
             position_encoding: Some(encoding).filter(|it| *it != PositionEncoding::Learned),
             norm: Some(norm).filter(|it| *it != NormKind::Layer),
             norm_placement: Some(placement).filter(|it| *it != NormPlacement::Pre),
+            gated: Some(true).filter(|_| self.decoder.gated),
             experts: self.experts.clone(),
         };
         write_kiln(&mut json, self.model_type(), &kiln);

@@ -16,11 +16,11 @@ pub(super) trait Format: Sync {
     /// What each layer attends to, as the architecture's own keys say it.
     fn spans(&self, keys: Keys<'_>, layers: usize) -> Result<Vec<Span>, FileError>;
 
-    /// The configuration that the keys describe, with these spans and learned positions, normalised as the
-    /// architecture is.
+    /// The configuration that the keys describe, with these spans and learned positions; norms and gates
+    /// are those of the architecture.
     fn read(&self, keys: Keys<'_>, spans: Vec<Span>) -> Result<DecoderConfig, FileError>;
 
-    /// Writes a configuration into the keys, but for the spans, the kind of positions and the normalisation.
+    /// Writes a configuration into the keys, but for the spans, the kind of positions, norms and gates.
     ///
     /// What the architecture does not have is an error: the field, and the value that it would need.
     fn write(

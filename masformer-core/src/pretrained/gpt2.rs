@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Names in files and in the model, `{l}` a layer.
-const NAMES: [(&str, &str); 14] = [
+const NAMES: [(&str, &str); 15] = [
     ("transformer.wte.", "token."),
     ("transformer.wpe.", "position."),
     ("transformer.h.{l}.ln_1.", "stack.layers.{l}.mixer_norm."),
@@ -58,6 +58,10 @@ const NAMES: [(&str, &str); 14] = [
     (
         "transformer.h.{l}.mlp.c_fc.",
         "stack.layers.{l}.feed_forward.inner.",
+    ),
+    (
+        "transformer.h.{l}.mlp.c_gate.",
+        "stack.layers.{l}.feed_forward.gate.",
     ),
     (
         "transformer.h.{l}.mlp.c_proj.",
@@ -100,6 +104,7 @@ impl Format for Gpt2 {
             mixers: vec![],
             position_encoding: PositionEncoding::Learned,
             activation: read_activation(keys)?,
+            gated: false,
             attention_scale: (!is_scaled).then_some(1.0),
             attention_bias: true,
             embedding_dropout: keys.probability("embd_pdrop", 0.1)?,

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Names in files and in the model, `{l}` a layer.
-const NAMES: [(&str, &str); 14] = [
+const NAMES: [(&str, &str); 15] = [
     ("transformer.wte.", "token."),
     ("transformer.wpe.", "position."),
     ("transformer.h.{l}.ln_1.", "stack.layers.{l}.mixer_norm."),
@@ -60,6 +60,10 @@ const NAMES: [(&str, &str); 14] = [
     (
         "transformer.h.{l}.mlp.c_fc.",
         "stack.layers.{l}.feed_forward.inner.",
+    ),
+    (
+        "transformer.h.{l}.mlp.c_gate.",
+        "stack.layers.{l}.feed_forward.gate.",
     ),
     (
         "transformer.h.{l}.mlp.c_proj.",
@@ -128,6 +132,7 @@ impl Format for GptNeo {
             mixers: vec![],
             position_encoding: PositionEncoding::Learned,
             activation: read_activation(keys)?,
+            gated: false,
             attention_scale: Some(1.0),
             attention_bias: false,
             embedding_dropout: keys.probability("embed_dropout", 0.0)?,
