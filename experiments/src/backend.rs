@@ -307,7 +307,7 @@ fn other_cpu(feature: &str) -> &'static str {
 
 /// One line of `kiln devices`.
 #[derive(Debug)]
-pub struct Answer {
+pub struct SurveyedDevice {
     /// The device's name for `--device`.
     pub name: String,
     /// Whether it computes, and if not, why.
@@ -317,10 +317,10 @@ pub struct Answer {
 }
 
 /// Asks every device that was compiled in. A remote server is asked only when it is named.
-pub fn survey() -> Vec<Answer> {
+pub fn survey() -> Vec<SurveyedDevice> {
     let mut answers = Vec::new();
     for backend in BACKENDS {
-        let ask = |name: String, default: bool| Answer {
+        let ask = |name: String, default: bool| SurveyedDevice {
             answer: match open(Some(&name)) {
                 Ok(_) => Ok(()),
                 Err(DeviceError::NoAnswer { reason, .. }) => Err(reason),

@@ -70,7 +70,7 @@ pub struct Work {
 /// A case as measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Row {
+pub struct BenchRow {
     /// [`Case::name`].
     pub name: String,
     /// [`Case::size`].
@@ -83,7 +83,7 @@ pub struct Row {
     pub peak_bytes: u64,
 }
 
-impl Row {
+impl BenchRow {
     /// Whether it says what the machine can do at best ([`machine::cases`]).
     fn is_machine(&self) -> bool {
         [machine::PRODUCT, machine::COPY].contains(&self.name.as_str())
@@ -137,7 +137,7 @@ pub fn measure(
     patience: Duration,
     device: &Device,
     progress: Progress,
-) -> Result<Vec<Row>, Error> {
+) -> Result<Vec<BenchRow>, Error> {
     let bar = progress.bar("measuring", cases.len() * ROUNDS as usize);
     let mut times = vec![Vec::new(); cases.len()];
     let mut peaks = vec![u64::MAX; cases.len()];
@@ -169,7 +169,7 @@ pub fn measure(
     let rows = cases.iter().zip(times).zip(peaks);
     Ok(rows
         .filter_map(|((case, times), peak_bytes)| {
-            Some(Row {
+            Some(BenchRow {
                 name: case.name.clone(),
                 size: case.size,
                 time: Timing::of(times)?,

@@ -1,6 +1,6 @@
 //! Whether something became slower or larger than it was.
 
-use super::{Row, report::Report, report::milliseconds};
+use super::{BenchRow, report::Report, report::milliseconds};
 use crate::table::{Table, memory};
 
 /// How much more memory a pass may take: threads that happen to work at the same time add a little.
@@ -11,8 +11,8 @@ const MEMORY_FLOOR: u64 = 64 << 10;
 /// One case then and now.
 #[derive(Clone, Debug)]
 struct Change<'a> {
-    then: &'a Row,
-    now: &'a Row,
+    then: &'a BenchRow,
+    now: &'a BenchRow,
     verdict: Verdict,
 }
 
@@ -122,8 +122,8 @@ impl<'a> Comparison<'a> {
     }
 }
 
-fn verdict(then: &Row, now: &Row, band: f64) -> Verdict {
-    let is_slower = |fast: &Row, slow: &Row| {
+fn verdict(then: &BenchRow, now: &BenchRow, band: f64) -> Verdict {
+    let is_slower = |fast: &BenchRow, slow: &BenchRow| {
         let (fast, slow) = (&fast.time, &slow.time);
         slow.median_ms > fast.median_ms * (1.0 + band)
             && slow.lower_quartile_ms > fast.upper_quartile_ms

@@ -5,7 +5,7 @@ use std::path::Path;
 use moebert_core::file::{self, FileError};
 use serde::{Deserialize, Serialize};
 
-use super::{Row, machine};
+use super::{BenchRow, machine};
 use crate::{
     chart::{Axis, Chart, Series},
     environment::Environment,
@@ -24,7 +24,7 @@ pub struct Report {
     /// Where it ran.
     pub environment: Environment,
     /// The cases, those of the machine itself before the others.
-    pub rows: Vec<Row>,
+    pub rows: Vec<BenchRow>,
 }
 
 impl Report {
@@ -75,7 +75,7 @@ impl Report {
     }
 
     /// The row of a case.
-    pub fn row(&self, name: &str, size: usize) -> Option<&Row> {
+    pub fn row(&self, name: &str, size: usize) -> Option<&BenchRow> {
         let mut rows = self.rows.iter();
         rows.find(|row| row.name == name && row.size == size)
     }
@@ -169,13 +169,13 @@ impl Report {
     }
 
     /// The least time in which the machine could do the work, as a share of the time taken.
-    fn share_of_peak(&self, row: &Row) -> f64 {
-        let rate = |name: &str, amount: fn(&Row) -> u64| {
+    fn share_of_peak(&self, row: &BenchRow) -> f64 {
+        let rate = |name: &str, amount: fn(&BenchRow) -> u64| {
             let row = self.rows.iter().find(|row| row.name == name)?;
             Some(amount(row) as f64 / row.time.median_ms)
         };
-        let multiply_adds = |row: &Row| row.work.multiply_adds;
-        let bytes = |row: &Row| row.work.bytes;
+        let multiply_adds = |row: &BenchRow| row.work.multiply_adds;
+        let bytes = |row: &BenchRow| row.work.bytes;
         let least = [
             rate(machine::PRODUCT, multiply_adds).map(|rate| multiply_adds(row) as f64 / rate),
             rate(machine::COPY, bytes).map(|rate| bytes(row) as f64 / rate),
@@ -185,7 +185,7 @@ impl Report {
     }
 
     /// The rows of each case, by their sizes; the machine's own are left out.
-    fn groups(&self) -> Vec<Vec<&Row>> {
+    fn groups(&self) -> Vec<Vec<&BenchRow>> {
         let groups = by_name(&self.rows, |row| &row.name).into_iter();
         groups
             .filter(|(_, rows)| rows.len() > 1 && !rows[0].is_machine())
@@ -207,7 +207,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    fn of(self, row: &Row) -> f64 {
+    fn of(self, row: &BenchRow) -> f64 {
         match self {
             Self::Time => row.time.median_ms,
             Self::Memory => row.peak_bytes as f64 / f64::from(1 << 20),
@@ -236,8 +236,8 @@ pub(super) mod tests {
     use super::*;
     use crate::bench::{Timing, Work};
 
-    pub(in crate::bench) fn row(name: &str, size: usize, median_ms: f64) -> Row {
-        Row {
+    pub(in crate::bench) fn row(name: &str, size: usize, median_ms: f64) -> BenchRow {
+        BenchRow {
             name: name.to_owned(),
             size,
             time: Timing {
@@ -255,7 +255,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::bench) fn report(rows: Vec<Row>) -> Report {
+    pub(in crate::bench) fn report(rows: Vec<BenchRow>) -> Report {
         Report {
             bench: "attention".to_owned(),
             unit: "tokens".to_owned(),

@@ -7,12 +7,12 @@ mod task;
 use std::path::Path;
 
 pub use error::GlueError;
-pub use task::{GlueTask, Split, UnknownTask};
+pub use task::{GlueTask, Split, UnknownGlueTask};
 
 use self::error::LineError;
 use super::{
     example::{Example, Label},
-    tsv::{Row, Table, TsvError},
+    tsv::{TsvError, TsvRow, TsvTable},
     unreadable::Unreadable,
 };
 use crate::warning::warn;
@@ -60,7 +60,7 @@ impl GlueTask {
         self,
         path: &Path,
         split: Split,
-        keep: impl Fn(&Row, &Row) -> bool,
+        keep: impl Fn(&TsvRow, &TsvRow) -> bool,
     ) -> Result<Vec<Example>, GlueError> {
         let table = self.open(path)?;
         let empty = || GlueError::Empty {
@@ -115,14 +115,19 @@ impl GlueTask {
         Ok(examples)
     }
 
-    fn open(self, path: &Path) -> Result<Table, GlueError> {
-        Table::read(path).map_err(|error| match error {
+    fn open(self, path: &Path) -> Result<TsvTable, GlueError> {
+        TsvTable::read(path).map_err(|error| match error {
             TsvError::Missing { path } => GlueError::Missing { path, task: self },
             other => GlueError::Table(other),
         })
     }
 
-    fn columns(self, table: &Table, header: &Row, split: Split) -> Result<Columns, GlueError> {
+    fn columns(
+        self,
+        table: &TsvTable,
+        header: &TsvRow,
+        split: Split,
+    ) -> Result<Columns, GlueError> {
         let find = |name| table.column(header, name).map_err(GlueError::Table);
         let [first, second, label] = self.column_names();
         let label = match find(label) {
@@ -145,7 +150,7 @@ impl GlueTask {
     }
 
     /// Whether the file has something else in place of labels: the same text in every row.
-    fn hides_labels<'t>(self, columns: &Columns, rows: impl Iterator<Item = Row<'t>>) -> bool {
+    fn hides_labels<'t>(self, columns: &Columns, rows: impl Iterator<Item = TsvRow<'t>>) -> bool {
         let Some(label) = columns.label else {
             return false;
         };
@@ -158,7 +163,7 @@ impl GlueTask {
     }
 
     /// The example of a row of the right width.
-    fn example(self, columns: &Columns, row: &Row) -> Result<Example, LineError> {
+    fn example(self, columns: &Columns, row: &TsvRow) -> Result<Example, LineError> {
         let label = |column: usize| -> Result<Label, LineError> {
             let text = row.cells[column].trim();
             self.parse_label(text).ok_or_else(|| LineError::Label {
@@ -180,7 +185,7 @@ impl GlueTask {
 }
 
 impl Columns {
-    fn check(&self, row: &Row) -> Result<(), LineError> {
+    fn check(&self, row: &TsvRow) -> Result<(), LineError> {
         let (expected, found) = (self.width, row.cells.len());
         if found == expected {
             return Ok(());

@@ -15,7 +15,7 @@ use std::fmt;
 use std::path::Path;
 
 pub use error::SquadError;
-pub use example::{Answer, SquadExample};
+pub use example::{GoldAnswer, SquadExample};
 
 use error::QuestionError;
 use file::{Entry, SquadFile};
@@ -139,7 +139,7 @@ fn check_answered(entry: &Entry, version: SquadVersion) -> Result<(), QuestionEr
 }
 
 /// Why no answer stands where it should, told of the first one.
-fn misplaced(example: &SquadExample, answer: &Answer) -> QuestionError {
+fn misplaced(example: &SquadExample, answer: &GoldAnswer) -> QuestionError {
     let (id, text) = (example.id.clone(), answer.text.clone());
     match answer.start {
         None => QuestionError::NoStart { id, text },

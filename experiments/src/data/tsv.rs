@@ -48,21 +48,21 @@ pub struct NotText {
 
 /// A file in memory.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct TsvTable {
     path: PathBuf,
     bytes: Vec<u8>,
 }
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row<'t> {
+pub struct TsvRow<'t> {
     /// The line in the file, from 1.
     pub line: usize,
     /// The cells, without the line's end.
     pub cells: Vec<&'t str>,
 }
 
-impl Table {
+impl TsvTable {
     /// Reads a file, with or without a byte order mark.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Table {
 
     /// All lines, the header included. Lines end in LF or CRLF; blank lines at the end are left
     /// out.
-    pub fn rows(&self) -> impl Iterator<Item = Result<Row<'_>, NotText>> {
+    pub fn rows(&self) -> impl Iterator<Item = Result<TsvRow<'_>, NotText>> {
         let bytes = without_mark(&self.bytes);
         let end = bytes.iter().rposition(|byte| !b"\n\r".contains(byte));
         // `split` finds one empty line in an empty text.
@@ -96,7 +96,7 @@ impl Table {
                 let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
                 let text = str::from_utf8(bytes).map_err(|_| NotText { line })?;
                 let cells = text.split('\t').collect();
-                Ok(Row { line, cells })
+                Ok(TsvRow { line, cells })
             })
     }
 
@@ -113,7 +113,7 @@ impl Table {
     /// # Errors
     ///
     /// If there is no such column.
-    pub fn column(&self, header: &Row, column: &str) -> Result<usize, TsvError> {
+    pub fn column(&self, header: &TsvRow, column: &str) -> Result<usize, TsvError> {
         header
             .cells
             .iter()
@@ -136,8 +136,8 @@ mod tests {
 
     use super::*;
 
-    fn table(text: &str) -> Table {
-        Table {
+    fn table(text: &str) -> TsvTable {
+        TsvTable {
             path: "x.tsv".into(),
             bytes: text.into(),
         }
@@ -187,7 +187,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("latin1.tsv");
         fs::write(&path, b"a\tb\ncaf\xe9\tb\nc\td\n").unwrap();
-        let table = Table::read(&path).unwrap();
+        let table = TsvTable::read(&path).unwrap();
         let rows: Vec<_> = table.rows().collect();
         assert_eq!(rows[1], Err(NotText { line: 2 }));
         assert_eq!(rows[2].as_ref().unwrap().cells, ["c", "d"]);

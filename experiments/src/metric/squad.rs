@@ -233,10 +233,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::squad::Answer;
+    use crate::data::squad::GoldAnswer;
 
     fn example(id: &str, golds: &[&str]) -> SquadExample {
-        let answers = golds.iter().map(|gold| Answer {
+        let answers = golds.iter().map(|gold| GoldAnswer {
             text: (*gold).into(),
             start: Some(0),
         });

@@ -5,7 +5,7 @@ use std::{fmt, path::Path, str::FromStr};
 use moebert_core::heads::Head;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{example::Label, tsv::Row};
+use crate::data::{example::Label, tsv::TsvRow};
 
 /// A task of GLUE. Text forms: `cola`, `sst2`, `mrpc`, `qqp`, `stsb`, `mnli`, `qnli`, `rte`,
 /// `wnli`.
@@ -54,7 +54,7 @@ pub enum Split {
 #[error(
     "unknown GLUE task `{0}`: expected one of cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli"
 )]
-pub struct UnknownTask(String);
+pub struct UnknownGlueTask(String);
 
 impl Split {
     /// Whether the files of this split may hide their labels.
@@ -188,7 +188,7 @@ impl GlueTask {
     }
 
     /// Whether the first row of a file names its columns: in all files but `CoLA`'s with labels.
-    pub(super) fn has_header(self, first: &Row) -> bool {
+    pub(super) fn has_header(self, first: &TsvRow) -> bool {
         let [sentence, ..] = self.column_names();
         self != Self::Cola || first.cells.iter().any(|cell| cell.trim() == sentence)
     }
@@ -256,16 +256,16 @@ impl fmt::Display for GlueTask {
 }
 
 impl FromStr for GlueTask {
-    type Err = UnknownTask;
+    type Err = UnknownGlueTask;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let task = Self::ALL.into_iter().find(|task| task.name() == text);
-        task.ok_or_else(|| UnknownTask(text.to_owned()))
+        task.ok_or_else(|| UnknownGlueTask(text.to_owned()))
     }
 }
 
 impl TryFrom<String> for GlueTask {
-    type Error = UnknownTask;
+    type Error = UnknownGlueTask;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()

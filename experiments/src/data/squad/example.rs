@@ -16,7 +16,7 @@ pub struct SquadExample {
     pub context: String,
     /// The accepted answers: one in training files, several in development files, none where the passage
     /// does not answer the question (2.0 only).
-    pub answers: Vec<Answer>,
+    pub answers: Vec<GoldAnswer>,
 }
 
 impl SquadExample {
@@ -42,7 +42,7 @@ impl SquadExample {
 
 /// An accepted answer: a piece of the passage.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Answer {
+pub struct GoldAnswer {
     /// The answer as it stands in the passage.
     pub text: String,
     /// Where it starts, in characters (Unicode scalar values) from the start of the passage; `None` if
@@ -51,7 +51,7 @@ pub struct Answer {
     pub start: Option<usize>,
 }
 
-impl Answer {
+impl GoldAnswer {
     /// The bytes of `context` that this answer takes, or `None` if the text does not stand there.
     pub fn bytes(&self, context: &str) -> Option<Range<usize>> {
         let rest = chars_from(context, self.start?)?;
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn an_answer_beyond_the_passage_has_no_bytes() {
-        let answer = |text: &str, start| Answer {
+        let answer = |text: &str, start| GoldAnswer {
             text: text.into(),
             start: Some(start),
         };

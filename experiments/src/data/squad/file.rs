@@ -7,7 +7,7 @@ use moebert_core::file;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Answer, SquadError, SquadExample, SquadVersion, error::QuestionError};
+use super::{GoldAnswer, SquadError, SquadExample, SquadVersion, error::QuestionError};
 use crate::data::{
     json::{self, Id},
     unreadable::Unreadable,
@@ -39,7 +39,7 @@ struct Question {
     id: Id,
     #[serde(rename = "question")]
     text: String,
-    answers: Option<Vec<Answer>>,
+    answers: Option<Vec<GoldAnswer>>,
     #[serde(default)]
     is_impossible: Value,
 }

@@ -295,7 +295,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::data::squad::Answer;
+    use crate::data::squad::GoldAnswer;
 
     /// A `WordPiece` tokenizer over single letters, in lower case and without accents.
     fn tokenizer(post_processor: &Value) -> Tokenizer {
@@ -332,7 +332,7 @@ mod tests {
 
     /// An example whose answer takes the given bytes of the passage.
     fn example(question: &str, context: &str, answer: Option<Range<usize>>) -> SquadExample {
-        let answers = answer.map(|bytes| Answer {
+        let answers = answer.map(|bytes| GoldAnswer {
             start: Some(context[..bytes.start].chars().count()),
             text: context[bytes].to_owned(),
         });
