@@ -553,7 +553,6 @@ mod tests {
                     let difference = difference.into_scalar::<f32>();
                     assert!(difference < 1e-5, "{difference} at {range:?}");
                     for (layer, span) in cache.layers.iter().zip(&config.spans) {
-                        #[allow(irrefutable_let_patterns, reason = "with one mixer")]
                         let MixerCache::Attention(layer) = layer else {
                             panic!("every layer is attention");
                         };

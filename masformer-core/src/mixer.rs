@@ -171,7 +171,6 @@ macro_rules! mixers {
                             Mix::forward(mixer, flow, Some(cache), trace)
                         }
                     )+
-                    #[allow(unreachable_patterns, reason = "with one mixer")]
                     _ => panic!("the cache is that of another mixer"),
                 }
             }

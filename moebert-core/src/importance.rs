@@ -529,7 +529,6 @@ mod tests {
 
     fn without_dropout(mut encoder: Stack<Mlp>) -> Stack<Mlp> {
         for layer in &mut encoder.layers {
-            #[allow(irrefutable_let_patterns, reason = "with one mixer")]
             let Mixer::Attention(attention) = &mut layer.mixer else {
                 panic!("every layer is attention");
             };
