@@ -1,61 +1,18 @@
-//! The seam through which methods take part in training: callbacks and the models that offer it.
+//! The seam for what takes part in the training loop, one method a file.
+
+pub mod growing_length;
+
+use std::collections::BTreeMap;
 
 use burn::{
     optim::GradientsParams,
-    prelude::*,
-    tensor::Gradients,
-    train::{Interrupter, LearnerModel, TrainStep, metric::store::EventStoreClient},
+    train::{Interrupter, metric::store::EventStoreClient},
 };
-use masformer_core::{Keep, Trace};
 use serde_json::Value;
 
-/// The batch type of a model.
-pub type Batch<M> = <M as TrainStep>::Input;
-/// What a model hands to the metrics.
-pub type Output<M> = <M as TrainStep>::Output;
-/// Any error of a callback; the stage adds the callback's name.
-pub type CallbackError = Box<dyn std::error::Error + Send + Sync>;
+use crate::{Batch, Gauge, MethodError, StageError, Trainable};
 
-/// A model whose training step is split: it computes the loss, the stage goes back through it.
-///
-/// `TrainStep::step` is `let step = self.forward_step(batch, Keep::default());
-/// TrainOutput::new(self, step.loss.backward(), step.output)`; a stage never calls it.
-pub trait CallbackModel: LearnerModel + TrainStep<Input: Clone> {
-    /// Runs the forward pass and the loss of one batch.
-    fn forward_step(&self, batch: Batch<Self>, keep: Keep) -> Step<Output<Self>>;
-}
-
-/// The forward half of one training step.
-#[derive(Debug)]
-pub struct Step<O> {
-    /// The loss `[1]`, the mean over the samples. Callbacks add their terms to it.
-    pub loss: Tensor<1>,
-    /// What the metrics see; it shows the model's own loss, without the callbacks' terms.
-    pub output: O,
-    /// What callbacks and teachers look at.
-    pub signals: Signals,
-}
-
-/// What a forward pass shows to those that compare or score it.
-#[derive(Clone, Debug)]
-pub struct Signals {
-    /// The intermediates that were asked for.
-    pub trace: Trace,
-    /// One `[B, C]` for classification and regression (`C = 1`), two `[B, T]` (start, end) for span
-    /// question answering, none without a head.
-    pub logits: Vec<Tensor<2>>,
-    /// Padding `[B, T]`, true where a position is padding; `None` where there is none.
-    pub padding: Option<Tensor<2, Bool>>,
-    /// How many losses the loss of the step is the mean of: one for each sample, and of a language model one for each
-    /// token.
-    pub losses: usize,
-}
-
-/// Where a student's targets come from: a teacher, or stored signals.
-pub trait SignalSource<B>: Send {
-    /// The signals for a batch; they carry no gradients.
-    fn signals(&self, batch: &B, keep: Keep) -> Signals;
-}
+pub use growing_length::{Cut, GrowingLength, Growth};
 
 /// Where in the training a callback is called.
 #[derive(Clone, Copy)]
@@ -78,44 +35,18 @@ pub struct Context<'a> {
     pub store: &'a EventStoreClient,
 }
 
-/// A method that takes part in training.
+/// A method that takes part in the training loop.
 ///
-/// Callbacks run in rising [`order`](Self::order); those of one order as they were given. An error
-/// of any of them stops the training and comes back from `Stage::fit`.
-#[allow(unused_variables)]
-pub trait Callback<M: CallbackModel>: Send {
-    /// A name that is unique in a stage; the saved state goes by it.
+/// Callbacks run in the order in which a stage got them. An error of any of them stops the training and comes back from
+/// `Stage::fit`.
+#[allow(unused_variables, reason = "the defaults do nothing")]
+pub trait Callback<M: Trainable>: Send {
+    /// A name that is unique in a stage; the saved state and errors go by it.
     fn name(&self) -> &str;
 
-    /// Its place among the callbacks: lower runs first.
-    fn order(&self) -> i32 {
-        0
-    }
-
-    /// Before the learner is made: may return a model of another structure.
-    ///
-    /// After a stop this runs again, with the state already restored, and must lead to the same
-    /// structure; the saved parameters are loaded afterwards.
-    ///
-    /// # Errors
-    ///
-    /// Whatever keeps the method from starting.
-    fn before_fit(&mut self, model: M) -> Result<M, CallbackError> {
-        Ok(model)
-    }
-
-    /// Which intermediates the forward passes should keep.
-    fn keep(&self) -> Keep {
-        Keep::default()
-    }
-
-    /// Before the first batch of an epoch.
-    ///
-    /// # Errors
-    ///
-    /// Stops the training.
-    fn on_epoch_start(&mut self, context: &Context, model: &M) -> Result<(), CallbackError> {
-        Ok(())
+    /// Numbers that it shows on the dashboard.
+    fn gauges(&self) -> Vec<Gauge> {
+        vec![]
     }
 
     /// Before the forward pass: may change the batch.
@@ -128,42 +59,7 @@ pub trait Callback<M: CallbackModel>: Send {
         context: &Context,
         model: &M,
         batch: &mut Batch<M>,
-    ) -> Result<(), CallbackError> {
-        Ok(())
-    }
-
-    /// Whether [`after_forward`](Self::after_forward) adds to the loss. If any callback does, the
-    /// stage shows the sum as `Total loss`, beside the loss of the model alone.
-    fn adds_to_loss(&self) -> bool {
-        false
-    }
-
-    /// After the forward pass: may add to the loss.
-    ///
-    /// # Errors
-    ///
-    /// Stops the training.
-    fn after_forward(
-        &mut self,
-        context: &Context,
-        model: &M,
-        batch: &Batch<M>,
-        step: &mut Step<Output<M>>,
-    ) -> Result<(), CallbackError> {
-        Ok(())
-    }
-
-    /// After the backward pass of one batch: may change the gradients of parameters and activations.
-    ///
-    /// # Errors
-    ///
-    /// Stops the training.
-    fn after_backward(
-        &mut self,
-        context: &Context,
-        model: &M,
-        gradients: &mut Gradients,
-    ) -> Result<(), CallbackError> {
+    ) -> Result<(), MethodError> {
         Ok(())
     }
 
@@ -178,51 +74,20 @@ pub trait Callback<M: CallbackModel>: Send {
         context: &Context,
         model: &M,
         gradients: &mut GradientsParams,
-    ) -> Result<(), CallbackError> {
+    ) -> Result<(), MethodError> {
         Ok(())
     }
 
-    /// After the optimiser's step: may return a model of the same structure to go on with.
+    /// After the optimiser's step: may return another model to go on with.
     ///
-    /// The optimiser's state goes by parameter ids, so parameters should keep theirs.
+    /// The optimiser's state goes by parameter ids, so parameters should keep theirs. A model of another structure must
+    /// follow from [`state`](Self::state), for the stage to make it again after a stop.
     ///
     /// # Errors
     ///
     /// Stops the training.
-    fn after_optimizer(
-        &mut self,
-        context: &Context,
-        model: &M,
-    ) -> Result<Option<M>, CallbackError> {
+    fn after_optimizer(&mut self, context: &Context, model: &M) -> Result<Option<M>, MethodError> {
         Ok(None)
-    }
-
-    /// After the last batch of an epoch, before validation.
-    ///
-    /// # Errors
-    ///
-    /// Stops the training.
-    fn on_epoch_end(&mut self, context: &Context, model: &M) -> Result<(), CallbackError> {
-        Ok(())
-    }
-
-    /// After validation and before the checkpoint: `context.store` knows the epoch's metrics. The
-    /// model is in evaluation form.
-    ///
-    /// # Errors
-    ///
-    /// Stops the training.
-    fn on_validation_end(&mut self, context: &Context, model: &M) -> Result<(), CallbackError> {
-        Ok(())
-    }
-
-    /// After the training, on the model in evaluation form: may change it in any way.
-    ///
-    /// # Errors
-    ///
-    /// Comes back from `Stage::fit`.
-    fn after_fit(&mut self, model: M) -> Result<M, CallbackError> {
-        Ok(model)
     }
 
     /// What a checkpoint must remember of this callback; `Null` for nothing.
@@ -230,12 +95,72 @@ pub trait Callback<M: CallbackModel>: Send {
         Value::Null
     }
 
-    /// Takes back what [`state`](Self::state) gave; called before [`before_fit`](Self::before_fit).
+    /// Takes back what [`state`](Self::state) gave, before the training goes on.
     ///
     /// # Errors
     ///
     /// If the state does not fit this callback.
-    fn load_state(&mut self, state: Value) -> Result<(), CallbackError> {
+    fn load_state(&mut self, state: Value) -> Result<(), MethodError> {
+        Ok(())
+    }
+}
+
+/// The callbacks of a stage.
+pub(crate) struct Callbacks<M: Trainable>(Vec<Box<dyn Callback<M>>>);
+
+impl<M: Trainable> Default for Callbacks<M> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<M: Trainable> Callbacks<M> {
+    /// Takes another callback.
+    pub fn push(&mut self, callback: Box<dyn Callback<M>>) {
+        self.0.push(callback);
+    }
+
+    /// The names of the callbacks.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|callback| callback.name())
+    }
+
+    /// The numbers that they show.
+    pub fn gauges(&self) -> Vec<Gauge> {
+        self.0
+            .iter()
+            .flat_map(|callback| callback.gauges())
+            .collect()
+    }
+
+    /// Calls each in turn; the first error ends it and gets the callback's name.
+    pub fn each(
+        &mut self,
+        mut call: impl FnMut(&mut dyn Callback<M>) -> Result<(), MethodError>,
+    ) -> Result<(), StageError> {
+        self.0.iter_mut().try_for_each(|callback| {
+            call(callback.as_mut()).map_err(|source| StageError::method(callback.name(), source))
+        })
+    }
+
+    /// The state of every callback that has one, by name.
+    pub fn states(&self) -> BTreeMap<String, Value> {
+        self.0
+            .iter()
+            .map(|callback| (callback.name().to_owned(), callback.state()))
+            .filter(|(_, state)| !state.is_null())
+            .collect()
+    }
+
+    /// Gives the saved states back.
+    pub fn load_states(&mut self, mut states: BTreeMap<String, Value>) -> Result<(), StageError> {
+        self.each(|callback| match states.remove(callback.name()) {
+            Some(state) => callback.load_state(state),
+            None => Ok(()),
+        })?;
+        for name in states.keys() {
+            log::warn!("the checkpoint has a state of the callback `{name}`, which is not used");
+        }
         Ok(())
     }
 }

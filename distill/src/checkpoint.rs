@@ -1,36 +1,29 @@
 //! Checkpoints that are either whole or not there.
 //!
-//! A checkpoint is a folder `epoch-N` with the model, the optimiser's state and the callbacks' states.
-//! It is written under a temporary name and renamed when everything is on disk, so a full disk or a
-//! kill leaves the one before it untouched. That of the best epoch stays if a stage returns its model. The learning rate follows from the epoch and teachers
-//! belong to callbacks; neither is saved.
+//! A checkpoint is a folder `epoch-N` with the model, the weights of its objectives, the optimiser's state and the
+//! callbacks' states. It is written under a temporary name and renamed when everything is on disk, so a full disk or a
+//! kill leaves the one before it untouched. That of the best epoch stays if a stage returns its model. The learning
+//! rate follows from the epoch, and teachers do not change; neither is saved.
 
 use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
 };
 
 use burn::{
-    lr_scheduler::LrSchedulerRecord,
+    module::Module,
+    nn::Linear,
     optim::OptimizerRecord,
     store::{ModuleRecord, RecordError},
-    train::{
-        Learner, LearnerModel, LearningCheckpointer,
-        checkpoint::{
-            AsyncCheckpointer, Checkpoint as Record, Checkpointer, CheckpointerError,
-            KeepLastNCheckpoints,
-        },
-        metric::store::EventStoreClient,
-    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{best::Best, outcome::write_json};
+use crate::{Trainable, Trainee, best::Best, outcome::write_json, trainee::Learner};
 
 const MODEL: &str = "model.bpk";
+const PARTS: &str = "parts.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.json";
 const PREFIX: &str = "epoch-";
@@ -125,16 +118,15 @@ impl Checkpoints {
 
     /// Writes an epoch's checkpoint, then deletes those that are no longer kept: all but the last ones
     /// and that of the best epoch.
-    pub(crate) fn save<M: LearnerModel>(
+    pub(crate) fn save<M: Trainable>(
         &self,
         epoch: usize,
         learner: &Learner<M>,
-        store: &EventStoreClient,
         state: &State,
     ) -> Result<(), CheckpointError> {
         let folder = self.path(epoch);
         let partial = self.directory.join(format!("{PREFIX}{epoch}{PARTIAL}"));
-        let written = write_parts(&partial, epoch, learner, store, state).and_then(|()| {
+        let written = write_files(&partial, learner, state).and_then(|()| {
             // A checkpoint of this epoch can only be a broken one: whole ones are resumed from.
             remove(&folder)?;
             fs::rename(&partial, &folder).map_err(|error| CheckpointError::new(&folder, error))
@@ -167,25 +159,39 @@ impl Checkpoints {
     }
 
     /// Reads the parameters of an epoch's checkpoint into a model of the same structure.
-    pub(crate) fn load_model<M: LearnerModel>(
+    pub(crate) fn load_model<M: Module>(
         &self,
         epoch: usize,
         model: M,
     ) -> Result<M, CheckpointError> {
-        let path = self.path(epoch).join(MODEL);
-        let record =
-            ModuleRecord::load(&path).map_err(|error| CheckpointError::new(&path, error))?;
-        model.try_load_record(record).map_err(|error| match error {
+        self.load(&self.path(epoch).join(MODEL), model)
+    }
+
+    /// Reads the weights of the objectives of an epoch's checkpoint, if the objectives have any.
+    pub(crate) fn load_parts(
+        &self,
+        epoch: usize,
+        parts: Vec<Vec<Linear>>,
+    ) -> Result<Vec<Vec<Linear>>, CheckpointError> {
+        if parts.iter().all(Vec::is_empty) {
+            return Ok(parts);
+        }
+        self.load(&self.path(epoch).join(PARTS), parts)
+    }
+
+    fn load<M: Module>(&self, path: &Path, module: M) -> Result<M, CheckpointError> {
+        let record = ModuleRecord::load(path).map_err(|error| CheckpointError::new(path, error))?;
+        module.try_load_record(record).map_err(|error| match error {
             // Burn lists every parameter of the model.
             RecordError::Validation(_) => CheckpointError::new(
-                &path,
+                path,
                 format!(
                     "its parameters are not those of this model; it is of another model or another \
                      version of this program. To start the stage again, delete {}",
                     self.directory.display()
                 ),
             ),
-            error @ RecordError::Io(_) => CheckpointError::new(&path, error),
+            error @ RecordError::Io(_) => CheckpointError::new(path, error),
         })
     }
 
@@ -205,87 +211,28 @@ fn remove(folder: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-fn write_parts<M: LearnerModel>(
+fn write_files<M: Trainable>(
     folder: &Path,
-    epoch: usize,
     learner: &Learner<M>,
-    store: &EventStoreClient,
     state: &State,
 ) -> Result<(), CheckpointError> {
     remove(folder)?;
     fs::create_dir_all(folder).map_err(|error| CheckpointError::new(folder, error))?;
-    let failure = Failure::default();
-    // Only burn-train's checkpointer can reach the learner's optimiser. It writes in threads and
-    // panics on errors, so the parts report theirs apart; dropping it waits for the threads.
-    let mut checkpointer = LearningCheckpointer::new(
-        AsyncCheckpointer::new(Part::new(folder.join(MODEL), &failure)),
-        AsyncCheckpointer::new(Part::new(folder.join(OPTIMIZER), &failure)),
-        AsyncCheckpointer::new(NotSaved),
-        Box::new(KeepLastNCheckpoints::new(usize::MAX)),
-    );
-    checkpointer.checkpoint(learner, epoch, store);
-    drop(checkpointer);
-    if let Some(error) = failure
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take()
-    {
-        return Err(error);
+    // Cloning copies no number.
+    let Trainee { model, parts } = learner.trainee().clone();
+    let path = folder.join(MODEL);
+    let saved = model.into_record().save(path.clone());
+    saved.map_err(|error| CheckpointError::new(&path, error))?;
+    if parts.iter().any(|parts| !parts.is_empty()) {
+        let path = folder.join(PARTS);
+        let saved = parts.into_record().save(path.clone());
+        saved.map_err(|error| CheckpointError::new(&path, error))?;
     }
+    let path = folder.join(OPTIMIZER);
+    let saved = learner.optimizer().to_record().save(path.clone());
+    saved.map_err(|error| CheckpointError::new(&path, error))?;
     let path = folder.join(STATE);
     write_json(&path, state).map_err(|error| CheckpointError::new(&path, error))
-}
-
-type Failure = Arc<Mutex<Option<CheckpointError>>>;
-
-/// Writes one part of a checkpoint and keeps its error.
-struct Part {
-    path: PathBuf,
-    failure: Failure,
-}
-
-impl Part {
-    fn new(path: PathBuf, failure: &Failure) -> Self {
-        Self {
-            path,
-            failure: failure.clone(),
-        }
-    }
-}
-
-impl<R: Record> Checkpointer<R> for Part {
-    fn save(&self, _: usize, record: R) -> Result<(), CheckpointerError> {
-        if let Err(error) = record.save(self.path.clone()) {
-            let error = CheckpointError::new(&self.path, error);
-            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        }
-        Ok(())
-    }
-
-    fn delete(&self, _: usize) -> Result<(), CheckpointerError> {
-        Ok(())
-    }
-
-    fn restore(&self, _: usize) -> Result<R, CheckpointerError> {
-        R::load(self.path.clone())
-    }
-}
-
-/// The learning rate scheduler has no state.
-struct NotSaved;
-
-impl Checkpointer<LrSchedulerRecord> for NotSaved {
-    fn save(&self, _: usize, _: LrSchedulerRecord) -> Result<(), CheckpointerError> {
-        Ok(())
-    }
-
-    fn delete(&self, _: usize) -> Result<(), CheckpointerError> {
-        Ok(())
-    }
-
-    fn restore(&self, _: usize) -> Result<LrSchedulerRecord, CheckpointerError> {
-        Ok(LrSchedulerRecord::new())
-    }
 }
 
 #[cfg(test)]
@@ -335,16 +282,5 @@ mod tests {
         };
         assert_eq!(left(Some(best)), [1, 3, 4]);
         assert_eq!(left(None), [3, 4]);
-    }
-
-    #[test]
-    fn a_part_that_cannot_be_written_reports_its_path() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("missing").join(OPTIMIZER);
-        let failure = Failure::default();
-        let part = Part::new(path.clone(), &failure);
-        part.save(1, OptimizerRecord::default()).unwrap();
-        let error = failure.lock().unwrap().take().unwrap().to_string();
-        assert!(error.contains(&path.display().to_string()), "{error}");
     }
 }

@@ -2,9 +2,12 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use burn::{store::RecordError, train::TrainingError};
+use burn::train::TrainingError;
 
-use crate::{CallbackError, CheckpointError};
+use crate::CheckpointError;
+
+/// Any error of a method; the stage adds the method's name.
+pub type MethodError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a stage ended without a model.
 #[derive(Debug, thiserror::Error)]
@@ -19,20 +22,20 @@ pub enum StageError {
         /// What would be right.
         rule: &'static str,
     },
-    /// Two callbacks of one name.
-    #[error("two callbacks are named `{0}`; names must differ, saved state goes by them")]
-    DuplicateCallback(String),
-    /// A callback failed.
-    #[error("callback `{name}`: {source}")]
-    Callback {
-        /// The callback.
+    /// Two methods of one name.
+    #[error("two methods are named `{0}`; names must differ, saved state goes by them")]
+    DuplicateMethod(String),
+    /// A method failed.
+    #[error("method `{name}`: {source}")]
+    Method {
+        /// The method.
         name: String,
         /// Its error.
-        source: CallbackError,
+        source: MethodError,
     },
-    /// A callback replaced the model by one that does not fit the learner.
-    #[error("the model that replaced another during training has a different structure: {0}")]
-    Replacement(#[source] RecordError),
+    /// An objective needs a teacher, and the stage has none.
+    #[error("method `{0}` compares a student with a teacher; give the stage a teacher")]
+    NoTeacher(&'static str),
     /// The loss depends on no parameter.
     #[error("the loss depends on no trainable parameter, so there is nothing to train")]
     Untrainable,
@@ -87,6 +90,16 @@ pub enum StageError {
         /// What went wrong.
         source: io::Error,
     },
+}
+
+impl StageError {
+    /// An error of the method of this name.
+    pub(crate) fn method(name: &str, source: MethodError) -> Self {
+        Self::Method {
+            name: name.to_owned(),
+            source,
+        }
+    }
 }
 
 impl From<TrainingError> for StageError {

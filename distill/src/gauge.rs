@@ -28,8 +28,6 @@ struct Pending {
     iteration: usize,
     /// The batches of the values, with sum and count.
     sums: Vec<(usize, f64, usize)>,
-    /// Whether a stage shows the gauge.
-    shown: bool,
     /// Values `[1]` that were not read from the device yet.
     unread: Vec<Tensor<1>>,
 }
@@ -42,6 +40,11 @@ impl Gauge {
             pending: Arc::default(),
             state: NumericMetricState::new(),
         }
+    }
+
+    /// Whether this is its name.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.name.as_str() == name
     }
 
     /// Adds a value.
@@ -63,19 +66,10 @@ impl Gauge {
     }
 
     /// Adds a value `[1]` that is on the device still. The stage reads it together with the loss of
-    /// the optimiser's step, so that nothing waits for it; where no stage shows the gauge, nothing is
-    /// read.
+    /// the optimiser's step, so that nothing waits for it.
     pub fn observe(&self, value: Tensor<1>) {
-        let mut pending = self.pending();
-        if pending.shown {
-            let value = value.without_autodiff().cast(FloatDType::F32);
-            pending.unread.push(value);
-        }
-    }
-
-    /// Says that a stage shows the gauge and reads what it [observes](Self::observe).
-    pub(crate) fn show(&self) {
-        self.pending().shown = true;
+        let value = value.without_autodiff().cast(FloatDType::F32);
+        self.pending().unread.push(value);
     }
 
     /// Hands out what was observed and not read, float32.

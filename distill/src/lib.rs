@@ -1,8 +1,9 @@
 //! Training on burn-train's learners: callbacks, losses, layer maps, teachers and resumable stages.
 //!
-//! A [`Stage`] is the one entry point: it fits a model, fires [`Callback`]s on the way, writes whole
-//! checkpoints only and goes on from the newest one. Methods are callbacks, one a file, in
-//! [`callbacks`]; what they compute is in [`loss`], as pure functions on tensors.
+//! A [`Stage`] is the one entry point: it fits a model, writes whole checkpoints only and goes on from the newest one.
+//! Methods plug in at three places, one file each: a [`Surgery`] changes the model before its training, an
+//! [`Objective`] adds terms to the loss, and a [`Callback`] takes part in the loop. What objectives compute is in
+//! [`loss`], as pure functions on tensors.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -11,17 +12,22 @@
 )]
 
 pub mod callback;
-pub mod callbacks;
 pub mod checkpoint;
 pub mod epoch;
 pub mod error;
 pub mod gauge;
+pub mod importance;
 pub mod layer_map;
 pub mod loss;
+pub mod model;
+pub mod objective;
 pub mod optimizer;
 pub mod schedule;
 pub mod stage;
+pub mod stand_in;
+pub mod surgery;
 pub mod teacher;
+pub mod trainee;
 pub mod ui;
 
 mod best;
@@ -29,21 +35,25 @@ mod finite;
 mod gradients;
 mod metric_log;
 mod outcome;
+mod session;
 mod strategy;
 #[cfg(test)]
 mod toy;
 
-pub use callback::{
-    Batch, Callback, CallbackError, CallbackModel, Context, Output, SignalSource, Signals, Step,
-};
+pub use callback::{Callback, Context};
 pub use checkpoint::{CheckpointError, Checkpoints};
 pub use epoch::Epoch;
-pub use error::StageError;
+pub use error::{MethodError, StageError};
 pub use gauge::Gauge;
 pub use layer_map::{LayerMap, LayerMapError};
+pub use model::{Batch, Output, Shape, Signals, Step, Trainable};
+pub use objective::{Objective, Terms};
 pub use optimizer::Adam;
 pub use outcome::Outcome;
 pub use schedule::Schedule;
-pub use stage::{Fitted, Stage, StageConfig};
-pub use teacher::{Teacher, WithoutAutodiff};
+pub use stage::{Fitted, Method, Stage, StageConfig};
+pub use stand_in::StandIn;
+pub use surgery::Surgery;
+pub use teacher::{SignalSource, Teacher, WithoutAutodiff};
+pub use trainee::Trainee;
 pub use ui::Ui;

@@ -1,11 +1,5 @@
 //! How the learning rate changes during a stage.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
-
-use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate changes with the share of the training that is done.
@@ -40,41 +34,6 @@ impl Schedule {
             Self::Linear { warmup } => ((1.0 - done) / (1.0 - warmup)).max(0.0),
         }
     }
-}
-
-/// How much of the training is done, from 0 to 1; clones share it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Done(Arc<AtomicU64>);
-
-impl Done {
-    pub fn set(&self, done: f64) {
-        self.0.store(done.to_bits(), Ordering::Release);
-    }
-
-    pub fn get(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Acquire))
-    }
-}
-
-/// A [`Schedule`] as burn-train's learners take it.
-#[derive(Clone, Debug)]
-pub(crate) struct Scheduler {
-    pub schedule: Schedule,
-    pub learning_rate: f64,
-    pub done: Done,
-}
-
-impl LrScheduler for Scheduler {
-    fn step(&mut self) -> f64 {
-        self.learning_rate * self.schedule.factor(self.done.get())
-    }
-
-    // The rate follows from how much is done, so there is no state.
-    fn to_record(&self) -> LrSchedulerRecord {
-        LrSchedulerRecord::new()
-    }
-
-    fn load_record(&mut self, _: LrSchedulerRecord) {}
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The one entry point: a stage fits a model, writes checkpoints and goes on from them.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -8,23 +9,28 @@ use std::{
 
 use burn::{
     data::dataloader::DataLoader,
+    nn::Linear,
+    prelude::*,
     train::{
-        InferenceStep, Interrupter, Learner, MetricEarlyStoppingStrategy, MetricRegistration,
-        SupervisedTraining, TrainingStrategy,
+        Interrupter, MetricEarlyStoppingStrategy, MetricRegistration, SupervisedTraining,
+        TrainingStrategy,
         metric::{Metric, store::Direction},
     },
 };
 
 use crate::{
-    Adam, Batch, Callback, CallbackModel, Checkpoints, Epoch, Gauge, Outcome, Schedule, StageError,
-    Ui,
+    Adam, Batch, Callback, Checkpoints, Epoch, Gauge, Objective, Outcome, Schedule, SignalSource,
+    StageError, StandIn, Surgery, Trainable, Trainee, Ui,
     best::{Best, Judge},
-    callbacks::Callbacks,
+    callback::Callbacks,
     checkpoint::State,
     metric_log::{LogFailure, MetricLog, Pace},
+    objective::Objectives,
     outcome::Ending,
-    schedule::{Done, Scheduler},
-    strategy::{CallbackStrategy, Settings},
+    session::{Methods, Session, Settings},
+    stand_in::NoData,
+    strategy::{Run, SessionStrategy},
+    trainee::Learner,
 };
 
 /// How a stage trains and where it writes.
@@ -153,14 +159,26 @@ fn check(
 ///
 /// The folder holds `checkpoints/epoch-N/`, `metrics.jsonl`, `experiment.log` and, once the stage
 /// ended, `outcome.json`.
-pub struct Stage<M: CallbackModel> {
+pub struct Stage<M: Trainable> {
     config: StageConfig,
-    training: SupervisedTraining<M>,
+    training: SupervisedTraining<StandIn<M>>,
+    train: Arc<dyn DataLoader<Batch<M>>>,
+    valid: Arc<dyn DataLoader<Batch<M>>>,
     epoch: Epoch,
     interrupter: Interrupter,
-    callbacks: Vec<Box<dyn Callback<M>>>,
-    gauges: Vec<Gauge>,
+    surgeries: Vec<Box<dyn Surgery<M>>>,
+    methods: Methods<M>,
     judge: Option<Judge>,
+}
+
+/// A method in one of its three forms. Most methods have one; a paper may need several.
+pub enum Method<M: Trainable> {
+    /// Changes the model before the training.
+    Surgery(Box<dyn Surgery<M>>),
+    /// Adds terms to the loss.
+    Objective(Box<dyn Objective>),
+    /// Takes part in the loop.
+    Callback(Box<dyn Callback<M>>),
 }
 
 /// A model at the end of its stage.
@@ -168,6 +186,8 @@ pub struct Stage<M: CallbackModel> {
 pub struct Fitted<M> {
     /// The model in evaluation form, without autodiff; `Module::train` brings it back.
     pub model: M,
+    /// The weights of the objectives, in the order of the objectives.
+    pub parts: Vec<Vec<Linear>>,
     /// How the stage ended.
     pub outcome: Outcome,
     /// The last epoch that was run.
@@ -178,20 +198,27 @@ pub struct Fitted<M> {
     pub resumed_from: Option<usize>,
 }
 
-impl<M: CallbackModel> Stage<M> {
+impl<M: Trainable> Stage<M> {
     /// A stage over these data, which need not be on the model's device.
     pub fn new(
         config: StageConfig,
         train: Arc<dyn DataLoader<Batch<M>>>,
-        valid: Arc<dyn DataLoader<<M as InferenceStep>::Input>>,
+        valid: Arc<dyn DataLoader<Batch<M>>>,
     ) -> Self {
+        let none = || Arc::new(NoData);
         Self {
-            training: SupervisedTraining::new(&config.directory, train, valid),
+            training: SupervisedTraining::new(&config.directory, none(), none()),
             config,
+            train,
+            valid,
             epoch: Epoch::default(),
             interrupter: Interrupter::new(),
-            callbacks: Vec::new(),
-            gauges: Vec::new(),
+            surgeries: Vec::new(),
+            methods: Methods {
+                callbacks: Callbacks::default(),
+                objectives: Objectives::default(),
+                teacher: None,
+            },
             judge: None,
         }
     }
@@ -215,16 +242,8 @@ impl<M: CallbackModel> Stage<M> {
     }
 
     /// Metrics of training and validation, a tuple of up to six.
-    pub fn metrics<Me: MetricRegistration<M>>(mut self, metrics: Me) -> Self {
+    pub fn metrics<Me: MetricRegistration<StandIn<M>>>(mut self, metrics: Me) -> Self {
         self.training = self.training.metrics(metrics);
-        self
-    }
-
-    /// A number that callbacks show during the training.
-    pub fn gauge(mut self, gauge: Gauge) -> Self {
-        gauge.show();
-        self.training = self.training.metric_train_numeric(gauge.clone());
-        self.gauges.push(gauge);
         self
     }
 
@@ -248,15 +267,37 @@ impl<M: CallbackModel> Stage<M> {
         self
     }
 
-    /// Adds a callback.
-    pub fn callback(mut self, callback: impl Callback<M> + 'static) -> Self {
-        self.callbacks.push(Box::new(callback));
+    /// The model that objectives compare the student with: one forward pass a batch, whatever the objectives.
+    pub fn teacher(mut self, teacher: impl SignalSource<Batch<M>> + 'static) -> Self {
+        self.methods.teacher = Some(Box::new(teacher));
         self
     }
 
-    /// Adds callbacks that are made elsewhere.
-    pub fn callbacks(mut self, callbacks: impl IntoIterator<Item = Box<dyn Callback<M>>>) -> Self {
-        self.callbacks.extend(callbacks);
+    /// Adds a change of the model's structure before the training. Those of a stage are made in the order in which
+    /// they were added.
+    pub fn surgery(self, surgery: impl Surgery<M> + 'static) -> Self {
+        self.methods([Method::Surgery(Box::new(surgery))])
+    }
+
+    /// Adds terms of the loss.
+    pub fn objective(self, objective: impl Objective + 'static) -> Self {
+        self.methods([Method::Objective(Box::new(objective))])
+    }
+
+    /// Adds a method that takes part in the loop.
+    pub fn callback(self, callback: impl Callback<M> + 'static) -> Self {
+        self.methods([Method::Callback(Box::new(callback))])
+    }
+
+    /// Adds methods that are made elsewhere.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method<M>>) -> Self {
+        for method in methods {
+            match method {
+                Method::Surgery(surgery) => self.surgeries.push(surgery),
+                Method::Objective(objective) => self.methods.objectives.push(objective),
+                Method::Callback(callback) => self.methods.callbacks.push(callback),
+            }
+        }
         self
     }
 
@@ -266,94 +307,176 @@ impl<M: CallbackModel> Stage<M> {
     ///
     /// # Errors
     ///
-    /// If a setting cannot work, a callback fails, a number stops being finite, a file cannot be
+    /// If a setting cannot work, a method fails, a number stops being finite, a file cannot be
     /// written, the best epoch is asked for and there is none or its checkpoint is lost, or the training
     /// is interrupted. The checkpoints before that stay.
-    pub fn fit(self, model: M) -> Result<Fitted<M>, StageError> {
-        let Self {
-            config,
-            mut training,
-            epoch,
-            interrupter,
-            callbacks,
-            gauges,
-            judge,
-        } = self;
-        config.validate()?;
-        let directory = config.directory.as_path();
-        create(directory)?;
-        let checkpoints = Checkpoints::new(directory.join("checkpoints"), config.keep_checkpoints);
-        let mut callbacks = Callbacks::new(callbacks)?;
+    pub fn fit(mut self, model: M) -> Result<Fitted<M>, StageError> {
+        self.config.validate()?;
+        self.check_names()?;
+        let directory = self.config.directory.clone();
+        create(&directory)?;
+        let checkpoints =
+            Checkpoints::new(directory.join("checkpoints"), self.config.keep_checkpoints);
         let resumed_from = checkpoints.latest()?;
         let mut state = match resumed_from {
             Some(epoch) => checkpoints.load_state(epoch)?,
             None => State::default(),
         };
+        let callbacks = &mut self.methods.callbacks;
         callbacks.load_states(std::mem::take(&mut state.callbacks))?;
 
         let Some(device) = model.devices().into_iter().next() else {
             return Err(StageError::Untrainable);
         };
         let device = device.autodiff();
-        epoch.set(0);
-        masformer_core::seed::seed(&device, epoch.seed(config.seed));
-        let mut model = callbacks.fold(model, |callback, model| callback.before_fit(model))?;
-        if let Some(epoch) = resumed_from {
-            model = checkpoints.load_model(epoch, model)?;
-        }
+        let Trainee { model, parts } = self.prepare(model, &device)?;
+        let (model, parts) = match resumed_from {
+            Some(epoch) => (
+                checkpoints.load_model(epoch, model)?,
+                checkpoints.load_parts(epoch, parts)?,
+            ),
+            None => (model, parts),
+        };
 
+        let judge = self.judge.clone();
         let best = state.best.filter(|_| judge.is_some());
-        if let Some(ending) = ended(directory, resumed_from, config.epochs)? {
-            let last = fitted(model.valid(), ending, resumed_from);
-            return finish(
-                callbacks,
-                or_best(last, judge.as_ref(), best, &checkpoints)?,
-            );
+        if let Some(ending) = ended(&directory, resumed_from, self.config.epochs)? {
+            let trainee = Trainee { model, parts }.valid();
+            let last = fitted(trainee, ending, resumed_from);
+            return or_best(last, judge.as_ref(), best, &checkpoints);
         }
         if let Some(best) = best
             && Some(best.epoch) != resumed_from
         {
             // Not hours later, when it is needed.
-            load_best(&checkpoints, best, model.clone())?;
+            load_best(&checkpoints, best, model.clone(), parts.clone())?;
         }
-
-        // Surgery may leave parameters that are results of operations; optimisers need leaves.
-        let model = model.valid().train();
-        let mut optimizer = config.adam.init(&model);
+        let mut learner = Learner::new(model.fork(&device), parts, &self.config.adam);
         if let Some(epoch) = resumed_from {
-            optimizer = optimizer.load_record(checkpoints.load_optimizer(epoch)?);
+            learner.load_optimizer(checkpoints.load_optimizer(epoch)?);
         }
-        let done = Done::default();
-        let scheduler = Scheduler {
-            schedule: config.schedule,
-            learning_rate: config.learning_rate,
-            done: done.clone(),
+        let Run { session, ending } = self.launch(
+            &device,
+            learner,
+            &checkpoints,
+            resumed_from,
+            state.step,
+            best,
+        )?;
+        let Some(ending) = ending else {
+            return Err(StageError::Interrupted {
+                epoch: 0,
+                reason: None,
+            });
         };
-        let metrics_path = directory.join("metrics.jsonl");
+        let ending = ending?;
+        let best = session.best;
+        let trainee = session.learner.into_valid();
+        let last = fitted(trainee, ending, resumed_from);
+        let fitted = or_best(last, judge.as_ref(), best, &checkpoints)?;
+        let kept = Some(fitted.kept);
+        Ending { kept, ..ending }.write(&directory)?;
+        Ok(fitted)
+    }
+
+    /// Refuses two methods of one name.
+    fn check_names(&self) -> Result<(), StageError> {
+        let Methods {
+            callbacks,
+            objectives,
+            ..
+        } = &self.methods;
+        let surgeries = self.surgeries.iter().map(|surgery| surgery.name());
+        let mut seen = BTreeSet::new();
+        let mut names = surgeries.chain(objectives.names()).chain(callbacks.names());
+        match names.find(|name| !seen.insert(*name)) {
+            Some(name) => Err(StageError::DuplicateMethod(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// The model after surgery, and the parts of the objectives.
+    fn prepare(&self, mut model: M, device: &Device) -> Result<Trainee<M>, StageError> {
+        self.epoch.set(0);
+        masformer_core::seed::seed(device, self.epoch.seed(self.config.seed));
+        for surgery in &self.surgeries {
+            let changed = surgery.apply(model);
+            model = changed.map_err(|source| StageError::method(surgery.name(), source))?;
+        }
+        let teacher = self.methods.teacher.as_ref().map(|teacher| teacher.shape());
+        let objectives = &self.methods.objectives;
+        let parts = objectives.parts(&model.shape(), teacher.as_ref(), device)?;
+        Ok(Trainee { model, parts })
+    }
+
+    /// Runs the session under burn-train.
+    fn launch(
+        self,
+        device: &Device,
+        learner: Learner<M>,
+        checkpoints: &Checkpoints,
+        resumed_from: Option<usize>,
+        step: usize,
+        best: Option<Best>,
+    ) -> Result<Run<M>, StageError> {
+        let Self {
+            config,
+            mut training,
+            epoch,
+            interrupter,
+            methods,
+            judge,
+            ..
+        } = self;
+        let metrics_path = config.directory.join("metrics.jsonl");
         let log_failure = LogFailure::default();
-        let pace = config.pace(resumed_from, state.step);
+        let pace = config.pace(resumed_from, step);
         let log = MetricLog::open(&metrics_path, pace, log_failure.clone())?;
         let gradient_norm = Gauge::new("Gradient norm");
-        let total_loss = callbacks.add_to_loss().then(|| Gauge::new("Total loss"));
-        let settings = Settings {
-            device,
-            seed: config.seed,
-            accumulation: config.accumulation,
-            clip_norm: config.clip_norm,
-            epoch,
-            done,
-            checkpoints: checkpoints.clone(),
-            gradient_norm: gradient_norm.clone(),
-            gauges,
-            total_loss: total_loss.clone(),
-            judge: judge.clone(),
-            log_failure,
-            metrics_path,
-        };
-        let strategy = Arc::new(CallbackStrategy::new(settings, callbacks, state.step, best));
-        if let Some(total_loss) = total_loss {
+        let total_loss = methods
+            .objectives
+            .add_to_loss()
+            .then(|| Gauge::new("Total loss"));
+        let mut gauges = methods.callbacks.gauges();
+        gauges.extend_from_slice(methods.objectives.gauges());
+        for gauge in &gauges {
+            training = training.metric_train_numeric(gauge.clone());
+        }
+        if let Some(total_loss) = total_loss.clone() {
             training = training.metric_train_numeric(total_loss);
         }
+        let keep = methods.objectives.keep();
+        let session = Session {
+            settings: Settings {
+                device: device.clone(),
+                epochs: config.epochs,
+                seed: config.seed,
+                learning_rate: config.learning_rate,
+                schedule: config.schedule,
+                accumulation: config.accumulation,
+                clip_norm: config.clip_norm,
+                epoch,
+                checkpoints: checkpoints.clone(),
+                gradient_norm: gradient_norm.clone(),
+                gauges,
+                total_loss,
+                judge,
+                log_failure,
+                metrics_path,
+            },
+            methods,
+            learner,
+            train: self.train.to_device(device),
+            valid: self.valid.to_device(&device.clone().inner()),
+            step,
+            best,
+            keep,
+            epoch: 0,
+            iteration: 0,
+            done: 0.0,
+            rate: 0.0,
+        };
+        let strategy = Arc::new(SessionStrategy::new(session));
         training = training
             .num_epochs(config.epochs)
             .metric_train_numeric(gradient_norm)
@@ -362,22 +485,25 @@ impl<M: CallbackModel> Stage<M> {
             .with_interrupter(interrupter)
             .with_training_strategy(TrainingStrategy::Custom(strategy.clone()));
         if let Some(epoch) = resumed_from {
-            // Only the number of the first epoch follows from this: no checkpointer is registered,
-            // because burn-train's would panic where a checkpoint does not fit.
+            // Only the number of the first epoch follows from this: no checkpointer is registered.
             training = training.checkpoint(epoch);
         }
-        let result = training.launch(Learner::new(model, optimizer, scheduler));
-
+        let result = training.launch(StandIn::learner(device));
         let run = strategy.take();
-        let ending = run.ending?;
-        if let Some(error) = result.error {
+        if let (
+            Some(Run {
+                ending: Some(Ok(_)),
+                ..
+            }),
+            Some(error),
+        ) = (&run, result.error)
+        {
             return Err(StageError::Training(error));
         }
-        let last = fitted(result.model, ending, resumed_from);
-        let fitted = or_best(last, judge.as_ref(), run.best, &checkpoints)?;
-        let kept = Some(fitted.kept);
-        Ending { kept, ..ending }.write(directory)?;
-        finish(run.callbacks, fitted)
+        run.ok_or(StageError::Interrupted {
+            epoch: 0,
+            reason: None,
+        })
     }
 }
 
@@ -399,9 +525,14 @@ fn ended(
 }
 
 /// The model of the last epoch.
-fn fitted<M>(model: M, ending: Ending, resumed_from: Option<usize>) -> Fitted<M> {
+fn fitted<M: Trainable>(
+    trainee: Trainee<M>,
+    ending: Ending,
+    resumed_from: Option<usize>,
+) -> Fitted<M> {
     Fitted {
-        model,
+        model: trainee.model,
+        parts: trainee.parts,
         outcome: ending.outcome,
         epoch: ending.epoch,
         kept: ending.epoch,
@@ -410,7 +541,7 @@ fn fitted<M>(model: M, ending: Ending, resumed_from: Option<usize>) -> Fitted<M>
 }
 
 /// The model of the best epoch in place of the last one's, if there is a judge.
-fn or_best<M: CallbackModel>(
+fn or_best<M: Trainable>(
     last: Fitted<M>,
     judge: Option<&Judge>,
     best: Option<Best>,
@@ -425,29 +556,25 @@ fn or_best<M: CallbackModel>(
     if best.epoch == last.epoch {
         return Ok(last);
     }
+    let (model, parts) = load_best(checkpoints, best, last.model, last.parts)?;
     Ok(Fitted {
-        model: load_best(checkpoints, best, last.model)?,
+        model,
+        parts,
         kept: best.epoch,
         ..last
     })
 }
 
-fn load_best<M: CallbackModel>(
+fn load_best<M: Trainable>(
     checkpoints: &Checkpoints,
     Best { epoch, .. }: Best,
     model: M,
-) -> Result<M, StageError> {
-    checkpoints
-        .load_model(epoch, model)
-        .map_err(|source| StageError::BestLost { epoch, source })
-}
-
-fn finish<M: CallbackModel>(
-    mut callbacks: Callbacks<M>,
-    fitted: Fitted<M>,
-) -> Result<Fitted<M>, StageError> {
-    let model = callbacks.fold(fitted.model, |callback, model| callback.after_fit(model))?;
-    Ok(Fitted { model, ..fitted })
+    parts: Vec<Vec<Linear>>,
+) -> Result<(M, Vec<Vec<Linear>>), StageError> {
+    let lost = |source| StageError::BestLost { epoch, source };
+    let model = checkpoints.load_model(epoch, model).map_err(lost)?;
+    let parts = checkpoints.load_parts(epoch, parts).map_err(lost)?;
+    Ok((model, parts))
 }
 
 #[cfg(test)]

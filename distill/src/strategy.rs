@@ -1,143 +1,80 @@
-//! The burn-train strategy that fires the callbacks.
+//! The burn-train strategy that runs a session.
 
-use std::{
-    path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+use std::sync::{Mutex, PoisonError};
+
+use burn::train::{
+    Learner, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
+    TrainingComponents, ValidLoader,
 };
 
-use burn::{
-    prelude::*,
-    train::{
-        Learner, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
-        TrainingComponents, ValidLoader,
-    },
-};
-
-use self::session::Session;
 use crate::{
-    CallbackModel, Checkpoints, Epoch, Gauge, StageError,
-    best::{Best, Judge},
-    callbacks::Callbacks,
-    metric_log::LogFailure,
+    StageError, StandIn, Trainable,
     outcome::Ending,
-    schedule::Done,
+    session::{Session, Show},
 };
 
-mod session;
-
-/// What a stage settles before the training starts.
-pub(crate) struct Settings {
-    pub device: Device,
-    pub seed: u64,
-    pub accumulation: usize,
-    pub clip_norm: Option<f64>,
-    pub epoch: Epoch,
-    pub done: Done,
-    pub checkpoints: Checkpoints,
-    pub gradient_norm: Gauge,
-    pub gauges: Vec<Gauge>,
-    /// Shows the loss with what callbacks add to it, where they do.
-    pub total_loss: Option<Gauge>,
-    /// Which epoch's model is kept, if not the last.
-    pub judge: Option<Judge>,
-    pub log_failure: LogFailure,
-    pub metrics_path: PathBuf,
+/// Runs a session under burn-train's metrics, early stopping and dashboard.
+pub(crate) struct SessionStrategy<M: Trainable> {
+    run: Mutex<Option<Run<M>>>,
 }
 
-/// Trains on one device and fires the callbacks.
-pub(crate) struct CallbackStrategy<M: CallbackModel> {
-    settings: Settings,
-    run: Mutex<Run<M>>,
+/// A session and how it ended.
+pub(crate) struct Run<M: Trainable> {
+    pub session: Session<M>,
+    /// `None` until it ended.
+    pub ending: Option<Result<Ending, StageError>>,
 }
 
-/// What the training changes.
-pub(crate) struct Run<M: CallbackModel> {
-    /// The callbacks with their state.
-    pub callbacks: Callbacks<M>,
-    /// Optimiser steps taken.
-    pub step: usize,
-    /// The best epoch so far, where it is kept.
-    pub best: Option<Best>,
-    /// How the training ended; interrupted until it ends otherwise.
-    pub ending: Result<Ending, StageError>,
-}
-
-impl<M: CallbackModel> CallbackStrategy<M> {
-    /// A strategy that goes on after `step` optimiser steps, with the best epoch of before.
-    pub fn new(
-        settings: Settings,
-        callbacks: Callbacks<M>,
-        step: usize,
-        best: Option<Best>,
-    ) -> Self {
-        let run = Run::new(callbacks, step, best);
+impl<M: Trainable> SessionStrategy<M> {
+    /// A strategy for this session.
+    pub fn new(session: Session<M>) -> Self {
+        let run = Run {
+            session,
+            ending: None,
+        };
         Self {
-            settings,
-            run: Mutex::new(run),
+            run: Mutex::new(Some(run)),
         }
     }
 
     /// Hands out what the training left behind.
-    pub fn take(&self) -> Run<M> {
-        std::mem::replace(&mut self.lock(), Run::new(Callbacks::default(), 0, None))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Run<M>> {
-        self.run.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<M: CallbackModel> Run<M> {
-    fn new(callbacks: Callbacks<M>, step: usize, best: Option<Best>) -> Self {
-        let ending = Err(StageError::Interrupted {
-            epoch: 0,
-            reason: None,
-        });
-        Self {
-            callbacks,
-            step,
-            best,
-            ending,
-        }
+    pub fn take(&self) -> Option<Run<M>> {
+        self.run
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
-impl<M: CallbackModel> SupervisedLearningStrategy<M> for CallbackStrategy<M> {
+impl<M: Trainable> SupervisedLearningStrategy<StandIn<M>> for SessionStrategy<M> {
     fn fit(
         &self,
-        components: TrainingComponents<M>,
-        mut learner: Learner<M>,
-        train: TrainLoader<M>,
-        valid: ValidLoader<M>,
+        components: TrainingComponents<StandIn<M>>,
+        learner: Learner<StandIn<M>>,
+        _: TrainLoader<StandIn<M>>,
+        _: ValidLoader<StandIn<M>>,
         starting_epoch: usize,
-    ) -> (M, SupervisedTrainingEventProcessor<M>) {
-        let device = &self.settings.device;
-        learner.fork(device);
-        let mut run = self.lock();
+    ) -> (StandIn<M>, SupervisedTrainingEventProcessor<StandIn<M>>) {
         let mut early_stopping = components.early_stopping;
-        let mut session = Session {
-            settings: &self.settings,
-            keep: run.callbacks.keep(),
-            run: &mut run,
-            learner,
+        let mut show = Show {
             processor: components.event_processor,
             interrupter: &components.interrupter,
             store: &components.event_store,
-            epochs: components.num_epochs,
-            epoch: starting_epoch,
-            iteration: 0,
         };
-        let ending = session.fit(
-            &train.to_device(device),
-            &valid.to_device(&device.clone().inner()),
-            |epoch, store| match &mut early_stopping {
-                Some(strategy) => strategy.should_stop(epoch, store),
-                None => false,
-            },
-        );
-        let (learner, processor) = (session.learner, session.processor);
-        run.ending = ending;
-        (learner.model(), processor)
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(run) = run.as_mut() {
+            let ending =
+                run.session.fit(
+                    &mut show,
+                    starting_epoch,
+                    |epoch, store| match &mut early_stopping {
+                        Some(strategy) => strategy.should_stop(epoch, store),
+                        None => false,
+                    },
+                );
+            run.ending = Some(ending);
+        }
+        (learner.model(), show.processor)
     }
 }
 

@@ -2,7 +2,16 @@
 
 use masformer_core::Keep;
 
-use crate::{Batch, CallbackModel, SignalSource, Signals};
+use crate::{Batch, Shape, Signals, Trainable};
+
+/// Where a student's targets come from: a teacher, or stored signals.
+pub trait SignalSource<B>: Send {
+    /// The signals for a batch; they carry no gradients.
+    fn signals(&self, batch: &B, keep: Keep) -> Signals;
+
+    /// The sizes of the model that the signals are of.
+    fn shape(&self) -> Shape;
+}
 
 /// Data that can leave autodiff: every tensor in it through `Tensor::without_autodiff`.
 pub trait WithoutAutodiff {
@@ -17,7 +26,7 @@ pub struct Teacher<M> {
     model: M,
 }
 
-impl<M: CallbackModel> Teacher<M> {
+impl<M: Trainable> Teacher<M> {
     /// Freezes a model.
     pub fn new(model: &M) -> Self {
         Self {
@@ -26,7 +35,7 @@ impl<M: CallbackModel> Teacher<M> {
     }
 }
 
-impl<M: CallbackModel> SignalSource<Batch<M>> for Teacher<M>
+impl<M: Trainable> SignalSource<Batch<M>> for Teacher<M>
 where
     Batch<M>: WithoutAutodiff,
 {
@@ -34,5 +43,9 @@ where
         self.model
             .forward_step(batch.without_autodiff(), keep)
             .signals
+    }
+
+    fn shape(&self) -> Shape {
+        self.model.shape()
     }
 }

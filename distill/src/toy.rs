@@ -11,14 +11,14 @@ use burn::{
     nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig},
     prelude::*,
     tensor::activation::softmax,
-    train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep},
+    train::ClassificationOutput,
 };
 use masformer_core::{FeedForward, Flow, Keep, Layers, Mlp, MlpConfig, RouteTrace, Tokens, Trace};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::{
-    CallbackError, CallbackModel, Epoch, Signals, Step, WithoutAutodiff,
-    callbacks::PartitionIntoExperts,
+    Epoch, MethodError, Shape, Signals, Step, Trainable, WithoutAutodiff,
+    surgery::PartitionIntoExperts,
 };
 
 pub const TOKENS: usize = 3;
@@ -102,7 +102,17 @@ impl burn::module::ModuleVisitor for Bits {
     }
 }
 
-impl CallbackModel for Toy {
+impl Trainable for Toy {
+    type Batch = ToyBatch;
+    type Output = ClassificationOutput;
+
+    fn shape(&self) -> Shape {
+        Shape {
+            layers: self.layers.len(),
+            hidden: HIDDEN,
+        }
+    }
+
     fn forward_step(&self, batch: ToyBatch, keep: Keep) -> Step<ClassificationOutput> {
         let mut trace = Trace::new(keep);
         let [samples, tokens, hidden] = batch.inputs.dims();
@@ -149,38 +159,11 @@ impl CallbackModel for Toy {
     }
 }
 
-impl TrainStep for Toy {
-    type Input = ToyBatch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: ToyBatch) -> TrainOutput<ClassificationOutput> {
-        let step = self.forward_step(batch, Keep::default());
-        TrainOutput::new(self, step.loss.backward(), step.output)
-    }
-}
-
-impl InferenceStep for Toy {
-    type Input = ToyBatch;
-    type Output = ClassificationOutput;
-
-    fn step(&self, batch: ToyBatch) -> ClassificationOutput {
-        self.forward_step(batch, Keep::default()).output
-    }
-}
-
 impl PartitionIntoExperts for Toy {
     /// The neurons that each layer keeps: one expert a layer.
     type Layout = Vec<Vec<usize>>;
 
-    fn neurons(&self) -> (usize, usize) {
-        let width = self
-            .layers
-            .first()
-            .map_or(0, |layer| layer.inner.weight.dims()[1]);
-        (self.layers.len(), width)
-    }
-
-    fn partition(mut self, layout: &Self::Layout) -> Result<Self, CallbackError> {
+    fn partition(mut self, layout: &Self::Layout) -> Result<Self, MethodError> {
         for (layer, neurons) in self.layers.iter_mut().zip(layout) {
             let device = layer.inner.weight.device();
             let neurons: Vec<i32> = neurons.iter().map(|neuron| *neuron as i32).collect();

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::ExecutionError;
-use distill::{CallbackError, LayerMapError, StageError};
+use distill::{LayerMapError, MethodError, StageError};
 use masformer_core::{GenerateError, PromptError, ScheduleError, pretrained::FolderError};
 use moebert_core::{
     adapt::AdaptError,
@@ -109,7 +109,7 @@ pub enum Error {
     Scores(#[from] ImportanceError),
     /// Neurons cannot be scored.
     #[error("cannot score the neurons")]
-    Importance(#[source] CallbackError),
+    Importance(#[source] MethodError),
     /// A training failed.
     #[error(transparent)]
     Training(#[from] StageError),

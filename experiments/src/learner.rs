@@ -8,13 +8,12 @@ use burn::{
     prelude::*,
     tensor::ExecutionError,
     train::{
-        InferenceStep, ItemLazy, TrainOutput, TrainStep,
+        ItemLazy,
         metric::{Adaptor, LossInput},
     },
 };
 use distill::{
-    CallbackError, CallbackModel, Signals, Step, WithoutAutodiff,
-    callbacks::partition::PartitionIntoExperts,
+    MethodError, Shape, Signals, Step, Trainable, WithoutAutodiff, surgery::PartitionIntoExperts,
 };
 use masformer_core::{Keep, Trace};
 use moebert_core::{
@@ -99,7 +98,14 @@ fn loss(logits: &[Tensor<2>], targets: &Targets) -> Tensor<1> {
     }
 }
 
-impl CallbackModel for TaskLearner {
+impl Trainable for TaskLearner {
+    type Batch = TaskBatch;
+    type Output = TaskOutput;
+
+    fn shape(&self) -> Shape {
+        shape(&self.model)
+    }
+
     fn forward_step(&self, batch: TaskBatch, keep: Keep) -> Step<TaskOutput> {
         let signals = self.signals(&batch.input, keep);
         // A run refuses splits without labels before it trains or validates on them.
@@ -116,25 +122,6 @@ impl CallbackModel for TaskLearner {
             loss,
             signals,
         }
-    }
-}
-
-impl TrainStep for TaskLearner {
-    type Input = TaskBatch;
-    type Output = TaskOutput;
-
-    fn step(&self, batch: TaskBatch) -> TrainOutput<TaskOutput> {
-        let step = self.forward_step(batch, Keep::default());
-        TrainOutput::new(self, step.loss.backward(), step.output)
-    }
-}
-
-impl InferenceStep for TaskLearner {
-    type Input = TaskBatch;
-    type Output = TaskOutput;
-
-    fn step(&self, batch: TaskBatch) -> TaskOutput {
-        self.forward_step(batch, Keep::default()).output
     }
 }
 
@@ -187,6 +174,14 @@ impl WithoutAutodiff for TaskBatch {
     }
 }
 
+/// The sizes of a model.
+fn shape(model: &impl Layered) -> Shape {
+    Shape {
+        layers: model.stack().layers.len(),
+        hidden: model.width(),
+    }
+}
+
 /// How a model is split into experts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExpertPlan {
@@ -201,11 +196,7 @@ pub struct ExpertPlan {
 impl PartitionIntoExperts for TaskLearner {
     type Layout = ExpertPlan;
 
-    fn neurons(&self) -> (usize, usize) {
-        self.model.neurons()
-    }
-
-    fn partition(self, plan: &ExpertPlan) -> Result<Self, CallbackError> {
+    fn partition(self, plan: &ExpertPlan) -> Result<Self, MethodError> {
         let counts = plan.token_counts.as_deref();
         let model = adapt(self.model, &plan.layout, &plan.router, counts)?;
         Ok(Self { model })

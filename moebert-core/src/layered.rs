@@ -1,6 +1,9 @@
 //! What importance, partition and saving need of a model, encoder or decoder.
 
-use burn::module::Module;
+use burn::{
+    module::{Module, Param},
+    prelude::*,
+};
 use masformer_core::{Decoder, Mlp, Stack};
 
 use crate::{half::Half, heads::BertModel};
@@ -13,11 +16,21 @@ pub trait Layered: Module {
     /// The layers, to be changed.
     fn stack_mut(&mut self) -> &mut Stack<Half>;
 
-    /// Number of token ids `V`.
-    fn vocabulary(&self) -> usize;
+    /// The token embeddings `[V, D]`.
+    fn embedding(&self) -> &Param<Tensor<2>>;
 
     /// Whether a token may depend on those after it.
     fn is_causal(&self) -> bool;
+
+    /// Number of token ids `V`.
+    fn vocabulary(&self) -> usize {
+        self.embedding().dims()[0]
+    }
+
+    /// Width `D` of the hidden states.
+    fn width(&self) -> usize {
+        self.embedding().dims()[1]
+    }
 
     /// The number of layers, and of neurons in each dense feed-forward half (0 where none is dense).
     fn neurons(&self) -> (usize, usize) {
@@ -43,8 +56,8 @@ impl Layered for BertModel {
         &mut self.bert.stack
     }
 
-    fn vocabulary(&self) -> usize {
-        self.bert.embeddings.word.weight.dims()[0]
+    fn embedding(&self) -> &Param<Tensor<2>> {
+        &self.bert.embeddings.word.weight
     }
 
     fn is_causal(&self) -> bool {
@@ -61,8 +74,8 @@ impl Layered for Decoder<Half> {
         &mut self.stack
     }
 
-    fn vocabulary(&self) -> usize {
-        self.token.weight.dims()[0]
+    fn embedding(&self) -> &Param<Tensor<2>> {
+        &self.token.weight
     }
 
     fn is_causal(&self) -> bool {

@@ -18,8 +18,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    CallbackError, Context,
-    callbacks::ExpertPartition,
+    Context, MethodError,
+    objective::{LayerwiseConfig, LayerwiseDistillation},
+    surgery::ExpertPartition,
     toy::{Toy, ToyBatch, ToyLoader, serial},
 };
 
@@ -42,7 +43,7 @@ impl Callback<Toy> for StopAt {
         context: &Context,
         _: &Toy,
         _: &mut ToyBatch,
-    ) -> Result<(), CallbackError> {
+    ) -> Result<(), MethodError> {
         if (context.epoch, context.iteration) == (self.epoch, self.iteration) {
             if self.abort {
                 std::process::abort();
@@ -67,7 +68,7 @@ impl Callback<Toy> for Count {
         _: &Context,
         _: &Toy,
         _: &mut ToyBatch,
-    ) -> Result<(), CallbackError> {
+    ) -> Result<(), MethodError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -76,7 +77,7 @@ impl Callback<Toy> for Count {
         self.0.load(Ordering::Relaxed).into()
     }
 
-    fn load_state(&mut self, state: Value) -> Result<(), CallbackError> {
+    fn load_state(&mut self, state: Value) -> Result<(), MethodError> {
         self.0
             .store(serde_json::from_value(state)?, Ordering::Relaxed);
         Ok(())
@@ -257,32 +258,31 @@ fn early_stopping_sees_the_epochs_before_a_stop() {
 }
 
 #[test]
-fn a_partition_is_planned_once() {
+fn surgery_comes_before_the_checkpoint() {
     let _turn = serial();
     let directory = tempfile::tempdir().unwrap();
-    let plans = Arc::new(AtomicUsize::new(0));
-    let partition = || {
-        let plans = plans.clone();
-        ExpertPartition::<Toy>::new(move |layers, width| {
-            plans.fetch_add(1, Ordering::Relaxed);
-            Ok(vec![(0..width).step_by(2).collect(); layers])
-        })
+    let halved = || {
+        let layout = vec![(0..6).step_by(2).collect(); 2];
+        stage(config(directory.path(), 2)).surgery(ExpertPartition::<Toy>::new(layout))
     };
     let stop = StopAt {
         epoch: 2,
         iteration: 1,
         abort: false,
     };
-    let stopped = stage(config(directory.path(), 2))
-        .callback(partition())
-        .callback(stop);
-    assert!(stopped.fit(toy()).is_err());
-    let fitted = stage(config(directory.path(), 2))
-        .callback(partition())
-        .fit(toy())
-        .unwrap();
-    assert_eq!(plans.load(Ordering::Relaxed), 1);
+    assert!(halved().callback(stop).fit(toy()).is_err());
+    let fitted = halved().fit(toy()).unwrap();
+    assert_eq!(fitted.resumed_from, Some(1));
     assert_eq!(fitted.model.layers[1].inner.weight.dims(), [4, 3]);
+}
+
+#[test]
+fn an_objective_without_its_teacher_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let objective = LayerwiseDistillation::new(LayerwiseConfig::default());
+    let alone = stage(config(directory.path(), 1)).objective(objective);
+    let error = alone.fit(toy()).unwrap_err().to_string();
+    assert!(error.contains("give the stage a teacher"), "{error}");
 }
 
 #[test]

@@ -1,19 +1,16 @@
-use burn::{module::Module, tensor::Gradients};
-use masformer_core::Mlp;
+use burn::{module::Module, nn::Linear, optim::GradientsParams, prelude::*};
+use masformer_core::{Keep, Mlp};
 
 use super::tests::{same, stage};
 use crate::{
-    Callback, CallbackError, Checkpoints, Context, Output, StageError, Step,
+    Callback, Checkpoints, Context, MethodError, Objective, Signals, StageError, Terms,
     toy::{Toy, ToyBatch, serial},
 };
-
-type ToyStep = Step<Output<Toy>>;
 
 /// Does something to a run at one moment.
 #[derive(Default)]
 struct Meddle {
     input: Option<(usize, f32)>,
-    loss: Option<f32>,
     gradient: Option<f32>,
     model: Option<fn(Toy) -> Toy>,
     fails_in: Option<usize>,
@@ -29,7 +26,10 @@ impl Callback<Toy> for Meddle {
         context: &Context,
         _: &Toy,
         batch: &mut ToyBatch,
-    ) -> Result<(), CallbackError> {
+    ) -> Result<(), MethodError> {
+        if self.fails_in == Some(context.epoch) {
+            return Err("out of ideas".into());
+        }
         if let Some((epoch, value)) = self.input
             && context.epoch == epoch
         {
@@ -38,38 +38,49 @@ impl Callback<Toy> for Meddle {
         Ok(())
     }
 
-    fn after_forward(
-        &mut self,
-        context: &Context,
-        _: &Toy,
-        _: &ToyBatch,
-        step: &mut ToyStep,
-    ) -> Result<(), CallbackError> {
-        if self.fails_in == Some(context.epoch) {
-            return Err("out of ideas".into());
-        }
-        if let Some(factor) = self.loss {
-            step.loss = step.loss.clone().mul_scalar(factor);
-        }
-        Ok(())
-    }
-
-    fn after_backward(
+    fn before_optimizer(
         &mut self,
         _: &Context,
         model: &Toy,
-        gradients: &mut Gradients,
-    ) -> Result<(), CallbackError> {
+        gradients: &mut GradientsParams,
+    ) -> Result<(), MethodError> {
         if let Some(factor) = self.gradient {
-            let weight = model.head.weight.val();
-            let gradient = weight.grad(gradients).ok_or("no gradient")?;
-            weight.grad_replace(gradients, gradient.mul_scalar(factor));
+            let id = model.head.weight.id;
+            let gradient = gradients.remove::<2>(id).ok_or("no gradient")?;
+            gradients.register(id, gradient.mul_scalar(factor));
         }
         Ok(())
     }
 
-    fn after_optimizer(&mut self, _: &Context, model: &Toy) -> Result<Option<Toy>, CallbackError> {
+    fn after_optimizer(&mut self, _: &Context, model: &Toy) -> Result<Option<Toy>, MethodError> {
         Ok(self.model.map(|change| change(model.clone())))
+    }
+}
+
+/// Adds a constant to the loss, or an error.
+struct Constant(Option<f32>);
+
+impl Objective for Constant {
+    fn name(&self) -> &'static str {
+        "constant"
+    }
+
+    fn keep(&self) -> Keep {
+        Keep::default()
+    }
+
+    fn terms(
+        &self,
+        _: &[Linear],
+        student: &Signals,
+        _: Option<&Signals>,
+    ) -> Result<Terms, MethodError> {
+        let value = self.0.ok_or("no constant")?;
+        let term = Tensor::from_data([value], &student.logits[0].device());
+        Ok(Terms {
+            added: vec![term],
+            ..Terms::default()
+        })
     }
 }
 
@@ -112,15 +123,11 @@ fn the_first_place_that_is_not_finite_is_named() {
         "the loss is not finite in epoch 1, step 1; first not finite: the output of layer 2",
         None,
     );
-    let loss = Meddle {
-        loss: Some(f32::INFINITY),
-        ..Meddle::default()
-    };
-    broken(
-        loss,
-        toy(),
-        "the loss is not finite in epoch 1, step 1; first not finite: the loss itself",
-        None,
+    let directory = tempfile::tempdir().unwrap();
+    let infinite = stage(directory.path(), 1, 2, same).objective(Constant(Some(f32::INFINITY)));
+    assert_eq!(
+        infinite.fit(toy()).unwrap_err().to_string(),
+        "the loss is not finite in epoch 1, step 1; first not finite: the loss itself"
     );
     let gradient = Meddle {
         gradient: Some(f32::NAN),
@@ -177,27 +184,41 @@ fn a_replaced_model_is_trained_on() {
     let bias = model.head.bias.as_ref().unwrap().val().into_data();
     assert!(bias.iter::<f32>().all(|value| value == 0.0));
     assert!(model.bits() != before.valid().bits());
-
-    let (error, _) = error_of(
-        Meddle {
-            model: Some(|_| Toy::new(1, 5, 0.0)),
-            ..Meddle::default()
-        },
-        Toy::new(1, 3, 0.0),
-    );
-    assert!(error.contains("different structure"), "{error}");
 }
 
 #[test]
-fn an_error_of_a_callback_stops_the_training() {
+fn a_replacement_keeps_what_its_record_does_not_hold() {
+    let _turn = serial();
+    let directory = tempfile::tempdir().unwrap();
+    let swap = Meddle {
+        model: Some(|model| Toy {
+            layers: Toy::new(1, 3, 0.25).layers,
+            ..model
+        }),
+        ..Meddle::default()
+    };
+    let fitted = stage(directory.path(), 1, 2, same)
+        .callback(swap)
+        .fit(Toy::new(1, 3, 0.0));
+    let dropout = fitted.unwrap().model.layers[0].dropout.prob;
+    assert!((dropout - 0.25).abs() < 1e-12);
+}
+
+#[test]
+fn an_error_of_a_method_stops_the_training() {
     let _turn = serial();
     let meddle = Meddle {
         fails_in: Some(2),
         ..Meddle::default()
     };
     let (error, latest) = error_of(meddle, Toy::new(1, 3, 0.0));
-    assert_eq!(error, "callback `meddle`: out of ideas");
+    assert_eq!(error, "method `meddle`: out of ideas");
     assert_eq!(latest, Some(1));
+
+    let directory = tempfile::tempdir().unwrap();
+    let failing = stage(directory.path(), 1, 2, same).objective(Constant(None));
+    let error = failing.fit(Toy::new(1, 3, 0.0)).unwrap_err();
+    assert_eq!(error.to_string(), "method `constant`: no constant");
 }
 
 #[test]

@@ -3,22 +3,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use burn::{
-    optim::GradientsParams,
-    prelude::*,
-    tensor::Gradients,
-    train::metric::{
-        LossMetric,
-        store::{Aggregate, Split},
-    },
-};
+use burn::{optim::GradientsParams, prelude::*, train::metric::LossMetric};
 
 use crate::{
-    Callback, CallbackError, Context, Output, Stage, StageConfig, StageError, Step, Ui,
+    Callback, Context, MethodError, Stage, StageConfig, StageError, Ui,
     toy::{Toy, ToyBatch, ToyLoader, serial},
 };
-
-type ToyStep = Step<Output<Toy>>;
 
 /// A stage over batches of two samples.
 pub(super) fn stage(
@@ -46,7 +36,6 @@ pub(super) fn same(_: &mut StageConfig) {}
 /// Writes down what it is called for.
 struct Diary {
     name: &'static str,
-    order: i32,
     entries: Arc<Mutex<Vec<String>>>,
 }
 
@@ -68,51 +57,13 @@ impl Callback<Toy> for Diary {
         self.name
     }
 
-    fn order(&self) -> i32 {
-        self.order
-    }
-
-    fn before_fit(&mut self, model: Toy) -> Result<Toy, CallbackError> {
-        self.entries
-            .lock()
-            .unwrap()
-            .push(format!("{} fit", self.name));
-        Ok(model)
-    }
-
-    fn on_epoch_start(&mut self, context: &Context, _: &Toy) -> Result<(), CallbackError> {
-        self.note("epoch", context);
-        Ok(())
-    }
-
     fn before_forward(
         &mut self,
         context: &Context,
         _: &Toy,
         _: &mut ToyBatch,
-    ) -> Result<(), CallbackError> {
+    ) -> Result<(), MethodError> {
         self.note("forward", context);
-        Ok(())
-    }
-
-    fn after_forward(
-        &mut self,
-        context: &Context,
-        _: &Toy,
-        _: &ToyBatch,
-        _: &mut ToyStep,
-    ) -> Result<(), CallbackError> {
-        self.note("loss", context);
-        Ok(())
-    }
-
-    fn after_backward(
-        &mut self,
-        context: &Context,
-        _: &Toy,
-        _: &mut Gradients,
-    ) -> Result<(), CallbackError> {
-        self.note("backward", context);
         Ok(())
     }
 
@@ -121,83 +72,48 @@ impl Callback<Toy> for Diary {
         context: &Context,
         _: &Toy,
         _: &mut GradientsParams,
-    ) -> Result<(), CallbackError> {
+    ) -> Result<(), MethodError> {
         self.note("optimizer", context);
         Ok(())
     }
 
-    fn after_optimizer(
-        &mut self,
-        context: &Context,
-        _: &Toy,
-    ) -> Result<Option<Toy>, CallbackError> {
+    fn after_optimizer(&mut self, context: &Context, _: &Toy) -> Result<Option<Toy>, MethodError> {
         self.note("optimized", context);
         Ok(None)
-    }
-
-    fn on_epoch_end(&mut self, context: &Context, _: &Toy) -> Result<(), CallbackError> {
-        self.note("end", context);
-        Ok(())
-    }
-
-    fn on_validation_end(&mut self, context: &Context, model: &Toy) -> Result<(), CallbackError> {
-        assert!(!model.head.weight.val().is_autodiff());
-        let loss = context
-            .store
-            .find_metric("Loss", context.epoch, Aggregate::Mean, &Split::Valid);
-        assert!(loss.is_some_and(|loss| loss > 0.0));
-        self.note("valid", context);
-        Ok(())
-    }
-
-    fn after_fit(&mut self, model: Toy) -> Result<Toy, CallbackError> {
-        self.entries
-            .lock()
-            .unwrap()
-            .push(format!("{} fitted", self.name));
-        Ok(model)
     }
 }
 
 #[test]
-fn callbacks_fire_in_their_order() {
+fn callbacks_are_called_in_the_order_in_which_they_were_added() {
     let _turn = serial();
     let directory = tempfile::tempdir().unwrap();
     let entries = Arc::new(Mutex::new(Vec::new()));
-    let diary = |name, order| Diary {
+    let diary = |name| Diary {
         name,
-        order,
         entries: entries.clone(),
     };
-    stage(directory.path(), 1, 2, same)
-        .callback(diary("b", 0))
-        .callback(diary("c", 0))
-        .callback(diary("a", -1))
+    stage(directory.path(), 1, 4, |config| config.accumulation = 2)
+        .callback(diary("b"))
+        .callback(diary("a"))
         .fit(Toy::new(1, 3, 0.0))
         .unwrap();
     let events = [
-        "fit",
-        "epoch 1.0.0",
         "forward 1.1.0",
-        "loss 1.1.0",
-        "backward 1.1.0",
-        "optimizer 1.1.0",
-        "optimized 1.1.1",
-        "end 1.1.1",
-        "valid 1.1.1",
-        "fitted",
+        "forward 1.2.0",
+        "optimizer 1.2.0",
+        "optimized 1.2.1",
     ];
     let expected: Vec<String> = events
         .iter()
-        .flat_map(|event| ["a", "b", "c"].map(|name| format!("{name} {event}")))
+        .flat_map(|event| ["b", "a"].map(|name| format!("{name} {event}")))
         .collect();
     assert_eq!(*entries.lock().unwrap(), expected);
 
     let twice = stage(directory.path(), 1, 2, same)
-        .callback(diary("a", 0))
-        .callback(diary("a", 1))
+        .callback(diary("a"))
+        .callback(diary("a"))
         .fit(Toy::new(1, 3, 0.0));
-    assert!(matches!(twice, Err(StageError::DuplicateCallback(name)) if name == "a"));
+    assert!(matches!(twice, Err(StageError::DuplicateMethod(name)) if name == "a"));
 }
 
 /// Keeps the gradients of the head before each optimiser step.
@@ -213,7 +129,7 @@ impl Callback<Toy> for HeadGradients {
         _: &Context,
         model: &Toy,
         gradients: &mut GradientsParams,
-    ) -> Result<(), CallbackError> {
+    ) -> Result<(), MethodError> {
         let gradient = gradients
             .get::<2>(model.head.weight.id)
             .ok_or("no gradient")?;

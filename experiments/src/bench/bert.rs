@@ -2,7 +2,7 @@
 
 use burn::{optim::GradientsParams, prelude::*};
 use distill::{
-    Adam, CallbackModel, SignalSource, Teacher,
+    Adam, SignalSource, Teacher, Trainable,
     loss::{HiddenLoss, LogitsLoss},
 };
 use masformer_core::{Keep, Layers, Trace, ops::prepack};

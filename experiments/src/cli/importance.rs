@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use burn::{data::dataloader::DataLoader, tensor::Device};
 use clap::Args;
-use distill::{Batch, CallbackModel, Ui};
+use distill::{Batch, Trainable, Ui};
 use moebert_core::{
     importance::{Importance, ImportanceSource},
     layered::Layered,
@@ -112,7 +112,7 @@ fn of_decoder(
 }
 
 /// [`score_neurons`] with a bar.
-fn score<M: CallbackModel>(
+fn score<M: Trainable>(
     learner: &M,
     sizes: (usize, usize),
     loader: &dyn DataLoader<Batch<M>>,

@@ -9,7 +9,7 @@ use burn::{
     },
     prelude::*,
 };
-use distill::{Epoch, WithoutAutodiff, callbacks::Cut};
+use distill::{Epoch, WithoutAutodiff, callback::Cut};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use super::loader::LoaderError;

@@ -5,17 +5,18 @@ use burn::{
     prelude::*,
     tensor::ExecutionError,
     train::{
-        InferenceStep, ItemLazy, TrainOutput, TrainStep,
+        ItemLazy,
         metric::{AccuracyInput, Adaptor, LossInput},
     },
 };
-use distill::{CallbackModel, Signals, Step};
+use distill::{Shape, Signals, Step, Trainable};
 use masformer_core::{
     Decoder, DecoderInput, Keep, Trace,
     ops::{linear_cross_entropy, linear_cross_entropy_mean},
 };
 use moebert_core::half::Half;
 
+use super::shape;
 use crate::data::language::{LanguageBatch, Sequence};
 
 /// A decoder with the loss of a language model.
@@ -92,7 +93,14 @@ impl LanguageLearner {
     }
 }
 
-impl CallbackModel for LanguageLearner {
+impl Trainable for LanguageLearner {
+    type Batch = LanguageBatch;
+    type Output = LanguageOutput;
+
+    fn shape(&self) -> Shape {
+        shape(&self.model)
+    }
+
     fn forward_step(&self, batch: LanguageBatch, keep: Keep) -> Step<LanguageOutput> {
         let mut trace = Trace::new(keep);
         let hidden = self.asked(&batch, &mut trace);
@@ -115,25 +123,6 @@ impl CallbackModel for LanguageLearner {
                 losses,
             },
         }
-    }
-}
-
-impl TrainStep for LanguageLearner {
-    type Input = LanguageBatch;
-    type Output = LanguageOutput;
-
-    fn step(&self, batch: LanguageBatch) -> TrainOutput<LanguageOutput> {
-        let step = self.forward_step(batch, Keep::default());
-        TrainOutput::new(self, step.loss.backward(), step.output)
-    }
-}
-
-impl InferenceStep for LanguageLearner {
-    type Input = LanguageBatch;
-    type Output = LanguageOutput;
-
-    fn step(&self, batch: LanguageBatch) -> LanguageOutput {
-        self.forward_step(batch, Keep::default()).output
     }
 }
 

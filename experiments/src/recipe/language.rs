@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-use distill::callbacks::Growth;
+use distill::callback::Growth;
 use masformer_core::{MixerSchedule, PositionExtension, SpanSchedule};
 use serde::{Deserialize, Serialize};
 

@@ -3,11 +3,8 @@
 
 use std::path::Path;
 
-use burn::{data::dataloader::DataLoader, tensor::Gradients};
-use distill::{
-    Batch, CallbackError, CallbackModel, Signals,
-    callbacks::importance::{NeuronImportance, score},
-};
+use burn::data::dataloader::DataLoader;
+use distill::{Batch, Trainable, importance::score};
 use moebert_core::{
     expert_files::{ExpertFiles, ExpertSettings, FORMAT_VERSION},
     importance::Importance,
@@ -49,38 +46,26 @@ pub fn open_dense_decoder(dir: &Path) -> Result<PretrainedDecoder, Error> {
     Ok(folder)
 }
 
-/// Sums up scores until a stop is asked for.
-struct Stoppable {
-    importance: Importance,
-    stop: Stop,
-}
-
-impl NeuronImportance for Stoppable {
-    fn add(&mut self, signals: &Signals, gradients: &Gradients) -> Result<(), CallbackError> {
-        self.stop.check()?;
-        Ok(self.importance.add_batch(&signals.trace, gradients)?)
-    }
-}
-
 /// The importance of every neuron of a dense model, of so many layers of so many neurons, over the batches of a
 /// loader. A sample's loss is that of its task, and of a language model the sum over its tokens.
 ///
 /// # Errors
 ///
 /// If the model has no dense layers, a batch cannot be read or scored, or a stop is asked for.
-pub fn score_neurons<M: CallbackModel>(
+pub fn score_neurons<M: Trainable>(
     learner: &M,
     (layers, width): (usize, usize),
     loader: &dyn DataLoader<Batch<M>>,
     stop: &Stop,
-    progress: impl FnMut(usize, usize),
+    mut progress: impl FnMut(usize, usize),
 ) -> Result<Importance, Error> {
-    let mut scores = Stoppable {
-        importance: Importance::new(layers, width),
-        stop: stop.clone(),
-    };
-    match score(learner, loader, &mut scores, progress) {
-        Ok(()) => Ok(scores.importance),
+    let mut importance = Importance::new(layers, width);
+    let scored = score(learner, loader, &mut importance, |done, all| {
+        progress(done, all);
+        Ok(stop.check()?)
+    });
+    match scored {
+        Ok(()) => Ok(importance),
         Err(_) if stop.requested() => Err(Error::Stopped),
         Err(error) => Err(Error::Importance(error)),
     }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use burn::{
     data::dataloader::DataLoader,
     train::{
-        InferenceStep, MetricEarlyStoppingStrategy, StoppingCondition,
+        MetricEarlyStoppingStrategy, StoppingCondition,
         metric::{
             LossMetric, Metric,
             store::{Aggregate, Direction, Split},
@@ -13,8 +13,8 @@ use burn::{
     },
 };
 use distill::{
-    Adam, Batch, Callback, CallbackModel, Epoch, Fitted, Gauge, Schedule, Stage, StageConfig,
-    StageError,
+    Adam, Batch, Epoch, Fitted, Method, Schedule, Stage, StageConfig, StageError, Teacher,
+    Trainable,
 };
 
 use super::{Progress, RunOptions, prepare::Prepared};
@@ -27,25 +27,24 @@ use crate::{
 };
 
 /// One training of a run.
-pub(super) struct Training<'a, M: CallbackModel> {
+pub(super) struct Training<'a, M: Trainable> {
     /// What a person reads, such as `seed 1 teacher`.
     pub label: String,
     /// The folder of checkpoints and metrics.
     pub directory: &'a Path,
     pub recipe: TrainRecipe,
     pub seed: u64,
-    pub callbacks: Vec<Box<dyn Callback<M>>>,
-    pub gauges: Vec<Gauge>,
+    pub methods: Vec<Method<M>>,
 }
 
-impl<M: CallbackModel> Training<'_, M> {
+impl<M: Trainable> Training<'_, M> {
     /// A stage over these data; its metrics are yet to be named.
     pub fn stage(
         self,
         options: &RunOptions,
         epoch: Epoch,
         train: impl DataLoader<Batch<M>> + 'static,
-        dev: impl DataLoader<<M as InferenceStep>::Input> + 'static,
+        dev: impl DataLoader<Batch<M>> + 'static,
     ) -> Stage<M> {
         let recipe = &self.recipe;
         let mut config = StageConfig::new(self.directory, recipe.epochs, recipe.learning_rate);
@@ -60,18 +59,17 @@ impl<M: CallbackModel> Training<'_, M> {
         config.accumulation = recipe.accumulate;
         config.clip_norm = (recipe.clip_norm > 0.0).then_some(recipe.clip_norm);
         config.ui = options.ui;
-        let stage = Stage::new(config, Arc::new(train), Arc::new(dev))
+        Stage::new(config, Arc::new(train), Arc::new(dev))
             .epoch(epoch)
             .label(&self.label)
             .interrupter(options.stop.interrupter())
-            .callbacks(self.callbacks);
-        self.gauges.into_iter().fold(stage, Stage::gauge)
+            .methods(self.methods)
     }
 }
 
 /// Judges the epochs of a training by a metric of the validation: ends it when that is no longer getting
 /// better, and keeps the best model, as the recipe says.
-pub(super) fn judge_epochs<M: CallbackModel, Me: Metric>(
+pub(super) fn judge_epochs<M: Trainable, Me: Metric>(
     stage: Stage<M>,
     recipe: &TrainRecipe,
     metric: &Me,
@@ -94,7 +92,7 @@ pub(super) fn judge_epochs<M: CallbackModel, Me: Metric>(
 }
 
 /// Trains a learner, or goes on where a stop left it; returns it in evaluation form.
-pub(super) fn fit<M: CallbackModel>(
+pub(super) fn fit<M: Trainable>(
     stage: Stage<M>,
     learner: M,
     label: &str,
@@ -115,7 +113,12 @@ pub(super) fn fit<M: CallbackModel>(
 
 impl Training<'_, TaskLearner> {
     /// Trains on the task of a recipe of experts.
-    pub fn fit(self, run: &Prepared<'_>, learner: TaskLearner) -> Result<TaskLearner, Error> {
+    pub fn fit(
+        self,
+        run: &Prepared<'_>,
+        learner: TaskLearner,
+        teacher: Option<Teacher<TaskLearner>>,
+    ) -> Result<TaskLearner, Error> {
         let device = &run.options.device;
         let pad = run.tokenizer.pad_id();
         let epoch = Epoch::default();
@@ -131,6 +134,10 @@ impl Training<'_, TaskLearner> {
         let stage = self
             .stage(run.options, epoch, train, dev)
             .metrics((LossMetric::new(), quality.clone()));
+        let stage = match teacher {
+            Some(teacher) => stage.teacher(teacher),
+            None => stage,
+        };
         let stage = judge_epochs(stage, &recipe, &quality, Direction::Highest);
         fit(stage, learner, &label, run.progress)
     }

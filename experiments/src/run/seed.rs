@@ -6,13 +6,10 @@ use std::{
 };
 
 use distill::{
-    Callback, Gauge, LayerMap, Teacher,
-    callbacks::{
-        layerwise::{LayerwiseConfig, LayerwiseDistillation},
-        partition::ExpertPartition,
-        router::RouterLosses,
-    },
+    LayerMap, Method, Teacher,
     loss::{HiddenLoss, LogitsLoss},
+    objective::{LayerwiseConfig, LayerwiseDistillation, RouterLosses},
+    surgery::ExpertPartition,
 };
 use masformer_core::seed;
 use moebert_core::{
@@ -158,10 +155,9 @@ impl Seed<'_> {
             directory: &stage.training,
             recipe: self.run.recipe.teacher_train(),
             seed: self.seed,
-            callbacks: vec![],
-            gauges: vec![],
+            methods: vec![],
         }
-        .fit(self.run, TaskLearner { model })?;
+        .fit(self.run, TaskLearner { model }, None)?;
         let options = self.save_options();
         save(&stage.output, &learner.model, pretrained.config(), options)?;
         TaskSettings::of_encoder(&self.run.recipe.data).write(&stage.output)?;
@@ -314,16 +310,16 @@ impl Seed<'_> {
         seed::seed(&self.run.options.device, self.seed);
         let teacher = self.learner(teacher_dir)?;
         let (_, dense_width) = teacher.model.neurons();
-        let (callbacks, gauges) = self.callbacks(student, &teacher, plan);
+        let methods = self.methods(student, plan);
+        let follows = student.distill.then(|| Teacher::new(&teacher));
         let learner = Training {
             label: format!("seed {} {}", self.seed, student.name),
             directory: &stage.training,
             recipe: self.run.recipe.student_train(),
             seed: self.seed,
-            callbacks,
-            gauges,
+            methods,
         }
-        .fit(self.run, teacher)?;
+        .fit(self.run, teacher, follows)?;
         let recipe = self.run.recipe.student_experts(student);
         let importance = importance
             .filter(|_| recipe.order.needs_importance())
@@ -342,15 +338,9 @@ impl Seed<'_> {
         self.finish_training(stage, &result)
     }
 
-    /// The methods that take part in a student's training, and what they show.
-    fn callbacks(
-        &self,
-        student: &StudentRecipe,
-        teacher: &TaskLearner,
-        plan: &ExpertPlan,
-    ) -> (Vec<Box<dyn Callback<TaskLearner>>>, Vec<Gauge>) {
+    /// The methods that take part in a student's training.
+    fn methods(&self, student: &StudentRecipe, plan: &ExpertPlan) -> Vec<Method<TaskLearner>> {
         let recipe = &self.run.recipe.distill;
-        let plan = plan.clone();
         // A table has no balance loss, and nothing of it to show.
         let router = self.run.recipe.student_experts(student).router;
         let is_gated = router.is_gate();
@@ -365,11 +355,9 @@ impl Seed<'_> {
         if router.takes_several() {
             losses = losses.with(Z, "Router z-loss", recipe.z);
         }
-        let mut gauges = vec![losses.load_gauge()];
-        gauges.extend(losses.loss_gauges());
-        let mut callbacks: Vec<Box<dyn Callback<TaskLearner>>> = vec![
-            Box::new(ExpertPartition::new(move |_, _| Ok(plan.clone()))),
-            Box::new(losses),
+        let mut methods = vec![
+            Method::Surgery(Box::new(ExpertPartition::new(plan.clone()))),
+            Method::Objective(Box::new(losses)),
         ];
         if student.distill {
             let logits = match (recipe.logits, self.run.head) {
@@ -393,11 +381,10 @@ impl Seed<'_> {
                 },
                 logits,
             };
-            let distillation = LayerwiseDistillation::new(Teacher::new(teacher), config);
-            gauges.extend(distillation.gauges());
-            callbacks.push(Box::new(distillation));
+            let distillation = LayerwiseDistillation::new(config);
+            methods.push(Method::Objective(Box::new(distillation)));
         }
-        (callbacks, gauges)
+        methods
     }
 
     /// The scores of a saved model on every split to judge on, and what the model costs.

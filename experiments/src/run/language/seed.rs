@@ -5,7 +5,7 @@ mod experts;
 use std::{path::Path, time::Instant};
 
 use burn::train::metric::{AccuracyMetric, LossMetric, store::Direction as Better};
-use distill::{Epoch, callbacks::GrowingLength};
+use distill::{Epoch, Method, callback::GrowingLength};
 use masformer_core::{
     Decoder, Direction, Mixing, SpanAttentionConfig, pretrained::DecoderFolderConfig, seed,
 };
@@ -215,23 +215,19 @@ impl Seed<'_> {
     ) -> Result<LanguageLearner, Error> {
         let recipe = self.run.recipe;
         let label = format!("seed {} {}", self.seed, model.name);
-        let mut training = Training {
+        let mut methods = vec![];
+        if !recipe.grow.is_empty() {
+            let growing = GrowingLength::new(recipe.grow.clone());
+            methods.push(Method::Callback(Box::new(growing)));
+        }
+        methods.extend(self.routers(&learner.model));
+        let training = Training {
             label: label.clone(),
             directory,
             recipe: recipe.train.clone(),
             seed: self.seed,
-            callbacks: vec![],
-            gauges: vec![],
+            methods,
         };
-        if !recipe.grow.is_empty() {
-            let growing = GrowingLength::new(recipe.grow.clone());
-            training.gauges.push(growing.gauge());
-            training.callbacks.push(Box::new(growing));
-        }
-        if let Some((losses, gauges)) = self.routers(&learner.model) {
-            training.gauges.extend(gauges);
-            training.callbacks.push(losses);
-        }
         let problem = &self.run.problem;
         let options = self.run.options;
         let epoch = Epoch::default();

@@ -1,7 +1,7 @@
 //! A model whose feed-forward layers are split into experts before its training.
 
 use burn::data::dataloader::DataLoader;
-use distill::{Callback, Gauge, callbacks::router::RouterLosses};
+use distill::{Method, objective::RouterLosses};
 use masformer_core::Decoder;
 use moebert_core::{
     adapt::adapt,
@@ -102,11 +102,8 @@ impl Seed<'_> {
         Ok(Importance::load(&path)?.0)
     }
 
-    /// What the routers of a model add to its loss, and what they show; nothing for a dense model.
-    pub(super) fn routers(
-        &self,
-        model: &Decoder<Half>,
-    ) -> Option<(Box<dyn Callback<LanguageLearner>>, Vec<Gauge>)> {
+    /// What the routers of a model add to its loss; nothing for a dense model.
+    pub(super) fn routers(&self, model: &Decoder<Half>) -> Option<Method<LanguageLearner>> {
         let layers = model.stack.layers.iter();
         let mut experts = layers.filter_map(|layer| layer.feed_forward.experts());
         let router = &experts.next()?.router;
@@ -118,8 +115,6 @@ impl Seed<'_> {
         if router.experts_per_token() > 1 {
             losses = losses.with(Z, "Router z-loss", weights.z);
         }
-        let mut gauges = vec![losses.load_gauge()];
-        gauges.extend(losses.loss_gauges());
-        Some((Box::new(losses), gauges))
+        Some(Method::Objective(Box::new(losses)))
     }
 }

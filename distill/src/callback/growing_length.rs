@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Callback, CallbackError, CallbackModel, Context, Gauge};
+use super::{Callback, Context};
+use crate::{Batch, Gauge, MethodError, Trainable};
 
 /// A batch of sequences that can be cut into shorter ones.
 pub trait Cut {
@@ -45,11 +46,6 @@ impl GrowingLength {
         }
     }
 
-    /// The tokens of a sequence, for the dashboard.
-    pub fn gauge(&self) -> Gauge {
-        self.length.clone()
-    }
-
     /// The length when a share `done` of the training is done; `None` for that of the data.
     fn at(&self, done: f64) -> Option<usize> {
         let part = self.parts.iter().find(|part| done < part.until);
@@ -57,7 +53,7 @@ impl GrowingLength {
     }
 }
 
-impl<M: CallbackModel> Callback<M> for GrowingLength
+impl<M: Trainable> Callback<M> for GrowingLength
 where
     Batch<M>: Cut,
 {
@@ -65,12 +61,16 @@ where
         "growing-length"
     }
 
+    fn gauges(&self) -> Vec<Gauge> {
+        vec![self.length.clone()]
+    }
+
     fn before_forward(
         &mut self,
         context: &Context,
         _: &M,
         batch: &mut Batch<M>,
-    ) -> Result<(), CallbackError> {
+    ) -> Result<(), MethodError> {
         let whole = batch.length();
         let length = self.at(context.done).unwrap_or(whole);
         if length == 0 || !whole.is_multiple_of(length) {
@@ -122,7 +122,6 @@ mod tests {
         let loader = || ToyLoader::new(4, 2).shared();
         let growing = GrowingLength::new(parts);
         Stage::new(config, loader(), loader())
-            .gauge(growing.gauge())
             .callback(growing)
             .fit(Toy::new(1, 3, 0.0))?;
         let metrics = std::fs::read_to_string(directory.path().join("metrics.jsonl")).unwrap();

@@ -2,58 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use burn::prelude::*;
+use burn::{nn::Linear, prelude::*};
 use masformer_core::{Keep, Layers, RouteTrace};
 
-use crate::{Batch, Callback, CallbackError, CallbackModel, Context, Gauge, Output, Step};
+use super::{Objective, Terms};
+use crate::{MethodError, Signals};
+
+/// The share of tokens of the busiest expert on the dashboard.
+const LOAD: &str = "Busiest expert";
 
 /// Adds the losses of the routers to the loss, each summed over the layers and weighted: a balance loss (`MoEBERT`,
 /// arXiv 2204.07675, after arXiv 2101.03961), for example.
 ///
-/// Routers without weights have no losses and are left alone. The gauges show the share of tokens that goes to
+/// Routers without weights have no losses and are left alone. The dashboard shows the share of tokens that goes to
 /// the busiest expert, averaged over the layers, and each loss before it is weighted.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouterLosses {
-    terms: Vec<Term>,
-    load: Gauge,
+    losses: Vec<RouterLoss>,
 }
 
 /// A loss of the routers.
-struct Term {
+#[derive(Clone, Debug, PartialEq)]
+struct RouterLoss {
     name: &'static str,
+    title: &'static str,
     weight: f64,
-    gauge: Gauge,
-}
-
-impl Default for RouterLosses {
-    fn default() -> Self {
-        Self {
-            terms: vec![],
-            load: Gauge::new("Busiest expert"),
-        }
-    }
 }
 
 impl RouterLosses {
     /// Adds the loss of this name with this weight; `title` is its name on the dashboard.
     #[must_use]
-    pub fn with(mut self, name: &'static str, title: &str, weight: f64) -> Self {
-        let gauge = Gauge::new(title);
-        self.terms.push(Term {
+    pub fn with(mut self, name: &'static str, title: &'static str, weight: f64) -> Self {
+        self.losses.push(RouterLoss {
             name,
+            title,
             weight,
-            gauge,
         });
         self
-    }
-
-    /// The share of tokens of the busiest expert, for the dashboard.
-    pub fn load_gauge(&self) -> Gauge {
-        self.load.clone()
-    }
-
-    /// The losses before they are weighted, for the dashboard of a model with gates.
-    pub fn loss_gauges(&self) -> impl Iterator<Item = Gauge> {
-        self.terms.iter().map(|term| term.gauge.clone())
     }
 }
 
@@ -67,7 +52,7 @@ fn busiest_share(routes: &BTreeMap<usize, RouteTrace>) -> Option<Tensor<1>> {
     Some(sum / routes.len() as f64)
 }
 
-impl<M: CallbackModel> Callback<M> for RouterLosses {
+impl Objective for RouterLosses {
     fn name(&self) -> &'static str {
         "router-losses"
     }
@@ -79,30 +64,33 @@ impl<M: CallbackModel> Callback<M> for RouterLosses {
         }
     }
 
-    fn adds_to_loss(&self) -> bool {
-        self.terms.iter().any(|term| term.weight > 0.0)
+    fn shows(&self) -> Vec<&'static str> {
+        let titles = self.losses.iter().map(|loss| loss.title);
+        [LOAD].into_iter().chain(titles).collect()
     }
 
-    fn after_forward(
-        &mut self,
-        _: &Context,
-        _: &M,
-        _: &Batch<M>,
-        step: &mut Step<Output<M>>,
-    ) -> Result<(), CallbackError> {
-        let trace = &step.signals.trace;
-        let mut loss = step.loss.clone();
-        for term in &self.terms {
-            if let Some(value) = trace.router_loss(term.name) {
-                term.gauge.observe(value.clone());
-                loss = loss + value.mul_scalar(term.weight);
+    fn adds_to_loss(&self) -> bool {
+        self.losses.iter().any(|loss| loss.weight > 0.0)
+    }
+
+    fn terms(
+        &self,
+        _: &[Linear],
+        student: &Signals,
+        _: Option<&Signals>,
+    ) -> Result<Terms, MethodError> {
+        let trace = &student.trace;
+        let mut terms = Terms::default();
+        for loss in &self.losses {
+            if let Some(value) = trace.router_loss(loss.name) {
+                terms.shown.push((loss.title, value.clone()));
+                terms.added.push(value.mul_scalar(loss.weight));
             }
         }
         if let Some(share) = busiest_share(&trace.routes) {
-            self.load.observe(share);
+            terms.shown.push((LOAD, share));
         }
-        step.loss = loss;
-        Ok(())
+        Ok(terms)
     }
 }
 
@@ -114,7 +102,7 @@ mod tests {
     use super::*;
     use crate::{
         Stage, StageConfig, Ui,
-        toy::{Toy, ToyBatch, ToyLoader, serial},
+        toy::{Toy, ToyLoader, serial},
     };
 
     #[test]
@@ -129,39 +117,6 @@ mod tests {
         assert!(busiest_share(&BTreeMap::new()).is_none());
     }
 
-    /// Checks, after the balance loss was added, by how much the loss grew.
-    struct Check;
-
-    impl Callback<Toy> for Check {
-        fn name(&self) -> &'static str {
-            "check"
-        }
-
-        fn order(&self) -> i32 {
-            1
-        }
-
-        fn after_forward(
-            &mut self,
-            _: &Context,
-            _: &Toy,
-            _: &ToyBatch,
-            step: &mut Step<Output<Toy>>,
-        ) -> Result<(), CallbackError> {
-            let balance = step
-                .signals
-                .trace
-                .router_loss("balance")
-                .ok_or("no balance loss")?;
-            let added = step.loss.clone() - step.output.loss.clone();
-            let difference = (added - balance.mul_scalar(0.3)).into_scalar::<f32>();
-            if difference.abs() > 1e-6 {
-                return Err(format!("off by {difference}").into());
-            }
-            Ok(())
-        }
-    }
-
     /// The value of each metric over the whole epoch, of a training with this weight.
     fn epoch(weight: f64, accumulation: usize) -> BTreeMap<String, f64> {
         let _turn = serial();
@@ -172,18 +127,10 @@ mod tests {
             ..StageConfig::new(directory.path(), 1, 1e-30)
         };
         let losses = RouterLosses::default().with("balance", "Balance loss", weight);
-        let loss_gauge = losses.loss_gauges().next().unwrap();
         let loader = || ToyLoader::new(12, 4).shared();
         let stage = Stage::new(config, loader(), loader())
             .metrics((LossMetric::new(),))
-            .gauge(losses.load_gauge())
-            .gauge(loss_gauge)
-            .callback(losses);
-        let stage = if weight > 0.0 {
-            stage.callback(Check)
-        } else {
-            stage
-        };
+            .objective(losses);
         stage.fit(Toy::new(1, 3, 0.0).with_gate(2)).unwrap();
         let metrics = std::fs::read_to_string(directory.path().join("metrics.jsonl")).unwrap();
         let lines = metrics

@@ -1,14 +1,19 @@
 //! Layer-wise distillation: the student follows the teacher's hidden states and predictions.
 
-use burn::prelude::*;
+use burn::{nn::Linear, prelude::*};
 use masformer_core::{Keep, Trace};
 use serde::{Deserialize, Serialize};
 
+use super::{Objective, Terms, followed};
 use crate::{
-    Batch, Callback, CallbackError, CallbackModel, Context, Gauge, LayerMap, Output, SignalSource,
-    Signals, Step,
+    LayerMap, MethodError, Signals,
     loss::{HiddenLoss, LogitsLoss},
 };
+
+/// The sum of the hidden terms on the dashboard.
+const HIDDEN: &str = "Distill hidden";
+/// The logits term on the dashboard.
+const LOGITS: &str = "Distill logits";
 
 /// How a student follows its teacher.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,39 +43,28 @@ impl Default for LayerwiseConfig {
 /// Adds `weight * (sum of hidden terms + logits term)` to the loss (`MoEBERT`, arXiv 2204.07675,
 /// equations 7 and 8).
 ///
-/// Where there are two logits, start and end of a span, the logits term is the mean of theirs.
-pub struct LayerwiseDistillation<B> {
-    teacher: Box<dyn SignalSource<B>>,
+/// Where there are two logits, start and end of a span, the logits term is the mean of theirs. The dashboard shows both
+/// terms before they are weighted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerwiseDistillation {
     config: LayerwiseConfig,
-    hidden: Gauge,
-    logits: Gauge,
 }
 
-impl<B> LayerwiseDistillation<B> {
-    /// Follows this teacher.
-    pub fn new(teacher: impl SignalSource<B> + 'static, config: LayerwiseConfig) -> Self {
-        Self {
-            teacher: Box::new(teacher),
-            config,
-            hidden: Gauge::new("Distill hidden"),
-            logits: Gauge::new("Distill logits"),
-        }
-    }
-
-    /// The two terms before they are weighted, for the dashboard.
-    pub fn gauges(&self) -> [Gauge; 2] {
-        [self.hidden.clone(), self.logits.clone()]
+impl LayerwiseDistillation {
+    /// Follows the teacher in this way.
+    pub fn new(config: LayerwiseConfig) -> Self {
+        Self { config }
     }
 }
 
 /// The distillation terms of one batch.
-struct Terms {
+struct Distances {
     hidden: Option<Tensor<1>>,
     logits: Option<Tensor<1>>,
 }
 
 impl LayerwiseConfig {
-    fn terms(&self, student: &Signals, teacher: &Signals) -> Result<Terms, CallbackError> {
+    fn distances(&self, student: &Signals, teacher: &Signals) -> Result<Distances, MethodError> {
         let (student_trace, teacher_trace) = (&student.trace, &teacher.trace);
         let depths = (student_trace.layers(), teacher_trace.layers());
         let mut hidden = None;
@@ -94,14 +88,14 @@ impl LayerwiseConfig {
             Some(loss) => Self::logits_term(loss, &student.logits, &teacher.logits)?,
             None => None,
         };
-        Ok(Terms { hidden, logits })
+        Ok(Distances { hidden, logits })
     }
 
     fn logits_term(
         loss: LogitsLoss,
         outputs: &[Tensor<2>],
         targets: &[Tensor<2>],
-    ) -> Result<Option<Tensor<1>>, CallbackError> {
+    ) -> Result<Option<Tensor<1>>, MethodError> {
         let shapes = |logits: &[Tensor<2>]| logits.iter().map(Tensor::dims).collect::<Vec<_>>();
         if shapes(outputs) != shapes(targets) {
             return Err(format!(
@@ -120,7 +114,7 @@ impl LayerwiseConfig {
     }
 }
 
-fn hidden_state(model: &str, trace: &Trace, index: usize) -> Result<Tensor<3>, CallbackError> {
+fn hidden_state(model: &str, trace: &Trace, index: usize) -> Result<Tensor<3>, MethodError> {
     let state = trace.hidden.get(&index).cloned();
     state.ok_or_else(|| format!("the {model} kept no hidden state {index} to distil").into())
 }
@@ -132,7 +126,7 @@ fn sum(sum: Option<Tensor<1>>, term: Tensor<1>) -> Tensor<1> {
     }
 }
 
-impl<M: CallbackModel> Callback<M> for LayerwiseDistillation<Batch<M>> {
+impl Objective for LayerwiseDistillation {
     fn name(&self) -> &'static str {
         "layerwise-distillation"
     }
@@ -145,35 +139,36 @@ impl<M: CallbackModel> Callback<M> for LayerwiseDistillation<Batch<M>> {
         }
     }
 
-    fn adds_to_loss(&self) -> bool {
-        true
-    }
-
-    fn after_forward(
-        &mut self,
-        _: &Context,
-        _: &M,
-        batch: &Batch<M>,
-        step: &mut Step<Output<M>>,
-    ) -> Result<(), CallbackError> {
+    fn keep_of_teacher(&self) -> Option<Keep> {
         let (_, hidden) = self.config.layers.hidden();
-        let keep = Keep {
+        Some(Keep {
             hidden,
             ..Keep::default()
-        };
-        let teacher = self.teacher.signals(batch, keep);
-        let terms = self.config.terms(&step.signals, &teacher)?;
+        })
+    }
+
+    fn shows(&self) -> Vec<&'static str> {
+        vec![HIDDEN, LOGITS]
+    }
+
+    fn terms(
+        &self,
+        _: &[Linear],
+        student: &Signals,
+        teacher: Option<&Signals>,
+    ) -> Result<Terms, MethodError> {
+        let Distances { hidden, logits } = self.config.distances(student, followed(teacher)?)?;
+        let mut terms = Terms::default();
         let mut total = None;
-        for (term, gauge) in [(terms.hidden, &self.hidden), (terms.logits, &self.logits)] {
+        for (name, term) in [(HIDDEN, hidden), (LOGITS, logits)] {
             if let Some(term) = term {
-                gauge.observe(term.clone());
+                terms.shown.push((name, term.clone()));
                 total = Some(sum(total, term));
             }
         }
-        if let Some(total) = total {
-            step.loss = step.loss.clone() + total.mul_scalar(self.config.weight);
-        }
-        Ok(())
+        let total = total.map(|total| total.mul_scalar(self.config.weight));
+        terms.added.extend(total);
+        Ok(terms)
     }
 }
 
@@ -183,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Stage, StageConfig, Teacher, Ui,
+        SignalSource, Stage, StageConfig, Teacher, Ui,
         toy::{Toy, ToyBatch, ToyLoader, serial},
     };
 
@@ -224,7 +219,7 @@ mod tests {
         };
         let student = signals(&[1.0, 2.0, 3.0], &[[1.0, 1.0], [0.0, 2.0]]);
         let teacher = signals(&[0.0, 0.0, 1.0], &[[0.0, 1.0], [0.0, 0.0]]);
-        let terms = config.terms(&student, &teacher).unwrap();
+        let terms = config.distances(&student, &teacher).unwrap();
         assert!((value(terms.hidden) - (1.0 + 4.0 + 4.0)).abs() < 1e-6);
         assert!((value(terms.logits) - 1.25).abs() < 1e-6);
 
@@ -235,7 +230,7 @@ mod tests {
         };
         let shallow = signals(&[5.0, 7.0], &[[1.0, 0.0]]);
         let terms = last
-            .terms(&signals(&[0.0, 0.0, 1.0], &[]), &shallow)
+            .distances(&signals(&[0.0, 0.0, 1.0], &[]), &shallow)
             .unwrap();
         assert!((value(terms.hidden) - 36.0).abs() < 1e-5);
         assert!(terms.logits.is_none());
@@ -245,7 +240,13 @@ mod tests {
     fn models_that_do_not_match_are_errors() {
         let config = LayerwiseConfig::default();
         let student = signals(&[1.0, 2.0], &[[0.0, 0.0]]);
-        let message = |teacher| config.terms(&student, &teacher).err().unwrap().to_string();
+        let message = |teacher| {
+            config
+                .distances(&student, &teacher)
+                .err()
+                .unwrap()
+                .to_string()
+        };
         assert!(message(signals(&[1.0; 3], &[[0.0; 2]])).contains("`all`"));
         assert!(message(signals(&[1.0; 2], &[])).contains("logits"));
         let mut without_last = signals(&[1.0; 2], &[[0.0; 2]]);
@@ -291,7 +292,7 @@ mod tests {
         let batch = ToyLoader::new(8, 8).batch(&[0, 1, 2, 3, 4, 5, 6, 7]);
         let distance = |student: &Toy| {
             let source = |model: &Toy| Teacher::new(model).signals(&batch, keep.clone());
-            let terms = LayerwiseConfig::default().terms(&source(student), &source(&teacher));
+            let terms = LayerwiseConfig::default().distances(&source(student), &source(&teacher));
             value(terms.unwrap().hidden)
         };
         let fit = |weight| {
@@ -304,13 +305,10 @@ mod tests {
                 weight,
                 ..LayerwiseConfig::default()
             };
-            let callback = LayerwiseDistillation::new(Teacher::new(&teacher), config_of_term);
             let loader = || ToyLoader::new(8, 4).shared();
-            let [hidden, logits] = callback.gauges();
             let stage = Stage::new(config, loader(), loader())
-                .gauge(hidden)
-                .gauge(logits)
-                .callback(callback);
+                .teacher(Teacher::new(&teacher))
+                .objective(LayerwiseDistillation::new(config_of_term));
             stage.fit(student.clone()).unwrap().model
         };
         let (before, without, with) = (

@@ -1,0 +1,165 @@
+//! The seam for what a model learns from: terms of the loss, one method a file.
+
+pub mod layerwise;
+pub mod router;
+
+use burn::{nn::Linear, prelude::*};
+use masformer_core::Keep;
+
+use crate::{Gauge, MethodError, Shape, Signals, StageError};
+
+pub use layerwise::{LayerwiseConfig, LayerwiseDistillation};
+pub use router::RouterLosses;
+
+/// A method that adds terms to the loss.
+///
+/// Objectives are asked in the order in which a stage got them. An error of any of them stops the training and comes
+/// back from `Stage::fit`.
+#[allow(unused_variables, reason = "the defaults need no argument")]
+pub trait Objective: Send {
+    /// A name that is unique in a stage; its parts and its errors go by it.
+    fn name(&self) -> &'static str;
+
+    /// What the student's forward passes should keep.
+    fn keep(&self) -> Keep;
+
+    /// What the teacher's forward passes should keep; `None` where no teacher is needed.
+    fn keep_of_teacher(&self) -> Option<Keep> {
+        None
+    }
+
+    /// The names under which the dashboard shows values of this objective.
+    fn shows(&self) -> Vec<&'static str> {
+        vec![]
+    }
+
+    /// Whether [`terms`](Self::terms) adds to the loss. If any objective does, the stage shows the sum as `Total
+    /// loss`, beside the loss of the task.
+    fn adds_to_loss(&self) -> bool {
+        true
+    }
+
+    /// Weights of its own, which are trained with the model and are left behind at the end. They follow from the sizes
+    /// of both models alone: they are made again before a checkpoint is read.
+    ///
+    /// # Errors
+    ///
+    /// If the method does not fit models of these sizes.
+    fn parts(
+        &self,
+        student: &Shape,
+        teacher: Option<&Shape>,
+        device: &Device,
+    ) -> Result<Vec<Linear>, MethodError> {
+        Ok(vec![])
+    }
+
+    /// The terms of a batch. `parts` are those of [`parts`](Self::parts), as trained so far; the teacher's signals are
+    /// there where [`keep_of_teacher`](Self::keep_of_teacher) asks for them.
+    ///
+    /// # Errors
+    ///
+    /// If student and teacher do not fit together.
+    fn terms(
+        &self,
+        parts: &[Linear],
+        student: &Signals,
+        teacher: Option<&Signals>,
+    ) -> Result<Terms, MethodError>;
+}
+
+/// What an objective makes of a batch.
+#[derive(Debug, Default)]
+pub struct Terms {
+    /// Summands of the loss `[1]`, weighted, in the order in which they are added.
+    pub added: Vec<Tensor<1>>,
+    /// Values `[1]` for the dashboard, by their names in [`Objective::shows`].
+    pub shown: Vec<(&'static str, Tensor<1>)>,
+}
+
+/// The teacher's signals, which a stage hands to every objective that asks for them.
+fn followed(teacher: Option<&Signals>) -> Result<&Signals, MethodError> {
+    teacher.ok_or_else(|| "there is no teacher to follow".into())
+}
+
+/// The objectives of a stage with what they show.
+#[derive(Default)]
+pub(crate) struct Objectives {
+    all: Vec<Box<dyn Objective>>,
+    gauges: Vec<Gauge>,
+}
+
+impl Objectives {
+    /// Takes another objective.
+    pub fn push(&mut self, objective: Box<dyn Objective>) {
+        let gauges = objective.shows().into_iter().map(Gauge::new);
+        self.gauges.extend(gauges);
+        self.all.push(objective);
+    }
+
+    /// The values that the dashboard shows.
+    pub fn gauges(&self) -> &[Gauge] {
+        &self.gauges
+    }
+
+    /// The names of the objectives.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|objective| objective.name())
+    }
+
+    /// Everything any objective wants kept of the student.
+    pub fn keep(&self) -> Keep {
+        let wishes = self.all.iter().map(|objective| objective.keep());
+        wishes.fold(Keep::default(), Keep::or)
+    }
+
+    /// Everything any objective wants kept of the teacher, if any needs one.
+    pub fn keep_of_teacher(&self) -> Option<Keep> {
+        let wishes = self.all.iter().filter_map(|all| all.keep_of_teacher());
+        wishes.reduce(Keep::or)
+    }
+
+    /// Whether any adds to the loss.
+    pub fn add_to_loss(&self) -> bool {
+        self.all.iter().any(|objective| objective.adds_to_loss())
+    }
+
+    /// The parts of each objective.
+    pub fn parts(
+        &self,
+        student: &Shape,
+        teacher: Option<&Shape>,
+        device: &Device,
+    ) -> Result<Vec<Vec<Linear>>, StageError> {
+        let parts = |objective: &Box<dyn Objective>| {
+            if teacher.is_none() && objective.keep_of_teacher().is_some() {
+                return Err(StageError::NoTeacher(objective.name()));
+            }
+            let parts = objective.parts(student, teacher, device);
+            parts.map_err(|source| StageError::method(objective.name(), source))
+        };
+        self.all.iter().map(parts).collect()
+    }
+
+    /// The loss of the task with the terms of all objectives.
+    pub fn add(
+        &self,
+        mut loss: Tensor<1>,
+        parts: &[Vec<Linear>],
+        student: &Signals,
+        teacher: Option<&Signals>,
+    ) -> Result<Tensor<1>, StageError> {
+        for (objective, parts) in self.all.iter().zip(parts) {
+            let terms = objective.terms(parts, student, teacher);
+            let terms = terms.map_err(|source| StageError::method(objective.name(), source))?;
+            loss = terms.added.into_iter().fold(loss, |loss, term| loss + term);
+            for (name, value) in terms.shown {
+                let gauge = self.gauges.iter().find(|gauge| gauge.is_named(name));
+                if let Some(gauge) = gauge {
+                    gauge.observe(value);
+                }
+            }
+        }
+        Ok(loss)
+    }
+}

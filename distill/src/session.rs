@@ -1,0 +1,409 @@
+//! A session owns the model and its optimiser, and is the training loop of a stage.
+
+use std::{path::PathBuf, sync::Arc};
+
+use burn::{
+    data::dataloader::DataLoader,
+    optim::{GradientsAccumulator, GradientsParams},
+    prelude::*,
+    tensor::FloatDType,
+    train::{
+        EventProcessorTraining, Interrupter, LearnerEvent, SupervisedTrainingEventProcessor,
+        TrainingError, TrainingItem,
+        metric::store::{Aggregate, EventStoreClient, Split},
+    },
+};
+use masformer_core::{Keep, seed};
+
+use crate::{
+    Batch, Checkpoints, Context, Epoch, Gauge, Outcome, Output, Schedule, SignalSource, StageError,
+    StandIn, Trainable, Trainee,
+    best::{Best, Judge},
+    callback::Callbacks,
+    checkpoint::State,
+    finite, gradients,
+    metric_log::LogFailure,
+    objective::Objectives,
+    outcome::Ending,
+    trainee::Learner,
+};
+
+/// What a stage settles before the training starts.
+pub(crate) struct Settings {
+    pub device: Device,
+    pub epochs: usize,
+    pub seed: u64,
+    pub learning_rate: f64,
+    pub schedule: Schedule,
+    pub accumulation: usize,
+    pub clip_norm: Option<f64>,
+    pub epoch: Epoch,
+    pub checkpoints: Checkpoints,
+    pub gradient_norm: Gauge,
+    pub gauges: Vec<Gauge>,
+    /// Shows the loss with what objectives add to it, where they do.
+    pub total_loss: Option<Gauge>,
+    /// Which epoch's model is kept, if not the last.
+    pub judge: Option<Judge>,
+    pub log_failure: LogFailure,
+    pub metrics_path: PathBuf,
+}
+
+/// The methods of a stage and its teacher.
+pub(crate) struct Methods<M: Trainable> {
+    pub callbacks: Callbacks<M>,
+    pub objectives: Objectives,
+    pub teacher: Option<Box<dyn SignalSource<Batch<M>>>>,
+}
+
+/// One training of one model.
+pub(crate) struct Session<M: Trainable> {
+    pub settings: Settings,
+    pub methods: Methods<M>,
+    pub learner: Learner<M>,
+    pub train: Arc<dyn DataLoader<Batch<M>>>,
+    pub valid: Arc<dyn DataLoader<Batch<M>>>,
+    /// Optimiser steps taken.
+    pub step: usize,
+    /// The best epoch so far, where it is kept.
+    pub best: Option<Best>,
+    /// What the student's forward passes keep.
+    pub keep: Keep,
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Batches of the epoch that were begun.
+    pub iteration: usize,
+    /// The share of the training that the optimiser's steps have covered.
+    pub done: f64,
+    /// The learning rate of the latest optimiser step.
+    pub rate: f64,
+}
+
+/// What burn-train lends to a session.
+pub(crate) struct Show<'a, M: Trainable> {
+    pub processor: SupervisedTrainingEventProcessor<StandIn<M>>,
+    pub interrupter: &'a Interrupter,
+    pub store: &'a EventStoreClient,
+}
+
+/// The batches whose gradients make up one optimiser step.
+struct Group<M: Trainable> {
+    batches: Vec<Batch<M>>,
+    gradients: GradientsAccumulator<Trainee<M>>,
+    /// The sum of the batches' losses `[1]`, float32, without autodiff.
+    loss: Option<Tensor<1>>,
+}
+
+impl<M: Trainable> Default for Group<M> {
+    fn default() -> Self {
+        Self {
+            batches: Vec::new(),
+            gradients: GradientsAccumulator::new(),
+            loss: None,
+        }
+    }
+}
+
+impl<M: Trainable> Session<M> {
+    /// Trains to the end and says what it was.
+    pub fn fit(
+        &mut self,
+        show: &mut Show<'_, M>,
+        first: usize,
+        mut should_stop: impl FnMut(usize, &EventStoreClient) -> bool,
+    ) -> Result<Ending, StageError> {
+        self.epoch = first;
+        // Early stopping has no saved state: it sees the metrics of the earlier epochs again.
+        for epoch in 1..first {
+            if should_stop(epoch, show.store) {
+                return Ok(Ending::new(Outcome::EarlyStopped, epoch));
+            }
+        }
+        self.check_interrupt(show)?;
+        let epochs = self.settings.epochs;
+        for epoch in first..=epochs {
+            self.epoch = epoch;
+            self.train(show)?;
+            self.validate(show)?;
+            self.save(show)?;
+            if should_stop(epoch, show.store) {
+                return Ok(Ending::new(Outcome::EarlyStopped, epoch));
+            }
+        }
+        Ok(Ending::new(Outcome::Finished, epochs.max(first - 1)))
+    }
+
+    fn train(&mut self, show: &mut Show<'_, M>) -> Result<(), StageError> {
+        let Settings {
+            device,
+            epoch,
+            seed,
+            accumulation,
+            ..
+        } = &self.settings;
+        let accumulation = *accumulation;
+        epoch.set(self.epoch);
+        // Whatever was drawn before, an epoch draws the same numbers each time it is run.
+        seed::seed(device, epoch.seed(*seed));
+        self.iteration = 0;
+        self.set_done(0, 1);
+        let loader = self.train.clone();
+        let items = loader.num_items();
+        show.train(LearnerEvent::StartSplit {
+            epoch_number: self.epoch,
+            total_items: items,
+        })?;
+
+        let mut batches = loader.iter();
+        let mut group = Group::default();
+        while let Some(batch) = batches.next() {
+            let batch = batch.map_err(TrainingError::from)?;
+            let progress = batches.progress();
+            self.begin_batch();
+            let output = self.forward_backward(show, batch, &mut group)?;
+            if group.batches.len() == accumulation {
+                self.optimize(show, std::mem::take(&mut group))?;
+                self.set_done(progress.items_processed, items);
+            }
+            show.train(LearnerEvent::ProcessedItem(TrainingItem::new(
+                output,
+                progress,
+                Some(self.iteration),
+                Some(self.rate.into()),
+            )))?;
+            self.check_interrupt(show)?;
+        }
+        if !group.batches.is_empty() {
+            self.optimize(show, group)?;
+        }
+        show.train(LearnerEvent::EndSplit(self.epoch))?;
+        self.check_interrupt(show)
+    }
+
+    fn forward_backward(
+        &mut self,
+        show: &Show<'_, M>,
+        mut batch: Batch<M>,
+        group: &mut Group<M>,
+    ) -> Result<Output<M>, StageError> {
+        let context = self.context(show);
+        let trainee = self.learner.trainee();
+        let Methods {
+            callbacks,
+            objectives,
+            teacher,
+        } = &mut self.methods;
+        callbacks.each(|callback| callback.before_forward(&context, &trainee.model, &mut batch))?;
+        let step = trainee.model.forward_step(batch.clone(), self.keep.clone());
+        let keep = objectives.keep_of_teacher();
+        let taught = teacher.as_ref().zip(keep);
+        let taught = taught.map(|(teacher, keep)| teacher.signals(&batch, keep));
+        let loss = objectives.add(step.loss, &trainee.parts, &step.signals, taught.as_ref())?;
+        if !loss.is_tracked() {
+            return Err(StageError::Untrainable);
+        }
+        let value = loss.clone().without_autodiff().cast(FloatDType::F32);
+        group.loss = Some(match group.loss.take() {
+            Some(sum) => sum + value,
+            None => value,
+        });
+        let gradients = GradientsParams::from_grads(loss.backward(), trainee);
+        group.gradients.accumulate(trainee, gradients);
+        group.batches.push(batch);
+        Ok(step.output)
+    }
+
+    fn optimize(&mut self, show: &Show<'_, M>, mut group: Group<M>) -> Result<(), StageError> {
+        let Settings {
+            schedule,
+            learning_rate,
+            clip_norm,
+            ..
+        } = self.settings;
+        self.rate = learning_rate * schedule.factor(self.done);
+        let context = self.context(show);
+        let trainee = self.learner.trainee();
+        let mut gradients = group.gradients.grads();
+        if group.batches.len() > 1 {
+            gradients::scale(trainee, &mut gradients, 1.0 / group.batches.len() as f64);
+        }
+        let callbacks = &mut self.methods.callbacks;
+        callbacks
+            .each(|callback| callback.before_optimizer(&context, &trainee.model, &mut gradients))?;
+        let norm = self.check_finite(&group, &gradients)?;
+        if let Some(factor) = clip_norm.and_then(|max| gradients::clip_factor(norm, max)) {
+            gradients::scale(self.learner.trainee(), &mut gradients, factor);
+        }
+        // The optimiser works in place on parameters that nothing else holds.
+        drop(group);
+        self.learner.step(self.rate, gradients);
+        self.step += 1;
+        let context = self.context(show);
+        let (callbacks, learner) = (&mut self.methods.callbacks, &mut self.learner);
+        callbacks.each(|callback| {
+            if let Some(model) = callback.after_optimizer(&context, learner.model())? {
+                learner.replace(model);
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads the loss, the gradients' norm and what the gauges observed, the one time a step waits for
+    /// the device.
+    fn check_finite(
+        &self,
+        group: &Group<M>,
+        gradients: &GradientsParams,
+    ) -> Result<f64, StageError> {
+        let trainee = self.learner.trainee();
+        let norm = gradients::squared_norm(trainee, gradients).map(Tensor::sqrt);
+        let Some((loss, norm)) = group.loss.clone().zip(norm) else {
+            return Err(StageError::Untrainable);
+        };
+        let mut tensors = vec![loss, norm];
+        let mut observers = vec![];
+        for gauge in &self.settings.gauges {
+            let unread = gauge.take_unread();
+            observers.resize(observers.len() + unread.len(), gauge);
+            tensors.extend(unread);
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one read of a step, for everything that the host has to know"
+        )]
+        let values = Tensor::cat(tensors, 0).into_data();
+        let mut values = values.iter::<f64>();
+        let [loss, norm] = [(); 2].map(|()| values.next().unwrap_or(f64::NAN));
+        if loss.is_finite() && norm.is_finite() {
+            self.settings.gradient_norm.set(norm);
+            if let Some(total) = &self.settings.total_loss {
+                total.add(loss, group.batches.len());
+            }
+            for (gauge, value) in observers.into_iter().zip(values) {
+                gauge.set(value);
+            }
+            return Ok(norm);
+        }
+        Err(StageError::NotFinite {
+            what: if loss.is_finite() {
+                "the gradient"
+            } else {
+                "the loss"
+            },
+            epoch: self.epoch,
+            step: self.step + 1,
+            place: finite::locate(trainee, &group.batches, gradients, loss.is_finite()),
+        })
+    }
+
+    fn validate(&mut self, show: &mut Show<'_, M>) -> Result<(), StageError> {
+        let model = self.learner.model().valid();
+        let loader = self.valid.clone();
+        show.valid(LearnerEvent::StartSplit {
+            epoch_number: self.epoch,
+            total_items: loader.num_items(),
+        })?;
+        let mut batches = loader.iter();
+        let mut iteration = 0;
+        while let Some(batch) = batches.next() {
+            let batch = batch.map_err(TrainingError::from)?;
+            let progress = batches.progress();
+            iteration += 1;
+            let output = model.forward_step(batch, Keep::default()).output;
+            let item = TrainingItem::new(output, progress, Some(iteration), None);
+            show.valid(LearnerEvent::ProcessedItem(item))?;
+            self.check_interrupt(show)?;
+        }
+        show.valid(LearnerEvent::EndSplit(self.epoch))?;
+        show.train(LearnerEvent::EndEpoch(self.epoch))?;
+        Ok(show.processor.flush().map_err(TrainingError::from)?)
+    }
+
+    fn save(&mut self, show: &Show<'_, M>) -> Result<(), StageError> {
+        if let Some(path) = finite::broken_parameter(self.learner.trainee()) {
+            return Err(StageError::NotFinite {
+                what: "the model",
+                epoch: self.epoch,
+                step: self.step,
+                place: format!("the parameter `{path}`"),
+            });
+        }
+        // The store answers in turn, so its log has written this epoch's metrics by now.
+        show.store
+            .find_metric("", self.epoch, Aggregate::Mean, &Split::Valid);
+        if let Some(source) = self.settings.log_failure.take() {
+            let path = self.settings.metrics_path.clone();
+            return Err(StageError::File { path, source });
+        }
+        if let Some(judge) = &self.settings.judge {
+            self.best = judge.best(self.best, self.epoch, show.store);
+        }
+        let state = State {
+            step: self.step,
+            callbacks: self.methods.callbacks.states(),
+            best: self.best,
+        };
+        let checkpoints = &self.settings.checkpoints;
+        Ok(checkpoints.save(self.epoch, &self.learner, &state)?)
+    }
+
+    fn begin_batch(&mut self) {
+        self.iteration += 1;
+        let Settings {
+            gradient_norm,
+            total_loss,
+            gauges,
+            ..
+        } = &self.settings;
+        for gauge in gauges.iter().chain([gradient_norm]).chain(total_loss) {
+            gauge.begin(self.iteration);
+        }
+    }
+
+    fn set_done(&mut self, items: usize, of: usize) {
+        let epochs = (self.epoch - 1) as f64 + items as f64 / of.max(1) as f64;
+        self.done = epochs / self.settings.epochs as f64;
+    }
+
+    fn context<'a>(&self, show: &Show<'a, M>) -> Context<'a> {
+        Context {
+            epoch: self.epoch,
+            epochs: self.settings.epochs,
+            iteration: self.iteration,
+            step: self.step,
+            done: self.done,
+            learning_rate: self.rate,
+            interrupter: show.interrupter,
+            store: show.store,
+        }
+    }
+
+    fn check_interrupt(&self, show: &Show<'_, M>) -> Result<(), StageError> {
+        if !show.interrupter.should_stop() {
+            return Ok(());
+        }
+        Err(match show.interrupter.error() {
+            Some(error) => StageError::Training(error),
+            None => StageError::Interrupted {
+                epoch: self.epoch,
+                reason: show.interrupter.get_message(),
+            },
+        })
+    }
+}
+
+impl<M: Trainable> Show<'_, M> {
+    fn train(&mut self, event: LearnerEvent<Output<M>>) -> Result<(), StageError> {
+        Ok(self
+            .processor
+            .process_train(event)
+            .map_err(TrainingError::from)?)
+    }
+
+    fn valid(&mut self, event: LearnerEvent<Output<M>>) -> Result<(), StageError> {
+        Ok(self
+            .processor
+            .process_valid(event)
+            .map_err(TrainingError::from)?)
+    }
+}

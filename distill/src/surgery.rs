@@ -1,0 +1,25 @@
+//! The seam for what makes one model another before its training, one method a file.
+
+pub mod experts;
+
+use burn::module::Module;
+
+use crate::MethodError;
+
+pub use experts::{ExpertPartition, PartitionIntoExperts};
+
+/// A method that changes the structure of a model before it is trained.
+///
+/// It must make the same structure each time: after a stop it runs again, and the saved parameters are loaded into what
+/// it returns.
+pub trait Surgery<M: Module>: Send {
+    /// A name that is unique in a stage; errors go by it.
+    fn name(&self) -> &'static str;
+
+    /// The changed model. Parameters that stay should keep their ids.
+    ///
+    /// # Errors
+    ///
+    /// If the method does not fit the model.
+    fn apply(&self, model: M) -> Result<M, MethodError>;
+}
