@@ -25,13 +25,21 @@ impl Epoch {
 
     /// A seed for this epoch, different for neighbouring epochs and seeds.
     pub fn seed(&self, seed: u64) -> u64 {
-        // The finaliser of SplitMix64 (Steele, Lea and Flood, 2014) spreads neighbouring inputs.
-        let step = (self.get() as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = seed.wrapping_add(step);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        mix(seed, self.get() as u64 + 1)
     }
+
+    /// A seed for a batch of this epoch, by its number in the epoch, different for neighbouring batches.
+    pub fn seed_of_batch(&self, seed: u64, batch: usize) -> u64 {
+        mix(self.seed(seed), batch as u64)
+    }
+}
+
+/// The finaliser of `SplitMix64` (Steele, Lea and Flood, 2014), which spreads neighbouring inputs.
+fn mix(seed: u64, index: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
@@ -49,7 +57,8 @@ mod tests {
             other.set(number);
             assert_eq!(epoch.get(), number);
             seeds.extend((0..50).map(|seed| epoch.seed(seed)));
+            seeds.extend((1..50).map(|batch| epoch.seed_of_batch(7, batch)));
         }
-        assert_eq!(seeds.len(), 50 * 50);
+        assert_eq!(seeds.len(), 50 * 50 + 50 * 49);
     }
 }

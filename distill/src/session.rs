@@ -135,16 +135,12 @@ impl<M: Trainable> Session<M> {
 
     fn train(&mut self, show: &mut Show<'_, M>) -> Result<(), StageError> {
         let Settings {
-            device,
             epoch,
-            seed,
             accumulation,
             ..
         } = &self.settings;
         let accumulation = *accumulation;
         epoch.set(self.epoch);
-        // Whatever was drawn before, an epoch draws the same numbers each time it is run.
-        seed::seed(device, epoch.seed(*seed));
         self.iteration = 0;
         self.set_done(0, 1);
         let loader = self.train.clone();
@@ -350,11 +346,16 @@ impl<M: Trainable> Session<M> {
     fn begin_batch(&mut self) {
         self.iteration += 1;
         let Settings {
+            device,
+            seed,
+            epoch,
             gradient_norm,
             total_loss,
             gauges,
             ..
         } = &self.settings;
+        // Whatever was drawn before, a batch draws the same numbers each time it is run.
+        seed::seed(device, epoch.seed_of_batch(*seed, self.iteration));
         for gauge in gauges.iter().chain([gradient_norm]).chain(total_loss) {
             gauge.begin(self.iteration);
         }

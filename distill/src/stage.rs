@@ -46,7 +46,7 @@ pub struct StageConfig {
     pub schedule: Schedule,
     /// The optimiser.
     pub adam: Adam,
-    /// What dropout and other draws of each epoch follow from.
+    /// What dropout and other draws of each batch follow from.
     pub seed: u64,
     /// Batches whose gradients are averaged for one optimiser step.
     pub accumulation: usize,
