@@ -1,9 +1,13 @@
 //! Checkpoints that are either whole or not there.
 //!
-//! A checkpoint is a folder `epoch-N` with the model, the weights of its objectives, the optimiser's state and the
-//! callbacks' states. It is written under a temporary name and renamed when everything is on disk, so a full disk or a
-//! kill leaves the one before it untouched. That of the best epoch stays if a stage returns its model. The learning
-//! rate follows from the epoch, and teachers do not change; neither is saved.
+//! A checkpoint is a folder with the model, the weights of its objectives, the optimiser's state and what else the
+//! training changes: its place in the data, the callbacks' states, the metrics of an epoch that is not over. It is
+//! written under a temporary name and renamed when everything is on disk, so a full disk or a kill leaves the one
+//! before it untouched. The newest stays, and that of the best epoch if a stage returns its model. The learning rate
+//! follows from the place in the data, and teachers do not change; neither is saved.
+
+mod every;
+mod position;
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +17,20 @@ use std::{
 
 use burn::{
     module::Module,
-    nn::Linear,
     optim::OptimizerRecord,
     store::{ModuleRecord, RecordError},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Trainable, Trainee, best::Best, outcome::write_json, trainee::Learner};
+pub use self::{
+    every::{CheckpointEvery, CheckpointEveryError},
+    position::Position,
+};
+
+use crate::{
+    Trainable, Trainee, best::Best, metric_log::Sums, outcome::write_json, trainee::Learner,
+};
 
 const MODEL: &str = "model.bpk";
 const PARTS: &str = "parts.bpk";
@@ -50,7 +60,6 @@ impl CheckpointError {
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
     directory: PathBuf,
-    keep: usize,
 }
 
 /// What a checkpoint knows besides the parameters and the optimiser's state.
@@ -59,75 +68,76 @@ pub struct Checkpoints {
 pub(crate) struct State {
     /// Optimiser steps taken.
     pub step: usize,
+    /// The learning rate of the latest.
+    pub rate: f64,
     /// The callbacks' states by name.
     pub callbacks: BTreeMap<String, Value>,
-    /// The best epoch up to the checkpoint's, where it is kept.
+    /// The best epoch up to the checkpoint, where it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
+    /// The metrics of an epoch that is not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sums: Option<Sums>,
 }
 
 impl Checkpoints {
-    /// The checkpoints in a directory, of which the last `keep` stay.
-    pub fn new(directory: impl Into<PathBuf>, keep: usize) -> Self {
+    /// The checkpoints in a directory.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
-            keep,
         }
     }
 
-    /// The newest epoch with a whole checkpoint.
+    /// The newest place with a whole checkpoint.
     ///
     /// # Errors
     ///
     /// If the directory is there but cannot be read.
-    pub fn latest(&self) -> Result<Option<usize>, CheckpointError> {
-        Ok(self
-            .epochs()?
-            .into_iter()
-            .filter(|epoch| self.is_whole(*epoch))
-            .max())
+    pub fn latest(&self) -> Result<Option<Position>, CheckpointError> {
+        let names = self.names()?;
+        let positions = names.iter().filter_map(|name| Position::of_name(name));
+        Ok(positions.filter(|position| self.is_whole(*position)).max())
     }
 
-    /// The folder of an epoch's checkpoint.
-    pub fn path(&self, epoch: usize) -> PathBuf {
-        self.directory.join(format!("{PREFIX}{epoch}"))
+    /// The folder of the checkpoint at a place.
+    pub fn path(&self, position: Position) -> PathBuf {
+        self.directory.join(position.to_string())
     }
 
-    fn is_whole(&self, epoch: usize) -> bool {
-        let folder = self.path(epoch);
+    fn is_whole(&self, position: Position) -> bool {
+        let folder = self.path(position);
         [MODEL, OPTIMIZER, STATE]
             .iter()
             .all(|part| folder.join(part).is_file())
     }
 
-    fn epochs(&self) -> Result<Vec<usize>, CheckpointError> {
+    /// The names of all checkpoints, whole or not.
+    fn names(&self) -> Result<Vec<String>, CheckpointError> {
         let at = |error| CheckpointError::new(&self.directory, error);
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(at(error)),
         };
-        let mut epochs = Vec::new();
+        let mut names = Vec::new();
         for entry in entries {
-            let name = entry.map_err(at)?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-            epochs.extend(number.and_then(|number| number.parse::<usize>().ok()));
+            names.extend(entry.map_err(at)?.file_name().into_string());
         }
-        Ok(epochs)
+        names.retain(|name| name.starts_with(PREFIX));
+        Ok(names)
     }
 
-    /// Writes an epoch's checkpoint, then deletes those that are no longer kept: all but the last ones
-    /// and that of the best epoch.
+    /// Writes the checkpoint at a place, then deletes all others but that of the best epoch.
     pub(crate) fn save<M: Trainable>(
         &self,
-        epoch: usize,
+        position: Position,
         learner: &Learner<M>,
         state: &State,
     ) -> Result<(), CheckpointError> {
-        let folder = self.path(epoch);
-        let partial = self.directory.join(format!("{PREFIX}{epoch}{PARTIAL}"));
+        let folder = self.path(position);
+        let partial = self.directory.join(format!("{position}{PARTIAL}"));
         let written = write_files(&partial, learner, state).and_then(|()| {
-            // A checkpoint of this epoch can only be a broken one: whole ones are resumed from.
+            // A checkpoint at this place can only be a broken one: whole ones are resumed from.
             remove(&folder)?;
             fs::rename(&partial, &folder).map_err(|error| CheckpointError::new(&folder, error))
         });
@@ -138,45 +148,42 @@ impl Checkpoints {
             }
             return Err(error);
         }
-        self.prune(epoch, state.best)
+        self.prune(position, state.best)
     }
 
-    fn prune(&self, newest: usize, best: Option<Best>) -> Result<(), CheckpointError> {
-        for epoch in self.epochs()? {
-            let is_best = best.is_some_and(|best| best.epoch == epoch);
-            if epoch + self.keep <= newest && !is_best {
-                remove(&self.path(epoch))?;
+    fn prune(&self, newest: Position, best: Option<Best>) -> Result<(), CheckpointError> {
+        let best = best.map(|best| Position::after(best.epoch).to_string());
+        let newest = Some(newest.to_string());
+        for name in self.names()? {
+            let name = Some(name);
+            if name != newest && name != best {
+                remove(&self.directory.join(name.unwrap_or_default()))?;
             }
         }
         Ok(())
     }
 
-    /// Reads the state of an epoch's checkpoint.
-    pub(crate) fn load_state(&self, epoch: usize) -> Result<State, CheckpointError> {
-        let path = self.path(epoch).join(STATE);
+    /// Reads the state of a checkpoint.
+    pub(crate) fn load_state(&self, position: Position) -> Result<State, CheckpointError> {
+        let path = self.path(position).join(STATE);
         let text = fs::read(&path).map_err(|error| CheckpointError::new(&path, error))?;
         serde_json::from_slice(&text).map_err(|error| CheckpointError::new(&path, error))
     }
 
-    /// Reads the parameters of an epoch's checkpoint into a model of the same structure.
-    pub(crate) fn load_model<M: Module>(
+    /// Reads the parameters of a checkpoint into a model and parts of the same structure.
+    pub(crate) fn load_trainee<M: Module>(
         &self,
-        epoch: usize,
-        model: M,
-    ) -> Result<M, CheckpointError> {
-        self.load(&self.path(epoch).join(MODEL), model)
-    }
-
-    /// Reads the weights of the objectives of an epoch's checkpoint, if the objectives have any.
-    pub(crate) fn load_parts(
-        &self,
-        epoch: usize,
-        parts: Vec<Vec<Linear>>,
-    ) -> Result<Vec<Vec<Linear>>, CheckpointError> {
-        if parts.iter().all(Vec::is_empty) {
-            return Ok(parts);
-        }
-        self.load(&self.path(epoch).join(PARTS), parts)
+        position: Position,
+        trainee: Trainee<M>,
+    ) -> Result<Trainee<M>, CheckpointError> {
+        let folder = self.path(position);
+        let model = self.load(&folder.join(MODEL), trainee.model)?;
+        let parts = if trainee.parts.iter().all(Vec::is_empty) {
+            trainee.parts
+        } else {
+            self.load(&folder.join(PARTS), trainee.parts)?
+        };
+        Ok(Trainee { model, parts })
     }
 
     fn load<M: Module>(&self, path: &Path, module: M) -> Result<M, CheckpointError> {
@@ -195,9 +202,12 @@ impl Checkpoints {
         })
     }
 
-    /// Reads the optimiser's state of an epoch's checkpoint.
-    pub(crate) fn load_optimizer(&self, epoch: usize) -> Result<OptimizerRecord, CheckpointError> {
-        let path = self.path(epoch).join(OPTIMIZER);
+    /// Reads the optimiser's state of a checkpoint.
+    pub(crate) fn load_optimizer(
+        &self,
+        position: Position,
+    ) -> Result<OptimizerRecord, CheckpointError> {
+        let path = self.path(position).join(OPTIMIZER);
         OptimizerRecord::load(&path).map_err(|error| CheckpointError::new(&path, error))
     }
 }
@@ -218,7 +228,6 @@ fn write_files<M: Trainable>(
 ) -> Result<(), CheckpointError> {
     remove(folder)?;
     fs::create_dir_all(folder).map_err(|error| CheckpointError::new(folder, error))?;
-    // Cloning copies no number.
     let Trainee { model, parts } = learner.trainee().clone();
     let path = folder.join(MODEL);
     let saved = model.into_record().save(path.clone());
@@ -239,8 +248,8 @@ fn write_files<M: Trainable>(
 mod tests {
     use super::*;
 
-    fn touch(checkpoints: &Checkpoints, epoch: usize, parts: &[&str]) {
-        let folder = checkpoints.path(epoch);
+    fn touch(checkpoints: &Checkpoints, name: &str, parts: &[&str]) {
+        let folder = checkpoints.directory.join(name);
         fs::create_dir_all(&folder).unwrap();
         for part in parts {
             fs::write(folder.join(part), "").unwrap();
@@ -250,37 +259,47 @@ mod tests {
     #[test]
     fn the_latest_is_the_newest_whole_one() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::new(directory.path().join("checkpoints"), 1);
+        let checkpoints = Checkpoints::new(directory.path().join("checkpoints"));
         assert_eq!(checkpoints.latest().unwrap(), None);
-        touch(&checkpoints, 9, &[MODEL, OPTIMIZER, STATE]);
-        touch(&checkpoints, 10, &[MODEL, OPTIMIZER, STATE]);
-        touch(&checkpoints, 11, &[MODEL, STATE]);
-        let partial = directory.path().join("checkpoints/epoch-12.partial");
-        fs::create_dir_all(&partial).unwrap();
-        for part in [MODEL, OPTIMIZER, STATE] {
-            fs::write(partial.join(part), "").unwrap();
-        }
-        assert_eq!(checkpoints.latest().unwrap(), Some(10));
+        let latest = |name: &str, parts: &[&str]| {
+            touch(&checkpoints, name, parts);
+            checkpoints.latest().unwrap().unwrap().to_string()
+        };
+        let whole = [MODEL, OPTIMIZER, STATE];
+        assert_eq!(latest("epoch-1-batch-30", &whole), "epoch-1-batch-30");
+        assert_eq!(latest("epoch-9", &whole), "epoch-9");
+        assert_eq!(latest("epoch-9-batch-99", &whole), "epoch-9");
+        assert_eq!(latest("epoch-10-batch-3", &whole), "epoch-10-batch-3");
+        assert_eq!(latest("epoch-10", &[MODEL, STATE]), "epoch-10-batch-3");
+        assert_eq!(latest("epoch-10.partial", &whole), "epoch-10-batch-3");
+        assert_eq!(latest("epoch-10", &whole), "epoch-10");
     }
 
     #[test]
-    fn the_last_ones_are_kept() {
+    fn the_newest_and_the_best_are_kept() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::new(directory.path(), 2);
-        for epoch in 1..=4 {
-            touch(&checkpoints, epoch, &[MODEL, OPTIMIZER, STATE]);
+        let checkpoints = Checkpoints::new(directory.path());
+        for name in [
+            "epoch-1",
+            "epoch-2",
+            "epoch-3-batch-5",
+            "epoch-3-batch-4.partial",
+        ] {
+            touch(&checkpoints, name, &[MODEL, OPTIMIZER, STATE]);
         }
         let left = |best| {
-            checkpoints.prune(4, best).unwrap();
-            let mut epochs = checkpoints.epochs().unwrap();
-            epochs.sort_unstable();
-            epochs
+            checkpoints
+                .prune(Position { epoch: 3, batch: 5 }, best)
+                .unwrap();
+            let mut names = checkpoints.names().unwrap();
+            names.sort_unstable();
+            names
         };
         let best = Best {
             epoch: 1,
             value: 0.5,
         };
-        assert_eq!(left(Some(best)), [1, 3, 4]);
-        assert_eq!(left(None), [3, 4]);
+        assert_eq!(left(Some(best)), ["epoch-1", "epoch-3-batch-5"]);
+        assert_eq!(left(None), ["epoch-3-batch-5"]);
     }
 }

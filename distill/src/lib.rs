@@ -41,7 +41,9 @@ mod strategy;
 mod toy;
 
 pub use callback::{Callback, Context};
-pub use checkpoint::{CheckpointError, Checkpoints};
+pub use checkpoint::{
+    CheckpointError, CheckpointEvery, CheckpointEveryError, Checkpoints, Position,
+};
 pub use epoch::Epoch;
 pub use error::{MethodError, StageError};
 pub use gauge::Gauge;

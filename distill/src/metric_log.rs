@@ -1,5 +1,7 @@
 //! The metrics of a stage as JSON lines, one number a line.
 
+mod sums;
+
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
@@ -18,7 +20,9 @@ use burn::train::{
 use moebert_core::file::write_whole;
 use serde::{Deserialize, Serialize};
 
-use crate::StageError;
+use self::sums::{Recent, Values};
+pub(crate) use self::sums::{SharedSums, Sums};
+use crate::{StageError, checkpoint::Position};
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,16 +43,18 @@ struct Line {
 }
 
 /// How often and from where on metrics are written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pace {
     /// Optimiser steps between two lines of a training metric.
     pub every: usize,
     /// Batches an optimiser step.
     pub accumulation: usize,
-    /// The newest epoch with a checkpoint: later lines are of epochs that are run again.
-    pub epoch: usize,
+    /// Where the training goes on: later lines are of batches that are run again.
+    pub position: Position,
     /// Optimiser steps taken by then.
     pub step: usize,
+    /// The metrics of the epoch that the training goes on in.
+    pub sums: Option<Sums>,
 }
 
 /// An error while writing, for the training to find; clones share it.
@@ -74,39 +80,51 @@ pub(crate) struct MetricLog {
     names: HashMap<MetricId, String>,
     /// The values of whole epochs by split, epoch and name.
     epochs: HashMap<(String, usize, String), f64>,
-    /// Sums of training metrics since their last line, with their weight.
-    sums: HashMap<String, (f64, usize)>,
-    /// Training batches of the current epoch.
-    batches: usize,
+    /// The metrics of the latest epoch's training.
+    sums: Sums,
+    /// Whether that training is over.
+    is_over: bool,
+    shared: SharedSums,
 }
 
 impl MetricLog {
-    /// Opens the file for appending, without the lines of epochs that are run again.
-    pub fn open(path: &Path, pace: Pace, failure: LogFailure) -> Result<Self, StageError> {
+    /// Opens the file for appending, without the lines of batches that are run again.
+    pub fn open(
+        path: &Path,
+        mut pace: Pace,
+        failure: LogFailure,
+        shared: SharedSums,
+    ) -> Result<Self, StageError> {
         let at = |source| StageError::File {
             path: PathBuf::from(path),
             source,
         };
-        let lines = keep_lines(path, pace.epoch).map_err(at)?;
+        let lines = keep_lines(path, &pace).map_err(at)?;
         let file = OpenOptions::new().append(true).open(path).map_err(at)?;
         let epochs = lines
             .into_iter()
             .filter(|line| line.last)
             .map(|line| ((line.split, line.epoch, line.name), line.value))
             .collect();
+        let sums = pace.sums.take().unwrap_or(Sums {
+            start: pace.step,
+            ..Sums::default()
+        });
+        shared.lock().sums = sums.clone();
         Ok(Self {
             file,
             failure,
             pace,
             names: HashMap::new(),
             epochs,
-            sums: HashMap::new(),
-            batches: 0,
+            sums,
+            is_over: false,
+            shared,
         })
     }
 
     fn step(&self) -> usize {
-        self.pace.step + self.batches.div_ceil(self.pace.accumulation)
+        self.sums.start + self.sums.batches.div_ceil(self.pace.accumulation)
     }
 
     fn write(&mut self, line: &Line) {
@@ -119,23 +137,49 @@ impl MetricLog {
     }
 
     fn write_means(&mut self, epoch: usize, split: &Split) {
-        let mut sums: Vec<_> = self.sums.drain().collect();
-        sums.sort_by(|a, b| a.0.cmp(&b.0));
-        for (name, (sum, count)) in sums {
+        for (name, sum) in std::mem::take(&mut self.sums.since_line) {
             self.write(&Line {
                 epoch,
                 step: self.step(),
                 split: split.to_string(),
                 name,
-                value: sum / count as f64,
+                value: sum.mean(),
                 last: false,
             });
         }
     }
+
+    /// Counts a training batch.
+    fn add_batch(&mut self, batch: Values, epoch: usize, split: &Split) {
+        if std::mem::take(&mut self.is_over) {
+            self.sums = Sums {
+                start: self.step(),
+                ..Sums::default()
+            };
+            *self.shared.lock() = Recent {
+                sums: self.sums.clone(),
+                batches: vec![],
+            };
+        }
+        self.sums.add(&batch);
+        let group = self.pace.accumulation;
+        if self.sums.batches.is_multiple_of(self.pace.every * group) {
+            self.write_means(epoch, split);
+        }
+        let mut recent = self.shared.lock();
+        if self.sums.batches.is_multiple_of(group) {
+            *recent = Recent {
+                sums: self.sums.clone(),
+                batches: vec![],
+            };
+        } else {
+            recent.batches.push(batch);
+        }
+    }
 }
 
-/// Rewrites the file with the readable lines of epochs up to this one; returns them.
-fn keep_lines(path: &Path, epoch: usize) -> io::Result<Vec<Line>> {
+/// Rewrites the file with the readable lines up to where the training goes on; returns them.
+fn keep_lines(path: &Path, pace: &Pace) -> io::Result<Vec<Line>> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -145,7 +189,10 @@ fn keep_lines(path: &Path, epoch: usize) -> io::Result<Vec<Line>> {
     let lines: Vec<Line> = text
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice(line).ok())
-        .filter(|line: &Line| line.epoch <= epoch)
+        .filter(|line: &Line| {
+            let is_of_epoch = line.epoch == pace.position.epoch;
+            line.epoch < pace.position.epoch || is_of_epoch && !line.last && line.step <= pace.step
+        })
         .collect();
     let mut kept = Vec::new();
     for line in &lines {
@@ -163,7 +210,7 @@ fn write_line(file: &mut impl Write, line: &Line) -> io::Result<()> {
 
 impl MetricLogger for MetricLog {
     fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
-        let mut batch = false;
+        let mut batch: Option<Values> = None;
         for metric in update.entries_numeric {
             let Some(name) = self.names.get(&metric.entry.metric_id).cloned() else {
                 continue;
@@ -171,7 +218,11 @@ impl MetricLogger for MetricLog {
             // Only the value of a whole epoch comes without a running value.
             match (metric.numeric_entry, metric.running_entry) {
                 (Some(value), None) => {
-                    let value = value.current();
+                    // burn-train has seen the batches since the training went on alone.
+                    let value = match self.sums.of_epoch.get(&name) {
+                        Some(sum) if *split == Split::Train => sum.mean(),
+                        _ => value.current(),
+                    };
                     let line = Line {
                         epoch,
                         step: self.step(),
@@ -186,28 +237,22 @@ impl MetricLogger for MetricLog {
                     }
                 }
                 (value, _) if *split == Split::Train => {
-                    batch = true;
-                    if let Some(value) = value {
-                        let count = match value {
+                    let batch = batch.get_or_insert_default();
+                    if let Some(value) = value
+                        && value.current().is_finite()
+                    {
+                        let weight = match value {
                             NumericEntry::Aggregated { count, .. } => count,
                             NumericEntry::Value(_) | NumericEntry::Final(_) => 1,
                         };
-                        let sum = self.sums.entry(name).or_default();
-                        sum.0 += value.current() * count as f64;
-                        sum.1 += count;
+                        batch.push((name, value.current(), weight));
                     }
                 }
                 _ => {}
             }
         }
-        if batch {
-            self.batches += 1;
-            if self
-                .batches
-                .is_multiple_of(self.pace.every * self.pace.accumulation)
-            {
-                self.write_means(epoch, split);
-            }
+        if let Some(batch) = batch {
+            self.add_batch(batch, epoch, split);
         }
     }
 
@@ -228,10 +273,6 @@ impl MetricLogger for MetricLog {
     }
 
     fn log_epoch_summary(&mut self, summary: EpochSummary) {
-        if summary.split == Split::Train {
-            self.sums.clear();
-            self.pace.step = self.step();
-            self.batches = 0;
-        }
+        self.is_over |= summary.split == Split::Train;
     }
 }

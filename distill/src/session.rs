@@ -1,6 +1,6 @@
 //! A session owns the model and its optimiser, and is the training loop of a stage.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use burn::{
     data::dataloader::DataLoader,
@@ -14,15 +14,16 @@ use burn::{
     },
 };
 use masformer_core::{Keep, seed};
+use serde_json::Value;
 
 use crate::{
     Batch, Checkpoints, Context, Epoch, Gauge, Outcome, Output, Schedule, SignalSource, StageError,
     StandIn, Trainable, Trainee,
     best::{Best, Judge},
     callback::Callbacks,
-    checkpoint::State,
+    checkpoint::{CheckpointEvery, Position, State},
     finite, gradients,
-    metric_log::LogFailure,
+    metric_log::{LogFailure, SharedSums},
     objective::Objectives,
     outcome::Ending,
     trainee::Learner,
@@ -39,6 +40,7 @@ pub(crate) struct Settings {
     pub clip_norm: Option<f64>,
     pub epoch: Epoch,
     pub checkpoints: Checkpoints,
+    pub every: CheckpointEvery,
     pub gradient_norm: Gauge,
     pub gauges: Vec<Gauge>,
     /// Shows the loss with what objectives add to it, where they do.
@@ -46,6 +48,7 @@ pub(crate) struct Settings {
     /// Which epoch's model is kept, if not the last.
     pub judge: Option<Judge>,
     pub log_failure: LogFailure,
+    pub sums: SharedSums,
     pub metrics_path: PathBuf,
 }
 
@@ -63,6 +66,12 @@ pub(crate) struct Session<M: Trainable> {
     pub learner: Learner<M>,
     pub train: Arc<dyn DataLoader<Batch<M>>>,
     pub valid: Arc<dyn DataLoader<Batch<M>>>,
+    /// Where the next group of batches begins.
+    pub position: Position,
+    /// The callbacks' states there.
+    pub states: BTreeMap<String, Value>,
+    /// The latest checkpoint.
+    pub saved: Saved,
     /// Optimiser steps taken.
     pub step: usize,
     /// The best epoch so far, where it is kept.
@@ -77,6 +86,13 @@ pub(crate) struct Session<M: Trainable> {
     pub done: f64,
     /// The learning rate of the latest optimiser step.
     pub rate: f64,
+}
+
+/// The latest checkpoint of a session, or its beginning.
+pub(crate) struct Saved {
+    pub position: Position,
+    pub step: usize,
+    pub at: Instant,
 }
 
 /// What burn-train lends to a session.
@@ -109,9 +125,9 @@ impl<M: Trainable> Session<M> {
     pub fn fit(
         &mut self,
         show: &mut Show<'_, M>,
-        first: usize,
         mut should_stop: impl FnMut(usize, &EventStoreClient) -> bool,
     ) -> Result<Ending, StageError> {
+        let first = self.position.epoch;
         self.epoch = first;
         // Early stopping has no saved state: it sees the metrics of the earlier epochs again.
         for epoch in 1..first {
@@ -125,6 +141,10 @@ impl<M: Trainable> Session<M> {
             self.epoch = epoch;
             self.train(show)?;
             self.validate(show)?;
+            if let Some(judge) = &self.settings.judge {
+                self.best = judge.best(self.best, epoch, show.store);
+            }
+            self.position = Position::after(epoch);
             self.save(show)?;
             if should_stop(epoch, show.store) {
                 return Ok(Ending::new(Outcome::EarlyStopped, epoch));
@@ -134,14 +154,8 @@ impl<M: Trainable> Session<M> {
     }
 
     fn train(&mut self, show: &mut Show<'_, M>) -> Result<(), StageError> {
-        let Settings {
-            epoch,
-            accumulation,
-            ..
-        } = &self.settings;
-        let accumulation = *accumulation;
-        epoch.set(self.epoch);
-        self.iteration = 0;
+        self.settings.epoch.set(self.epoch);
+        self.iteration = self.position.batch;
         self.set_done(0, 1);
         let loader = self.train.clone();
         let items = loader.num_items();
@@ -151,15 +165,28 @@ impl<M: Trainable> Session<M> {
         })?;
 
         let mut batches = loader.iter();
+        if let Some(skipped) = self.iteration.checked_sub(1) {
+            batches
+                .nth(skipped)
+                .transpose()
+                .map_err(TrainingError::from)?;
+            self.set_done(batches.progress().items_processed, items);
+        }
         let mut group = Group::default();
-        while let Some(batch) = batches.next() {
+        let mut next = batches.next();
+        while let Some(batch) = next {
             let batch = batch.map_err(TrainingError::from)?;
             let progress = batches.progress();
+            // One ahead, to know the last batch of the epoch: it ends its group.
+            next = batches.next();
             self.begin_batch();
             let output = self.forward_backward(show, batch, &mut group)?;
-            if group.batches.len() == accumulation {
+            let is_whole = group.batches.len() == self.settings.accumulation || next.is_none();
+            if is_whole {
                 self.optimize(show, std::mem::take(&mut group))?;
                 self.set_done(progress.items_processed, items);
+                self.position.batch = self.iteration;
+                self.states = self.methods.callbacks.states();
             }
             show.train(LearnerEvent::ProcessedItem(TrainingItem::new(
                 output,
@@ -167,13 +194,21 @@ impl<M: Trainable> Session<M> {
                 Some(self.iteration),
                 Some(self.rate.into()),
             )))?;
+            if is_whole && self.is_due() {
+                self.save(show)?;
+            }
             self.check_interrupt(show)?;
-        }
-        if !group.batches.is_empty() {
-            self.optimize(show, group)?;
         }
         show.train(LearnerEvent::EndSplit(self.epoch))?;
         self.check_interrupt(show)
+    }
+
+    /// Whether it is time for a checkpoint within the epoch.
+    fn is_due(&self) -> bool {
+        match self.settings.every {
+            CheckpointEvery::Steps(steps) => self.step >= self.saved.step + steps,
+            CheckpointEvery::Seconds(seconds) => self.saved.at.elapsed().as_secs() >= seconds,
+        }
     }
 
     fn forward_backward(
@@ -315,7 +350,8 @@ impl<M: Trainable> Session<M> {
         Ok(show.processor.flush().map_err(TrainingError::from)?)
     }
 
-    fn save(&mut self, show: &Show<'_, M>) -> Result<(), StageError> {
+    /// Writes a checkpoint of the latest whole group of batches.
+    fn save(&mut self, show: &mut Show<'_, M>) -> Result<(), StageError> {
         if let Some(path) = finite::broken_parameter(self.learner.trainee()) {
             return Err(StageError::NotFinite {
                 what: "the model",
@@ -324,23 +360,30 @@ impl<M: Trainable> Session<M> {
                 place: format!("the parameter `{path}`"),
             });
         }
-        // The store answers in turn, so its log has written this epoch's metrics by now.
+        show.processor.flush().map_err(TrainingError::from)?;
+        // The store answers in turn, so its log has written all metrics by now.
         show.store
             .find_metric("", self.epoch, Aggregate::Mean, &Split::Valid);
         if let Some(source) = self.settings.log_failure.take() {
             let path = self.settings.metrics_path.clone();
             return Err(StageError::File { path, source });
         }
-        if let Some(judge) = &self.settings.judge {
-            self.best = judge.best(self.best, self.epoch, show.store);
-        }
+        let batch = self.position.batch;
         let state = State {
             step: self.step,
-            callbacks: self.methods.callbacks.states(),
+            rate: self.rate,
+            callbacks: self.states.clone(),
             best: self.best,
+            sums: (batch > 0).then(|| self.settings.sums.up_to(batch)),
         };
         let checkpoints = &self.settings.checkpoints;
-        Ok(checkpoints.save(self.epoch, &self.learner, &state)?)
+        checkpoints.save(self.position, &self.learner, &state)?;
+        self.saved = Saved {
+            position: self.position,
+            step: self.step,
+            at: Instant::now(),
+        };
+        Ok(())
     }
 
     fn begin_batch(&mut self) {
@@ -379,16 +422,20 @@ impl<M: Trainable> Session<M> {
         }
     }
 
-    fn check_interrupt(&self, show: &Show<'_, M>) -> Result<(), StageError> {
+    /// Ends the training with a checkpoint where a stop was asked for.
+    fn check_interrupt(&mut self, show: &mut Show<'_, M>) -> Result<(), StageError> {
         if !show.interrupter.should_stop() {
             return Ok(());
         }
-        Err(match show.interrupter.error() {
-            Some(error) => StageError::Training(error),
-            None => StageError::Interrupted {
-                epoch: self.epoch,
-                reason: show.interrupter.get_message(),
-            },
+        if let Some(error) = show.interrupter.error() {
+            return Err(StageError::Training(error));
+        }
+        if self.position != self.saved.position {
+            self.save(show)?;
+        }
+        Err(StageError::Interrupted {
+            epoch: self.epoch,
+            reason: show.interrupter.get_message(),
         })
     }
 }

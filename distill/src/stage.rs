@@ -1,11 +1,8 @@
 //! The one entry point: a stage fits a model, writes checkpoints and goes on from them.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod config;
+
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
 
 use burn::{
     data::dataloader::DataLoader,
@@ -18,146 +15,25 @@ use burn::{
     },
 };
 
+pub use self::config::StageConfig;
 use crate::{
-    Adam, Batch, Callback, Checkpoints, Epoch, Gauge, Objective, Outcome, Schedule, SignalSource,
-    StageError, StandIn, Surgery, Trainable, Trainee, Ui,
+    Batch, Callback, Checkpoints, Epoch, Gauge, Objective, Outcome, SignalSource, StageError,
+    StandIn, Surgery, Trainable, Trainee,
     best::{Best, Judge},
     callback::Callbacks,
-    checkpoint::State,
-    metric_log::{LogFailure, MetricLog, Pace},
+    checkpoint::{Position, State},
+    metric_log::{LogFailure, MetricLog, Pace, SharedSums},
     objective::Objectives,
     outcome::Ending,
-    session::{Methods, Session, Settings},
+    session::{Methods, Saved, Session, Settings},
     stand_in::NoData,
     strategy::{Run, SessionStrategy},
     trainee::Learner,
 };
 
-/// How a stage trains and where it writes.
-#[derive(Clone, Debug)]
-pub struct StageConfig {
-    /// Checkpoints, metrics and the log go here; the stage owns the folder.
-    pub directory: PathBuf,
-    /// Passes over the training data.
-    pub epochs: usize,
-    /// The highest learning rate.
-    pub learning_rate: f64,
-    /// How the learning rate changes.
-    pub schedule: Schedule,
-    /// The optimiser.
-    pub adam: Adam,
-    /// What dropout and other draws of each batch follow from.
-    pub seed: u64,
-    /// Batches whose gradients are averaged for one optimiser step.
-    pub accumulation: usize,
-    /// The norm that the gradient of all parameters together is clipped to.
-    pub clip_norm: Option<f64>,
-    /// How many checkpoints stay.
-    pub keep_checkpoints: usize,
-    /// What a person sees.
-    pub ui: Ui,
-    /// Optimiser steps between two lines of a training metric in `metrics.jsonl`.
-    pub log_every: usize,
-}
-
-impl StageConfig {
-    /// A stage with a linear decay of the learning rate, Adam without weight decay, clipping at 1
-    /// and one checkpoint.
-    pub fn new(directory: impl Into<PathBuf>, epochs: usize, learning_rate: f64) -> Self {
-        Self {
-            directory: directory.into(),
-            epochs,
-            learning_rate,
-            schedule: Schedule::default(),
-            adam: Adam::default(),
-            seed: 42,
-            accumulation: 1,
-            clip_norm: Some(1.0),
-            keep_checkpoints: 1,
-            ui: Ui::default(),
-            log_every: 10,
-        }
-    }
-
-    /// How metrics are written from the epoch and step of a checkpoint on.
-    fn pace(&self, epoch: Option<usize>, step: usize) -> Pace {
-        Pace {
-            every: self.log_every,
-            accumulation: self.accumulation,
-            epoch: epoch.unwrap_or(0),
-            step,
-        }
-    }
-
-    /// Refuses settings that cannot work.
-    ///
-    /// # Errors
-    ///
-    /// [`StageError::Config`] for the first of them.
-    pub fn validate(&self) -> Result<(), StageError> {
-        let positive = "a positive number";
-        let counts = [
-            ("epochs", self.epochs),
-            ("accumulation", self.accumulation),
-            ("keep_checkpoints", self.keep_checkpoints),
-            ("log_every", self.log_every),
-        ];
-        for (key, value) in counts {
-            check(key, value, value > 0, "at least 1")?;
-        }
-        let rate = self.learning_rate;
-        check(
-            "learning_rate",
-            rate,
-            rate > 0.0 && rate.is_finite(),
-            positive,
-        )?;
-        if let Some(norm) = self.clip_norm {
-            check("clip_norm", norm, norm > 0.0, positive)?;
-        }
-        if let Schedule::Linear { warmup } = self.schedule {
-            check(
-                "warmup",
-                warmup,
-                (0.0..1.0).contains(&warmup),
-                "from 0 to below 1",
-            )?;
-        }
-        let Adam {
-            beta_1,
-            beta_2,
-            epsilon,
-            weight_decay,
-        } = self.adam;
-        let share = "from 0 to below 1";
-        check("beta_1", beta_1, (0.0..1.0).contains(&beta_1), share)?;
-        check("beta_2", beta_2, (0.0..1.0).contains(&beta_2), share)?;
-        check("epsilon", epsilon, epsilon > 0.0, positive)?;
-        check(
-            "weight_decay",
-            weight_decay,
-            weight_decay >= 0.0,
-            "0 or more",
-        )
-    }
-}
-
-fn check(
-    key: &'static str,
-    value: impl ToString,
-    right: bool,
-    rule: &'static str,
-) -> Result<(), StageError> {
-    if right {
-        return Ok(());
-    }
-    let value = value.to_string();
-    Err(StageError::Config { key, value, rule })
-}
-
 /// One training of one model, which can be stopped anywhere and run again.
 ///
-/// The folder holds `checkpoints/epoch-N/`, `metrics.jsonl`, `experiment.log` and, once the stage
+/// The folder holds `checkpoints/` with a folder for each, `metrics.jsonl`, `experiment.log` and, once the stage
 /// ended, `outcome.json`.
 pub struct Stage<M: Trainable> {
     config: StageConfig,
@@ -194,8 +70,8 @@ pub struct Fitted<M> {
     pub epoch: usize,
     /// The epoch that the model is of: the last one, or the best.
     pub kept: usize,
-    /// The epoch whose checkpoint this run went on from.
-    pub resumed_from: Option<usize>,
+    /// The place of the checkpoint that this run went on from.
+    pub resumed_from: Option<Position>,
 }
 
 impl<M: Trainable> Stage<M> {
@@ -315,11 +191,10 @@ impl<M: Trainable> Stage<M> {
         self.check_names()?;
         let directory = self.config.directory.clone();
         create(&directory)?;
-        let checkpoints =
-            Checkpoints::new(directory.join("checkpoints"), self.config.keep_checkpoints);
+        let checkpoints = Checkpoints::new(directory.join("checkpoints"));
         let resumed_from = checkpoints.latest()?;
         let mut state = match resumed_from {
-            Some(epoch) => checkpoints.load_state(epoch)?,
+            Some(position) => checkpoints.load_state(position)?,
             None => State::default(),
         };
         let callbacks = &mut self.methods.callbacks;
@@ -329,40 +204,29 @@ impl<M: Trainable> Stage<M> {
             return Err(StageError::Untrainable);
         };
         let device = device.autodiff();
-        let Trainee { model, parts } = self.prepare(model, &device)?;
-        let (model, parts) = match resumed_from {
-            Some(epoch) => (
-                checkpoints.load_model(epoch, model)?,
-                checkpoints.load_parts(epoch, parts)?,
-            ),
-            None => (model, parts),
-        };
+        let mut trainee = self.prepare(model, &device)?;
+        if let Some(position) = resumed_from {
+            trainee = checkpoints.load_trainee(position, trainee)?;
+        }
 
         let judge = self.judge.clone();
-        let best = state.best.filter(|_| judge.is_some());
+        state.best = state.best.filter(|_| judge.is_some());
         if let Some(ending) = ended(&directory, resumed_from, self.config.epochs)? {
-            let trainee = Trainee { model, parts }.valid();
-            let last = fitted(trainee, ending, resumed_from);
-            return or_best(last, judge.as_ref(), best, &checkpoints);
+            let last = fitted(trainee.valid(), ending, resumed_from);
+            return or_best(last, judge.as_ref(), state.best, &checkpoints);
         }
-        if let Some(best) = best
-            && Some(best.epoch) != resumed_from
+        if let Some(best) = state.best
+            && Some(Position::after(best.epoch)) != resumed_from
         {
             // Not hours later, when it is needed.
-            load_best(&checkpoints, best, model.clone(), parts.clone())?;
+            load_best(&checkpoints, best, trainee.clone())?;
         }
-        let mut learner = Learner::new(model.fork(&device), parts, &self.config.adam);
-        if let Some(epoch) = resumed_from {
-            learner.load_optimizer(checkpoints.load_optimizer(epoch)?);
+        let mut learner = Learner::new(trainee.fork(&device), &self.config.adam);
+        if let Some(position) = resumed_from {
+            learner.load_optimizer(checkpoints.load_optimizer(position)?);
         }
-        let Run { session, ending } = self.launch(
-            &device,
-            learner,
-            &checkpoints,
-            resumed_from,
-            state.step,
-            best,
-        )?;
+        let Run { session, ending } =
+            self.launch(&device, learner, &checkpoints, resumed_from, state)?;
         let Some(ending) = ending else {
             return Err(StageError::Interrupted {
                 epoch: 0,
@@ -370,10 +234,8 @@ impl<M: Trainable> Stage<M> {
             });
         };
         let ending = ending?;
-        let best = session.best;
-        let trainee = session.learner.into_valid();
-        let last = fitted(trainee, ending, resumed_from);
-        let fitted = or_best(last, judge.as_ref(), best, &checkpoints)?;
+        let last = fitted(session.learner.into_valid(), ending, resumed_from);
+        let fitted = or_best(last, judge.as_ref(), session.best, &checkpoints)?;
         let kept = Some(fitted.kept);
         Ending { kept, ..ending }.write(&directory)?;
         Ok(fitted)
@@ -415,9 +277,8 @@ impl<M: Trainable> Stage<M> {
         device: &Device,
         learner: Learner<M>,
         checkpoints: &Checkpoints,
-        resumed_from: Option<usize>,
-        step: usize,
-        best: Option<Best>,
+        resumed_from: Option<Position>,
+        state: State,
     ) -> Result<Run<M>, StageError> {
         let Self {
             config,
@@ -428,10 +289,17 @@ impl<M: Trainable> Stage<M> {
             judge,
             ..
         } = self;
+        let position = resumed_from.unwrap_or(Position::START);
         let metrics_path = config.directory.join("metrics.jsonl");
-        let log_failure = LogFailure::default();
-        let pace = config.pace(resumed_from, step);
-        let log = MetricLog::open(&metrics_path, pace, log_failure.clone())?;
+        let (log_failure, sums) = (LogFailure::default(), SharedSums::default());
+        let pace = Pace {
+            every: config.log_every,
+            accumulation: config.accumulation,
+            position,
+            step: state.step,
+            sums: state.sums,
+        };
+        let log = MetricLog::open(&metrics_path, pace, log_failure.clone(), sums.clone())?;
         let gradient_norm = Gauge::new("Gradient norm");
         let total_loss = methods
             .objectives
@@ -445,7 +313,6 @@ impl<M: Trainable> Stage<M> {
         if let Some(total_loss) = total_loss.clone() {
             training = training.metric_train_numeric(total_loss);
         }
-        let keep = methods.objectives.keep();
         let session = Session {
             settings: Settings {
                 device: device.clone(),
@@ -457,36 +324,47 @@ impl<M: Trainable> Stage<M> {
                 clip_norm: config.clip_norm,
                 epoch,
                 checkpoints: checkpoints.clone(),
+                every: config.checkpoint_every,
                 gradient_norm: gradient_norm.clone(),
                 gauges,
                 total_loss,
                 judge,
                 log_failure,
+                sums,
                 metrics_path,
             },
+            keep: methods.objectives.keep(),
+            states: methods.callbacks.states(),
             methods,
             learner,
             train: self.train.to_device(device),
             valid: self.valid.to_device(&device.clone().inner()),
-            step,
-            best,
-            keep,
-            epoch: 0,
+            position,
+            saved: Saved {
+                position,
+                step: state.step,
+                at: Instant::now(),
+            },
+            step: state.step,
+            best: state.best,
+            epoch: position.epoch,
             iteration: 0,
             done: 0.0,
-            rate: 0.0,
+            rate: state.rate,
         };
         let strategy = Arc::new(SessionStrategy::new(session));
+        // The number of an epoch, or none: burn-train counts from the one after it.
+        let epochs = Some(position.epochs()).filter(|epochs| *epochs > 0);
         training = training
             .num_epochs(config.epochs)
             .metric_train_numeric(gradient_norm)
             .with_metric_logger(log)
-            .renderer(config.ui.renderer(&interrupter, resumed_from))
+            .renderer(config.ui.renderer(&interrupter, epochs))
             .with_interrupter(interrupter)
             .with_training_strategy(TrainingStrategy::Custom(strategy.clone()));
-        if let Some(epoch) = resumed_from {
+        if let Some(epochs) = epochs {
             // Only the number of the first epoch follows from this: no checkpointer is registered.
-            training = training.checkpoint(epoch);
+            training = training.checkpoint(epochs);
         }
         let result = training.launch(StandIn::learner(device));
         let run = strategy.take();
@@ -517,18 +395,19 @@ fn create(directory: &Path) -> Result<(), StageError> {
 /// The ending of a stage that has nothing left to do.
 fn ended(
     directory: &Path,
-    latest: Option<usize>,
+    latest: Option<Position>,
     epochs: usize,
 ) -> Result<Option<Ending>, StageError> {
     let ending = Ending::read(directory)?;
-    Ok(ending.filter(|ending| Some(ending.epoch) == latest && ending.covers(epochs)))
+    Ok(ending
+        .filter(|ending| Some(Position::after(ending.epoch)) == latest && ending.covers(epochs)))
 }
 
 /// The model of the last epoch.
 fn fitted<M: Trainable>(
     trainee: Trainee<M>,
     ending: Ending,
-    resumed_from: Option<usize>,
+    resumed_from: Option<Position>,
 ) -> Fitted<M> {
     Fitted {
         model: trainee.model,
@@ -556,7 +435,8 @@ fn or_best<M: Trainable>(
     if best.epoch == last.epoch {
         return Ok(last);
     }
-    let (model, parts) = load_best(checkpoints, best, last.model, last.parts)?;
+    let Fitted { model, parts, .. } = last;
+    let Trainee { model, parts } = load_best(checkpoints, best, Trainee { model, parts })?;
     Ok(Fitted {
         model,
         parts,
@@ -568,13 +448,11 @@ fn or_best<M: Trainable>(
 fn load_best<M: Trainable>(
     checkpoints: &Checkpoints,
     Best { epoch, .. }: Best,
-    model: M,
-    parts: Vec<Vec<Linear>>,
-) -> Result<(M, Vec<Vec<Linear>>), StageError> {
+    trainee: Trainee<M>,
+) -> Result<Trainee<M>, StageError> {
     let lost = |source| StageError::BestLost { epoch, source };
-    let model = checkpoints.load_model(epoch, model).map_err(lost)?;
-    let parts = checkpoints.load_parts(epoch, parts).map_err(lost)?;
-    Ok((model, parts))
+    let position = Position::after(epoch);
+    checkpoints.load_trainee(position, trainee).map_err(lost)
 }
 
 #[cfg(test)]

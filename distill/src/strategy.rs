@@ -53,7 +53,7 @@ impl<M: Trainable> SupervisedLearningStrategy<StandIn<M>> for SessionStrategy<M>
         learner: Learner<StandIn<M>>,
         _: TrainLoader<StandIn<M>>,
         _: ValidLoader<StandIn<M>>,
-        starting_epoch: usize,
+        _: usize,
     ) -> (StandIn<M>, SupervisedTrainingEventProcessor<StandIn<M>>) {
         let mut early_stopping = components.early_stopping;
         let mut show = Show {
@@ -63,15 +63,12 @@ impl<M: Trainable> SupervisedLearningStrategy<StandIn<M>> for SessionStrategy<M>
         };
         let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(run) = run.as_mut() {
-            let ending =
-                run.session.fit(
-                    &mut show,
-                    starting_epoch,
-                    |epoch, store| match &mut early_stopping {
-                        Some(strategy) => strategy.should_stop(epoch, store),
-                        None => false,
-                    },
-                );
+            let ending = run
+                .session
+                .fit(&mut show, |epoch, store| match &mut early_stopping {
+                    Some(strategy) => strategy.should_stop(epoch, store),
+                    None => false,
+                });
             run.ending = Some(ending);
         }
         (learner.model(), show.processor)

@@ -26,9 +26,9 @@ pub(crate) struct Learner<M: Trainable> {
 
 impl<M: Trainable> Learner<M> {
     /// Makes a model and the parts of its objectives ready to be trained.
-    pub fn new(model: M, parts: Vec<Vec<Linear>>, adam: &Adam) -> Self {
+    pub fn new(trainee: Trainee<M>, adam: &Adam) -> Self {
         // Surgery may leave parameters that are results of operations; optimisers need leaves.
-        let trainee = Trainee { model, parts }.valid().train();
+        let trainee = trainee.valid().train();
         Self {
             optimizer: adam.init(&trainee),
             trainee: Some(trainee),

@@ -22,9 +22,9 @@ pub use language::{
 };
 use schema::one_seed;
 pub use schema::{
-    DataRecipe, DataSplit, DistillRecipe, ExpertsRecipe, ImportanceRecipe, KeptEpoch,
-    LatencyRecipe, LogitsLoss, ModelRecipe, Padding, RandomModel, Recipe, SquadData, StudentRecipe,
-    SyntheticData, TeacherRecipe, TrainOverrides, TrainRecipe,
+    CheckpointRecipe, DataRecipe, DataSplit, DistillRecipe, ExpertsRecipe, ImportanceRecipe,
+    KeptEpoch, LatencyRecipe, LogitsLoss, ModelRecipe, Padding, RandomModel, Recipe, SquadData,
+    StudentRecipe, SyntheticData, TeacherRecipe, TrainOverrides, TrainRecipe,
 };
 pub use shipped::SHIPPED;
 pub use task::{AnyTask, Task, UnknownTask};

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    Context, MethodError,
+    Adam, CheckpointEvery, Context, MethodError, Schedule, Ui,
     objective::{LayerwiseConfig, LayerwiseDistillation},
     surgery::ExpertPartition,
     toy::{Toy, ToyBatch, ToyLoader, serial},
@@ -26,7 +26,7 @@ use crate::{
 
 mod best;
 
-/// Stops the training in the given epoch and batch: asks for it, or dies.
+/// Stops the training in the given epoch and batch, before its forward pass: asks for it, or dies.
 struct StopAt {
     epoch: usize,
     iteration: usize,
@@ -125,32 +125,55 @@ fn whole() -> (Vec<Vec<u32>>, String) {
     (fitted.model.bits(), metrics(directory.path()))
 }
 
+/// A stop in the middle of a group of two batches: the group is run again.
 #[test]
 fn a_stop_changes_no_bit() {
     let _turn = serial();
-    let directory = tempfile::tempdir().unwrap();
-    let seen = Arc::new(AtomicUsize::new(0));
-    let stopped = stage(config(directory.path(), 4))
-        .callback(Count(seen.clone()))
-        .callback(StopAt {
-            epoch: 3,
-            iteration: 3,
-            abort: false,
-        })
-        .fit(toy());
-    let error = stopped.unwrap_err();
-    assert_eq!(error.to_string(), "interrupted in epoch 3: test");
-    assert_eq!(seen.load(Ordering::Relaxed), 13);
-
-    let fitted = stage(config(directory.path(), 4))
-        .callback(Count(seen.clone()))
-        .fit(toy())
-        .unwrap();
-    assert_eq!(fitted.resumed_from, Some(2));
-    assert_eq!(seen.load(Ordering::Relaxed), 20);
     let (bits, lines) = whole();
+    for (iteration, done) in [(1, 0), (2, 2), (3, 2), (4, 4), (5, 5)] {
+        let directory = tempfile::tempdir().unwrap();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let stopped = stage(config(directory.path(), 4))
+            .callback(Count(seen.clone()))
+            .callback(StopAt {
+                epoch: 3,
+                iteration,
+                abort: false,
+            })
+            .fit(toy());
+        let error = stopped.unwrap_err();
+        assert_eq!(error.to_string(), "interrupted in epoch 3: test");
+        assert_eq!(seen.load(Ordering::Relaxed), 10 + iteration);
+
+        let fitted = stage(config(directory.path(), 4))
+            .callback(Count(seen.clone()))
+            .fit(toy())
+            .unwrap();
+        let place = match done {
+            0 => Position::after(2),
+            batch => Position { epoch: 3, batch },
+        };
+        assert_eq!(fitted.resumed_from, Some(place));
+        assert_eq!(seen.load(Ordering::Relaxed), 20);
+        assert!(fitted.model.bits() == bits);
+        assert_eq!(metrics(directory.path()), lines);
+    }
+}
+
+#[test]
+fn checkpoints_within_an_epoch_change_no_bit() {
+    let _turn = serial();
+    let (bits, lines) = whole();
+    let directory = tempfile::tempdir().unwrap();
+    let often = |epochs| StageConfig {
+        checkpoint_every: CheckpointEvery::Steps(1),
+        ..config(directory.path(), epochs)
+    };
+    let fitted = stage(often(4)).fit(toy()).unwrap();
     assert!(fitted.model.bits() == bits);
     assert_eq!(metrics(directory.path()), lines);
+    let left = fs::read_dir(directory.path().join("checkpoints")).unwrap();
+    assert_eq!(left.count(), 1);
 }
 
 #[test]
@@ -159,7 +182,11 @@ fn child_that_dies_in_epoch_3() {
     let Some(directory) = std::env::var_os("STAGE_DIRECTORY") else {
         return;
     };
-    let stage = stage(config(Path::new(&directory), 4)).callback(StopAt {
+    let config = StageConfig {
+        checkpoint_every: CheckpointEvery::Steps(1),
+        ..config(Path::new(&directory), 4)
+    };
+    let stage = stage(config).callback(StopAt {
         epoch: 3,
         iteration: 4,
         abort: true,
@@ -183,7 +210,7 @@ fn a_kill_and_a_half_written_checkpoint_change_no_bit() {
     assert!(!child.status.success());
     let checkpoints = directory.path().join("checkpoints");
     for (folder, part) in [
-        ("epoch-3.partial", "model.bpk"),
+        ("epoch-3-batch-4.partial", "model.bpk"),
         ("epoch-3", "optimizer.bpk"),
     ] {
         fs::create_dir_all(checkpoints.join(folder)).unwrap();
@@ -194,11 +221,11 @@ fn a_kill_and_a_half_written_checkpoint_change_no_bit() {
     fs::write(&log, half).unwrap();
 
     let fitted = stage(config(directory.path(), 4)).fit(toy()).unwrap();
-    assert_eq!(fitted.resumed_from, Some(2));
+    assert_eq!(fitted.resumed_from, Some(Position { epoch: 3, batch: 2 }));
     let (bits, lines) = whole();
     assert!(fitted.model.bits() == bits);
     assert_eq!(metrics(directory.path()), lines);
-    assert!(!checkpoints.join("epoch-3.partial").exists());
+    assert!(!checkpoints.join("epoch-3-batch-4.partial").exists());
 }
 
 #[test]
@@ -220,7 +247,7 @@ fn a_finished_stage_returns_its_model_and_more_epochs_go_on() {
     assert_eq!((again.outcome, again.epoch), (Outcome::Finished, 2));
 
     let more = stage(constant(directory.path(), 4)).fit(toy()).unwrap();
-    assert_eq!(more.resumed_from, Some(2));
+    assert_eq!(more.resumed_from, Some(Position::after(2)));
     let fresh = tempfile::tempdir().unwrap();
     let unbroken = stage(constant(fresh.path(), 4)).fit(toy()).unwrap();
     assert!(more.model.bits() == unbroken.model.bits());
@@ -254,7 +281,7 @@ fn early_stopping_sees_the_epochs_before_a_stop() {
     assert_eq!((fitted.outcome, fitted.epoch), (Outcome::EarlyStopped, 4));
     let again = still().fit(toy()).unwrap();
     assert_eq!((again.outcome, again.epoch), (Outcome::EarlyStopped, 4));
-    assert_eq!(again.resumed_from, Some(4));
+    assert_eq!(again.resumed_from, Some(Position::after(4)));
 }
 
 #[test]
@@ -272,7 +299,7 @@ fn surgery_comes_before_the_checkpoint() {
     };
     assert!(halved().callback(stop).fit(toy()).is_err());
     let fitted = halved().fit(toy()).unwrap();
-    assert_eq!(fitted.resumed_from, Some(1));
+    assert_eq!(fitted.resumed_from, Some(Position::after(1)));
     assert_eq!(fitted.model.layers[1].inner.weight.dims(), [4, 3]);
 }
 
@@ -310,13 +337,13 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
     fs::write(checkpoints.join("epoch-2.partial"), "in the way").unwrap();
     let error = stage(config(directory.path(), 3)).fit(toy()).unwrap_err();
     assert!(matches!(error, StageError::Checkpoint(_)), "{error}");
-    let left = Checkpoints::new(&checkpoints, 1);
-    assert_eq!(left.latest().unwrap(), Some(1));
+    let left = Checkpoints::new(&checkpoints);
+    assert_eq!(left.latest().unwrap(), Some(Position::after(1)));
 
     fs::remove_file(checkpoints.join("epoch-2.partial")).unwrap();
     let fitted = stage(config(directory.path(), 3)).fit(toy()).unwrap();
-    assert_eq!(fitted.resumed_from, Some(1));
-    assert_eq!(left.latest().unwrap(), Some(3));
+    assert_eq!(fitted.resumed_from, Some(Position::after(1)));
+    assert_eq!(left.latest().unwrap(), Some(Position::after(3)));
 }
 
 #[test]

@@ -3,7 +3,7 @@ use masformer_core::{Keep, Mlp};
 
 use super::tests::{same, stage};
 use crate::{
-    Callback, Checkpoints, Context, MethodError, Objective, Signals, StageError, Terms,
+    Callback, Checkpoints, Context, MethodError, Objective, Position, Signals, StageError, Terms,
     toy::{Toy, ToyBatch, serial},
 };
 
@@ -90,8 +90,9 @@ fn error_of(meddle: Meddle, model: Toy) -> (String, Option<usize>) {
         .callback(meddle)
         .fit(model)
         .unwrap_err();
-    let checkpoints = Checkpoints::new(directory.path().join("checkpoints"), 1);
-    (error.to_string(), checkpoints.latest().unwrap())
+    let checkpoints = Checkpoints::new(directory.path().join("checkpoints"));
+    let latest = checkpoints.latest().unwrap();
+    (error.to_string(), latest.map(Position::epochs))
 }
 
 #[test]

@@ -300,6 +300,13 @@ impl Iterator for LanguageIterator<'_> {
         let sequences = loader.sequences.get_many(indices);
         Some(sequences.map(|rows| LanguageBatch::collate(&rows, loader.pad_id, &loader.device)))
     }
+
+    /// Skips batches without reading them.
+    fn nth(&mut self, count: usize) -> Option<Self::Item> {
+        let skipped = count.saturating_mul(self.loader.batch_size);
+        self.order.by_ref().take(skipped).for_each(drop);
+        self.next()
+    }
 }
 
 impl DataLoaderIterator<LanguageBatch> for LanguageIterator<'_> {
@@ -367,6 +374,21 @@ pub(super) mod tests {
         let whole = LanguageBatch::collate(&sequences[1..], 9, &device);
         assert!(whole.padding.is_none() && whole.asked.is_none());
         assert_eq!(integers(&whole.targets), [6]);
+    }
+
+    #[test]
+    fn skipping_batches_equals_reading_them() {
+        let loader = shuffled(7, 3, 5, &Epoch::default());
+        let all = batches(&loader);
+        for count in 0..4 {
+            let mut iterator = loader.iter();
+            let batch = iterator
+                .nth(count)
+                .map(|batch| integers(&batch.unwrap().input_ids));
+            assert_eq!(batch.as_ref(), all.get(count));
+            let read = all.iter().take(count + 1).map(Vec::len).sum::<usize>();
+            assert_eq!(iterator.progress().items_processed, read);
+        }
     }
 
     #[test]

@@ -266,6 +266,14 @@ impl Iterator for GroupedIterator<'_> {
             &loader.device,
         )))
     }
+
+    /// Skips batches without making them.
+    fn nth(&mut self, count: usize) -> Option<Self::Item> {
+        for indices in self.batches.by_ref().take(count) {
+            self.processed += indices.len();
+        }
+        self.next()
+    }
 }
 
 impl DataLoaderIterator<TaskBatch> for GroupedIterator<'_> {
@@ -405,6 +413,20 @@ mod tests {
             ),
             (2, 5)
         );
+    }
+
+    #[test]
+    fn skipping_batches_equals_reading_them() {
+        let features = features(&[3, 1, 2, 3, 1, 4, 2]);
+        let loader = shuffled(&features, 2, &Epoch::default());
+        let all = batches(&loader);
+        for count in 0..5 {
+            let mut iterator = loader.iter();
+            let batch = iterator.nth(count).map(|batch| batch.unwrap().indices);
+            assert_eq!(batch.as_ref(), all.get(count));
+            let read: usize = all.iter().take(count + 1).map(Vec::len).sum();
+            assert_eq!(iterator.progress().items_processed, read);
+        }
     }
 
     #[test]

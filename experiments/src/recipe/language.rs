@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use tokenizer::TokenizerChoice;
 
 use super::{
-    ExpertsRecipe, ImportanceRecipe, RecipeError, Schema, TrainRecipe, one_seed, validate::NO_MODEL,
+    CheckpointRecipe, ExpertsRecipe, ImportanceRecipe, RecipeError, Schema, TrainRecipe, one_seed,
+    validate::NO_MODEL,
 };
 use crate::{
     data::{packing::Documents, recall::RecallConfig, summary::SummaryConfig},
@@ -42,6 +43,9 @@ pub struct LanguageRecipe {
     /// Training, the same for all models.
     #[serde(default)]
     pub train: TrainRecipe,
+    /// When trainings write checkpoints.
+    #[serde(default)]
+    pub checkpoint: CheckpointRecipe,
     /// Shorter sequences in the first part of the training. Default none.
     #[serde(default)]
     pub grow: Vec<Growth>,

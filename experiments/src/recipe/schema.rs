@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use distill::LayerMap;
+use distill::{CheckpointEvery, LayerMap};
 use masformer_core::{MixerSchedule, SpanSchedule};
 use moebert_core::partition::{NeuronOrder, PartitionConfig};
 use moebert_core::router::{GateScale, RouterConfig, RouterKind};
@@ -30,6 +30,9 @@ pub struct Recipe {
     /// Training, of the teacher and of the students.
     #[serde(default)]
     pub train: TrainRecipe,
+    /// When trainings write checkpoints.
+    #[serde(default)]
+    pub checkpoint: CheckpointRecipe,
     /// What is different for the teacher.
     #[serde(default)]
     pub teacher: TeacherRecipe,
@@ -297,6 +300,15 @@ impl TrainRecipe {
             keep: overrides.keep.unwrap_or(self.keep),
         }
     }
+}
+
+/// `[checkpoint]`: when a training writes a checkpoint besides those at the ends of epochs and where it is stopped.
+/// Results do not depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointRecipe {
+    /// A time or a number of optimiser steps, such as `30s`, `10min`, `2h` or `500 steps`. Default `10min`.
+    pub every: CheckpointEvery,
 }
 
 /// `[teacher.train]` and `[distill.train]`: any keys of `[train]`, for that stage only.

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::Value;
 
+/// The table of keys that results do not depend on.
+const WITHOUT_EFFECT: &str = "checkpoint.";
+
 /// One text for each dotted key whose value is not the same in both TOML texts.
 ///
 /// # Errors
@@ -15,6 +18,7 @@ pub(super) fn between(there: &str, here: &str) -> Result<Vec<String>, toml::de::
     let all: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
     let changed = all
         .into_iter()
+        .filter(|key| !key.starts_with(WITHOUT_EFFECT))
         .filter(|key| there.get(*key) != here.get(*key));
     let texts = changed.map(|key| {
         format!(

@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     learner::TaskLearner,
     quality::Quality,
-    recipe::{KeptEpoch, TrainRecipe},
+    recipe::{CheckpointRecipe, KeptEpoch, TrainRecipe},
 };
 
 /// One training of a run.
@@ -33,6 +33,7 @@ pub(super) struct Training<'a, M: Trainable> {
     /// The folder of checkpoints and metrics.
     pub directory: &'a Path,
     pub recipe: TrainRecipe,
+    pub checkpoint: CheckpointRecipe,
     pub seed: u64,
     pub methods: Vec<Method<M>>,
 }
@@ -58,6 +59,7 @@ impl<M: Trainable> Training<'_, M> {
         config.seed = self.seed;
         config.accumulation = recipe.accumulate;
         config.clip_norm = (recipe.clip_norm > 0.0).then_some(recipe.clip_norm);
+        config.checkpoint_every = self.checkpoint.every;
         config.ui = options.ui;
         Stage::new(config, Arc::new(train), Arc::new(dev))
             .epoch(epoch)

@@ -154,6 +154,7 @@ impl Seed<'_> {
             label: format!("seed {} teacher", self.seed),
             directory: &stage.training,
             recipe: self.run.recipe.teacher_train(),
+            checkpoint: self.run.recipe.checkpoint.clone(),
             seed: self.seed,
             methods: vec![],
         }
@@ -316,6 +317,7 @@ impl Seed<'_> {
             label: format!("seed {} {}", self.seed, student.name),
             directory: &stage.training,
             recipe: self.run.recipe.student_train(),
+            checkpoint: self.run.recipe.checkpoint.clone(),
             seed: self.seed,
             methods,
         }

@@ -129,7 +129,7 @@ fn a_stop_in_any_epoch_keeps_the_same() {
         let stage = judged(directory.path(), &WORSE).callback(stop_in(epoch));
         assert!(stage.fit(toy()).is_err());
         let fitted = judged(directory.path(), &WORSE).fit(toy()).unwrap();
-        assert_eq!(fitted.resumed_from, (epoch > 1).then(|| epoch - 1));
+        assert_eq!(fitted.resumed_from, Some(Position { epoch, batch: 2 }));
         assert_eq!(fitted.kept, 2);
         assert!(fitted.model.bits() == expected.model.bits());
         assert_eq!(metrics(directory.path()), metrics(whole.path()));
@@ -153,11 +153,17 @@ fn a_stage_that_ended_returns_its_best_model_and_more_epochs_go_on() {
 
     let no_better = [&WORSE[..], &[2.0]].concat();
     let more = judged(directory.path(), &no_better).fit(toy()).unwrap();
-    assert_eq!((more.resumed_from, more.kept), (Some(4), 2));
+    assert_eq!(
+        (more.resumed_from, more.kept),
+        (Some(Position::after(4)), 2)
+    );
     assert!(more.model.bits() == first.model.bits());
     let better = [&no_better[..], &[4.0]].concat();
     let more = judged(directory.path(), &better).fit(toy()).unwrap();
-    assert_eq!((more.resumed_from, more.kept), (Some(5), 6));
+    assert_eq!(
+        (more.resumed_from, more.kept),
+        (Some(Position::after(5)), 6)
+    );
     assert!(more.model.bits() == bits_after(6));
     assert_eq!(left(directory.path()), ["epoch-6"]);
 }

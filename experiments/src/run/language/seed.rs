@@ -225,6 +225,7 @@ impl Seed<'_> {
             label: label.clone(),
             directory,
             recipe: recipe.train.clone(),
+            checkpoint: recipe.checkpoint.clone(),
             seed: self.seed,
             methods,
         };
