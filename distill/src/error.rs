@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use burn::train::TrainingError;
 
-use crate::CheckpointError;
+use crate::{CheckpointError, UnknownName};
 
 /// Any error of a method; the stage adds the method's name.
 pub type MethodError = Box<dyn std::error::Error + Send + Sync>;
@@ -36,6 +36,9 @@ pub enum StageError {
     /// An objective needs a teacher, and the stage has none.
     #[error("method `{0}` compares a student with a teacher; give the stage a teacher")]
     NoTeacher(&'static str),
+    /// A part that is to be frozen is not in the model.
+    #[error("cannot freeze: {0}")]
+    Freeze(#[from] UnknownName),
     /// The loss depends on no parameter.
     #[error("the loss depends on no trainable parameter, so there is nothing to train")]
     Untrainable,

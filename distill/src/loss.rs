@@ -3,5 +3,5 @@
 pub mod hidden;
 pub mod logits;
 
-pub use hidden::HiddenLoss;
-pub use logits::LogitsLoss;
+pub use hidden::Padding;
+pub use logits::LogitsForm;

@@ -1,11 +1,16 @@
 //! A model in training: what a stage asks of it, and what its forward pass shows.
 
+use std::{fmt, sync::Arc};
+
 use burn::{
     module::{Module, ModuleDisplay},
     prelude::*,
     train::ItemLazy,
 };
 use masformer_core::{Keep, Trace};
+use moebert_core::heads::Head;
+
+use crate::MethodError;
 
 /// The batch type of a model.
 pub type Batch<M> = <M as Trainable>::Batch;
@@ -26,13 +31,58 @@ pub trait Trainable: Module + ModuleDisplay + 'static {
     fn shape(&self) -> Shape;
 }
 
-/// Sizes of a model.
+/// What objectives must know of a model before its first batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Layers `L`.
     pub layers: usize,
     /// Width `D` of the hidden states.
     pub hidden: usize,
+    /// Attention heads `H`.
+    pub heads: usize,
+    /// Width `G d` of keys and values: `D`, or less where heads share them.
+    pub key_value: usize,
+    /// What it predicts.
+    pub head: Head,
+}
+
+impl Shape {
+    /// Refuses a teacher of another width, for objectives that compare hidden states as they are.
+    ///
+    /// # Errors
+    ///
+    /// If the widths differ.
+    pub fn check_width(&self, teacher: &Self) -> Result<(), MethodError> {
+        let (own, other) = (self.hidden, teacher.hidden);
+        if own == other {
+            return Ok(());
+        }
+        Err(format!("hidden states of the student are {own} wide and those of the teacher {other}; they must be equal").into())
+    }
+}
+
+/// The loss of a batch's task as a function of logits, for objectives that make predictions of their own.
+#[derive(Clone)]
+pub struct TaskLoss(Arc<Loss>);
+
+type Loss = dyn Fn(&[Tensor<2>]) -> Tensor<1> + Send + Sync;
+
+impl TaskLoss {
+    /// The loss `[1]`, the mean over the samples, of logits in the form of [`Signals::logits`].
+    pub fn new(loss: impl Fn(&[Tensor<2>]) -> Tensor<1> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(loss))
+    }
+
+    /// The loss `[1]` of these logits.
+    pub fn of(&self, logits: &[Tensor<2>]) -> Tensor<1> {
+        (self.0)(logits)
+    }
+}
+
+impl fmt::Debug for TaskLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TaskLoss")
+    }
 }
 
 /// The forward half of one training step.
@@ -52,8 +102,11 @@ pub struct Signals {
     /// The intermediates that were asked for.
     pub trace: Trace,
     /// One `[B, C]` for classification and regression (`C = 1`), two `[B, T]` (start, end) for span
-    /// question answering, none without a head.
+    /// question answering, none without a head; of a language model one `[N, V]` at the positions that have a target,
+    /// where [`Keep::logits`] asks for it.
     pub logits: Vec<Tensor<2>>,
+    /// The loss of the task; `None` where its loss is no function of logits.
+    pub task: Option<TaskLoss>,
     /// Padding `[B, T]`, true where a position is padding; `None` where there is none.
     pub padding: Option<Tensor<2, Bool>>,
     /// How many losses the loss of the step is the mean of: one for each sample, and of a language model one for each

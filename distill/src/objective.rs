@@ -4,7 +4,7 @@ pub mod layerwise;
 pub mod router;
 
 use burn::{nn::Linear, prelude::*};
-use masformer_core::Keep;
+use masformer_core::{Keep, Trace};
 
 use crate::{Gauge, MethodError, Shape, Signals, StageError};
 
@@ -77,6 +77,27 @@ pub struct Terms {
     pub shown: Vec<(&'static str, Tensor<1>)>,
 }
 
+impl Terms {
+    /// Adds the sum of losses `[1]`, weighted, and shows it before it is weighted.
+    pub fn add(
+        &mut self,
+        name: &'static str,
+        losses: impl IntoIterator<Item = Tensor<1>>,
+        weight: f64,
+    ) {
+        if let Some(loss) = losses.into_iter().reduce(|sum, loss| sum + loss) {
+            self.shown.push((name, loss.clone()));
+            self.added.push(loss.mul_scalar(weight));
+        }
+    }
+}
+
+/// A hidden state that a forward pass was asked to keep.
+fn hidden_state(model: &str, trace: &Trace, index: usize) -> Result<Tensor<3>, MethodError> {
+    let state = trace.hidden.get(&index).cloned();
+    state.ok_or_else(|| format!("the {model} kept no hidden state {index} to compare").into())
+}
+
 /// The teacher's signals, which a stage hands to every objective that asks for them.
 fn followed(teacher: Option<&Signals>) -> Result<&Signals, MethodError> {
     teacher.ok_or_else(|| "there is no teacher to follow".into())
@@ -141,18 +162,21 @@ impl Objectives {
         self.all.iter().map(parts).collect()
     }
 
-    /// The loss of the task with the terms of all objectives.
+    /// The weighted loss of the task, if it counts, with the terms of all objectives.
     pub fn add(
         &self,
-        mut loss: Tensor<1>,
+        mut loss: Option<Tensor<1>>,
         parts: &[Vec<Linear>],
         student: &Signals,
         teacher: Option<&Signals>,
-    ) -> Result<Tensor<1>, StageError> {
+    ) -> Result<Option<Tensor<1>>, StageError> {
         for (objective, parts) in self.all.iter().zip(parts) {
             let terms = objective.terms(parts, student, teacher);
             let terms = terms.map_err(|source| StageError::method(objective.name(), source))?;
-            loss = terms.added.into_iter().fold(loss, |loss, term| loss + term);
+            loss = loss
+                .into_iter()
+                .chain(terms.added)
+                .reduce(|sum, term| sum + term);
             for (name, value) in terms.shown {
                 let gauge = self.gauges.iter().find(|gauge| gauge.is_named(name));
                 if let Some(gauge) = gauge {

@@ -38,6 +38,7 @@ pub(crate) struct Settings {
     pub schedule: Schedule,
     pub accumulation: usize,
     pub clip_norm: Option<f64>,
+    pub task_weight: f64,
     pub epoch: Epoch,
     pub checkpoints: Checkpoints,
     pub every: CheckpointEvery,
@@ -229,10 +230,15 @@ impl<M: Trainable> Session<M> {
         let keep = objectives.keep_of_teacher();
         let taught = teacher.as_ref().zip(keep);
         let taught = taught.map(|(teacher, keep)| teacher.signals(&batch, keep));
-        let loss = objectives.add(step.loss, &trainee.parts, &step.signals, taught.as_ref())?;
-        if !loss.is_tracked() {
+        let weight = self.settings.task_weight;
+        let task = (weight != 0.0).then(|| match step.loss {
+            loss if (weight - 1.0).abs() < f64::EPSILON => loss,
+            loss => loss.mul_scalar(weight),
+        });
+        let loss = objectives.add(task, &trainee.parts, &step.signals, taught.as_ref())?;
+        let Some(loss) = loss.filter(Tensor::is_tracked) else {
             return Err(StageError::Untrainable);
-        }
+        };
         let value = loss.clone().without_autodiff().cast(FloatDType::F32);
         group.loss = Some(match group.loss.take() {
             Some(sum) => sum + value,

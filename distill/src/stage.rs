@@ -265,6 +265,10 @@ impl<M: Trainable> Stage<M> {
             let changed = surgery.apply(model);
             model = changed.map_err(|source| StageError::method(surgery.name(), source))?;
         }
+        if !self.config.freeze.is_empty() {
+            let frozen = self.config.freeze.group(&model)?;
+            model = model.freeze_group(frozen);
+        }
         let teacher = self.methods.teacher.as_ref().map(|teacher| teacher.shape());
         let objectives = &self.methods.objectives;
         let parts = objectives.parts(&model.shape(), teacher.as_ref(), device)?;
@@ -322,6 +326,7 @@ impl<M: Trainable> Stage<M> {
                 schedule: config.schedule,
                 accumulation: config.accumulation,
                 clip_norm: config.clip_norm,
+                task_weight: config.task_weight,
                 epoch,
                 checkpoints: checkpoints.clone(),
                 every: config.checkpoint_every,

@@ -14,10 +14,11 @@ use burn::{
     train::ClassificationOutput,
 };
 use masformer_core::{FeedForward, Flow, Keep, Layers, Mlp, MlpConfig, RouteTrace, Tokens, Trace};
+use moebert_core::heads::Head;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::{
-    Epoch, MethodError, Shape, Signals, Step, Trainable, WithoutAutodiff,
+    Epoch, MethodError, Shape, Signals, Step, TaskLoss, Trainable, WithoutAutodiff,
     surgery::PartitionIntoExperts,
 };
 
@@ -110,6 +111,9 @@ impl Trainable for Toy {
         Shape {
             layers: self.layers.len(),
             hidden: HIDDEN,
+            heads: 1,
+            key_value: HIDDEN,
+            head: Head::Classification { classes: CLASSES },
         }
     }
 
@@ -143,15 +147,20 @@ impl Trainable for Toy {
         let logits = self
             .head
             .forward(state.mean_dim(1).reshape([samples, hidden]));
-        let loss = CrossEntropyLossConfig::new()
-            .init(&logits.device())
-            .forward(logits.clone(), batch.labels.clone());
+        let labels = batch.labels.clone();
+        let task = TaskLoss::new(move |logits| {
+            CrossEntropyLossConfig::new()
+                .init(&labels.device())
+                .forward(logits[0].clone(), labels.clone())
+        });
+        let loss = task.of(&[logits.clone()]);
         Step {
             loss: loss.clone(),
             output: ClassificationOutput::new(loss, logits.clone(), batch.labels),
             signals: Signals {
                 trace,
                 logits: vec![logits],
+                task: Some(task),
                 padding: batch.padding,
                 losses: samples,
             },

@@ -13,13 +13,14 @@ use burn::{
     },
 };
 use distill::{
-    MethodError, Shape, Signals, Step, Trainable, WithoutAutodiff, surgery::PartitionIntoExperts,
+    MethodError, Shape, Signals, Step, TaskLoss, Trainable, WithoutAutodiff,
+    surgery::PartitionIntoExperts,
 };
-use masformer_core::{Keep, Trace};
+use masformer_core::{Keep, Mixer, SpanAttention, Trace};
 use moebert_core::{
     adapt::adapt,
     bert::BertInput,
-    heads::{BertModel, Logits},
+    heads::{BertModel, Head, Logits},
     layered::Layered,
     partition::ExpertLayout,
     router::RouterConfig,
@@ -72,6 +73,7 @@ impl TaskLearner {
         Signals {
             trace,
             logits,
+            task: None,
             padding: input.padding.clone(),
             losses: input.input_ids.dims()[0],
         }
@@ -103,16 +105,19 @@ impl Trainable for TaskLearner {
     type Output = TaskOutput;
 
     fn shape(&self) -> Shape {
-        shape(&self.model)
+        shape(&self.model, self.model.head_kind())
     }
 
     fn forward_step(&self, batch: TaskBatch, keep: Keep) -> Step<TaskOutput> {
-        let signals = self.signals(&batch.input, keep);
+        let mut signals = self.signals(&batch.input, keep);
         // A run refuses splits without labels before it trains or validates on them.
         let targets = batch
             .targets
             .expect("training and validation data have labels");
-        let loss = loss(&signals.logits, &targets);
+        let answers = targets.clone();
+        let task = TaskLoss::new(move |logits| loss(logits, &answers));
+        let loss = task.of(&signals.logits);
+        signals.task = Some(task);
         Step {
             output: TaskOutput {
                 loss: loss.clone(),
@@ -174,11 +179,19 @@ impl WithoutAutodiff for TaskBatch {
     }
 }
 
-/// The sizes of a model.
-fn shape(model: &impl Layered) -> Shape {
+/// What objectives must know of a model.
+fn shape(model: &impl Layered, head: Head) -> Shape {
+    let layers = &model.stack().layers;
+    let attention = layers.iter().find_map(|layer| match &layer.mixer {
+        Mixer::Attention(attention) => Some(attention),
+        _ => None,
+    });
     Shape {
-        layers: model.stack().layers.len(),
+        layers: layers.len(),
         hidden: model.width(),
+        heads: attention.map_or(0, SpanAttention::heads),
+        key_value: attention.map_or(0, |attention| attention.key.weight.dims()[1]),
+        head,
     }
 }
 
@@ -205,7 +218,7 @@ impl PartitionIntoExperts for TaskLearner {
 
 #[cfg(test)]
 mod tests {
-    use distill::loss::HiddenLoss;
+    use distill::loss::{Padding, hidden::hidden_error};
     use masformer_core::Layers;
     use moebert_core::{
         bert::BertConfig,
@@ -216,7 +229,7 @@ mod tests {
 
     /// How much the embeddings `[V]` of each token learn from hidden states and logits of the ids 2, 5,
     /// 3 and two positions of padding.
-    fn learns(head: Head, hidden: HiddenLoss) -> Vec<f32> {
+    fn learns(head: Head, padded: Padding) -> Vec<f32> {
         let device = Device::flex().autodiff();
         let bert = BertConfig::new()
             .with_vocab_size(7)
@@ -253,7 +266,7 @@ mod tests {
         let states = signals.trace.hidden.into_values();
         let sum = states.fold(start, |sum, state| {
             let teacher = state.zeros_like();
-            sum + hidden.forward(state, teacher, signals.padding.as_ref())
+            sum + hidden_error(state, teacher, signals.padding.as_ref(), padded)
         });
         let weight = learner.model.bert.embeddings.word.weight.val();
         let gradient = weight.grad(&sum.backward()).unwrap();
@@ -263,10 +276,10 @@ mod tests {
     #[test]
     fn the_embedding_of_padding_learns_only_where_padding_is_distilled() {
         for head in [Head::Classification { classes: 2 }, Head::SpanQa] {
-            let without = learns(head, HiddenLoss::WithoutPadding);
+            let without = learns(head, Padding::Exclude);
             assert_eq!(without[0].to_bits(), 0, "{without:?}");
             assert!(without[5] > 0.0, "{without:?}");
-            let with = learns(head, HiddenLoss::PlainMean);
+            let with = learns(head, Padding::Include);
             assert!(with[0] > 0.0, "{with:?}");
         }
     }

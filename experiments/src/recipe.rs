@@ -23,7 +23,7 @@ pub use language::{
 use schema::one_seed;
 pub use schema::{
     CheckpointRecipe, DataRecipe, DataSplit, DistillRecipe, ExpertsRecipe, ImportanceRecipe,
-    KeptEpoch, LatencyRecipe, LogitsLoss, ModelRecipe, Padding, RandomModel, Recipe, SquadData,
+    KeptEpoch, LatencyRecipe, LogitsLoss, ModelRecipe, RandomModel, Recipe, SquadData,
     StudentRecipe, SyntheticData, TeacherRecipe, TrainOverrides, TrainRecipe,
 };
 pub use shipped::SHIPPED;

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::prelude::*;
 use burn::tensor::Gradients;
 
+use crate::span::{Direction, Span};
+
 /// The layers of which a forward pass keeps something, by their index from the bottom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Layers {
@@ -66,6 +68,8 @@ pub struct Keep {
     pub routes: Layers,
     /// Probes that receive the gradients of feed-forward neurons, for importance scores.
     pub probes: Layers,
+    /// The logits of a model that computes its loss without them, as language models do. All other models have them.
+    pub logits: bool,
 }
 
 impl Keep {
@@ -77,6 +81,7 @@ impl Keep {
             heads: self.heads.or(other.heads),
             routes: self.routes.or(other.routes),
             probes: self.probes.or(other.probes),
+            logits: self.logits || other.logits,
         }
     }
 }
@@ -198,6 +203,12 @@ pub struct HeadTrace {
     pub key: Tensor<3>,
     /// Values `[B, T, G d]`, as the keys.
     pub value: Tensor<3>,
+    /// Heads `H` of the queries.
+    pub heads: usize,
+    /// The positions that a query attends to.
+    pub span: Span,
+    /// Whether a query sees what comes after it.
+    pub direction: Direction,
 }
 
 /// What one router decided in one forward pass.
@@ -300,6 +311,7 @@ mod tests {
         let other = Keep {
             heads: Layers::Only([3].into()),
             probes: Layers::All,
+            logits: true,
             ..Keep::default()
         };
         let union = Keep {
@@ -307,6 +319,7 @@ mod tests {
             heads: Layers::Only([1, 3].into()),
             routes: Layers::None,
             probes: Layers::All,
+            logits: true,
         };
         assert_eq!(keep.or(other), union);
     }

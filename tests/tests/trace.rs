@@ -166,6 +166,7 @@ fn a_hidden_state_is_the_same_whatever_else_is_kept() {
             heads: Layers::All,
             routes: Layers::All,
             probes: Layers::All,
+            logits: false,
         });
         let alone = model.trace(Keep {
             hidden: Layers::OnlyAndLast([1].into()),

@@ -3,44 +3,42 @@
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Which positions count in the squared error of hidden states.
+/// What becomes of padded positions where states of tokens are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum HiddenLoss {
-    /// Real tokens only, so that the loss does not depend on how much a batch is padded.
+pub enum Padding {
+    /// They are left out, so that a loss does not depend on how much a batch is padded.
     #[default]
-    WithoutPadding,
-    /// Every position, padding included, as the published code of `MoEBERT` (arXiv 2204.07675) has it.
-    PlainMean,
+    Exclude,
+    /// They count as all others do, as in the published code of `MoEBERT` (arXiv 2204.07675) and TED (arXiv 2210.01351).
+    Include,
 }
 
-impl HiddenLoss {
-    /// The mean squared error `[1]` between two hidden states.
-    ///
-    /// # Shapes
-    ///
-    /// - student, teacher: `[B, T, D]`
-    /// - padding: `[B, T]`, true where a position is padding
-    pub fn forward(
-        self,
-        student: Tensor<3>,
-        teacher: Tensor<3>,
-        padding: Option<&Tensor<2, Bool>>,
-    ) -> Tensor<1> {
-        let shape = student.dims();
-        let difference = student - teacher;
-        let padding = match self {
-            Self::WithoutPadding => padding,
-            Self::PlainMean => None,
-        };
-        let Some(padding) = padding else {
-            return difference.square().mean();
-        };
-        let masked = padding.clone().unsqueeze_dim::<3>(2).expand(shape);
-        let real = padding.clone().bool_not().float().sum().clamp_min(1.0);
-        let sum = difference.mask_fill(masked, 0.0).square().sum();
-        sum / real.mul_scalar(shape[2] as f64)
-    }
+/// The mean squared error `[1]` between two hidden states.
+///
+/// # Shapes
+///
+/// - student, teacher: `[B, T, D]`
+/// - padding: `[B, T]`, true where a position is padding
+pub fn hidden_error(
+    student: Tensor<3>,
+    teacher: Tensor<3>,
+    padding: Option<&Tensor<2, Bool>>,
+    padded: Padding,
+) -> Tensor<1> {
+    let shape = student.dims();
+    let difference = student - teacher;
+    let padding = match padded {
+        Padding::Exclude => padding,
+        Padding::Include => None,
+    };
+    let Some(padding) = padding else {
+        return difference.square().mean();
+    };
+    let masked = padding.clone().unsqueeze_dim::<3>(2).expand(shape);
+    let real = padding.clone().bool_not().float().sum().clamp_min(1.0);
+    let sum = difference.mask_fill(masked, 0.0).square().sum();
+    sum / real.mul_scalar(shape[2] as f64)
 }
 
 #[cfg(test)]
@@ -59,13 +57,12 @@ mod tests {
     #[test]
     fn padding_counts_only_in_the_plain_mean() {
         let (student, teacher, padding) = states(&Device::flex());
-        let loss = |kind: HiddenLoss| -> f32 {
-            kind.forward(student.clone(), teacher.clone(), Some(&padding))
-                .into_scalar()
+        let loss = |padded: Padding| -> f32 {
+            hidden_error(student.clone(), teacher.clone(), Some(&padding), padded).into_scalar()
         };
         // Squares: 1, 4, 0, 9 of real tokens and 81, 81 of padding.
-        assert!((loss(HiddenLoss::WithoutPadding) - 14.0 / 4.0).abs() < 1e-6);
-        assert!((loss(HiddenLoss::PlainMean) - 176.0 / 6.0).abs() < 1e-5);
+        assert!((loss(Padding::Exclude) - 14.0 / 4.0).abs() < 1e-6);
+        assert!((loss(Padding::Include) - 176.0 / 6.0).abs() < 1e-5);
     }
 
     #[test]
@@ -73,7 +70,7 @@ mod tests {
         let device = Device::flex();
         let (student, teacher, padding) = states(&device);
         let student = student.autodiff().require_grad();
-        let loss = HiddenLoss::WithoutPadding.forward(student.clone(), teacher, Some(&padding));
+        let loss = hidden_error(student.clone(), teacher, Some(&padding), Padding::Exclude);
         let gradient = student.grad(&loss.backward()).unwrap();
         let expected = TensorData::from([[[0.5_f32, -1.0], [0.0, 1.5], [0.0, 0.0]]]);
         gradient
@@ -88,7 +85,7 @@ mod tests {
         let student = Tensor::<3>::from_data([[[2.0], [f32::NAN]]], &device);
         let student = student.autodiff().require_grad();
         let teacher = Tensor::zeros([1, 2, 1], &device);
-        let loss = HiddenLoss::WithoutPadding.forward(student.clone(), teacher, Some(&padding));
+        let loss = hidden_error(student.clone(), teacher, Some(&padding), Padding::Exclude);
         let gradient = student.grad(&loss.backward()).unwrap();
         assert!((loss.into_scalar::<f32>() - 4.0).abs() < 1e-6);
         let expected = TensorData::from([[[4.0_f32], [0.0]]]);

@@ -6,45 +6,62 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::MethodError;
+
 /// How the logits of student and teacher are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
-pub enum LogitsLoss {
-    /// [`symmetric_kl`], for classification and question answering.
-    SymmetricKl {
-        /// What logits are divided by before the softmax; the paper has 1.
-        #[serde(default = "one")]
-        temperature: f64,
-    },
-    /// [`kl`], for classification and question answering.
-    Kl {
-        /// What logits are divided by before the softmax.
-        #[serde(default = "one")]
-        temperature: f64,
-    },
-    /// [`mean_squared_error`], for regression.
-    MeanSquaredError,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogitsForm {
+    /// [`symmetric_kl`].
+    #[default]
+    SymmetricKl,
+    /// [`kl`].
+    Kl,
+    /// [`mean_squared_error`].
+    Mse,
 }
 
-fn one() -> f64 {
-    1.0
-}
-
-impl Default for LogitsLoss {
-    fn default() -> Self {
-        Self::SymmetricKl { temperature: one() }
-    }
-}
-
-impl LogitsLoss {
-    /// The loss `[1]` of the student's logits `[B, C]` against the teacher's `[B, C]`.
-    pub fn forward(self, student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
+impl LogitsForm {
+    /// The loss `[1]` of the student's logits `[B, C]` against the teacher's `[B, C]`. A divergence of one number is 0, so
+    /// regression takes the squared error whatever the form is.
+    pub fn loss(self, student: Tensor<2>, teacher: Tensor<2>, temperature: f64) -> Tensor<1> {
+        let [_, classes] = student.dims();
         match self {
-            Self::SymmetricKl { temperature } => symmetric_kl(student, teacher, temperature),
-            Self::Kl { temperature } => kl(student, teacher, temperature),
-            Self::MeanSquaredError => mean_squared_error(student, teacher),
+            _ if classes == 1 => mean_squared_error(student, teacher),
+            Self::SymmetricKl => symmetric_kl(student, teacher, temperature),
+            Self::Kl => kl(student, teacher, temperature),
+            Self::Mse => mean_squared_error(student, teacher),
         }
     }
+}
+
+/// The mean over all logits, one `[B, C]` or the start and end of a span, of the student's loss against the teacher; `None`
+/// where there are no logits.
+///
+/// # Errors
+///
+/// If student and teacher have other shapes.
+pub fn logits_distance(
+    student: &[Tensor<2>],
+    teacher: &[Tensor<2>],
+    form: LogitsForm,
+    temperature: f64,
+) -> Result<Option<Tensor<1>>, MethodError> {
+    let shapes = |logits: &[Tensor<2>]| logits.iter().map(Tensor::dims).collect::<Vec<_>>();
+    if shapes(student) != shapes(teacher) {
+        return Err(format!(
+            "the student's logits are {:?} and the teacher's {:?}; they must have the same shapes",
+            shapes(student),
+            shapes(teacher)
+        )
+        .into());
+    }
+    let sum = student
+        .iter()
+        .zip(teacher)
+        .map(|(output, target)| form.loss(output.clone(), target.clone(), temperature))
+        .reduce(|sum, term| sum + term);
+    Ok(sum.map(|sum| sum.div_scalar(student.len() as f64)))
 }
 
 /// The log probabilities `[B, C]` of logits `[B, C]` at a temperature, in float32: half precision has

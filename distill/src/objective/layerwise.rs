@@ -1,13 +1,13 @@
 //! Layer-wise distillation: the student follows the teacher's hidden states and predictions.
 
 use burn::{nn::Linear, prelude::*};
-use masformer_core::{Keep, Trace};
+use masformer_core::Keep;
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, followed};
+use super::{Objective, Terms, followed, hidden_state};
 use crate::{
     LayerMap, MethodError, Signals,
-    loss::{HiddenLoss, LogitsLoss},
+    loss::{LogitsForm, Padding, hidden::hidden_error, logits::logits_distance},
 };
 
 /// The sum of the hidden terms on the dashboard.
@@ -23,10 +23,12 @@ pub struct LayerwiseConfig {
     pub weight: f64,
     /// Which hidden states are compared.
     pub layers: LayerMap,
-    /// How hidden states are compared.
-    pub hidden: HiddenLoss,
+    /// Whether padded positions count.
+    pub padding: Padding,
     /// How predictions are compared; `None` leaves them out.
-    pub logits: Option<LogitsLoss>,
+    pub logits: Option<LogitsForm>,
+    /// What logits are divided by before the softmax; the paper has 1.
+    pub temperature: f64,
 }
 
 impl Default for LayerwiseConfig {
@@ -34,8 +36,9 @@ impl Default for LayerwiseConfig {
         Self {
             weight: 1.0,
             layers: LayerMap::default(),
-            hidden: HiddenLoss::default(),
-            logits: Some(LogitsLoss::default()),
+            padding: Padding::default(),
+            logits: Some(LogitsForm::default()),
+            temperature: 1.0,
         }
     }
 }
@@ -80,43 +83,18 @@ impl LayerwiseConfig {
                 )
                 .into());
             }
-            let term = self.hidden.forward(state, target, student.padding.as_ref());
+            let term = hidden_error(state, target, student.padding.as_ref(), self.padding);
             hidden = Some(sum(hidden, term));
         }
 
         let logits = match self.logits {
-            Some(loss) => Self::logits_term(loss, &student.logits, &teacher.logits)?,
+            Some(form) => {
+                logits_distance(&student.logits, &teacher.logits, form, self.temperature)?
+            }
             None => None,
         };
         Ok(Distances { hidden, logits })
     }
-
-    fn logits_term(
-        loss: LogitsLoss,
-        outputs: &[Tensor<2>],
-        targets: &[Tensor<2>],
-    ) -> Result<Option<Tensor<1>>, MethodError> {
-        let shapes = |logits: &[Tensor<2>]| logits.iter().map(Tensor::dims).collect::<Vec<_>>();
-        if shapes(outputs) != shapes(targets) {
-            return Err(format!(
-                "the student's logits are {:?} and the teacher's {:?}; they must have the same shapes",
-                shapes(outputs),
-                shapes(targets)
-            )
-            .into());
-        }
-        let sum = outputs
-            .iter()
-            .zip(targets)
-            .map(|(output, target)| loss.forward(output.clone(), target.clone()))
-            .reduce(|sum, term| sum + term);
-        Ok(sum.map(|sum| sum.div_scalar(outputs.len() as f64)))
-    }
-}
-
-fn hidden_state(model: &str, trace: &Trace, index: usize) -> Result<Tensor<3>, MethodError> {
-    let state = trace.hidden.get(&index).cloned();
-    state.ok_or_else(|| format!("the {model} kept no hidden state {index} to distil").into())
 }
 
 fn sum(sum: Option<Tensor<1>>, term: Tensor<1>) -> Tensor<1> {
@@ -174,7 +152,7 @@ impl Objective for LayerwiseDistillation {
 
 #[cfg(test)]
 mod tests {
-    use masformer_core::Layers;
+    use masformer_core::{Layers, Trace};
 
     use super::*;
     use crate::{
@@ -202,6 +180,7 @@ mod tests {
         Signals {
             trace,
             logits,
+            task: None,
             padding: None,
             losses: 1,
         }
@@ -214,7 +193,7 @@ mod tests {
     #[test]
     fn terms_are_summed_over_layers_and_averaged_over_start_and_end() {
         let config = LayerwiseConfig {
-            logits: Some(LogitsLoss::MeanSquaredError),
+            logits: Some(LogitsForm::Mse),
             ..LayerwiseConfig::default()
         };
         let student = signals(&[1.0, 2.0, 3.0], &[[1.0, 1.0], [0.0, 2.0]]);

@@ -82,10 +82,7 @@ impl Objective for RouterLosses {
         let trace = &student.trace;
         let mut terms = Terms::default();
         for loss in &self.losses {
-            if let Some(value) = trace.router_loss(loss.name) {
-                terms.shown.push((loss.title, value.clone()));
-                terms.added.push(value.mul_scalar(loss.weight));
-            }
+            terms.add(loss.title, trace.router_loss(loss.name), loss.weight);
         }
         if let Some(share) = busiest_share(&trace.routes) {
             terms.shown.push((LOAD, share));

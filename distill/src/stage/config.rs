@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Adam, CheckpointEvery, Schedule, StageError, Ui};
+use crate::{Adam, CheckpointEvery, Names, Schedule, StageError, Ui};
 
 /// How a stage trains and where it writes.
 #[derive(Clone, Debug)]
@@ -25,6 +25,10 @@ pub struct StageConfig {
     pub clip_norm: Option<f64>,
     /// When checkpoints are written besides those at the ends of epochs. Results do not depend on it.
     pub checkpoint_every: CheckpointEvery,
+    /// The factor of the task's own loss; 0 leaves it out.
+    pub task_weight: f64,
+    /// Parts of the model that are not trained.
+    pub freeze: Names,
     /// What a person sees.
     pub ui: Ui,
     /// Optimiser steps between two lines of a training metric in `metrics.jsonl`.
@@ -44,6 +48,8 @@ impl StageConfig {
             seed: 42,
             accumulation: 1,
             clip_norm: Some(1.0),
+            task_weight: 1.0,
+            freeze: Names::default(),
             checkpoint_every: CheckpointEvery::default(),
             ui: Ui::default(),
             log_every: 10,
@@ -75,6 +81,9 @@ impl StageConfig {
         if let Some(norm) = self.clip_norm {
             check("clip_norm", norm, norm > 0.0, positive)?;
         }
+        let task = self.task_weight;
+        let rule = "0 or more";
+        check("task_weight", task, task >= 0.0 && task.is_finite(), rule)?;
         if let Schedule::Linear { warmup } = self.schedule {
             check(
                 "warmup",
@@ -93,12 +102,7 @@ impl StageConfig {
         check("beta_1", beta_1, (0.0..1.0).contains(&beta_1), share)?;
         check("beta_2", beta_2, (0.0..1.0).contains(&beta_2), share)?;
         check("epsilon", epsilon, epsilon > 0.0, positive)?;
-        check(
-            "weight_decay",
-            weight_decay,
-            weight_decay >= 0.0,
-            "0 or more",
-        )
+        check("weight_decay", weight_decay, weight_decay >= 0.0, rule)
     }
 }
 

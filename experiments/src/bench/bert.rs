@@ -3,7 +3,7 @@
 use burn::{optim::GradientsParams, prelude::*};
 use distill::{
     Adam, SignalSource, Teacher, Trainable,
-    loss::{HiddenLoss, LogitsLoss},
+    loss::{LogitsForm, Padding, hidden::hidden_error},
 };
 use masformer_core::{Keep, Layers, Trace, ops::prepack};
 use moebert_core::{
@@ -208,10 +208,10 @@ fn training_pass(
             let target = teacher.signals(&batch, keep);
             let states = step.signals.trace.hidden.into_values();
             for (state, target) in states.zip(target.trace.hidden.into_values()) {
-                loss = loss + HiddenLoss::default().forward(state, target, None);
+                loss = loss + hidden_error(state, target, None, Padding::default());
             }
             for (logits, target) in step.signals.logits.into_iter().zip(target.logits) {
-                loss = loss + LogitsLoss::default().forward(logits, target);
+                loss = loss + LogitsForm::default().loss(logits, target, 1.0);
             }
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &model);

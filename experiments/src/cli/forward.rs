@@ -102,6 +102,7 @@ const HIDDEN_STATES: Keep = Keep {
     heads: Layers::None,
     routes: Layers::None,
     probes: Layers::None,
+    logits: false,
 };
 
 fn hidden_states(trace: Trace) -> Result<Vec<Named>, Error> {

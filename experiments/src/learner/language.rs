@@ -14,7 +14,7 @@ use masformer_core::{
     Decoder, DecoderInput, Keep, Trace,
     ops::{linear_cross_entropy, linear_cross_entropy_mean},
 };
-use moebert_core::half::Half;
+use moebert_core::{half::Half, heads::Head};
 
 use super::shape;
 use crate::data::language::{LanguageBatch, Sequence};
@@ -98,7 +98,7 @@ impl Trainable for LanguageLearner {
     type Output = LanguageOutput;
 
     fn shape(&self) -> Shape {
-        shape(&self.model)
+        shape(&self.model, Head::Encoder)
     }
 
     fn forward_step(&self, batch: LanguageBatch, keep: Keep) -> Step<LanguageOutput> {
@@ -106,19 +106,24 @@ impl Trainable for LanguageLearner {
         let hidden = self.asked(&batch, &mut trace);
         let head = self.model.token.weight.val();
         let loss = linear_cross_entropy_mean(hidden.clone(), head, batch.targets.clone());
+        let logits = trace.keep().logits.then(|| self.logits(hidden.clone()));
         // What the metrics see needs no gradient.
-        let logits = self.answers.then(|| self.logits(hidden.detach()).detach());
+        let answers = self.answers.then(|| match &logits {
+            Some(logits) => logits.clone().detach(),
+            None => self.logits(hidden.detach()).detach(),
+        });
         let [losses] = batch.targets.dims();
         Step {
             output: LanguageOutput {
                 loss: loss.clone(),
-                logits,
+                logits: answers,
                 targets: batch.targets,
             },
             loss,
             signals: Signals {
                 trace,
-                logits: vec![],
+                logits: logits.into_iter().collect(),
+                task: None,
                 padding: batch.padding,
                 losses,
             },

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use distill::{CheckpointEvery, LayerMap};
+use distill::{CheckpointEvery, LayerMap, loss::Padding};
 use masformer_core::{MixerSchedule, SpanSchedule};
 use moebert_core::partition::{NeuronOrder, PartitionConfig};
 use moebert_core::router::{GateScale, RouterConfig, RouterKind};
@@ -500,17 +500,6 @@ impl Default for DistillRecipe {
             train: TrainOverrides::default(),
         }
     }
-}
-
-/// What the hidden-state error and the balance loss do with padded tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Padding {
-    /// Leaves them out.
-    #[default]
-    Exclude,
-    /// Averages over them as well, as the published code does.
-    Include,
 }
 
 /// How a student matches the teacher's logits. Regression takes the squared error whenever this is

@@ -7,7 +7,7 @@ use std::{
 
 use distill::{
     LayerMap, Method, Teacher,
-    loss::{HiddenLoss, LogitsLoss},
+    loss::{LogitsForm, Padding},
     objective::{LayerwiseConfig, LayerwiseDistillation, RouterLosses},
     surgery::ExpertPartition,
 };
@@ -40,7 +40,7 @@ use crate::{
     learner::{ExpertPlan, TaskLearner},
     metric::Scores,
     predict::predict,
-    recipe::{DataSplit, LogitsLoss as LogitsRecipe, Padding, StudentRecipe},
+    recipe::{DataSplit, LogitsLoss as LogitsRecipe, StudentRecipe},
     table::Row,
     task_settings::TaskSettings,
 };
@@ -362,26 +362,17 @@ impl Seed<'_> {
             Method::Objective(Box::new(losses)),
         ];
         if student.distill {
-            let logits = match (recipe.logits, self.run.head) {
-                (LogitsRecipe::None, _) => None,
-                (LogitsRecipe::Mse, _) | (_, Head::Regression) => {
-                    Some(LogitsLoss::MeanSquaredError)
-                }
-                (LogitsRecipe::SymmetricKl, _) => Some(LogitsLoss::SymmetricKl {
-                    temperature: recipe.temperature,
-                }),
-                (LogitsRecipe::Kl, _) => Some(LogitsLoss::Kl {
-                    temperature: recipe.temperature,
-                }),
-            };
             let config = LayerwiseConfig {
                 weight: recipe.lambda,
                 layers: recipe.layers.clone(),
-                hidden: match recipe.padding {
-                    Padding::Exclude => HiddenLoss::WithoutPadding,
-                    Padding::Include => HiddenLoss::PlainMean,
+                padding: recipe.padding,
+                logits: match recipe.logits {
+                    LogitsRecipe::None => None,
+                    LogitsRecipe::Mse => Some(LogitsForm::Mse),
+                    LogitsRecipe::SymmetricKl => Some(LogitsForm::SymmetricKl),
+                    LogitsRecipe::Kl => Some(LogitsForm::Kl),
                 },
-                logits,
+                temperature: recipe.temperature,
             };
             let distillation = LayerwiseDistillation::new(config);
             methods.push(Method::Objective(Box::new(distillation)));

@@ -134,6 +134,11 @@ impl SpanAttention {
         self.span
     }
 
+    /// Heads `H` of the queries.
+    pub fn heads(&self) -> usize {
+        self.heads
+    }
+
     /// Attends; the residual connection and normalisation are the layer's.
     ///
     /// A query that sees no key gives zeros (before the output projection).
@@ -218,7 +223,14 @@ impl SpanAttention {
             split(&self.value, self.key_value_heads),
         ];
         if let Ok([query, key, value]) = <[_; 3]>::try_from(kept) {
-            trace.put_heads(HeadTrace { query, key, value });
+            trace.put_heads(HeadTrace {
+                query,
+                key,
+                value,
+                heads: self.heads,
+                span: self.span,
+                direction: self.direction,
+            });
         }
         heads
     }
@@ -486,7 +498,9 @@ mod tests {
         };
         let mut trace = Trace::new(keep.clone());
         attention.forward(input.clone(), None, &mut trace);
-        let HeadTrace { query, key, value } = &trace.heads[&0];
+        let HeadTrace {
+            query, key, value, ..
+        } = &trace.heads[&0];
         let flat = input.clone().flatten::<2>(0, 1);
         let projections = [&attention.query, &attention.key, &attention.value];
         for (found, projection) in [query, key, value].into_iter().zip(projections) {
