@@ -44,6 +44,8 @@ pub struct Shape {
     pub key_value: usize,
     /// What it predicts.
     pub head: Head,
+    /// Whether a token sees those before it alone.
+    pub is_causal: bool,
 }
 
 impl Shape {

@@ -8,7 +8,7 @@ use masformer_core::{Keep, Trace};
 
 use crate::{Gauge, MethodError, Shape, Signals, StageError};
 
-pub use layerwise::{LayerwiseConfig, LayerwiseDistillation};
+pub use layerwise::Layerwise;
 pub use router::RouterLosses;
 
 /// A method that adds terms to the loss.

@@ -114,6 +114,7 @@ impl Trainable for Toy {
             heads: 1,
             key_value: HIDDEN,
             head: Head::Classification { classes: CLASSES },
+            is_causal: false,
         }
     }
 

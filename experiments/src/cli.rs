@@ -8,6 +8,7 @@ pub mod eval;
 pub mod forward;
 pub mod generate;
 pub mod importance;
+pub mod methods;
 mod output;
 mod reading;
 pub mod run;
@@ -47,6 +48,7 @@ enum Command {
     Forward(forward::ForwardArgs),
     Generate(generate::GenerateArgs),
     Spans(spans::SpansArgs),
+    Methods(methods::MethodsArgs),
     Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
 }
@@ -68,6 +70,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
         Command::Forward(args) => forward::run(args),
         Command::Generate(args) => generate::run(&args),
         Command::Spans(args) => spans::run(&args),
+        Command::Methods(args) => methods::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
     }

@@ -61,6 +61,14 @@ pub enum Error {
         /// Why.
         source: PartitionError,
     },
+    /// A student cannot begin or learn as the recipe says.
+    #[error("student `{name}`: {source}")]
+    StudentStart {
+        /// The student.
+        name: String,
+        /// Why.
+        source: MethodError,
+    },
     /// The model has fewer positions than the recipe asks for.
     #[error(
         "`{key}` is {length}, and the model in {} has {positions} positions; \

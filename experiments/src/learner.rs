@@ -192,6 +192,7 @@ fn shape(model: &impl Layered, head: Head) -> Shape {
         heads: attention.map_or(0, SpanAttention::heads),
         key_value: attention.map_or(0, |attention| attention.key.weight.dims()[1]),
         head,
+        is_causal: model.is_causal(),
     }
 }
 

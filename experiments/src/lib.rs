@@ -14,6 +14,7 @@ pub mod language_table;
 pub mod latency;
 pub mod learner;
 pub mod memory;
+pub mod methods;
 pub mod metric;
 pub mod panics;
 pub mod predict;

@@ -23,8 +23,8 @@ pub use language::{
 use schema::one_seed;
 pub use schema::{
     CheckpointRecipe, DataRecipe, DataSplit, DistillRecipe, ExpertsRecipe, ImportanceRecipe,
-    KeptEpoch, LatencyRecipe, LogitsLoss, ModelRecipe, RandomModel, Recipe, SquadData,
-    StudentRecipe, SyntheticData, TeacherRecipe, TrainOverrides, TrainRecipe,
+    KeptEpoch, LatencyRecipe, ModelRecipe, RandomModel, Recipe, SquadData, StudentRecipe,
+    SyntheticData, TeacherRecipe, TrainOverrides, TrainRecipe,
 };
 pub use shipped::SHIPPED;
 pub use task::{AnyTask, Task, UnknownTask};

@@ -19,6 +19,7 @@ pub mod expert_files;
 pub mod half;
 pub mod heads;
 pub mod importance;
+pub mod keep_layers;
 pub mod layered;
 pub mod partition;
 pub mod pretrained;

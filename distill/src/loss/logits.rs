@@ -19,24 +19,32 @@ pub enum LogitsForm {
     Kl,
     /// [`mean_squared_error`].
     Mse,
+    /// Not at all.
+    None,
 }
 
 impl LogitsForm {
     /// The loss `[1]` of the student's logits `[B, C]` against the teacher's `[B, C]`. A divergence of one number is 0, so
-    /// regression takes the squared error whatever the form is.
-    pub fn loss(self, student: Tensor<2>, teacher: Tensor<2>, temperature: f64) -> Tensor<1> {
+    /// regression takes the squared error in place of one.
+    pub fn loss(
+        self,
+        student: Tensor<2>,
+        teacher: Tensor<2>,
+        temperature: f64,
+    ) -> Option<Tensor<1>> {
         let [_, classes] = student.dims();
-        match self {
+        Some(match self {
+            Self::None => return None,
             _ if classes == 1 => mean_squared_error(student, teacher),
             Self::SymmetricKl => symmetric_kl(student, teacher, temperature),
             Self::Kl => kl(student, teacher, temperature),
             Self::Mse => mean_squared_error(student, teacher),
-        }
+        })
     }
 }
 
 /// The mean over all logits, one `[B, C]` or the start and end of a span, of the student's loss against the teacher; `None`
-/// where there are no logits.
+/// where there are no logits or the form is [`LogitsForm::None`].
 ///
 /// # Errors
 ///
@@ -48,7 +56,7 @@ pub fn logits_distance(
     temperature: f64,
 ) -> Result<Option<Tensor<1>>, MethodError> {
     let shapes = |logits: &[Tensor<2>]| logits.iter().map(Tensor::dims).collect::<Vec<_>>();
-    if shapes(student) != shapes(teacher) {
+    if form != LogitsForm::None && shapes(student) != shapes(teacher) {
         return Err(format!(
             "the student's logits are {:?} and the teacher's {:?}; they must have the same shapes",
             shapes(student),
@@ -59,7 +67,7 @@ pub fn logits_distance(
     let sum = student
         .iter()
         .zip(teacher)
-        .map(|(output, target)| form.loss(output.clone(), target.clone(), temperature))
+        .filter_map(|(output, target)| form.loss(output.clone(), target.clone(), temperature))
         .reduce(|sum, term| sum + term);
     Ok(sum.map(|sum| sum.div_scalar(student.len() as f64)))
 }

@@ -15,48 +15,35 @@ const HIDDEN: &str = "Distill hidden";
 /// The logits term on the dashboard.
 const LOGITS: &str = "Distill logits";
 
-/// How a student follows its teacher.
+/// The student follows the hidden states and predictions of its teacher: adds `weight * (sum of hidden terms + logits
+/// term)` to the loss (`MoEBERT`, arXiv 2204.07675, equations 7 and 8).
+///
+/// Where there are two logits, start and end of a span, the logits term is the mean of theirs. The dashboard shows both
+/// terms before they are weighted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct LayerwiseConfig {
+pub struct Layerwise {
     /// What the sum of the distillation terms is multiplied by before it joins the loss.
     pub weight: f64,
     /// Which hidden states are compared.
     pub layers: LayerMap,
     /// Whether padded positions count.
     pub padding: Padding,
-    /// How predictions are compared; `None` leaves them out.
-    pub logits: Option<LogitsForm>,
+    /// How predictions are compared.
+    pub logits: LogitsForm,
     /// What logits are divided by before the softmax; the paper has 1.
     pub temperature: f64,
 }
 
-impl Default for LayerwiseConfig {
+impl Default for Layerwise {
     fn default() -> Self {
         Self {
             weight: 1.0,
             layers: LayerMap::default(),
             padding: Padding::default(),
-            logits: Some(LogitsForm::default()),
+            logits: LogitsForm::default(),
             temperature: 1.0,
         }
-    }
-}
-
-/// Adds `weight * (sum of hidden terms + logits term)` to the loss (`MoEBERT`, arXiv 2204.07675,
-/// equations 7 and 8).
-///
-/// Where there are two logits, start and end of a span, the logits term is the mean of theirs. The dashboard shows both
-/// terms before they are weighted.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LayerwiseDistillation {
-    config: LayerwiseConfig,
-}
-
-impl LayerwiseDistillation {
-    /// Follows the teacher in this way.
-    pub fn new(config: LayerwiseConfig) -> Self {
-        Self { config }
     }
 }
 
@@ -66,7 +53,7 @@ struct Distances {
     logits: Option<Tensor<1>>,
 }
 
-impl LayerwiseConfig {
+impl Layerwise {
     fn distances(&self, student: &Signals, teacher: &Signals) -> Result<Distances, MethodError> {
         let (student_trace, teacher_trace) = (&student.trace, &teacher.trace);
         let depths = (student_trace.layers(), teacher_trace.layers());
@@ -87,12 +74,8 @@ impl LayerwiseConfig {
             hidden = Some(sum(hidden, term));
         }
 
-        let logits = match self.logits {
-            Some(form) => {
-                logits_distance(&student.logits, &teacher.logits, form, self.temperature)?
-            }
-            None => None,
-        };
+        let (outputs, targets) = (&student.logits, &teacher.logits);
+        let logits = logits_distance(outputs, targets, self.logits, self.temperature)?;
         Ok(Distances { hidden, logits })
     }
 }
@@ -104,13 +87,13 @@ fn sum(sum: Option<Tensor<1>>, term: Tensor<1>) -> Tensor<1> {
     }
 }
 
-impl Objective for LayerwiseDistillation {
+impl Objective for Layerwise {
     fn name(&self) -> &'static str {
-        "layerwise-distillation"
+        "layerwise"
     }
 
     fn keep(&self) -> Keep {
-        let (hidden, _) = self.config.layers.hidden();
+        let (hidden, _) = self.layers.hidden();
         Keep {
             hidden,
             ..Keep::default()
@@ -118,7 +101,7 @@ impl Objective for LayerwiseDistillation {
     }
 
     fn keep_of_teacher(&self) -> Option<Keep> {
-        let (_, hidden) = self.config.layers.hidden();
+        let (_, hidden) = self.layers.hidden();
         Some(Keep {
             hidden,
             ..Keep::default()
@@ -135,7 +118,7 @@ impl Objective for LayerwiseDistillation {
         student: &Signals,
         teacher: Option<&Signals>,
     ) -> Result<Terms, MethodError> {
-        let Distances { hidden, logits } = self.config.distances(student, followed(teacher)?)?;
+        let Distances { hidden, logits } = self.distances(student, followed(teacher)?)?;
         let mut terms = Terms::default();
         let mut total = None;
         for (name, term) in [(HIDDEN, hidden), (LOGITS, logits)] {
@@ -144,7 +127,7 @@ impl Objective for LayerwiseDistillation {
                 total = Some(sum(total, term));
             }
         }
-        let total = total.map(|total| total.mul_scalar(self.config.weight));
+        let total = total.map(|total| total.mul_scalar(self.weight));
         terms.added.extend(total);
         Ok(terms)
     }
@@ -192,9 +175,9 @@ mod tests {
 
     #[test]
     fn terms_are_summed_over_layers_and_averaged_over_start_and_end() {
-        let config = LayerwiseConfig {
-            logits: Some(LogitsForm::Mse),
-            ..LayerwiseConfig::default()
+        let config = Layerwise {
+            logits: LogitsForm::Mse,
+            ..Layerwise::default()
         };
         let student = signals(&[1.0, 2.0, 3.0], &[[1.0, 1.0], [0.0, 2.0]]);
         let teacher = signals(&[0.0, 0.0, 1.0], &[[0.0, 1.0], [0.0, 0.0]]);
@@ -202,9 +185,9 @@ mod tests {
         assert!((value(terms.hidden) - (1.0 + 4.0 + 4.0)).abs() < 1e-6);
         assert!((value(terms.logits) - 1.25).abs() < 1e-6);
 
-        let last = LayerwiseConfig {
+        let last = Layerwise {
             layers: LayerMap::Last,
-            logits: None,
+            logits: LogitsForm::None,
             ..config
         };
         let shallow = signals(&[5.0, 7.0], &[[1.0, 0.0]]);
@@ -217,7 +200,7 @@ mod tests {
 
     #[test]
     fn models_that_do_not_match_are_errors() {
-        let config = LayerwiseConfig::default();
+        let config = Layerwise::default();
         let student = signals(&[1.0, 2.0], &[[0.0, 0.0]]);
         let message = |teacher| {
             config
@@ -271,7 +254,7 @@ mod tests {
         let batch = ToyLoader::new(8, 8).batch(&[0, 1, 2, 3, 4, 5, 6, 7]);
         let distance = |student: &Toy| {
             let source = |model: &Toy| Teacher::new(model).signals(&batch, keep.clone());
-            let terms = LayerwiseConfig::default().distances(&source(student), &source(&teacher));
+            let terms = Layerwise::default().distances(&source(student), &source(&teacher));
             value(terms.unwrap().hidden)
         };
         let fit = |weight| {
@@ -280,14 +263,14 @@ mod tests {
                 ui: Ui::None,
                 ..StageConfig::new(directory.path(), 40, 0.02)
             };
-            let config_of_term = LayerwiseConfig {
+            let config_of_term = Layerwise {
                 weight,
-                ..LayerwiseConfig::default()
+                ..Layerwise::default()
             };
             let loader = || ToyLoader::new(8, 4).shared();
             let stage = Stage::new(config, loader(), loader())
                 .teacher(Teacher::new(&teacher))
-                .objective(LayerwiseDistillation::new(config_of_term));
+                .objective(config_of_term);
             stage.fit(student.clone()).unwrap().model
         };
         let (before, without, with) = (

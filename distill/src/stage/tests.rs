@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     Adam, CheckpointEvery, Context, MethodError, Schedule, Ui,
-    objective::{LayerwiseConfig, LayerwiseDistillation},
+    objective::Layerwise,
     surgery::ExpertPartition,
     toy::{Toy, ToyBatch, ToyLoader, serial},
 };
@@ -306,8 +306,7 @@ fn surgery_comes_before_the_checkpoint() {
 #[test]
 fn an_objective_without_its_teacher_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let objective = LayerwiseDistillation::new(LayerwiseConfig::default());
-    let alone = stage(config(directory.path(), 1)).objective(objective);
+    let alone = stage(config(directory.path(), 1)).objective(Layerwise::default());
     let error = alone.fit(toy()).unwrap_err().to_string();
     assert!(error.contains("give the stage a teacher"), "{error}");
 }

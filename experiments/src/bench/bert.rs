@@ -211,7 +211,8 @@ fn training_pass(
                 loss = loss + hidden_error(state, target, None, Padding::default());
             }
             for (logits, target) in step.signals.logits.into_iter().zip(target.logits) {
-                loss = loss + LogitsForm::default().loss(logits, target, 1.0);
+                let term = LogitsForm::default().loss(logits, target, 1.0);
+                loss = term.into_iter().fold(loss, |loss, term| loss + term);
             }
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &model);

@@ -225,6 +225,11 @@ impl Tokenizer {
         }
     }
 
+    /// Whether both give every token the same id.
+    pub fn has_vocabulary_of(&self, other: &Self) -> bool {
+        self.inner().get_vocab(true) == other.inner().get_vocab(true)
+    }
+
     /// Number of ids: the highest id plus one.
     pub fn vocab_size(&self) -> usize {
         self.inner

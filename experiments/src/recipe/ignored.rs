@@ -2,6 +2,7 @@
 //!
 //! A record spells out every default, so a setting counts as made where it differs from its default.
 
+use distill::loss::LogitsForm;
 use moebert_core::{
     heads::Head,
     partition::NeuronOrder,
@@ -9,7 +10,7 @@ use moebert_core::{
 };
 use serde::Serialize;
 
-use super::{LogitsLoss, Recipe, problems::Problems};
+use super::{Recipe, problems::Problems};
 
 const A_GATE: &str = "`gate-token`, `gate-sentence` or `top-k`";
 
@@ -35,8 +36,7 @@ fn find(found: &mut Problems, recipe: &Recipe) {
         }
     }
     let mut orders = recipe
-        .students
-        .iter()
+        .expert_students()
         .map(|student| recipe.student_experts(student).order);
     if !orders.any(NeuronOrder::needs_importance) {
         for key in changed(&recipe.importance) {
@@ -48,13 +48,14 @@ fn find(found: &mut Problems, recipe: &Recipe) {
 }
 
 fn routers(recipe: &Recipe) -> impl Iterator<Item = RouterKind> {
-    let students = recipe.students.iter();
+    let students = recipe.expert_students();
     students.map(|student| recipe.student_experts(student).router)
 }
 
 /// Refuses a student's own setting that the same student would not read.
 pub(super) fn check_students(found: &mut Problems, recipe: &Recipe) {
-    for (index, (student, router)) in recipe.students.iter().zip(routers(recipe)).enumerate() {
+    for (index, student) in recipe.students.iter().enumerate() {
+        let router = recipe.student_experts(student).router;
         if student.gate_scale.is_some() && !router.is_gate() {
             let reason = format!(
                 "is for gates, and the router of `{}` is `{router}`: leave it out, or set `router` to \
@@ -98,7 +99,7 @@ fn distillation(found: &mut Problems, recipe: &Recipe) {
                           it out";
             let is_one = (settings.temperature - 1.0).abs() <= 0.0;
             found.require("distill.temperature", is_one, reason);
-            let is_kl = settings.logits == LogitsLoss::Kl;
+            let is_kl = settings.logits == LogitsForm::Kl;
             found.require("distill.logits", !is_kl, reason);
         }
         return;

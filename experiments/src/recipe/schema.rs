@@ -2,14 +2,18 @@
 
 use std::{fmt, path::PathBuf};
 
-use distill::{CheckpointEvery, LayerMap, loss::Padding};
+use distill::{
+    CheckpointEvery, LayerMap,
+    loss::{LogitsForm, Padding},
+};
 use masformer_core::{MixerSchedule, SpanSchedule};
+use moebert_core::keep_layers::KeepLayers;
 use moebert_core::partition::{NeuronOrder, PartitionConfig};
 use moebert_core::router::{GateScale, RouterConfig, RouterKind};
 use serde::{Deserialize, Serialize};
 
 use super::task::Task;
-use crate::data::squad::windows::WindowConfig;
+use crate::{data::squad::windows::WindowConfig, methods::MethodTables};
 
 /// What a run does: fine-tune a teacher, score its neurons, cut it into students, train and measure
 /// them.
@@ -65,6 +69,11 @@ impl Recipe {
     /// How every student is trained, distilled or not: `[train]` with `[distill.train]` on top.
     pub fn student_train(&self) -> TrainRecipe {
         self.train.with(&self.distill.train)
+    }
+
+    /// The students that are cut into experts.
+    pub fn expert_students(&self) -> impl Iterator<Item = &StudentRecipe> {
+        self.students.iter().filter(|student| student.has_experts())
     }
 
     /// How `student` is cut into experts: `[experts]` with the student's own keys on top.
@@ -480,7 +489,7 @@ pub struct DistillRecipe {
     /// (default) or `include` (the paper's form).
     pub padding: Padding,
     /// How the teacher's logits are matched. Default `symmetric-kl`.
-    pub logits: LogitsLoss,
+    pub logits: LogitsForm,
     /// What both logits are divided by before the softmax, for `kl` and `symmetric-kl`. Default 1.
     pub temperature: f64,
     /// What is different from `[train]` for all students, distilled or not.
@@ -495,27 +504,11 @@ impl Default for DistillRecipe {
             z: 0.0,
             layers: LayerMap::default(),
             padding: Padding::default(),
-            logits: LogitsLoss::default(),
+            logits: LogitsForm::default(),
             temperature: 1.0,
             train: TrainOverrides::default(),
         }
     }
-}
-
-/// How a student matches the teacher's logits. Regression takes the squared error whenever this is
-/// not `none`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogitsLoss {
-    /// `(KL(p, q) + KL(q, p)) / 2`, the paper's.
-    #[default]
-    SymmetricKl,
-    /// `KL(teacher, student)`.
-    Kl,
-    /// Squared error.
-    Mse,
-    /// Not at all.
-    None,
 }
 
 /// `[[students]]`: one model of the comparison. Keys that are absent are those of `[experts]`.
@@ -524,9 +517,19 @@ pub enum LogitsLoss {
 pub struct StudentRecipe {
     /// Its name in the table and in the run folder.
     pub name: String,
-    /// Whether it learns from the teacher, or from the labels alone. Default true.
+    /// Whether it learns from the teacher as `[distill]` says. Default true.
     #[serde(default = "yes")]
     pub distill: bool,
+    /// It begins with these layers of the teacher, such as `every:2` or `2,4,6` (from 1), and has no experts.
+    pub keep_layers: Option<KeepLayers>,
+    /// It begins with the model of this Hugging Face folder, which has the teacher's vocabulary, and has no experts.
+    pub model: Option<PathBuf>,
+    /// The factor of the labels' loss; 0 learns from the teacher alone. Default 1.
+    #[serde(default = "whole")]
+    pub task: f64,
+    /// What else it learns from, each method with its settings; `kiln methods` lists them.
+    #[serde(default)]
+    pub methods: MethodTables,
     /// See [`ExpertsRecipe::count`].
     pub count: Option<usize>,
     /// See [`ExpertsRecipe::width`].
@@ -545,6 +548,33 @@ pub struct StudentRecipe {
 
 fn yes() -> bool {
     true
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+impl StudentRecipe {
+    /// Whether it is the teacher cut into experts.
+    pub fn has_experts(&self) -> bool {
+        self.keep_layers.is_none() && self.model.is_none()
+    }
+
+    /// Its own keys for experts that are set.
+    pub fn expert_keys(&self) -> impl Iterator<Item = &'static str> {
+        let keys = [
+            ("count", self.count.is_some()),
+            ("width", self.width.is_some()),
+            ("shared", self.shared.is_some()),
+            ("order", self.order.is_some()),
+            ("router", self.router.is_some()),
+            ("k", self.k.is_some()),
+            ("gate_scale", self.gate_scale.is_some()),
+        ];
+        keys.into_iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(key, _)| key)
+    }
 }
 
 /// `[latency]`: how the time of a forward pass is measured.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use distill::loss::LogitsForm;
 use moebert_core::partition::PartitionError;
 
 use super::{
-    DataRecipe, ExpertsRecipe, LogitsLoss, ModelRecipe, RandomModel, Recipe, SquadData, Task,
+    DataRecipe, ExpertsRecipe, ModelRecipe, RandomModel, Recipe, SquadData, StudentRecipe, Task,
     TrainOverrides, TrainRecipe,
 };
 use super::{ignored, problems::Problems};
-use crate::data::squad::windows::SPECIAL_TOKENS;
+use crate::{data::squad::windows::SPECIAL_TOKENS, learner::TaskLearner, methods};
 
 /// `[CLS] a [SEP] b [SEP]`, the shortest input with two texts.
 const SHORTEST_INPUT: usize = 5;
@@ -43,7 +44,7 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
     found.within("distill.z", recipe.distill.z, 0.0..f64::INFINITY);
     if matches!(
         recipe.distill.logits,
-        LogitsLoss::Kl | LogitsLoss::SymmetricKl
+        LogitsForm::Kl | LogitsForm::SymmetricKl
     ) {
         found.positive("distill.temperature", recipe.distill.temperature);
     } else {
@@ -51,7 +52,7 @@ pub(super) fn problems(recipe: &Recipe) -> Vec<(String, String)> {
         let reason = "is for the logits losses `kl` and `symmetric-kl` only";
         found.require("distill.temperature", !unused, reason);
     }
-    if let (LogitsLoss::Mse, Task::Squad(_)) = (recipe.distill.logits, recipe.data.task) {
+    if let (LogitsForm::Mse, Task::Squad(_)) = (recipe.distill.logits, recipe.data.task) {
         let reason = "`mse` has no meaning for a span's logits, which padding takes part in: use `kl` \
                       or `symmetric-kl`";
         found.add("distill.logits", reason);
@@ -233,10 +234,30 @@ fn students(found: &mut Problems, recipe: &Recipe) {
         let table = format!("students.{index}");
         found.name(&format!("{table}.name"), &student.name);
         found.unique(&format!("{table}.name"), &student.name, &mut names);
-        if defaults_are_fine {
+        found.within(&format!("{table}.task"), student.task, 0.0..f64::INFINITY);
+        for (key, reason) in
+            methods::problems::<TaskLearner>(&format!("{table}.methods"), &student.methods)
+        {
+            found.add(&key, &reason);
+        }
+        if !student.has_experts() {
+            start(found, &table, student);
+        } else if defaults_are_fine {
             let student = recipe.student_experts(student);
             experts(found, &table, &student, dense_width);
         }
+    }
+}
+
+/// A student that is not cut into experts.
+fn start(found: &mut Problems, table: &str, student: &StudentRecipe) {
+    if student.keep_layers.is_some() && student.model.is_some() {
+        let reason = "cannot go with `keep_layers`: a student has one beginning";
+        found.add(&format!("{table}.model"), reason);
+    }
+    for key in student.expert_keys() {
+        let reason = "is for experts, and a student with `keep_layers` or `model` has none";
+        found.add(&format!("{table}.{key}"), reason);
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Training<'a, M: Trainable> {
     pub recipe: TrainRecipe,
     pub checkpoint: CheckpointRecipe,
     pub seed: u64,
+    /// The factor of the task's loss.
+    pub task: f64,
     pub methods: Vec<Method<M>>,
 }
 
@@ -59,6 +61,7 @@ impl<M: Trainable> Training<'_, M> {
         config.seed = self.seed;
         config.accumulation = recipe.accumulate;
         config.clip_norm = (recipe.clip_norm > 0.0).then_some(recipe.clip_norm);
+        config.task_weight = self.task;
         config.checkpoint_every = self.checkpoint.every;
         config.ui = options.ui;
         Stage::new(config, Arc::new(train), Arc::new(dev))

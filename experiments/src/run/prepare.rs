@@ -13,7 +13,7 @@ use crate::{
     interrupt::Stop,
     labels::check_fine_tuned,
     problem::{Rule, Sequences, Source, Texts},
-    recipe::{ModelRecipe, RandomModel, Recipe},
+    recipe::{ModelRecipe, RandomModel, Recipe, StudentRecipe},
     record::RunFolder,
 };
 
@@ -32,8 +32,8 @@ pub(super) struct Prepared<'a> {
     pub spans: Option<Vec<Span>>,
     /// What they mix tokens with, where the recipe says so.
     pub mixers: Option<Vec<MixerSpec>>,
-    /// The hidden states of student and teacher that are matched.
-    pub layers: Vec<(usize, usize)>,
+    /// For each student, the hidden states of student and teacher that `[distill]` matches.
+    pub layers: Vec<Vec<(usize, usize)>>,
     pub train: Sequences,
     pub dev: Vec<(Sequences, Rule)>,
     /// How often each token id occurs in the training data.
@@ -54,7 +54,7 @@ pub(super) struct Inputs<'a> {
     model: Model<'a>,
     spans: Option<Vec<Span>>,
     mixers: Option<Vec<MixerSpec>>,
-    layers: Vec<(usize, usize)>,
+    layers: Vec<Vec<(usize, usize)>>,
     data_dir: PathBuf,
     train: Texts,
     dev: Vec<(Texts, Rule)>,
@@ -110,7 +110,9 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
     {
         return Err(Error::FineTunedMixers { layer: *layer });
     }
-    let layers = recipe.distill.layers.pairs(depth, depth)?;
+    let students = recipe.students.iter();
+    let layers = students.map(|student| layers(recipe, student, &model));
+    let layers = layers.collect::<Result<_, Error>>()?;
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
         (Some(path), _) => path.clone(),
         (None, Some(name)) => hub::data(name)?,
@@ -130,6 +132,41 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
         train,
         dev,
     })
+}
+
+/// The hidden states that a student matches with its teacher's; none without `[distill]`.
+fn layers(
+    recipe: &Recipe,
+    student: &StudentRecipe,
+    teacher: &Model<'_>,
+) -> Result<Vec<(usize, usize)>, Error> {
+    let depth = teacher.layers();
+    let named = |source| Error::StudentStart {
+        name: student.name.clone(),
+        source,
+    };
+    let own = match (&student.keep_layers, &student.model) {
+        (Some(kept), _) => kept
+            .indices(depth)
+            .map_err(|error| named(error.into()))?
+            .len(),
+        (None, Some(dir)) => {
+            let own = open_dense(dir)?.config().bert.clone();
+            if let Model::Folder(checkpoint) = teacher {
+                let tokenizer = Tokenizer::load(dir).map_err(DataError::from)?;
+                if !tokenizer.has_vocabulary_of(&checkpoint.tokenizer) {
+                    return Err(named("its vocabulary is not that of the teacher; a student reads the same tokens".into()));
+                }
+            }
+            own.num_hidden_layers
+        }
+        (None, None) => depth,
+    };
+    if !student.distill {
+        return Ok(vec![]);
+    }
+    let pairs = recipe.distill.layers.pairs(own, depth);
+    pairs.map_err(|error| named(error.into()))
 }
 
 fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
@@ -157,7 +194,7 @@ fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
             });
         }
     }
-    for student in &recipe.students {
+    for student in recipe.expert_students() {
         let partition = recipe.student_experts(student).partition(0);
         partition
             .validate(config.intermediate_size)

@@ -7,8 +7,8 @@ use std::{
 
 use distill::{
     LayerMap, Method, Teacher,
-    loss::{LogitsForm, Padding},
-    objective::{LayerwiseConfig, LayerwiseDistillation, RouterLosses},
+    loss::Padding,
+    objective::{Layerwise, RouterLosses},
     surgery::ExpertPartition,
 };
 use masformer_core::seed;
@@ -16,6 +16,7 @@ use moebert_core::{
     cost::Cost,
     heads::{BertModel, BertModelConfig, Head},
     importance::{Importance, ImportanceSource},
+    keep_layers::keep_layers,
     layered::Layered,
     pretrained::{Pretrained, PretrainedConfig, SaveOptions, save},
     router::{
@@ -38,9 +39,10 @@ use crate::{
     labels::load_fine_tuned,
     latency::latencies,
     learner::{ExpertPlan, TaskLearner},
+    methods,
     metric::Scores,
     predict::predict,
-    recipe::{DataSplit, LogitsLoss as LogitsRecipe, StudentRecipe},
+    recipe::{DataSplit, StudentRecipe},
     table::Row,
     task_settings::TaskSettings,
 };
@@ -71,9 +73,12 @@ impl Seed<'_> {
         let teacher = self.teacher(&start)?;
         let importance = self.importance(&teacher)?;
         let mut models = vec![(TEACHER, teacher.clone())];
-        for student in &self.run.recipe.students {
-            let plan = self.partition(student, &teacher, importance.as_ref())?;
-            let model = self.distil(student, &teacher, &plan, importance.as_ref())?;
+        for (student, pairs) in self.run.recipe.students.iter().zip(&self.run.layers) {
+            let experts = student.has_experts();
+            let plan = experts.then(|| self.partition(student, &teacher, importance.as_ref()));
+            let plan = plan.transpose()?;
+            let model =
+                self.distil(student, pairs, &teacher, plan.as_ref(), importance.as_ref())?;
             models.push((&student.name, model));
         }
         let latencies = self.latencies(&models)?;
@@ -156,6 +161,7 @@ impl Seed<'_> {
             recipe: self.run.recipe.teacher_train(),
             checkpoint: self.run.recipe.checkpoint.clone(),
             seed: self.seed,
+            task: 1.0,
             methods: vec![],
         }
         .fit(self.run, TaskLearner { model }, None)?;
@@ -195,8 +201,7 @@ impl Seed<'_> {
     fn importance(&self, teacher: &Path) -> Result<Option<Importance>, Error> {
         let recipe = self.run.recipe;
         let needed = recipe
-            .students
-            .iter()
+            .expert_students()
             .any(|student| recipe.student_experts(student).order.needs_importance());
         if !needed {
             return Ok(None);
@@ -247,9 +252,12 @@ impl Seed<'_> {
         Ok(Some(importance))
     }
 
-    /// A model's folder, under the spans and mixers of the recipe.
+    /// A model's folder; the one to begin with under the spans and mixers of the recipe.
     fn open(&self, dir: &Path) -> Result<Pretrained, Error> {
         let mut pretrained = Pretrained::open(dir)?;
+        if !matches!(&self.run.start, Start::Folder(start) if start == dir) {
+            return Ok(pretrained);
+        }
         if let Some(spans) = &self.run.spans {
             pretrained = pretrained.with_spans(spans.clone())?;
         }
@@ -289,12 +297,42 @@ impl Seed<'_> {
         Ok(plan)
     }
 
+    /// The model that a student begins with, and its configuration.
+    fn student_start(
+        &self,
+        student: &StudentRecipe,
+        teacher_dir: &Path,
+        teacher: &TaskLearner,
+    ) -> Result<(TaskLearner, PretrainedConfig), Error> {
+        if let Some(dir) = &student.model {
+            let pretrained = Pretrained::open(dir)?;
+            let (model, report) = pretrained.load(Some(self.run.head), &self.run.options.device)?;
+            if !report.is_exact() {
+                self.run.progress.say(report.to_string().trim_end());
+            }
+            return Ok((TaskLearner { model }, pretrained.config().clone()));
+        }
+        let mut config = Pretrained::open(teacher_dir)?.config().clone();
+        let mut model = teacher.model.clone();
+        if let Some(kept) = &student.keep_layers {
+            let kept = kept.indices(config.bert.num_hidden_layers);
+            let kept = kept.map_err(|source| Error::StudentStart {
+                name: student.name.clone(),
+                source: source.into(),
+            })?;
+            config.bert = config.bert.with_kept_layers(&kept);
+            model = keep_layers(model, &kept);
+        }
+        Ok((TaskLearner { model }, config))
+    }
+
     /// The folder of a trained student.
     fn distil(
         &self,
         student: &StudentRecipe,
+        pairs: &[(usize, usize)],
         teacher_dir: &Path,
-        plan: &ExpertPlan,
+        plan: Option<&ExpertPlan>,
         importance: Option<&Importance>,
     ) -> Result<PathBuf, Error> {
         let stage = self.training_stage(&format!("{}/distil", student.name))?;
@@ -303,51 +341,85 @@ impl Seed<'_> {
         }
         self.say(&format!("training the student `{}`", student.name));
         if student.distill {
-            let pairs = LayerMap::Explicit(self.run.layers.clone());
             let map = &self.run.recipe.distill.layers;
+            let pairs = LayerMap::Explicit(pairs.to_vec());
             self.say(&format!("layer map {map}: {pairs}"));
         }
         let clock = Instant::now();
         seed::seed(&self.run.options.device, self.seed);
         let teacher = self.learner(teacher_dir)?;
         let (_, dense_width) = teacher.model.neurons();
-        let methods = self.methods(student, plan);
-        let follows = student.distill.then(|| Teacher::new(&teacher));
+        let (start, config) = self.student_start(student, teacher_dir, &teacher)?;
+        let methods = self.methods(student, plan)?;
+        let follows = student.distill || !student.methods.is_empty();
+        let teacher = follows.then(|| Teacher::new(&teacher));
         let learner = Training {
             label: format!("seed {} {}", self.seed, student.name),
             directory: &stage.training,
             recipe: self.run.recipe.student_train(),
             checkpoint: self.run.recipe.checkpoint.clone(),
             seed: self.seed,
+            task: student.task,
             methods,
         }
-        .fit(self.run, teacher, follows)?;
+        .fit(self.run, start, teacher)?;
         let recipe = self.run.recipe.student_experts(student);
         let importance = importance
             .filter(|_| recipe.order.needs_importance())
             .cloned();
-        let files = expert_files(&learner.model, plan, &recipe, dense_width, importance)?;
+        let files =
+            plan.map(|plan| expert_files(&learner.model, plan, &recipe, dense_width, importance));
+        let files = files.transpose()?;
         let options = SaveOptions {
-            experts: Some(&files),
+            experts: files.as_ref(),
             ..self.save_options()
         };
-        let pretrained = Pretrained::open(teacher_dir)?;
-        save(&stage.output, &learner.model, pretrained.config(), options)?;
+        save(&stage.output, &learner.model, &config, options)?;
         TaskSettings::of_encoder(&self.run.recipe.data).write(&stage.output)?;
         let seconds = clock.elapsed().as_secs_f64();
-        let layers = student.distill.then_some(&self.run.layers);
+        let layers = student.distill.then_some(pairs);
         let result = json!({ "seconds": seconds, "layers": layers });
         self.finish_training(stage, &result)
     }
 
     /// The methods that take part in a student's training.
-    fn methods(&self, student: &StudentRecipe, plan: &ExpertPlan) -> Vec<Method<TaskLearner>> {
+    fn methods(
+        &self,
+        student: &StudentRecipe,
+        plan: Option<&ExpertPlan>,
+    ) -> Result<Vec<Method<TaskLearner>>, Error> {
+        let recipe = &self.run.recipe.distill;
+        let mut methods = vec![];
+        if let Some(plan) = plan {
+            methods.push(Method::Surgery(Box::new(ExpertPartition::new(
+                plan.clone(),
+            ))));
+            methods.push(Method::Objective(Box::new(self.routers(student))));
+        }
+        if student.distill {
+            methods.push(Method::Objective(Box::new(Layerwise {
+                weight: recipe.lambda,
+                layers: recipe.layers.clone(),
+                padding: recipe.padding,
+                logits: recipe.logits,
+                temperature: recipe.temperature,
+            })));
+        }
+        let others = methods::make(&student.methods);
+        methods.extend(others.map_err(|source| Error::StudentStart {
+            name: student.name.clone(),
+            source: source.into(),
+        })?);
+        Ok(methods)
+    }
+
+    /// What the routers of a student add to its loss.
+    fn routers(&self, student: &StudentRecipe) -> RouterLosses {
         let recipe = &self.run.recipe.distill;
         // A table has no balance loss, and nothing of it to show.
         let router = self.run.recipe.student_experts(student).router;
-        let is_gated = router.is_gate();
         let mut losses = RouterLosses::default();
-        if is_gated {
+        if router.is_gate() {
             let name = match recipe.padding {
                 Padding::Exclude => BALANCE,
                 Padding::Include => BALANCE_WITH_PADDING,
@@ -357,27 +429,7 @@ impl Seed<'_> {
         if router.takes_several() {
             losses = losses.with(Z, "Router z-loss", recipe.z);
         }
-        let mut methods = vec![
-            Method::Surgery(Box::new(ExpertPartition::new(plan.clone()))),
-            Method::Objective(Box::new(losses)),
-        ];
-        if student.distill {
-            let config = LayerwiseConfig {
-                weight: recipe.lambda,
-                layers: recipe.layers.clone(),
-                padding: recipe.padding,
-                logits: match recipe.logits {
-                    LogitsRecipe::None => None,
-                    LogitsRecipe::Mse => Some(LogitsForm::Mse),
-                    LogitsRecipe::SymmetricKl => Some(LogitsForm::SymmetricKl),
-                    LogitsRecipe::Kl => Some(LogitsForm::Kl),
-                },
-                temperature: recipe.temperature,
-            };
-            let distillation = LayerwiseDistillation::new(config);
-            methods.push(Method::Objective(Box::new(distillation)));
-        }
-        methods
+        losses
     }
 
     /// The scores of a saved model on every split to judge on, and what the model costs.

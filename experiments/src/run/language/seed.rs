@@ -227,6 +227,7 @@ impl Seed<'_> {
             recipe: recipe.train.clone(),
             checkpoint: recipe.checkpoint.clone(),
             seed: self.seed,
+            task: 1.0,
             methods,
         };
         let problem = &self.run.problem;

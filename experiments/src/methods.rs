@@ -1,0 +1,164 @@
+//! The methods that a recipe can name: one line each.
+
+use std::collections::BTreeMap;
+
+use distill::{Method, Objective, Trainable, objective};
+use masformer_core::nearest::hint;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// The methods of a model in training, by their names, each with its settings.
+pub type MethodTables = BTreeMap<String, toml::Table>;
+
+/// A method.
+pub struct Entry<M: Trainable> {
+    /// Its key in a recipe.
+    pub name: &'static str,
+    /// What it does, its settings, its source and where it applies, in Markdown; the first line is its title.
+    pub page: &'static str,
+    /// Its settings with their defaults.
+    pub defaults: Value,
+    make: fn(Value) -> Result<Method<M>, serde_json::Error>,
+}
+
+/// Every method, in the order in which their terms join the loss.
+pub fn all<M: Trainable>() -> Vec<Entry<M>> {
+    vec![objective::<objective::Layerwise, M>(include_str!(
+        "../../docs/methods/layerwise.md"
+    ))]
+}
+
+/// An objective, whose settings are its fields.
+fn objective<T, M>(page: &'static str) -> Entry<M>
+where
+    T: Objective + Default + Serialize + DeserializeOwned + 'static,
+    M: Trainable,
+{
+    let default = T::default();
+    Entry {
+        name: default.name(),
+        page,
+        defaults: serde_json::to_value(&default).unwrap_or_default(),
+        make: |settings| {
+            Ok(Method::Objective(Box::new(serde_json::from_value::<T>(
+                settings,
+            )?)))
+        },
+    }
+}
+
+impl<M: Trainable> Entry<M> {
+    /// The first line of the page, without its mark.
+    pub fn title(&self) -> &'static str {
+        let line = self.page.lines().next().unwrap_or_default();
+        line.trim_start_matches("# ")
+    }
+
+    /// The names of its settings.
+    fn settings(&self) -> Vec<&str> {
+        let settings = self.defaults.as_object().into_iter().flatten();
+        settings.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// What is wrong with settings, as pairs of a key below the method's and a reason that goes on with its sentence.
+    fn problems(&self, settings: &toml::Table) -> Vec<(String, String)> {
+        let known = self.settings();
+        let unknown = settings.keys().filter(|key| !known.contains(&key.as_str()));
+        let unknown = unknown.map(|key| {
+            let reason = format!("is no setting of `{}`; {}", self.name, hint(key, &known));
+            (format!(".{key}"), reason)
+        });
+        let problems: Vec<_> = unknown.collect();
+        if problems.is_empty()
+            && let Err(error) = self.make(settings)
+        {
+            return vec![(String::new(), format!("cannot work: {error}"))];
+        }
+        problems
+    }
+
+    fn make(&self, settings: &toml::Table) -> Result<Method<M>, serde_json::Error> {
+        (self.make)(serde_json::to_value(settings)?)
+    }
+}
+
+/// The methods of these tables.
+///
+/// # Errors
+///
+/// If settings are not those of their method; recipes that were loaded have right ones.
+pub fn make<M: Trainable>(tables: &MethodTables) -> Result<Vec<Method<M>>, serde_json::Error> {
+    let chosen = all::<M>().into_iter();
+    let chosen = chosen.filter_map(|entry| Some((tables.get(entry.name)?, entry)));
+    chosen
+        .map(|(settings, entry)| entry.make(settings))
+        .collect()
+}
+
+/// What is wrong with the methods of a table, as pairs of a dotted key and a reason that goes on with its sentence.
+pub fn problems<M: Trainable>(key: &str, tables: &MethodTables) -> Vec<(String, String)> {
+    let entries = all::<M>();
+    let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
+    let mut problems = vec![];
+    for (name, settings) in tables {
+        let key = format!("{key}.{name}");
+        match entries.iter().find(|entry| entry.name == name) {
+            Some(entry) => {
+                let found = entry.problems(settings).into_iter();
+                problems.extend(found.map(|(below, reason)| (format!("{key}{below}"), reason)));
+            }
+            None => problems.push((key, format!("is no method; {}", hint(name, &names)))),
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learner::TaskLearner;
+
+    fn problems_of(text: &str) -> Vec<String> {
+        let tables: MethodTables = toml::from_str(text).unwrap();
+        let problems = problems::<TaskLearner>("methods", &tables).into_iter();
+        problems
+            .map(|(key, reason)| format!("`{key}` {reason}"))
+            .collect()
+    }
+
+    #[test]
+    fn every_method_has_a_page_under_its_name_and_defaults_that_it_accepts() {
+        for entry in all::<TaskLearner>() {
+            let title = format!("{}: ", entry.name);
+            assert!(entry.title().starts_with(&title), "{}", entry.title());
+            let page = entry.page;
+            for setting in entry.settings() {
+                assert!(
+                    page.contains(&format!("`{setting}`")),
+                    "{}: {setting}",
+                    entry.name
+                );
+            }
+            assert!((entry.make)(entry.defaults.clone()).is_ok());
+            assert!(entry.make(&toml::Table::new()).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_no_method_or_no_setting_names_the_nearest() {
+        assert_eq!(
+            problems_of("[layerwize]\n"),
+            ["`methods.layerwize` is no method; did you mean `layerwise`?"]
+        );
+        assert_eq!(
+            problems_of("[layerwise]\nwieght = 2\n"),
+            ["`methods.layerwise.wieght` is no setting of `layerwise`; did you mean `weight`?"]
+        );
+        let wrong = problems_of("[layerwise]\nweight = \"much\"\n");
+        assert!(
+            wrong[0].starts_with("`methods.layerwise` cannot work: invalid type"),
+            "{wrong:?}"
+        );
+        assert!(problems_of("[layerwise]\nweight = 2\nlayers = \"every:2\"\n").is_empty());
+    }
+}
