@@ -23,8 +23,8 @@ use crate::{error::Error, memory, run::Progress};
 /// Turns that the cases take, so that a machine that slows down slows all of them.
 const ROUNDS: u32 = 3;
 
-/// One pass of a case, from the inputs to its results. A device that fuses operations leaves out what nobody
-/// holds any more, so these have to outlive the work.
+/// One pass of a case, from the inputs to its results. A device that fuses operations skips work whose
+/// results have been dropped, so these must outlive the work.
 pub type Pass = Box<dyn FnMut() -> Result<Box<dyn Any>, Error>>;
 
 /// The results of a pass.

@@ -50,10 +50,10 @@ pub enum Error {
     /// The folder of a decoder cannot be read or written.
     #[error(transparent)]
     Decoder(#[from] FolderError),
-    /// Neurons cannot be dealt to experts.
+    /// Neurons cannot be assigned to experts.
     #[error(transparent)]
     Partition(#[from] PartitionError),
-    /// Neurons cannot be dealt to the experts of a student.
+    /// Neurons cannot be assigned to the experts of a student.
     #[error("student `{name}`: {source}")]
     Student {
         /// The student.
@@ -228,7 +228,7 @@ pub enum Error {
     #[error("cannot watch for interrupts")]
     Signals(#[from] ctrlc::Error),
     /// The user interrupted the command, and it stopped where it can go on.
-    #[error("stopped; give the same command again to go on")]
+    #[error("stopped; run the same command again to resume")]
     Stopped,
     /// The user interrupted a generation, and its text has been printed as far as it came.
     #[error("interrupted; the text is not complete")]

@@ -15,7 +15,7 @@ static COUNTED: PeakMemAlloc<MiMalloc> = PeakMemAlloc::new(MiMalloc);
 
 /// `mi_option_purge_delay` of mimalloc 3, for which the bindings have no name.
 const PURGE_DELAY: mi_option_t = 15;
-/// How long the allocator keeps memory that nobody uses, in milliseconds.
+/// How long the allocator keeps unused memory, in milliseconds.
 const MINUTE: c_long = 60_000;
 
 /// Lets the allocator keep freed memory for up to a minute, unless the environment's
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     #[allow(unsafe_code, reason = "as above")]
     fn the_option_is_the_delay() {
-        // SAFETY: this reads a number that nobody else sets.
+        // SAFETY: this reads a number that no other code sets.
         let delay = || unsafe { mi_option_get(PURGE_DELAY) };
         if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
             // The bindings' number of another option would have another default.

@@ -3,7 +3,7 @@
 //! ```text
 //! recipe.toml        the recipe as resolved, written once
 //! environment.json   program, machine and command line of every start
-//! metrics.jsonl      the metrics of every finished training, one JSON object a line
+//! metrics.jsonl      the metrics of every finished training, one JSON object per line
 //! artifacts/STAGE/   what a stage makes; `done.json` holds its result once it is finished
 //! results.json       the table for programs, and results.md for people
 //! curves.svg         language models: validation while training

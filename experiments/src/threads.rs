@@ -20,7 +20,7 @@ pub fn join_pool() -> Result<(), ThreadPoolBuildError> {
         .filter(|count| *count > 0)
         .or_else(|| thread::available_parallelism().ok().map(NonZero::get))
         .unwrap_or(1);
-    // Alone, the calling thread would leave nobody to do what other threads ask for while it waits for them.
+    // A pool of the calling thread alone could not run the work of other threads while it waits for them.
     if count > 1 {
         let pool = ThreadPoolBuilder::new().num_threads(count);
         pool.use_current_thread().build_global()?;

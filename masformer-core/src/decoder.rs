@@ -547,7 +547,7 @@ mod tests {
                 for range in ranges {
                     let step = model.step(&part(range.clone()), &mut cache);
                     let expected = whole.clone().slice_dim(1, range.clone());
-                    // What stands on padding is nobody's.
+                    // The values at padded positions are undefined.
                     let rows = if range.start == 0 { 1..2 } else { 0..2 };
                     let difference = (step - expected).slice_dim(0, rows).abs().max();
                     let difference = difference.into_scalar::<f32>();

@@ -199,7 +199,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A file in the folder of `path`, which is gone if nobody gives it a name.
+/// A temporary file in the folder of `path`, which is deleted unless it is renamed.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What a model costs: parameters, and multiply-adds a token.
+//! What a model costs: parameters, and multiply-adds per token.
 
 use masformer_core::{FeedForward, Mix};
 

@@ -33,21 +33,21 @@ pub const FORMAT_VERSION: u64 = 1;
 pub struct ExpertSettings {
     /// [`FORMAT_VERSION`].
     pub format_version: u64,
-    /// Experts a layer, `E`.
+    /// Experts per layer, `E`.
     pub experts: usize,
-    /// Neurons an expert, `d_e`.
+    /// Neurons per expert, `d_e`.
     pub expert_width: usize,
     /// Neurons that every expert has, `s`.
     pub shared: usize,
     /// Neurons of the dense layer, `F`.
     pub dense_width: usize,
-    /// The order in which neurons were dealt.
+    /// The order in which neurons were assigned.
     pub order: NeuronOrder,
     /// The seed of a random order, of the routing tables and of the gates' first weights.
     pub seed: u64,
     /// The text form of the router, for example `hash-random`.
     pub router: String,
-    /// Experts a token, `k`; 1 where the file does not say.
+    /// Experts per token, `k`; 1 if the file does not set it.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub k: usize,
     /// The text form of what a gate's probability does to the output; `None` for hash routers.

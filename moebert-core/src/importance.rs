@@ -73,11 +73,11 @@ pub enum ImportanceError {
     Merge {
         /// Layers of the receiving scores.
         layers: usize,
-        /// Neurons a layer of the receiving scores.
+        /// Neurons per layer of the receiving scores.
         width: usize,
         /// Layers of the other scores.
         found_layers: usize,
-        /// Neurons a layer of the other scores.
+        /// Neurons per layer of the other scores.
         found_width: usize,
     },
     /// Reading a batch's scores from the device failed.
@@ -240,7 +240,7 @@ impl Importance {
         self.scores.len()
     }
 
-    /// The number of neurons a layer `F`.
+    /// The number of neurons per layer, `F`.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -466,7 +466,7 @@ mod tests {
         importance
     }
 
-    /// The definition: a backward pass a sample, through the gradients of the weights.
+    /// The definition: one backward pass per sample, through the gradients of the weights.
     fn score_by_weights(encoder: &Stack<Mlp>, input: Tensor<3>) -> Importance {
         let gradients = losses(encoder, input, None, &mut Trace::nothing())
             .sum()

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::importance::Importance;
 
-/// In which order the neurons of a layer are dealt to the experts.
+/// The order in which the neurons of a layer are assigned to experts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum NeuronOrder {
@@ -82,7 +82,7 @@ pub enum PartitionError {
     Empty {
         /// Experts `E`.
         experts: usize,
-        /// Neurons an expert `d_e`.
+        /// Neurons per expert, `d_e`.
         expert_width: usize,
     },
     /// There are fewer neurons than experts.
@@ -103,7 +103,7 @@ pub enum PartitionError {
         /// Its number of neurons.
         limit: usize,
     },
-    /// The neurons that are not shared cannot be dealt evenly.
+    /// The neurons that are not shared cannot be divided evenly.
     #[error(
         "{width} neurons less {shared} shared cannot be dealt evenly to {experts} experts; \
          {shared_that_fits} shared or {experts_that_fit} experts would fit"
@@ -126,7 +126,7 @@ pub enum PartitionError {
          of the others make {limit}"
     )]
     TooWide {
-        /// Neurons an expert `d_e`.
+        /// Neurons per expert, `d_e`.
         expert_width: usize,
         /// Shared neurons `s`.
         shared: usize,
@@ -146,11 +146,11 @@ pub enum PartitionError {
     ImportanceShape {
         /// Layers of the scores.
         found_layers: usize,
-        /// Neurons a layer of the scores.
+        /// Neurons per layer of the scores.
         found_width: usize,
         /// Layers of the model.
         layers: usize,
-        /// Neurons a layer of the model.
+        /// Neurons per layer of the model.
         width: usize,
     },
 }
@@ -159,13 +159,13 @@ pub enum PartitionError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartitionConfig {
-    /// Experts a layer, `E`.
+    /// Experts per layer, `E`.
     pub experts: usize,
-    /// Neurons an expert, `d_e`.
+    /// Neurons per expert, `d_e`.
     pub expert_width: usize,
     /// Neurons that every expert has, `s`; 0 shares none, `d_e` makes all experts equal.
     pub shared: usize,
-    /// The order in which neurons are dealt.
+    /// The order in which neurons are assigned.
     #[serde(default)]
     pub order: NeuronOrder,
     /// The seed of a random order; the others ignore it.
@@ -249,8 +249,8 @@ impl PartitionConfig {
         })
     }
 
-    /// Deals one layer's neurons, given in their order, to the experts.
-    fn deal(&self, neurons: &[usize]) -> Vec<Vec<usize>> {
+    /// Assigns the neurons of one layer, given in their order, to the experts.
+    fn assign(&self, neurons: &[usize]) -> Vec<Vec<usize>> {
         let (shared, others) = neurons.split_at(self.shared);
         let own = self.expert_width - self.shared;
         (0..self.experts)
@@ -259,8 +259,8 @@ impl PartitionConfig {
                     NeuronOrder::Contiguous => (expert * (others.len() / self.experts), 1),
                     _ => (expert, self.experts),
                 };
-                let dealt = others.iter().skip(start).step_by(step).take(own);
-                shared.iter().chain(dealt).copied().collect()
+                let owned = others.iter().skip(start).step_by(step).take(own);
+                shared.iter().chain(owned).copied().collect()
             })
             .collect()
     }
@@ -272,12 +272,12 @@ impl ExpertLayout {
         self.neurons.len()
     }
 
-    /// The number of experts a layer `E`.
+    /// The number of experts per layer, `E`.
     pub fn experts(&self) -> usize {
         self.neurons.first().map_or(0, Vec::len)
     }
 
-    /// The number of neurons an expert `d_e`.
+    /// The number of neurons per expert, `d_e`.
     pub fn expert_width(&self) -> usize {
         let first = self.neurons.first().and_then(|experts| experts.first());
         first.map_or(0, Vec::len)
@@ -329,7 +329,7 @@ pub fn partition(
                 NeuronOrder::Random => shuffled(width, config.seed, layer),
                 NeuronOrder::Contiguous => (0..width).collect(),
             };
-            Ok(config.deal(&order))
+            Ok(config.assign(&order))
         })
         .collect::<Result<_, _>>()?;
     Ok(ExpertLayout { neurons })
@@ -474,7 +474,7 @@ mod tests {
         assert_ne!(random(0).neurons[0], random(1).neurons[0]);
     }
 
-    /// Any numbers of experts, shared neurons and neurons an expert that a layer can be cut into.
+    /// Any numbers of experts, shared neurons and neurons per expert that a layer can be split into.
     fn valid() -> impl Strategy<Value = (PartitionConfig, usize)> {
         (1..6_usize, 0..8_usize, 1..8_usize, 0..4_usize, any::<u64>()).prop_flat_map(
             |(experts, shared, share, order, seed)| {

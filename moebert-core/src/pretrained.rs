@@ -161,7 +161,7 @@ impl Pretrained {
     }
 
     /// The same model with other mixers, one for each layer from the bottom. Weights that the files have not
-    /// start anew in [`Self::load`] and are an error of [`Self::load_whole`].
+    /// are newly initialised in [`Self::load`] and are an error of [`Self::load_whole`].
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Pretrained {
     /// Makes the model with the head of a task (`None`: the one the folder was saved for) and loads
     /// its weights.
     ///
-    /// A head or pooler that the checkpoint lacks starts anew, and so do a head of another shape
+    /// A head or pooler that the checkpoint lacks is newly initialised, and so are a head of another shape
     /// where `head` is not the folder's own, and mixers that the folder has no weights of; the report names them.
     ///
     /// # Errors
@@ -210,7 +210,7 @@ impl Pretrained {
         Ok((model, report))
     }
 
-    /// [`Self::load`] for a model that is to be used as it is: nothing of it may start anew.
+    /// [`Self::load`] for a model that is to be used as it is: no part of it may be newly initialised.
     ///
     /// # Errors
     ///

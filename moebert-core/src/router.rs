@@ -125,7 +125,7 @@ impl FromStr for RouterKind {
 pub struct RouterConfig {
     /// Which router.
     pub kind: RouterKind,
-    /// Experts a token, `k`; only `top-k` can have more than one.
+    /// Experts per token, `k`; only `top-k` can have more than one.
     #[serde(default = "one")]
     pub k: usize,
     /// How a gate's probability acts on the output; hash routers ignore it.
@@ -173,7 +173,7 @@ pub enum RouterError {
     /// A token cannot pass as many experts.
     #[error("a token cannot pass {k} of {experts} experts: expected k from 1 to {experts}")]
     TooMany {
-        /// Experts a token, `k`.
+        /// Experts per token, `k`.
         k: usize,
         /// Experts `E`.
         experts: usize,
@@ -184,7 +184,7 @@ pub enum RouterError {
     OnlyOne {
         /// The router.
         router: RouterKind,
-        /// Experts a token that were asked for.
+        /// Experts per token that were asked for.
         k: usize,
     },
     /// The counts are for another vocabulary.
@@ -204,12 +204,12 @@ pub enum Router {
     Hash(HashRouter),
     /// A learned gate.
     Gate(GateRouter),
-    /// A learned gate for several experts a token.
+    /// A learned gate for several experts per token.
     TopK(TopKRouter),
 }
 
 impl RouterConfig {
-    /// Checks the number of experts a token against the number of experts.
+    /// Checks the number of experts per token against the number of experts.
     ///
     /// # Errors
     ///
@@ -271,7 +271,7 @@ impl Router {
         }
     }
 
-    /// How many experts a token passes, `k`.
+    /// The number of experts per token, `k`.
     pub fn experts_per_token(&self) -> usize {
         match self {
             Self::Hash(_) | Self::Gate(_) => 1,

@@ -66,7 +66,7 @@ impl AttentionBench {
 
     /// The pairs that each layer looks at, as a table.
     pub fn pairs_table(&self, device: &Device) -> Table {
-        let header = ["span", "tokens", "pairs", "computed", "more a query"];
+        let header = ["span", "tokens", "pairs", "computed", "extra per query"];
         let mut cells = vec![header.map(str::to_owned).to_vec()];
         cells.extend(self.pairs(device).into_iter().map(|pairs| {
             let more = (pairs.computed - pairs.seen) as f64 / pairs.length as f64;

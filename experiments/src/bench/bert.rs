@@ -40,7 +40,7 @@ impl BertBench {
     ///
     /// # Errors
     ///
-    /// If the neurons cannot be dealt to the experts.
+    /// If the neurons cannot be assigned to the experts.
     pub fn inference(&self, device: &Device) -> Result<Plan, Error> {
         let [dense, experts] = self.models(device)?;
         let mut cases = Vec::new();
@@ -68,7 +68,7 @@ impl BertBench {
     ///
     /// # Errors
     ///
-    /// If the neurons cannot be dealt to the experts.
+    /// If the neurons cannot be assigned to the experts.
     pub fn training(&self, device: &Device) -> Result<Plan, Error> {
         let device = device.clone().autodiff();
         let [dense, experts] = self.models(&device)?.map(|model| TaskLearner { model });

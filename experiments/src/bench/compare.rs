@@ -75,7 +75,7 @@ impl<'a> Comparison<'a> {
             .collect()
     }
 
-    /// One line a case.
+    /// One line per case.
     pub fn table(&self) -> Table {
         let header = [
             "case",

@@ -189,7 +189,7 @@ fn step_pass(config: &DecoderConfig, position: usize, device: &Device) -> Result
     Ok(Box::new(move || {
         // So that the pass owns them, and they live as long as it.
         let _prepacked = &prepacked;
-        // On with the same cache, as in decoding; only a cache that nobody else holds grows in place.
+        // Continues with the same cache, as in decoding; a cache grows in place only if it has no other owner.
         if cache.length() == position + near(position) {
             cache = before.clone();
         }

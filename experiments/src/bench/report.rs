@@ -70,7 +70,7 @@ impl Report {
         let arguments = arguments.collect::<Vec<_>>().join(" ");
         format!(
             "`kiln {arguments}`, kiln {kiln} and Burn {burn} on {device}, {system}, {cpus} CPUs. \
-             Numbers are of 32 bits."
+             Numbers have 32 bits."
         )
     }
 
@@ -80,7 +80,7 @@ impl Report {
         rows.find(|row| row.name == name && row.size == size)
     }
 
-    /// One line a case.
+    /// One line per case.
     pub fn table(&self) -> Table {
         let has_tokens = self.rows.iter().any(|row| row.work.tokens > 0);
         let mut header = vec![

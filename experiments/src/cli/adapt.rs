@@ -28,7 +28,7 @@ use crate::{
     task_settings::TASK_FILE,
 };
 
-/// Cut the feed-forward layers of a model into experts
+/// Split the feed-forward layers of a model into experts
 #[derive(Debug, Args)]
 pub struct AdaptArgs {
     /// The dense model, a BERT or a decoder (GPT-2, GPT-Neo): a Hugging Face folder
@@ -36,10 +36,10 @@ pub struct AdaptArgs {
     /// Scores from `kiln importance`; needed for the orders importance and inverse
     #[arg(long, value_name = "FILE.safetensors")]
     importance: Option<PathBuf>,
-    /// Experts a layer
+    /// Experts per layer
     #[arg(long, default_value_t = 4)]
     experts: usize,
-    /// Neurons an expert
+    /// Neurons per expert
     #[arg(long, default_value_t = 768)]
     width: usize,
     /// Most important neurons that every expert gets
@@ -51,10 +51,10 @@ pub struct AdaptArgs {
     /// Which tokens an expert sees: hash-random, hash-balance, gate-token, gate-sentence or top-k
     #[arg(long, default_value = "hash-random")]
     router: RouterKind,
-    /// Experts that a token passes; more than one is for --router top-k
+    /// Experts per token; only --router top-k takes more than one
     #[arg(long, default_value_t = 1)]
     k: usize,
-    /// A gate's factor on the output: unit (leaves the starting point as it is) or probability [default:
+    /// A gate's factor on the output: unit (does not change the initial model) or probability [default:
     /// unit]
     #[arg(long, value_parser = gate_scale)]
     gate_scale: Option<GateScale>,
@@ -67,7 +67,7 @@ pub struct AdaptArgs {
     task: Option<AnyTask>,
     #[command(flatten)]
     reading: ReadingArgs,
-    /// Decides random orders, tables and gates
+    /// Seed of random orders, tables and gates
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The folder of the expert model
@@ -109,7 +109,7 @@ impl AdaptArgs {
     }
 }
 
-/// The sequence length that costs are told for.
+/// The sequence length for which costs are printed.
 const COST_LENGTH: usize = 128;
 
 fn gate_scale(text: &str) -> Result<GateScale, &'static str> {
@@ -140,7 +140,7 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
     }
     let [dense, cost] = costs;
     super::print(&format!(
-        "{}: {} parameters, {} active; {} multiply-adds a token at length {COST_LENGTH} (dense: {})\n",
+        "{}: {} parameters, {} active; {} multiply-adds per token at length {COST_LENGTH} (dense: {})\n",
         args.output.display(),
         cost.parameters,
         cost.active_parameters,

@@ -170,7 +170,7 @@ struct TrainArgs {
 /// The fused operations, forward and in training
 #[derive(Debug, Args)]
 struct OpsArgs {
-    /// Measure the same work made of Burn's own operations too
+    /// Also measure the same work with Burn's own operations
     #[arg(long)]
     burn: bool,
 }

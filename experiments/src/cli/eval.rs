@@ -39,32 +39,32 @@ pub struct EvalArgs {
     #[arg(long)]
     task: AnyTask,
     /// The folder with the task's files; for text a file, or a folder of .txt files; for recall the recipe
-    /// that describes its sequences, a file or a shipped one
+    /// that describes its sequences, as a file or by name
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
     /// The split to evaluate on; text and recall have none [default: dev]
     #[arg(long, value_enum)]
     split: Option<EvalSplit>,
-    /// Examples a batch; no effect on the scores [default: 4 for summary, 8 for text, 32 otherwise]
+    /// Examples per batch; does not affect the scores [default: 4 for summary, 8 for text, 32 otherwise]
     #[arg(long, value_parser = super::at_least_1())]
     batch_size: Option<usize>,
     #[command(flatten)]
     reading: ReadingArgs,
-    /// For squad and squad2: the most tokens of an answer [default: that of the run that made the model, or 30]
+    /// For squad and squad2: the maximum number of tokens in an answer [default: that of the run that made the model, or 30]
     #[arg(long, value_name = "TOKENS", value_parser = super::at_least_1())]
     max_answer_length: Option<usize>,
-    /// For text: tokens between the beginnings of two windows of --max-length tokens [default: that of the run
+    /// For text: tokens between the starts of two windows of --max-length tokens [default: that of the run
     /// that made the model, or half of them]
     #[arg(long, value_name = "TOKENS")]
     stride: Option<usize>,
-    /// The most tokens of a summary [default: that of the run that made the model, or 128]
+    /// The maximum number of tokens in a summary [default: that of the run that made the model, or 128]
     #[arg(long, value_name = "TOKENS")]
     max_new_tokens: Option<usize>,
     /// Search for the likeliest summary with this many hypotheses [default: that of the run that made the model, or
     /// 1, the likeliest token]
     #[arg(long)]
     beams: Option<usize>,
-    /// What stands between text and summary [default: that of the run that made the model, or two line breaks and
+    /// The text between input and summary [default: that of the run that made the model, or two line breaks and
     /// `TL;DR:`]
     #[arg(long, value_name = "TEXT")]
     separator: Option<String>,

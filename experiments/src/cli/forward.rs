@@ -27,7 +27,7 @@ pub struct ForwardArgs {
     /// The token ids
     #[arg(long, value_name = "IDS.safetensors")]
     input: PathBuf,
-    /// Where the outputs go
+    /// The file for the outputs
     #[arg(long, value_name = "OUT.safetensors")]
     output: PathBuf,
     #[command(flatten)]

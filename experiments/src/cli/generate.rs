@@ -28,15 +28,15 @@ use crate::{
     warning::warn,
 };
 
-/// Tokens that follow a prompt, where the command line does not say.
+/// Tokens that follow a prompt, unless the command line sets it.
 const NEW_TOKENS: usize = 128;
 
 /// Continue texts with a decoder
 ///
 /// The likeliest token follows, unless --temperature or --beams is given. A continuation ends with
-/// a token that the model's folder says ends one, where --stop appears, or after --max-new-tokens. One prompt's is printed as
-/// it comes (of a beam search, when it is over), those of several under their headers. An interrupt prints
-/// what there is. Tokens a second go to standard error.
+/// an end token of the model folder, before the text of --stop, or after --max-new-tokens. The continuation of
+/// one prompt is streamed (a beam search prints it at the end); those of several prompts are printed under
+/// headers. An interrupt prints what has been generated. Tokens per second are printed to standard error.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
     /// The model, a decoder (GPT-2, GPT-Neo) with its tokenizer: a Hugging Face folder
@@ -48,7 +48,7 @@ pub struct GenerateArgs {
     /// A file with a text to continue, or a folder of .txt files; may be given several times
     #[arg(long, value_name = "FILE")]
     prompt_file: Vec<PathBuf>,
-    /// The most tokens that follow a prompt [default: 128, or as many as the model has positions for]
+    /// The maximum number of tokens after a prompt [default: 128, or as many as the model has positions for]
     #[arg(long, value_name = "TOKENS")]
     max_new_tokens: Option<usize>,
     /// Draw tokens at random, from logits divided by this: below 1 likely ones become likelier; 0 takes the
@@ -62,7 +62,7 @@ pub struct GenerateArgs {
     /// 1]
     #[arg(long, value_name = "P", requires = "temperature")]
     top_p: Option<f64>,
-    /// Decides the draws [default: 0]
+    /// Seed of the random draws [default: 0]
     #[arg(long, requires = "temperature")]
     seed: Option<u64>,
     /// Search for the likeliest continuation with this many hypotheses
@@ -89,15 +89,15 @@ pub struct GenerateArgs {
     /// Never repeat N tokens in the order in which they occur in the prompt or the continuation
     #[arg(long, value_name = "N")]
     no_repeat_ngram: Option<usize>,
-    /// End a continuation where this text appears, and before it
+    /// End a continuation before this text
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     stop: Option<String>,
     #[command(flatten)]
     variant: VariantArgs,
-    /// Keep no keys and values: read everything again for each token
+    /// Decode without a cache: read everything again for each token
     #[arg(long)]
     no_cache: bool,
-    /// Print a JSON object a prompt: `prompt`, `text`, `tokens`, and `stopped`, which is `end`, `text`,
+    /// Print one JSON object per prompt: `prompt`, `text`, `tokens`, and `stopped`, which is `end`, `text`,
     /// `length`, `exhausted` (by --no-repeat-ngram) or `interrupt`
     #[arg(long)]
     json: bool,

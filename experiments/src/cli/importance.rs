@@ -36,10 +36,10 @@ pub struct ImportanceArgs {
     /// The split to score on; text has none
     #[arg(long, value_enum, default_value_t = DataSplit::Train)]
     split: DataSplit,
-    /// Score on the first so many examples, or sequences, only [default: all]
+    /// Score on this many examples or sequences only, from the start [default: all]
     #[arg(long, value_name = "COUNT", value_parser = super::at_least_1())]
     samples: Option<usize>,
-    /// Examples a batch; no effect on the scores
+    /// Examples per batch; does not affect the scores
     #[arg(long, default_value_t = 32, value_parser = super::at_least_1())]
     batch_size: usize,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub struct ImportanceArgs {
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
-    /// Where the scores go: layers x neurons, float32
+    /// The file for the scores: layers x neurons, float32
     #[arg(long, value_name = "FILE.safetensors")]
     output: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! `kiln run`: a whole recipe, from the model to begin with to the table.
+//! `kiln run`: a whole recipe, from the initial model to the table.
 
 use std::path::PathBuf;
 
@@ -13,11 +13,11 @@ use crate::run::RunOptions;
 
 /// Run a recipe: compress an encoder, or compare span schedules of a decoder
 ///
-/// Every stage's result is kept in the run folder; give the same command again after a stop, and it
-/// goes on.
+/// The result of every stage is saved in the run folder. To resume a stopped run, run the same command
+/// again.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A recipe file, or the name of one that ships: quickstart, sst2, cola, mnli, squad, recall,
+    /// A recipe file, or the name of a built-in recipe: quickstart, sst2, cola, mnli, squad, recall,
     /// gutenberg, summary, continue
     recipe: String,
     /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`

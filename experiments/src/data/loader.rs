@@ -29,7 +29,7 @@ pub enum LoaderError {
     /// Batches would be empty.
     #[error("a batch size of 0: at least 1 is needed")]
     BatchSize,
-    /// A sequence does not have one segment id a token.
+    /// A sequence does not have one segment id per token.
     #[error(
         "sequence {index}: {ids} token ids and {types} segment ids; both must be the same and not 0"
     )]

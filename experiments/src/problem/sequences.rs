@@ -52,7 +52,7 @@ impl Rule {
 /// A split as sequences, with what its predictions are compared with.
 #[derive(Clone, Debug)]
 pub struct Sequences {
-    /// One entry a sequence; of a long passage, one a window.
+    /// One entry per sequence; for a long passage, one per window.
     pub features: Arc<[Feature]>,
     pub(super) answers: Answers,
 }

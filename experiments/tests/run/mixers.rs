@@ -128,7 +128,7 @@ fn a_state_space_is_trained_judged_and_kept() {
     let told = text_of(&output.stderr);
     assert!(output.status.success(), "{told}");
     assert!(
-        told.contains("not in the checkpoint, starts anew: transformer.h.1.mixer."),
+        told.contains("not in the checkpoint, newly initialised: transformer.h.1.mixer."),
         "{told}"
     );
 }

@@ -1,4 +1,4 @@
-//! A run that is stopped goes on when the same command is given again, and ends as if nothing had
+//! A stopped run resumes when the same command is run again, and ends as if nothing had
 //! happened.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::kiln::{Kiln, refusal, results};
 
-const STOPPED: &str = "kiln: error: stopped; give the same command again to go on";
+const STOPPED: &str = "kiln: error: stopped; run the same command again to resume";
 const RUN: [&str; 4] = ["run", "small.toml", "--out", "run"];
 
 /// A point of a run.

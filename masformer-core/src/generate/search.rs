@@ -46,7 +46,7 @@ impl Ending<'_> {
     }
 }
 
-/// The search that chooses a token a step and never looks back.
+/// The search that chooses one token per step and never goes back.
 pub(super) struct Single<'a, F> {
     choose: F,
     repeats: Repeats<'a>,

@@ -101,9 +101,9 @@ pub fn span_attention(
 /// Number of pairs of a query and a key whose scores [`span_attention`] computes on a device, for one head
 /// of a sequence: those of [`Span::pairs`] and what tiles have at their edges besides.
 ///
-/// That is at most 100 pairs a query on Burn's flex backend, and depends on how wide the machine's vectors are. On the others it is for a window of `W` at
-/// most three cells more, and for a block at most `W` and three cells; a cell has 256 keys, or `W` if that
-/// is less, but 32 at least.
+/// On Burn's flex backend, these are at most 100 pairs per query, depending on the width of the machine's vectors. On other backends, a
+/// window of `W` has at most three cells more, and a block at most `W` and three cells; a cell has 256 keys, or `W` if that
+/// is less, but at least 32.
 pub fn computed_pairs(span: Span, direction: Direction, length: usize, device: &Device) -> u64 {
     #[cfg(feature = "flex")]
     {

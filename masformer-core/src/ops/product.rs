@@ -197,7 +197,7 @@ mod tests {
             let found = product(left.clone(), right.clone());
             assert_close(&[found.into_data()], &[expected.clone().into_data()], 1e-5);
             let expected = (expected + sum.clone()).into_data();
-            // What nobody else holds may be written to.
+            // A tensor without another owner may be updated in place.
             let held = (!alone).then(|| (sum.clone(), sum.to_data()));
             let found = product_onto(sum, left, right);
             assert_close(&[found.into_data()], &[expected], 1e-5);

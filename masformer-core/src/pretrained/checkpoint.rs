@@ -50,12 +50,12 @@ pub trait Layout {
         true
     }
 
-    /// Whether a weight of the module may start anew where a file lacks it.
+    /// Whether a weight of the module may be newly initialised where a file lacks it.
     fn is_optional(&self, _module: &str) -> bool {
         false
     }
 
-    /// Whether a weight of the module may start anew where a file has it in another shape.
+    /// Whether a weight of the module may be newly initialised where a file has it in another shape.
     fn may_differ(&self, _module: &str) -> bool {
         false
     }

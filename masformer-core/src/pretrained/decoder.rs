@@ -310,7 +310,7 @@ impl DecoderFolder {
     }
 
     /// The same model with other mixers, one for each layer from the bottom. Weights that the files have not are
-    /// an error of [`Self::load`], unless they may start anew.
+    /// an error of [`Self::load`], unless they may be newly initialised.
     ///
     /// # Errors
     ///

@@ -89,7 +89,7 @@ pub enum FolderError {
         /// What it would hold.
         value: NotFinite,
     },
-    /// Weights that cannot start anew are missing.
+    /// Weights that cannot be newly initialised are missing.
     #[error("{} lacks weights of the {part}: {}", dir.display(), shorten(tensors))]
     Missing {
         /// The folder.

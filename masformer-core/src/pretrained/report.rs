@@ -5,9 +5,9 @@ use std::fmt;
 /// How a checkpoint and a model fitted together; names are those of the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
-    /// Weights that the checkpoint lacks and that may start anew.
+    /// Weights that the checkpoint lacks and that may be newly initialised.
     pub missing: Vec<String>,
-    /// Weights that the checkpoint has in another shape and that may start anew.
+    /// Weights that the checkpoint has in another shape and that may be newly initialised.
     pub mismatched: Vec<Mismatch>,
     /// Tensors of the checkpoint that the model has no place for.
     pub unexpected: Vec<String>,
@@ -28,7 +28,7 @@ pub struct Mismatch {
 }
 
 impl LoadReport {
-    /// The weights that start anew, by their names in the checkpoint.
+    /// The newly initialised weights, by their names in the checkpoint.
     pub fn anew(&self) -> Vec<String> {
         let mismatched = self.mismatched.iter().map(|mismatch| &mismatch.name);
         self.missing.iter().chain(mismatched).cloned().collect()
@@ -49,11 +49,11 @@ impl fmt::Display for LoadReport {
         }
         if !self.missing.is_empty() {
             let names = self.missing.join(", ");
-            lines.push(format!("not in the checkpoint, starts anew: {names}"));
+            lines.push(format!("not in the checkpoint, newly initialised: {names}"));
         }
         lines.extend(self.mismatched.iter().map(|mismatch| {
             format!(
-                "of another shape, starts anew: {} is {:?}, the model needs {:?}",
+                "of another shape, newly initialised: {} is {:?}, the model needs {:?}",
                 mismatch.name, mismatch.found, mismatch.expected
             )
         }));
@@ -87,8 +87,8 @@ mod tests {
         assert_eq!(
             report.to_string(),
             "left out of the names in the checkpoint: _orig_mod., module.\n\
-             not in the checkpoint, starts anew: classifier.bias\n\
-             of another shape, starts anew: classifier.weight is [3, 8], the model needs [2, 8]\n\
+             not in the checkpoint, newly initialised: classifier.bias\n\
+             of another shape, newly initialised: classifier.weight is [3, 8], the model needs [2, 8]\n\
              in the checkpoint, not used: cls.predictions.bias"
         );
         assert_eq!(

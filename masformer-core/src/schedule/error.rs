@@ -97,7 +97,7 @@ pub enum ScheduleError {
     Mixer(#[from] MixerError),
     /// Two parts of a schedule of mixers name one layer.
     #[error(
-        "both `{first}` and `{second}` are the mixer of layer {layer}: expected one mixer a layer"
+        "both `{first}` and `{second}` are the mixer of layer {layer}: expected one mixer per layer"
     )]
     TwoMixers {
         /// The layer.

@@ -36,7 +36,7 @@ fn router((kind, k): (RouterKind, usize)) -> RouterConfig {
     }
 }
 
-/// Three experts a layer with these neurons.
+/// Three experts per layer with these neurons.
 fn split(model: &Decoder<Half>, neurons: &[Vec<usize>], router: &RouterConfig) -> Decoder<Half> {
     let layout = ExpertLayout {
         neurons: vec![neurons.to_vec(); 2],
@@ -92,7 +92,7 @@ fn steps_equal_the_whole_with_experts() {
             let step = model.step(&input(range.clone(), &device), &mut cache);
             let expected = whole.clone().slice_dim(1, range.clone());
             let difference = step - expected;
-            // The padding of the first row is nobody's.
+            // The values at the padding of the first row are undefined.
             let difference = if range.start == 0 {
                 difference.slice([1..2, 0..3])
             } else {

@@ -45,7 +45,7 @@ impl TopKRouter {
         Self { linear, k, scale }
     }
 
-    /// Experts a token, `k`.
+    /// Experts per token, `k`.
     pub fn k(&self) -> usize {
         self.k
     }

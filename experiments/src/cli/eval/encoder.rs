@@ -10,7 +10,7 @@ use crate::{
     recipe::{DataSplit, Task},
 };
 
-/// Examples a batch, where the command line does not say.
+/// Examples per batch, unless the command line sets it.
 const BATCH_SIZE: usize = 32;
 
 /// The metrics of the task on a split, whose answers are written where the command line says.

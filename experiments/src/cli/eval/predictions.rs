@@ -21,7 +21,7 @@ enum Form {
     Tsv,
     /// The predictions of the official scripts of `SQuAD`: an object from ids to answers.
     Json,
-    /// An object a line.
+    /// One object per line.
     JsonLines,
 }
 

@@ -43,7 +43,7 @@ pub struct Feature {
 
 /// The right answers of a batch.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one a batch")]
+#[expect(clippy::large_enum_variant, reason = "there is one per batch")]
 pub enum Targets {
     /// Classes `[B]`.
     Classes(Tensor<1, Int>),

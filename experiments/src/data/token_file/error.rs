@@ -29,7 +29,7 @@ pub enum TokenFileError {
         expected: u64,
     },
     /// The file is shorter or longer than its header says.
-    #[error("{} has {found} bytes, its header says {expected}; delete it to have it made anew", path.display())]
+    #[error("{} has {found} bytes, its header says {expected}; delete it to recreate it", path.display())]
     Length {
         /// The tokens.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum TokenFileError {
         expected: u64,
     },
     /// The file holds a number that is no token.
-    #[error("{}: token {position} is {id}, but there are only {vocabulary} tokens; delete it to have it made anew", path.display())]
+    #[error("{}: token {position} is {id}, but there are only {vocabulary} tokens; delete it to recreate it", path.display())]
     Damaged {
         /// The tokens.
         path: PathBuf,

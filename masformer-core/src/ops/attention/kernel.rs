@@ -184,7 +184,7 @@ impl Head<'_> {
 }
 
 /// Number of pairs whose scores are computed for one head of a sequence: those that the span allows, and
-/// at most 100 a query more at the edges of strips and panels.
+/// at most 100 more per query at the edges of strips and panels.
 pub(super) fn computed_pairs(span: Span, direction: Direction, length: usize) -> u64 {
     let band = Band {
         span,
