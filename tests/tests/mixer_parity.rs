@@ -1,42 +1,22 @@
 //! Mixers against what other code computed, on the files of `fixtures/mixers`.
 
-use std::path::Path;
+mod fixture;
 
 use burn::{module::Param, nn::Linear, prelude::*, tensor::Tolerance};
+use fixture::Fixture;
 use masformer_core::{
     Activation, Direction, FeedForward, Flow, Mlp, MlpConfig, NormConfig, NormPlacement, Tokens,
     Trace,
     mixer::{Discretization, Join, StateSpace, StateSpaceCache, StateSpaceConfig},
-    tensor_file::TensorFile,
 };
 
-struct Fixture {
-    file: TensorFile,
-    device: Device,
-}
-
 impl Fixture {
-    fn open(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/mixers");
-        Self {
-            file: TensorFile::read(&path.join(format!("{name}.safetensors"))).unwrap(),
-            device: Device::default(),
-        }
+    fn mixer(name: &str) -> Self {
+        Self::open("mixers", name)
     }
 
-    fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
-        let (shape, values) = self.file.f32::<D>(name).unwrap();
-        Tensor::from_data(TensorData::new(values, shape), &self.device)
-    }
-
-    fn param<const D: usize>(&self, name: &str) -> Param<Tensor<D>> {
-        Param::from_tensor(self.tensor(name))
-    }
-
-    fn assert_close<const D: usize>(&self, name: &str, found: Tensor<D>) {
-        let expected = self.tensor::<D>(name).into_data();
-        let tolerance = Tolerance::<f32>::absolute(1e-5);
-        found.into_data().assert_approx_eq(&expected, tolerance);
+    fn assert_same<const D: usize>(&self, name: &str, found: Tensor<D>) {
+        self.assert_close(name, found, Tolerance::absolute(1e-5));
     }
 }
 
@@ -67,24 +47,24 @@ fn diagonal_state_spaces_are_those_of_the_dense_matrices() {
         ("s4d_bilinear", Discretization::Bilinear),
         ("s4d_zoh", Discretization::Zoh),
     ] {
-        let fixture = Fixture::open(name);
+        let fixture = Fixture::mixer(name);
         let space = state_space(&fixture, rule);
         let input = fixture.tensor::<3>("u").swap_dims(1, 2);
         let [_, length, _] = input.dims();
-        fixture.assert_close("kernel", space.kernel(length));
+        fixture.assert_same("kernel", space.kernel(length));
         let mut cache = StateSpaceCache::default();
         let output = space.forward(input, None, Some(&mut cache));
-        fixture.assert_close("y", output.swap_dims(1, 2));
+        fixture.assert_same("y", output.swap_dims(1, 2));
         let [real, imag] = cache.states.unwrap();
-        fixture.assert_close("last_state_re", real.swap_dims(0, 1));
-        fixture.assert_close("last_state_im", imag.swap_dims(0, 1));
+        fixture.assert_same("last_state_re", real.swap_dims(0, 1));
+        fixture.assert_same("last_state_im", imag.swap_dims(0, 1));
     }
 }
 
 /// The combination and what is around it; see `docs/methods/spade.md` for what the official layer has besides.
 #[test]
 fn spade_combines_its_parts_as_the_official_layer() {
-    let fixture = Fixture::open("spade_layer_concat");
+    let fixture = Fixture::mixer("spade_layer_concat");
     let device = &fixture.device;
     let norm = |name: &str| {
         let mut norm = NormConfig::new(16).init(device);
@@ -122,5 +102,5 @@ fn spade_combines_its_parts_as_the_official_layer() {
             padding: None,
         },
     };
-    fixture.assert_close("y", mlp.forward(&flow, &mut Trace::nothing()));
+    fixture.assert_same("y", mlp.forward(&flow, &mut Trace::nothing()));
 }
