@@ -23,9 +23,10 @@ pub struct Entry<M: Trainable> {
 
 /// Every method, in the order in which their terms join the loss.
 pub fn all<M: Trainable>() -> Vec<Entry<M>> {
-    vec![objective::<objective::Layerwise, M>(include_str!(
-        "../../docs/methods/layerwise.md"
-    ))]
+    vec![
+        objective::<objective::Layerwise, M>(include_str!("../../docs/methods/layerwise.md")),
+        objective::<objective::Kd, M>(include_str!("../../docs/methods/kd.md")),
+    ]
 }
 
 /// An objective, whose settings are its fields.
