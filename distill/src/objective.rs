@@ -2,6 +2,7 @@
 
 pub mod kd;
 pub mod layerwise;
+pub mod pkd;
 pub mod router;
 
 use burn::{nn::Linear, prelude::*};
@@ -11,6 +12,7 @@ use crate::{Gauge, MethodError, Shape, Signals, StageError};
 
 pub use kd::Kd;
 pub use layerwise::Layerwise;
+pub use pkd::{Patience, Pkd};
 pub use router::RouterLosses;
 
 /// A method that adds terms to the loss.

@@ -4,6 +4,7 @@
 mod fixture;
 
 mod kd;
+mod pkd;
 
 use burn::{
     prelude::*,
