@@ -3,6 +3,7 @@
 pub mod first_token;
 pub mod hidden;
 pub mod logits;
+pub mod relation;
 
 pub use hidden::Padding;
 pub use logits::LogitsForm;

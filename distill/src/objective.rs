@@ -2,6 +2,7 @@
 
 pub mod kd;
 pub mod layerwise;
+pub mod minilm;
 pub mod pkd;
 pub mod router;
 
@@ -12,6 +13,7 @@ use crate::{Gauge, MethodError, Shape, Signals, StageError};
 
 pub use kd::Kd;
 pub use layerwise::Layerwise;
+pub use minilm::{MiniLm, RelationWeights};
 pub use pkd::{Patience, Pkd};
 pub use router::RouterLosses;
 

@@ -4,6 +4,7 @@
 mod fixture;
 
 mod kd;
+mod minilm;
 mod pkd;
 
 use burn::{
