@@ -4,6 +4,7 @@ pub mod first_token;
 pub mod hidden;
 pub mod logits;
 pub mod relation;
+pub mod scores;
 
 pub use hidden::Padding;
 pub use logits::LogitsForm;

@@ -5,6 +5,7 @@ pub mod layerwise;
 pub mod minilm;
 pub mod pkd;
 pub mod router;
+pub mod tinybert;
 
 use burn::{nn::Linear, prelude::*};
 use masformer_core::{Keep, Trace};
@@ -16,6 +17,7 @@ pub use layerwise::Layerwise;
 pub use minilm::{MiniLm, RelationWeights};
 pub use pkd::{Patience, Pkd};
 pub use router::RouterLosses;
+pub use tinybert::TinyBert;
 
 /// A method that adds terms to the loss.
 ///

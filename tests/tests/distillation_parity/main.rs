@@ -6,6 +6,7 @@ mod fixture;
 mod kd;
 mod minilm;
 mod pkd;
+mod tinybert;
 
 use burn::{
     prelude::*,
