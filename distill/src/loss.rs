@@ -1,5 +1,6 @@
 //! What a student is compared by: pure functions on tensors.
 
+pub mod cosine;
 pub mod first_token;
 pub mod hidden;
 pub mod logits;

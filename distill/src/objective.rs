@@ -1,5 +1,6 @@
 //! The seam for what a model learns from: terms of the loss, one method a file.
 
+pub mod distilbert;
 pub mod kd;
 pub mod layerwise;
 pub mod minilm;
@@ -12,6 +13,7 @@ use masformer_core::{Keep, Trace};
 
 use crate::{Gauge, MethodError, Shape, Signals, StageError};
 
+pub use distilbert::DistilBert;
 pub use kd::Kd;
 pub use layerwise::Layerwise;
 pub use minilm::{MiniLm, RelationWeights};

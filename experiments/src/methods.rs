@@ -29,6 +29,7 @@ pub fn all<M: Trainable>() -> Vec<Entry<M>> {
         objective::<objective::Pkd, M>(include_str!("../../docs/methods/pkd.md")),
         objective::<objective::MiniLm, M>(include_str!("../../docs/methods/minilm.md")),
         objective::<objective::TinyBert, M>(include_str!("../../docs/methods/tinybert.md")),
+        objective::<objective::DistilBert, M>(include_str!("../../docs/methods/distilbert.md")),
     ]
 }
 

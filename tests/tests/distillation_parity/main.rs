@@ -3,6 +3,7 @@
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod distilbert;
 mod kd;
 mod minilm;
 mod pkd;
