@@ -6,6 +6,8 @@ pub mod layerwise;
 pub mod minilm;
 pub mod pkd;
 pub mod router;
+pub mod ted;
+pub mod ted_filters;
 pub mod tinybert;
 
 use burn::{nn::Linear, prelude::*};
@@ -19,6 +21,8 @@ pub use layerwise::Layerwise;
 pub use minilm::{MiniLm, RelationWeights};
 pub use pkd::{Patience, Pkd};
 pub use router::RouterLosses;
+pub use ted::{StudentFilters, Ted, TedConfig};
+pub use ted_filters::{HeadActivation, TedFilters};
 pub use tinybert::TinyBert;
 
 /// A method that adds terms to the loss.

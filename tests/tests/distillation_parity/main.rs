@@ -7,6 +7,7 @@ mod distilbert;
 mod kd;
 mod minilm;
 mod pkd;
+mod ted;
 mod tinybert;
 
 use burn::{

@@ -1,0 +1,186 @@
+//! Filters of hidden states and their heads, stage I of TED.
+
+use burn::{
+    nn::{DropoutConfig, Linear, LinearConfig},
+    prelude::*,
+};
+use masformer_core::{Activation, Keep, Layers};
+use moebert_core::heads::Head;
+use serde::{Deserialize, Serialize};
+
+use super::{Objective, Terms, hidden_state};
+use crate::{MethodError, Shape, Signals};
+
+/// The mean loss of the heads on the dashboard.
+const FILTERS: &str = "Filters";
+
+/// Trains a filter on every `every`-th layer, and a head on it that does the model's task: what part of the layer's state
+/// the task needs (TED, arXiv 2210.01351, stage I). The model itself is frozen by the stage's `freeze`; the filters go to
+/// `ted`, the heads are left behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TedFilters {
+    /// Layers from one filter to the next; divides the model's layers.
+    pub every: usize,
+    /// Width `D_f` of the filtered states. Absent: the model's.
+    pub width: Option<usize>,
+    /// Dropout before the last layer of a head for classification.
+    pub dropout: f64,
+    /// The activation within a head for classification.
+    pub activation: HeadActivation,
+}
+
+/// The activation within a head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadActivation {
+    /// The hyperbolic tangent, as in BERT's pooler.
+    #[default]
+    Tanh,
+    /// `gelu`, as in that of `DeBERTa`.
+    Gelu,
+}
+
+impl Default for TedFilters {
+    fn default() -> Self {
+        Self {
+            every: 1,
+            width: None,
+            dropout: 0.1,
+            activation: HeadActivation::default(),
+        }
+    }
+}
+
+/// The hidden states that have a filter, in a model of so many layers.
+///
+/// # Errors
+///
+/// If the interval does not divide the layers.
+pub fn filtered_states(every: usize, layers: usize) -> Result<Vec<usize>, MethodError> {
+    if every == 0 || layers < every || !layers.is_multiple_of(every) {
+        return Err(
+            format!("a filter on every {every} layers does not fit {layers} layers").into(),
+        );
+    }
+    Ok((every..=layers).step_by(every).collect())
+}
+
+/// The parts of one filter: the filter, and the layers of its head.
+fn parts_of_filter(head: Head) -> Result<usize, MethodError> {
+    match head {
+        Head::Classification { .. } | Head::Regression => Ok(3),
+        Head::SpanQa => Ok(2),
+        Head::Encoder => {
+            Err("filters learn what a task needs, and this model has no head of a task".into())
+        }
+    }
+}
+
+/// The filters among the parts of a stage of [`TedFilters`], for a model with this head.
+///
+/// # Errors
+///
+/// If the model has no head of a task.
+pub fn filters(parts: &[Linear], head: Head) -> Result<Vec<Linear>, MethodError> {
+    Ok(parts
+        .iter()
+        .step_by(parts_of_filter(head)?)
+        .cloned()
+        .collect())
+}
+
+impl TedFilters {
+    /// The logits of a head on filtered states `[B, T, D_f]`.
+    fn logits(&self, head: &[Linear], filtered: Tensor<3>) -> Vec<Tensor<2>> {
+        let [batch, _, width] = filtered.dims();
+        match head {
+            [pooler, outputs] => {
+                let first = filtered
+                    .slice([0..batch, 0..1, 0..width])
+                    .squeeze_dim::<2>(1);
+                let pooled = pooler.forward(first);
+                let pooled = match self.activation {
+                    HeadActivation::Tanh => pooled.tanh(),
+                    HeadActivation::Gelu => Activation::Gelu.forward(pooled),
+                };
+                let dropped = DropoutConfig::new(self.dropout).init().forward(pooled);
+                vec![outputs.forward(dropped)]
+            }
+            [outputs] => {
+                let scores = outputs.forward(filtered);
+                let side = |side: usize| scores.clone().slice_dim(2, side..=side).squeeze_dim(2);
+                vec![side(0), side(1)]
+            }
+            _ => vec![],
+        }
+    }
+}
+
+impl Objective for TedFilters {
+    fn name(&self) -> &'static str {
+        "ted-filters"
+    }
+
+    fn keep(&self) -> Keep {
+        Keep {
+            hidden: Layers::All,
+            ..Keep::default()
+        }
+    }
+
+    fn shows(&self) -> Vec<&'static str> {
+        vec![FILTERS]
+    }
+
+    /// For each filter `[D, D_f]`: the filter, then its head: two layers for classification and regression, one for
+    /// question answering.
+    fn parts(
+        &self,
+        student: &Shape,
+        _: Option<&Shape>,
+        device: &Device,
+    ) -> Result<Vec<Linear>, MethodError> {
+        parts_of_filter(student.head)?;
+        let width = self.width.unwrap_or(student.hidden);
+        let linear = |from: usize, to: usize| LinearConfig::new(from, to).init(device);
+        let mut parts = vec![];
+        for _ in filtered_states(self.every, student.layers)? {
+            parts.push(linear(student.hidden, width));
+            match student.head {
+                Head::Classification { classes } => {
+                    parts.extend([linear(width, width), linear(width, classes)]);
+                }
+                Head::Regression => parts.extend([linear(width, width), linear(width, 1)]),
+                Head::SpanQa => parts.push(linear(width, 2)),
+                Head::Encoder => {}
+            }
+        }
+        Ok(parts)
+    }
+
+    fn terms(
+        &self,
+        parts: &[Linear],
+        student: &Signals,
+        _: Option<&Signals>,
+    ) -> Result<Terms, MethodError> {
+        let Some(task) = &student.task else {
+            return Err("the batch has no labels for the filters to learn from".into());
+        };
+        let states = filtered_states(self.every, student.trace.layers())?;
+        let groups = parts.chunks(parts.len() / states.len());
+        let mut losses = vec![];
+        for (state, group) in states.iter().zip(groups) {
+            let hidden = hidden_state("model", &student.trace, *state)?;
+            let Some((filter, head)) = group.split_first() else {
+                continue;
+            };
+            let logits = self.logits(head, filter.forward(hidden));
+            losses.push(task.of(&logits));
+        }
+        let mut terms = Terms::default();
+        terms.add(FILTERS, losses, 1.0 / states.len() as f64);
+        Ok(terms)
+    }
+}
