@@ -1,9 +1,10 @@
 //! Parameters chosen by parts of their names.
 
 use burn::{
-    module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
+    module::{Module, ModuleVisitor, Param, ParamId},
     prelude::*,
 };
+use masformer_core::module_path::ModulePath;
 use serde::{Deserialize, Serialize};
 
 /// Names of parts of a model, each one or more neighbouring parts of a parameter's path: `embeddings` or `layers.0` or
@@ -36,8 +37,29 @@ impl Names {
     /// # Errors
     ///
     /// If nothing in the model has one of the names.
-    pub fn group<M: Module>(&self, model: &M) -> Result<ParamGroup, UnknownName> {
-        let mut paths = Paths::default();
+    pub fn ids<M: Module>(&self, model: &M) -> Result<Vec<ParamId>, UnknownName> {
+        self.find(model, |_| true)
+    }
+
+    /// The weights of linear layers of a model that are in one of these parts.
+    ///
+    /// # Errors
+    ///
+    /// If no linear layer has one of the names.
+    pub fn linear_weights<M: Module>(&self, model: &M) -> Result<Vec<ParamId>, UnknownName> {
+        self.find(model, ModulePath::is_linear_weight)
+    }
+
+    fn find<M: Module>(
+        &self,
+        model: &M,
+        counts: fn(&ModulePath) -> bool,
+    ) -> Result<Vec<ParamId>, UnknownName> {
+        let mut paths = Paths {
+            path: ModulePath::default(),
+            counts,
+            all: vec![],
+        };
         model.visit(&mut paths);
         let mut ids = vec![];
         for name in &self.0 {
@@ -53,14 +75,14 @@ impl Names {
                 });
             }
         }
-        Ok(ParamGroup::from_ids(ids))
+        Ok(ids)
     }
 }
 
-/// The paths of all parameters.
-#[derive(Default)]
+/// The paths of all parameters that count.
 struct Paths {
-    path: Vec<String>,
+    path: ModulePath,
+    counts: fn(&ModulePath) -> bool,
     all: Vec<(Vec<String>, ParamId)>,
 }
 
@@ -78,26 +100,27 @@ impl Paths {
 }
 
 impl ModuleVisitor for Paths {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        // The arms of an enum are parts of Burn's paths, and begin with a capital.
-        let parts = self.path.iter();
-        let parts = parts.filter(|part| !part.starts_with(|c: char| c.is_ascii_uppercase()));
-        self.all.push((parts.cloned().collect(), param.id));
+        if (self.counts)(&self.path) {
+            self.all.push((self.path.parts().to_vec(), param.id));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::module::ParamGroup;
+
     use super::*;
-    use crate::toy::Toy;
+    use crate::toy::{Toy, serial};
 
     fn frozen(names: &[&str]) -> Result<Vec<bool>, UnknownName> {
         struct Trains(Vec<bool>);
@@ -106,8 +129,9 @@ mod tests {
                 self.0.push(!param.is_require_grad());
             }
         }
-        let toy = Toy::new(2, 3, 0.0);
-        let group = Names::new(names.iter().copied()).group(&toy)?;
+        let _turn = serial();
+        let toy = Toy::new(2, 3, 0.0).valid().train();
+        let group = ParamGroup::from_ids(Names::new(names.iter().copied()).ids(&toy)?);
         let mut found = Trains(vec![]);
         toy.freeze_group(group).visit(&mut found);
         Ok(found.0)
@@ -115,12 +139,12 @@ mod tests {
 
     #[test]
     fn parts_are_found_by_neighbouring_names() {
-        // Two layers of two linear layers with biases, and the head.
-        let some = |range: std::ops::Range<usize>| (0..10).map(|i| range.contains(&i)).collect();
+        // Two layers of two linear layers and a normalisation, and the head, all with two parameters.
+        let some = |range: std::ops::Range<usize>| (0..14).map(|i| range.contains(&i)).collect();
         let expected: [(&[&str], Vec<bool>); 4] = [
-            (&["layers.1"], some(4..8)),
-            (&["head"], some(8..10)),
-            (&["layers", "head"], some(0..10)),
+            (&["layers.1"], some(6..12)),
+            (&["head"], some(12..14)),
+            (&["layers", "head"], some(0..14)),
             (&[], some(0..0)),
         ];
         for (names, expected) in expected {
@@ -135,7 +159,7 @@ mod tests {
         let error = frozen(&["head", "layer.0"]).unwrap_err().to_string();
         assert_eq!(
             error,
-            "no parameter is in `layer.0`; this model has layers, inner, weight, bias, outer, head"
+            "no parameter is in `layer.0`; this model has layers, inner, weight, bias, outer, norm, gamma, beta, head"
         );
     }
 }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Adam with decoupled weight decay (arXiv 1711.05101).
 ///
-/// Only the weights of linear layers and embeddings decay, the matrices that are called `weight`. Biases and
+/// Only the weights of linear layers and embeddings decay, the matrices that are called `weight`, and the factors of
+/// low-rank adapters on them. Biases and
 /// normalisation weights do not, as in the training of BERT, and neither do the matrices of state spaces, as in S4
 /// (arXiv 2111.00396, appendix D). A parameter without a gradient stays as it is, and so do its running means and
 /// its count of steps: that of an expert that no token of a step went to.
@@ -105,7 +106,11 @@ impl ModuleVisitor for NotWeights {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let is_weight = self.path.last().is_some_and(|name| name == "weight");
+        let is_weight = match self.path.as_slice() {
+            [.., adapter, _] if adapter == "lora" => true,
+            [.., name] => name == "weight",
+            [] => false,
+        };
         if D == 1 || !is_weight {
             self.ids.push(param.id);
         }

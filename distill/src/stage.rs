@@ -6,19 +6,20 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
 
 use burn::{
     data::dataloader::DataLoader,
+    module::{Module, ParamGroup},
     nn::Linear,
     prelude::*,
     train::{
         Interrupter, MetricEarlyStoppingStrategy, MetricRegistration, SupervisedTraining,
         TrainingStrategy,
-        metric::{Metric, store::Direction},
+        metric::{Adaptor, Metric, Numeric, store::Direction},
     },
 };
 
 pub use self::config::StageConfig;
 use crate::{
-    Batch, Callback, Checkpoints, Epoch, Gauge, Objective, Outcome, SignalSource, StageError,
-    StandIn, Surgery, Trainable, Trainee,
+    Batch, Callback, Checkpoints, Epoch, Gauge, Objective, Outcome, Output, SignalSource,
+    StageError, StandIn, Surgery, Trainable, Trainee,
     best::{Best, Judge},
     callback::Callbacks,
     checkpoint::{Position, State},
@@ -118,8 +119,31 @@ impl<M: Trainable> Stage<M> {
     }
 
     /// Metrics of training and validation, a tuple of up to six.
+    ///
+    /// In training, a metric's value of a batch must follow from that batch alone: a training that goes on in the middle
+    /// of an epoch has not seen those before.
     pub fn metrics<Me: MetricRegistration<StandIn<M>>>(mut self, metrics: Me) -> Self {
         self.training = self.training.metrics(metrics);
+        self
+    }
+
+    /// A metric of the training alone; its value of a batch must follow from that batch, as in [`Self::metrics`].
+    pub fn train_metric<Me>(mut self, metric: Me) -> Self
+    where
+        Me: Metric + Numeric + 'static,
+        Output<M>: Adaptor<Me::Input>,
+    {
+        self.training = self.training.metric_train_numeric(metric);
+        self
+    }
+
+    /// A metric of the validation alone.
+    pub fn valid_metric<Me>(mut self, metric: Me) -> Self
+    where
+        Me: Metric + Numeric + 'static,
+        Output<M>: Adaptor<Me::Input>,
+    {
+        self.training = self.training.metric_valid_numeric(metric);
         self
     }
 
@@ -266,7 +290,7 @@ impl<M: Trainable> Stage<M> {
             model = changed.map_err(|source| StageError::method(surgery.name(), source))?;
         }
         if !self.config.freeze.is_empty() {
-            let frozen = self.config.freeze.group(&model)?;
+            let frozen = ParamGroup::from_ids(self.config.freeze.ids(&model)?);
             model = model.freeze_group(frozen);
         }
         let teacher = self.methods.teacher.as_ref().map(|teacher| teacher.shape());

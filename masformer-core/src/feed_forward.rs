@@ -142,14 +142,27 @@ pub fn zero_bias(mut linear: Linear) -> Linear {
 }
 
 /// Burn's layer on a flat list of tokens `[N, D]`, by [`ops::linear`](crate::ops::linear()).
+///
+/// A weight with a low-rank adapter is applied in its parts, `x W + s (x A) B` (LoRA, arXiv 2106.09685, equation 3): the
+/// dense sum `W + s A B` is never built, and neither is its gradient.
 pub fn apply_linear(layer: &Linear, input: Tensor<2>) -> Tensor<2> {
-    ops::linear(input, layer.weight.val(), bias(layer))
+    let Some(adapter) = layer.weight.adapter() else {
+        return ops::linear(input, layer.weight.val(), bias(layer));
+    };
+    let narrow = input.clone().matmul(adapter.a.val());
+    let change = narrow.matmul(adapter.b.val()).mul_scalar(adapter.scale);
+    ops::linear(input, layer.weight.base(), bias(layer)) + change
+}
+
+/// Whether a layer has a low-rank adapter, which operations on its dense weight would build.
+fn is_adapted(layer: &Linear) -> bool {
+    layer.weight.adapter().is_some()
 }
 
 /// The bias of a layer, or zeros.
 fn bias(linear: &Linear) -> Tensor<1> {
     let none = || {
-        let weight = linear.weight.val();
+        let weight = linear.weight.base();
         let [_, width] = weight.dims();
         Tensor::zeros([width], (&weight.device(), weight.dtype()))
     };
@@ -171,6 +184,10 @@ impl Mlp {
     pub fn forward_tokens(&self, input: Tensor<2>) -> Tensor<2> {
         self.residual(input, |input| {
             let output = match &self.gate {
+                None if is_adapted(&self.inner) || is_adapted(&self.outer) => {
+                    let hidden = self.activation.forward(apply_linear(&self.inner, input));
+                    apply_linear(&self.outer, hidden)
+                }
                 None => feed_forward(input, self.weights(), self.options()),
                 Some(gate) => {
                     let gate = self.activation.forward(apply_linear(gate, input.clone()));
@@ -192,10 +209,10 @@ impl Mlp {
     }
 
     /// The layer as an expert of [`expert_feed_forward`](crate::ops::expert_feed_forward); `None` where
-    /// that cannot compute it: with a gate, in 16 bits, with two normalisations, or with one that is no layer
-    /// normalisation.
+    /// that cannot compute it: with a gate, with low-rank adapters, in 16 bits, with two normalisations, or with one
+    /// that is no layer normalisation.
     pub fn as_expert(&self) -> Option<ExpertWeights> {
-        if self.gate.is_some() {
+        if self.gate.is_some() || is_adapted(&self.inner) || is_adapted(&self.outer) {
             return None;
         }
         let is_pre_norm = match self.norm_placement {
@@ -292,7 +309,10 @@ impl FeedForward for Mlp {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Distribution;
+    use burn::{
+        module::{Lora, ModuleMapper},
+        tensor::Distribution,
+    };
 
     use super::*;
     use crate::{
@@ -326,6 +346,42 @@ mod tests {
             assert_eq!(trace.probes.len(), 1);
             let difference = (probed - plain).abs().max().into_scalar::<f32>();
             assert!(difference < 1e-6, "{placement:?} {gated} {difference}");
+        }
+    }
+
+    #[test]
+    fn adapters_in_parts_equal_the_dense_sum() {
+        let device = Device::default().autodiff();
+        for (gated, bias) in [(false, true), (true, false)] {
+            let config = MlpConfig::new(4, 6).with_dropout(0.0).with_gated(gated);
+            let mlp = config.with_bias(bias).init(&device);
+            // The second factor begins at 0: it is moved, and all others with it.
+            let adapted = mlp.apply_lora(Lora::new(2, 4.0)).map(&mut Move);
+            let input = Tensor::<2>::random([3, 4], Distribution::Normal(0.0, 1.0), &device);
+            let input = input.require_grad();
+            let dense = adapted.clone().materialize();
+            assert!(adapted.inner.weight.adapter().is_some() && adapted.as_expert().is_none());
+            let [(in_parts, gradient), (composed, expected)] = [&adapted, &dense].map(|mlp| {
+                let output = mlp.forward_tokens(input.clone());
+                let gradients = output.clone().square().sum().backward();
+                (output.inner(), input.grad(&gradients).unwrap())
+            });
+            for difference in [in_parts - composed, gradient - expected] {
+                let difference: f32 = difference.abs().max().into_scalar();
+                assert!(difference < 1e-4, "{gated} {difference}");
+            }
+        }
+    }
+
+    /// Adds noise to every matrix.
+    struct Move;
+
+    impl ModuleMapper for Move {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| {
+                let noise = value.random_like(Distribution::Normal(0.0, 0.5));
+                (value + noise).detach()
+            })
         }
     }
 

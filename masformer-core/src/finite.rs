@@ -8,6 +8,8 @@ use burn::{
     prelude::*,
 };
 
+use crate::module_path::ModulePath;
+
 /// A number that is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotFinite {
@@ -36,7 +38,7 @@ pub fn first_not_finite<M: Module>(
 ) -> Option<(String, NotFinite)> {
     let mut visitor = First {
         gradients,
-        path: Vec::new(),
+        path: ModulePath::default(),
         found: None,
     };
     model.visit(&mut visitor);
@@ -64,26 +66,17 @@ pub fn not_finite<const D: usize>(tensor: Tensor<D>) -> Option<NotFinite> {
 
 struct First<'a> {
     gradients: Option<&'a GradientsParams>,
-    path: Vec<String>,
+    path: ModulePath,
     found: Option<(String, NotFinite)>,
-}
-
-/// Whether a module is the variant of an enum.
-fn is_variant(container: &str) -> bool {
-    container.starts_with("Enum:")
 }
 
 impl ModuleVisitor for First<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
-        if !is_variant(container) {
-            self.path.push(name.to_owned());
-        }
+        self.path.enter(name, container);
     }
 
     fn exit_module(&mut self, _: &str, container: &str) {
-        if !is_variant(container) {
-            self.path.pop();
-        }
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -96,7 +89,7 @@ impl ModuleVisitor for First<'_> {
             None => param.is_initialized().then(|| param.val()),
         };
         let found = value.and_then(not_finite);
-        self.found = found.map(|found| (self.path.join("."), found));
+        self.found = found.map(|found| (self.path.to_string(), found));
     }
 }
 

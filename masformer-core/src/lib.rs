@@ -20,6 +20,7 @@ pub mod flow;
 pub mod generate;
 pub mod layer;
 pub mod mixer;
+pub mod module_path;
 pub mod nearest;
 pub mod norm;
 pub mod ops;

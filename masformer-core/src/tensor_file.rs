@@ -114,6 +114,13 @@ impl TensorFile {
         self.header.info(name).is_some()
     }
 
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.header.tensors().into_keys().collect();
+        names.sort_unstable();
+        names
+    }
+
     /// A free-form string of the header.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.header
