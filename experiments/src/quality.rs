@@ -32,6 +32,8 @@ pub struct Quality {
     references: Vec<Label>,
     /// The metric of the answers before the latest batch, times their number.
     sum: f64,
+    /// Whether each batch is judged by itself.
+    by_batch: bool,
     state: NumericMetricState,
 }
 
@@ -52,14 +54,30 @@ impl Quality {
             answers: vec![],
             references: vec![],
             sum: 0.0,
+            by_batch: false,
             state: NumericMetricState::new(),
         }
+    }
+
+    /// Judges each batch by itself, so that a training that goes on in the middle of an epoch shows the same values;
+    /// `None` for a metric that is no mean over examples.
+    pub fn by_batch(&self) -> Option<Self> {
+        (self.metric == Metric::Accuracy).then(|| Self {
+            by_batch: true,
+            ..self.clone()
+        })
     }
 
     /// The metric over all answers so far; NaN where it has no value.
     fn score(&self) -> f64 {
         let score = self.metric.score(&self.answers, &self.references);
         score.unwrap_or(f64::NAN)
+    }
+
+    fn clear_answers(&mut self) {
+        self.answers.clear();
+        self.references.clear();
+        self.sum = 0.0;
     }
 
     fn format(&self) -> FormatOptions {
@@ -87,6 +105,9 @@ impl BurnMetric for Quality {
         batch: &Answered,
         metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
+        if self.by_batch {
+            self.clear_answers();
+        }
         self.answers.extend(&batch.answers);
         self.references.extend(&batch.references);
         let count = batch.answers.len();
@@ -108,9 +129,7 @@ impl BurnMetric for Quality {
     }
 
     fn clear(&mut self) {
-        self.answers.clear();
-        self.references.clear();
-        self.sum = 0.0;
+        self.clear_answers();
         self.state.reset();
     }
 }
@@ -125,6 +144,9 @@ impl Numeric for Quality {
     }
 
     fn final_value(&self) -> NumericEntry {
+        if self.by_batch {
+            return self.state.final_value();
+        }
         NumericEntry::Final(self.score())
     }
 }

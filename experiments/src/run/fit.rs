@@ -138,7 +138,12 @@ impl Training<'_, TaskLearner> {
         let (recipe, label) = (self.recipe.clone(), self.label.clone());
         let stage = self
             .stage(run.options, epoch, train, dev)
-            .metrics((LossMetric::new(), quality.clone()));
+            .metrics((LossMetric::new(),))
+            .valid_metric(quality.clone());
+        let stage = match quality.by_batch() {
+            Some(quality) => stage.train_metric(quality),
+            None => stage,
+        };
         let stage = match teacher {
             Some(teacher) => stage.teacher(teacher),
             None => stage,

@@ -165,8 +165,7 @@ fn layers(
     if !student.distill {
         return Ok(vec![]);
     }
-    let pairs = recipe.distill.layers.pairs(own, depth);
-    pairs.map_err(|error| named(error.into()))
+    Ok(recipe.distill.layers.pairs(own, depth)?)
 }
 
 fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
