@@ -1,12 +1,14 @@
 //! The seam for what makes one model another before its training, one method a file.
 
 pub mod experts;
+pub mod lora;
 
 use burn::module::Module;
 
 use crate::MethodError;
 
 pub use experts::{ExpertPartition, PartitionIntoExperts};
+pub use lora::{Lora, LoraScale};
 
 /// A method that changes the structure of a model before it is trained.
 ///

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use distill::{Method, Objective, Trainable, objective};
+use distill::{Method, Objective, Surgery, Trainable, objective, surgery};
 use masformer_core::nearest::hint;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -30,6 +30,7 @@ pub fn all<M: Trainable>() -> Vec<Entry<M>> {
         objective::<objective::MiniLm, M>(include_str!("../../docs/methods/minilm.md")),
         objective::<objective::TinyBert, M>(include_str!("../../docs/methods/tinybert.md")),
         objective::<objective::DistilBert, M>(include_str!("../../docs/methods/distilbert.md")),
+        surgery::<surgery::Lora, M>(include_str!("../../docs/methods/lora.md")),
     ]
 }
 
@@ -46,6 +47,25 @@ where
         defaults: serde_json::to_value(&default).unwrap_or_default(),
         make: |settings| {
             Ok(Method::Objective(Box::new(serde_json::from_value::<T>(
+                settings,
+            )?)))
+        },
+    }
+}
+
+/// A surgery, whose settings are its fields.
+fn surgery<T, M>(page: &'static str) -> Entry<M>
+where
+    T: Surgery<M> + Default + Serialize + DeserializeOwned + 'static,
+    M: Trainable,
+{
+    let default = T::default();
+    Entry {
+        name: default.name(),
+        page,
+        defaults: serde_json::to_value(&default).unwrap_or_default(),
+        make: |settings| {
+            Ok(Method::Surgery(Box::new(serde_json::from_value::<T>(
                 settings,
             )?)))
         },

@@ -41,6 +41,7 @@ use crate::{
     layered::Layered,
 };
 
+mod adapter;
 mod config;
 mod decoder;
 #[cfg(test)]
@@ -52,6 +53,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
+pub use adapter::{ADAPTER_CONFIG, has_adapters, load_adapter, save_adapter};
 pub use config::PretrainedConfig;
 pub use decoder::{PretrainedDecoder, save_decoder};
 pub use error::PretrainedError;

@@ -5,6 +5,7 @@ use std::{
     time::Instant,
 };
 
+use burn::module::Module;
 use distill::{
     LayerMap, Method, Teacher,
     loss::Padding,
@@ -18,7 +19,7 @@ use moebert_core::{
     importance::{Importance, ImportanceSource},
     keep_layers::keep_layers,
     layered::Layered,
-    pretrained::{Pretrained, PretrainedConfig, SaveOptions, save},
+    pretrained::{Pretrained, PretrainedConfig, SaveOptions, has_adapters, save, save_adapter},
     router::{
         gate::{BALANCE, BALANCE_WITH_PADDING},
         top_k::Z,
@@ -353,7 +354,7 @@ impl Seed<'_> {
         let methods = self.methods(student, plan)?;
         let follows = student.distill || !student.methods.is_empty();
         let teacher = follows.then(|| Teacher::new(&teacher));
-        let learner = Training {
+        let mut learner = Training {
             label: format!("seed {} {}", self.seed, student.name),
             directory: &stage.training,
             recipe: self.run.recipe.student_train(),
@@ -363,6 +364,12 @@ impl Seed<'_> {
             methods,
         }
         .fit(self.run, start, teacher)?;
+        if has_adapters(&learner.model) {
+            let base = student.model.as_deref().unwrap_or(teacher_dir);
+            let adapter = stage.output.with_file_name("adapter");
+            save_adapter(&adapter, &learner.model, Some(&base.to_string_lossy()))?;
+            learner.model = learner.model.materialize();
+        }
         let recipe = self.run.recipe.student_experts(student);
         let importance = importance
             .filter(|_| recipe.order.needs_importance())

@@ -20,6 +20,9 @@ pub enum PretrainedError {
         /// The missing names.
         tensors: Vec<String>,
     },
+    /// A model without adapters is to be saved as a folder of adapters.
+    #[error("the model has no low-rank adapters to save")]
+    NoAdapters,
     /// Expert files and model do not belong together.
     #[error("a model with expert layers is saved with its expert files, a dense one without")]
     ExpertFiles,
