@@ -170,7 +170,7 @@ mod tests {
     /// The folders that the shipped recipes ask for.
     fn folders(name: &str) -> Vec<String> {
         let folders: &[&str] = match name {
-            "quickstart" | "recall" | "recall-experts" => &[],
+            "quickstart" | "recall" | "recall-experts" | "compose" => &[],
             "gutenberg" | "gutenberg-experts" => &["data.path=books"],
             _ => &["model.path=model", "data.path=data"],
         };

@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 pub use tokenizer::TokenizerChoice;
 
 use super::{
-    CheckpointRecipe, ExpertsRecipe, ImportanceRecipe, RecipeError, Schema, TrainRecipe, one_seed,
-    validate::NO_MODEL,
+    CheckpointRecipe, ExpertsRecipe, ImportanceRecipe, RecipeError, Schema, TrainOverrides,
+    TrainRecipe, one_seed, schema::all_of_it, validate::NO_MODEL,
 };
 use crate::{
     data::{packing::Documents, recall::RecallConfig, summary::SummaryConfig},
+    methods::MethodTables,
     metric::perplexity::SlidingWindows,
 };
 
@@ -421,6 +422,17 @@ pub struct SpanModel {
     /// Split the feed-forward layers of the model to begin with into experts before the training. Absent: they
     /// stay as they are.
     pub experts: Option<ExpertsRecipe>,
+    /// The model, further up in the list, that its `methods` compare it with.
+    pub teacher: Option<String>,
+    /// The factor of the labels' loss; 0 learns from the teacher alone. Default 1.
+    #[serde(default = "all_of_it")]
+    pub task: f64,
+    /// What else it learns from, each method with its settings; `kiln methods` lists them.
+    #[serde(default)]
+    pub methods: MethodTables,
+    /// What is different from `[train]`.
+    #[serde(default)]
+    pub train: TrainOverrides,
 }
 
 impl SpanModel {
@@ -431,7 +443,9 @@ impl SpanModel {
             .as_ref()
             .map(|mixers| format!("mixers {mixers}"));
         let experts = self.experts.as_ref().map(ToString::to_string);
-        let parts = [Some(self.spans.to_string()), mixers, experts];
+        let methods = self.methods.keys().cloned().collect::<Vec<_>>();
+        let methods = (!methods.is_empty()).then(|| methods.join(" and "));
+        let parts = [Some(self.spans.to_string()), mixers, experts, methods];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         parts.join(", ")
     }

@@ -525,7 +525,7 @@ pub struct StudentRecipe {
     /// It begins with the model of this Hugging Face folder, which has the teacher's vocabulary, and has no experts.
     pub model: Option<PathBuf>,
     /// The factor of the labels' loss; 0 learns from the teacher alone. Default 1.
-    #[serde(default = "whole")]
+    #[serde(default = "all_of_it")]
     pub task: f64,
     /// What else it learns from, each method with its settings; `kiln methods` lists them.
     #[serde(default)]
@@ -550,7 +550,7 @@ fn yes() -> bool {
     true
 }
 
-fn whole() -> f64 {
+pub(super) fn all_of_it() -> f64 {
     1.0
 }
 

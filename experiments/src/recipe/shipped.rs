@@ -17,6 +17,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
         "gutenberg-experts",
         include_str!("../../recipes/gutenberg-experts.toml"),
     ),
+    ("compose", include_str!("../../recipes/compose.toml")),
     ("summary", include_str!("../../recipes/summary.toml")),
     ("continue", include_str!("../../recipes/continue.toml")),
 ];

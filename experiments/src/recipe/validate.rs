@@ -216,7 +216,7 @@ pub(super) fn train(found: &mut Problems, table: &str, train: &TrainRecipe) {
 }
 
 /// Overrides on top of valid defaults: whatever is wrong is theirs.
-fn overrides(found: &mut Problems, table: &str, overrides: &TrainOverrides) {
+pub(super) fn overrides(found: &mut Problems, table: &str, overrides: &TrainOverrides) {
     train(found, table, &TrainRecipe::default().with(overrides));
 }
 

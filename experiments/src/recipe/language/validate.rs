@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use masformer_core::nearest::hint;
 use moebert_core::{adapt::AdaptError, router::RouterKind};
 
 use super::{
@@ -10,10 +11,12 @@ use super::{
 };
 use crate::{
     data::packing::Documents,
+    learner::language::LanguageLearner,
+    methods,
     recipe::{
         ImportanceRecipe, RecipeError,
         problems::Problems,
-        validate::{experts, one_model, run, train},
+        validate::{experts, one_model, overrides, run, train},
     },
     run::CHECKPOINT,
 };
@@ -220,6 +223,32 @@ fn models(found: &mut Problems, recipe: &LanguageRecipe) {
         {
             found.add(&key("mixers"), &format!("cannot work: {error}"));
         }
+        learning(found, recipe, index);
+    }
+}
+
+/// What a model learns from, and how.
+fn learning(found: &mut Problems, recipe: &LanguageRecipe, index: usize) {
+    let key = |name: &str| format!("models.{index}.{name}");
+    let (before, model) = (&recipe.models[..index], &recipe.models[index]);
+    found.within(&key("task"), model.task, 0.0..f64::INFINITY);
+    for (key, reason) in methods::problems::<LanguageLearner>(&key("methods"), &model.methods) {
+        found.add(&key, &reason);
+    }
+    if found.is_empty() {
+        overrides(found, &key("train"), &model.train);
+    }
+    if let Some(teacher) = &model.teacher {
+        let names: Vec<&str> = before.iter().map(|model| model.name.as_str()).collect();
+        let is_known = names.contains(&teacher.as_str());
+        let known = if names.is_empty() {
+            "there is none".to_owned()
+        } else {
+            hint(teacher, &names)
+        };
+        let reason =
+            format!("must be a model further up in the list, which `{teacher}` is not; {known}");
+        found.require(&key("teacher"), is_known, &reason);
     }
 }
 

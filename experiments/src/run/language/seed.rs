@@ -2,10 +2,11 @@
 
 mod experts;
 
-use std::{path::Path, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
+use burn::module::Module;
 use burn::train::metric::{AccuracyMetric, LossMetric, store::Direction as Better};
-use distill::{Epoch, Method, callback::GrowingLength};
+use distill::{Epoch, Method, Teacher, callback::GrowingLength};
 use masformer_core::{
     Decoder, Direction, Mixing, SpanAttentionConfig, pretrained::DecoderFolderConfig, seed,
 };
@@ -27,6 +28,7 @@ use crate::{
     language::Watch,
     language_table::{ActiveCost, LanguageRow},
     learner::language::LanguageLearner,
+    methods,
     metric::Scores,
     recipe::{ExpertsRecipe, SpanModel},
     task_settings::TaskSettings,
@@ -99,6 +101,7 @@ impl Seed<'_> {
             let scores = self.judge(CHECKPOINT, "evaluate", &start)?;
             rows.push(row(CHECKPOINT, None, &start, None, scores, None)?);
         }
+        let mut models: BTreeMap<&str, PretrainedDecoder> = BTreeMap::new();
         for model in &self.run.recipe.models {
             let layers = start.config().decoder.spans.len();
             let spans = model.spans.spans(layers)?;
@@ -116,10 +119,13 @@ impl Seed<'_> {
             } else {
                 None
             };
-            let (trained, Trained { seconds }) = self.train(model, &switched)?;
+            let teacher = model.teacher.as_deref();
+            let teacher = teacher.and_then(|name| models.get(name));
+            let (trained, Trained { seconds }) = self.train(model, &switched, teacher)?;
             let after = self.judge(&model.name, "evaluate", &trained)?;
             let seconds = Some(seconds);
             rows.push(row(&model.name, experts, &trained, before, after, seconds)?);
+            models.insert(&model.name, trained);
         }
         Ok(rows)
     }
@@ -177,6 +183,7 @@ impl Seed<'_> {
         &self,
         model: &SpanModel,
         start: &PretrainedDecoder,
+        teacher: Option<&PretrainedDecoder>,
     ) -> Result<(PretrainedDecoder, Trained), Error> {
         let stage = self.stage(&model.name);
         let dir = self.run.folder.stage_dir(&stage)?;
@@ -190,7 +197,9 @@ impl Seed<'_> {
                 model: self.load(start)?,
                 answers: self.run.problem.has_answers(),
             };
-            let learner = self.fit(model, &training, learner)?;
+            let mut learner = self.fit(model, &training, learner, teacher)?;
+            // Adapters of low rank become part of the weights.
+            learner.model = learner.model.materialize();
             let tokenizer = self.run.problem.tokenizer_dir();
             let experts = start.experts();
             save_decoder(&output, &learner.model, start.config(), experts, tokenizer)?;
@@ -212,6 +221,7 @@ impl Seed<'_> {
         model: &SpanModel,
         directory: &Path,
         learner: LanguageLearner,
+        teacher: Option<&PretrainedDecoder>,
     ) -> Result<LanguageLearner, Error> {
         let recipe = self.run.recipe;
         let label = format!("seed {} {}", self.seed, model.name);
@@ -221,13 +231,19 @@ impl Seed<'_> {
             methods.push(Method::Callback(Box::new(growing)));
         }
         methods.extend(self.routers(&learner.model));
+        let others = methods::make(&model.methods);
+        methods.extend(others.map_err(|source| Error::StudentStart {
+            name: model.name.clone(),
+            source: source.into(),
+        })?);
+        let train_recipe = recipe.train.with(&model.train);
         let training = Training {
             label: label.clone(),
             directory,
-            recipe: recipe.train.clone(),
+            recipe: train_recipe.clone(),
             checkpoint: recipe.checkpoint.clone(),
             seed: self.seed,
-            task: 1.0,
+            task: model.task,
             methods,
         };
         let problem = &self.run.problem;
@@ -235,7 +251,7 @@ impl Seed<'_> {
         let epoch = Epoch::default();
         let train = LanguageLoader::shuffled(
             problem.train(),
-            recipe.train.batch_size,
+            train_recipe.batch_size,
             recipe.data.epoch,
             problem.pad_id(),
             (self.seed, epoch.clone()),
@@ -253,13 +269,20 @@ impl Seed<'_> {
             train.map_err(DataError::from)?,
             dev.map_err(DataError::from)?,
         );
+        let stage = match teacher {
+            Some(folder) => {
+                let learner = LanguageLearner::to_judge(&self.load(folder)?);
+                stage.teacher(Teacher::new(&learner))
+            }
+            None => stage,
+        };
         let loss = LossMetric::new();
         let stage = if problem.has_answers() {
             stage.metrics((loss.clone(), AccuracyMetric::new()))
         } else {
             stage.metrics((loss.clone(),))
         };
-        let stage = fit::judge_epochs(stage, &recipe.train, &loss, Better::Lowest);
+        let stage = fit::judge_epochs(stage, &train_recipe, &loss, Better::Lowest);
         fit::fit(stage, learner, &label, self.run.progress)
     }
 
