@@ -6,6 +6,7 @@ pub mod chart;
 pub mod cli;
 pub mod data;
 pub mod error;
+pub mod graph;
 pub mod hub;
 pub mod interrupt;
 pub mod labels;
@@ -29,4 +30,5 @@ pub mod task_settings;
 pub mod threads;
 
 mod environment;
+mod one_line;
 mod warning;

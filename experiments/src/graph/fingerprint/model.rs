@@ -1,0 +1,76 @@
+//! The files in a model's folder that determine what it computes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use moebert_core::file::{self, FileError};
+use serde::Deserialize;
+
+use super::FingerprintError;
+
+const CONFIG: &str = "config.json";
+/// In order of preference; each is one file, or an index that names the files of its parts.
+const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// Optional: tokenizer, generation settings, experts and task.
+const OTHERS: [&str; 17] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "experts.json",
+    "experts.safetensors",
+    "kiln_task.json",
+];
+
+/// The index of weights in several files.
+#[derive(Deserialize)]
+struct Index {
+    /// The file that holds each tensor.
+    weight_map: BTreeMap<String, String>,
+}
+
+/// The files of a model that a stage may read.
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, FingerprintError> {
+    let config = folder.join(CONFIG);
+    file::check_readable(&config)?;
+    let mut files = vec![config];
+    files.extend(weights(folder)?);
+    let others = OTHERS.iter().map(|name| folder.join(name));
+    files.extend(others.filter(|path| path.exists()));
+    Ok(files)
+}
+
+fn weights(folder: &Path) -> Result<Vec<PathBuf>, FingerprintError> {
+    for name in WEIGHTS {
+        let whole = folder.join(name);
+        if whole.exists() {
+            return Ok(vec![whole]);
+        }
+        let path = folder.join(format!("{name}.index.json"));
+        if let Some(bytes) = file::read_if_there(&path)? {
+            let index: Index =
+                serde_json::from_slice(&bytes).map_err(|source| FileError::Json {
+                    path: path.clone(),
+                    source,
+                })?;
+            let parts: BTreeSet<_> = index.weight_map.into_values().collect();
+            let parts = parts.into_iter().map(|part| folder.join(part));
+            return Ok([path].into_iter().chain(parts).collect());
+        }
+    }
+    Err(FingerprintError::NoWeights {
+        folder: folder.to_owned(),
+    })
+}
