@@ -29,7 +29,8 @@ use moebert_core::heads::BertModel;
 use moebert_core::pretrained::{Pretrained, PretrainedDecoder};
 
 use crate::data::{DataError, text_tokenizer::TextTokenizer};
-use crate::error::{Error, one_line};
+use crate::error::Error;
+use crate::one_line::one_line;
 
 /// Makes transformers cheaper and shows what each saving costs.
 #[derive(Debug, Parser)]

@@ -20,6 +20,7 @@ use crate::backend::DeviceError;
 use crate::chart::ChartError;
 use crate::data::DataError;
 use crate::hub::HubError;
+use crate::one_line::one_line;
 use crate::recipe::{RecipeError, Task};
 use crate::record::RecordError;
 
@@ -274,11 +275,6 @@ impl Error {
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
-}
-
-/// `text` with every run of white space, line breaks included, as one space.
-pub(crate) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

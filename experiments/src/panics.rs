@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::error::one_line;
+use crate::one_line::one_line;
 
 /// How many [`quietly`] calls are under way.
 static QUIET: AtomicUsize = AtomicUsize::new(0);

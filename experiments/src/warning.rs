@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::error::one_line;
+use crate::one_line::one_line;
 
 /// Says `text` on one line of standard error. A record of the crate `log` would be lost here: those go to
 /// the file `experiment.log` of a training, once there is one.

@@ -10,7 +10,7 @@ use super::{
     AnyRecipe, LanguageTask, RecipeError, Schema, Task,
     integers::{TooLarge, too_large},
 };
-use crate::error::one_line;
+use crate::one_line::one_line;
 use crate::warning::warn;
 
 /// Reads `text`, a recipe called `origin` in messages, lays `overrides` over it and checks the
