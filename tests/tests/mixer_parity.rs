@@ -15,6 +15,10 @@ impl Fixture {
         Self::open("mixers", name)
     }
 
+    fn param<const D: usize>(&self, name: &str) -> Param<Tensor<D>> {
+        Param::from_tensor(self.tensor(name))
+    }
+
     fn assert_same<const D: usize>(&self, name: &str, found: Tensor<D>) {
         self.assert_close(name, found, Tolerance::absolute(1e-5));
     }
