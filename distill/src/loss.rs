@@ -4,6 +4,7 @@ pub mod cosine;
 pub mod first_token;
 pub mod hidden;
 pub mod logits;
+pub mod pairs;
 pub mod relation;
 pub mod scores;
 

@@ -34,6 +34,15 @@ pub trait Objective: Send {
     /// A name that is unique in a stage; its parts and its errors go by it.
     fn name(&self) -> &'static str;
 
+    /// Refuses settings that cannot work, whatever the models are.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a setting.
+    fn check(&self) -> Result<(), MethodError> {
+        Ok(())
+    }
+
     /// What the student's forward passes should keep.
     fn keep(&self) -> Keep;
 
@@ -106,14 +115,34 @@ impl Terms {
     }
 }
 
-/// A hidden state that a forward pass was asked to keep.
-fn hidden_state(model: &str, trace: &Trace, index: usize) -> Result<Tensor<3>, MethodError> {
+/// Refuses a weight of a term that is negative or not finite.
+///
+/// # Errors
+///
+/// If it is.
+pub fn check_weight(key: &str, weight: f64) -> Result<(), MethodError> {
+    if weight >= 0.0 && weight.is_finite() {
+        return Ok(());
+    }
+    Err(format!("`{key}` must be 0 or more, not {weight}").into())
+}
+
+/// A hidden state that a forward pass was asked to keep; `model` is `student` or `teacher`.
+///
+/// # Errors
+///
+/// If it was not kept.
+pub fn hidden_state(model: &str, trace: &Trace, index: usize) -> Result<Tensor<3>, MethodError> {
     let state = trace.hidden.get(&index).cloned();
     state.ok_or_else(|| format!("the {model} kept no hidden state {index} to compare").into())
 }
 
 /// The teacher's signals, which a stage hands to every objective that asks for them.
-fn followed(teacher: Option<&Signals>) -> Result<&Signals, MethodError> {
+///
+/// # Errors
+///
+/// If there are none.
+pub fn followed(teacher: Option<&Signals>) -> Result<&Signals, MethodError> {
     teacher.ok_or_else(|| "there is no teacher to follow".into())
 }
 
@@ -170,7 +199,7 @@ impl Objectives {
             if teacher.is_none() && objective.keep_of_teacher().is_some() {
                 return Err(StageError::NoTeacher(objective.name()));
             }
-            let parts = objective.parts(student, teacher, device);
+            let parts = objective.check().and_then(|()| objective.parts(student, teacher, device));
             parts.map_err(|source| StageError::method(objective.name(), source))
         };
         self.all.iter().map(parts).collect()

@@ -286,7 +286,7 @@ impl<M: Trainable> Stage<M> {
         self.epoch.set(0);
         masformer_core::seed::seed(device, self.epoch.seed(self.config.seed));
         for surgery in &self.surgeries {
-            let changed = surgery.apply(model);
+            let changed = surgery.check().and_then(|()| surgery.apply(model));
             model = changed.map_err(|source| StageError::method(surgery.name(), source))?;
         }
         if !self.config.freeze.is_empty() {

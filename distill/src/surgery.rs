@@ -18,6 +18,15 @@ pub trait Surgery<M: Module>: Send {
     /// A name that is unique in a stage; errors go by it.
     fn name(&self) -> &'static str;
 
+    /// Refuses settings that cannot work, whatever the model is.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a setting.
+    fn check(&self) -> Result<(), MethodError> {
+        Ok(())
+    }
+
     /// The changed model. Parameters that stay should keep their ids.
     ///
     /// # Errors

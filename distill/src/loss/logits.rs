@@ -91,7 +91,7 @@ pub fn symmetric_kl(student: Tensor<2>, teacher: Tensor<2>, temperature: f64) ->
     let difference = student.clone().exp() - teacher.clone().exp();
     (difference * (student - teacher))
         .sum()
-        .mul_scalar(temperature * temperature / (2.0 * batch as f64))
+        .mul_scalar(temperature * temperature / (2.0 * batch.max(1) as f64))
 }
 
 /// `T^2/B sum q (ln q - ln p)` `[1]`, the divergence of the student's `p` from the teacher's `q`, both
@@ -106,14 +106,29 @@ pub fn kl(student: Tensor<2>, teacher: Tensor<2>, temperature: f64) -> Tensor<1>
     let teacher = log_probabilities(teacher, temperature);
     (teacher.clone().exp() * (teacher - student))
         .sum()
-        .mul_scalar(temperature * temperature / batch as f64)
+        .mul_scalar(temperature * temperature / batch.max(1) as f64)
 }
 
-/// The mean squared difference `[1]` of logits `[B, C]`.
+/// The mean squared difference `[1]` of logits `[B, C]`; 0 of none.
 pub fn mean_squared_error(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
-    (student.cast(FloatDType::F32) - teacher.cast(FloatDType::F32))
-        .square()
-        .mean()
+    let [batch, classes] = student.dims();
+    if batch == 0 {
+        return student.sum();
+    }
+    let difference = student.cast(FloatDType::F32) - teacher.cast(FloatDType::F32);
+    difference.square().sum().div_scalar((batch * classes) as f64)
+}
+
+/// Refuses a temperature that cannot divide logits.
+///
+/// # Errors
+///
+/// If it is not positive and finite.
+pub fn check_temperature(temperature: f64) -> Result<(), MethodError> {
+    if temperature > 0.0 && temperature.is_finite() {
+        return Ok(());
+    }
+    Err(format!("`temperature` must be above 0, not {temperature}").into())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use masformer_core::HeadTrace;
 
-use super::Padding;
+use super::{Padding, pairs::Pairs};
 
 /// The scores `[B, H, T, T]` of a layer before mask and softmax, `Q K^T / sqrt(d)`; query heads that share a key head
 /// each have their own.
@@ -28,31 +28,33 @@ pub fn attention_scores(layer: &HeadTrace) -> Tensor<4> {
     scores.div_scalar((width as f64).sqrt())
 }
 
-/// The mean squared difference `[1]` of attention scores (`TinyBERT`, arXiv 1909.10351, equation 7): over pairs of real
-/// tokens, or over all pairs with those of padded keys as 0, as the published code has it.
+/// The mean squared difference `[1]` of attention scores (`TinyBERT`, arXiv 1909.10351, equation 7): over the pairs of real
+/// tokens that are seen, or over all pairs with those that are not seen as 0, as the published code has it.
 ///
 /// # Shapes
 ///
 /// - student, teacher: `[B, H, T, T]`
-/// - padding: `[B, T]`, true where a position is padding
 pub fn scores(
     student: Tensor<4>,
     teacher: Tensor<4>,
-    padding: Option<&Tensor<2, Bool>>,
-    which: Padding,
+    pairs: &Pairs,
+    padded: Padding,
 ) -> Tensor<1> {
     let shape @ [batch, heads, length, _] = student.dims();
     let difference = student - teacher;
-    let Some(padding) = padding else {
+    let difference = match &pairs.unseen {
+        Some(unseen) => difference.mask_fill(unseen.clone().expand(shape), 0.0),
+        None => difference,
+    };
+    let Padding::Exclude = padded else {
         return difference.square().mean();
     };
-    let keys = padding.clone().reshape([batch, 1, 1, length]).expand(shape);
-    let Padding::Exclude = which else {
-        return difference.mask_fill(keys, 0.0).square().mean();
+    let real = pairs.real.clone().reshape([batch, 1, length, 1]);
+    let seen = match &pairs.unseen {
+        Some(unseen) => unseen.clone().bool_not().float(),
+        None => Tensor::ones([1, 1, length, length], &real.device()),
     };
-    let queries = padding.clone().reshape([batch, 1, length, 1]).expand(shape);
-    let real = padding.clone().bool_not().float().sum_dim(1);
-    let pairs = real.square().sum().clamp_min(1.0).mul_scalar(heads as f64);
-    let difference = difference.mask_fill(keys.bool_or(queries), 0.0);
-    difference.square().sum() / pairs
+    let count = (seen * real.clone()).sum().clamp_min(1.0);
+    let rows = difference.square().sum_dim(3) * real;
+    rows.sum() / count.mul_scalar(heads as f64)
 }

@@ -4,7 +4,7 @@ use burn::{nn::Linear, prelude::*};
 use masformer_core::{Keep, Layers};
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, followed, hidden_state};
+use super::{Objective, Terms, check_weight, followed, hidden_state};
 use crate::{MethodError, Shape, Signals, loss::cosine::cosine};
 
 /// The cosine distance on the dashboard.
@@ -39,6 +39,10 @@ impl Objective for DistilBert {
 
     fn keep_of_teacher(&self) -> Option<Keep> {
         Some(self.keep())
+    }
+
+    fn check(&self) -> Result<(), MethodError> {
+        check_weight("weight", self.weight)
     }
 
     fn shows(&self) -> Vec<&'static str> {

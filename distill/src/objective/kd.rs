@@ -1,17 +1,18 @@
 //! The teacher's predictions.
 
-use burn::nn::Linear;
+use burn::{nn::Linear, prelude::*};
 use masformer_core::Keep;
+use moebert_core::heads::Head;
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, followed};
+use super::{Objective, Terms, check_weight, followed};
 use crate::{
-    MethodError, Signals,
-    loss::logits::{LogitsForm, logits_distance},
+    MethodError, Shape, Signals,
+    loss::logits::{LogitsForm, check_temperature, logits_distance},
 };
 
 /// The distance of the predictions on the dashboard.
-const LOGITS: &str = "Distill logits";
+const LOGITS: &str = "KD logits";
 
 /// The student learns from the teacher's predictions (knowledge distillation, Hinton, Vinyals and Dean, arXiv
 /// 1503.02531): of classification and question answering by a divergence, of regression by the squared error, of a
@@ -51,6 +52,23 @@ impl Objective for Kd {
 
     fn keep_of_teacher(&self) -> Option<Keep> {
         Some(self.keep())
+    }
+
+    fn check(&self) -> Result<(), MethodError> {
+        check_weight("weight", self.weight)?;
+        check_temperature(self.temperature)
+    }
+
+    fn parts(
+        &self,
+        student: &Shape,
+        _: Option<&Shape>,
+        _: &Device,
+    ) -> Result<Vec<Linear>, MethodError> {
+        if student.head == Head::Encoder && !student.is_causal {
+            return Err("the student predicts nothing: it has no head of a task".into());
+        }
+        Ok(vec![])
     }
 
     fn shows(&self) -> Vec<&'static str> {

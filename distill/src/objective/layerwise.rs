@@ -4,10 +4,10 @@ use burn::{nn::Linear, prelude::*};
 use masformer_core::Keep;
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, followed, hidden_state};
+use super::{Objective, Terms, check_weight, followed, hidden_state};
 use crate::{
-    LayerMap, MethodError, Signals,
-    loss::{LogitsForm, Padding, hidden::hidden_error, logits::logits_distance},
+    LayerMap, MethodError, Shape, Signals,
+    loss::{LogitsForm, Padding, hidden::hidden_error, logits::{check_temperature, logits_distance}},
 };
 
 /// The sum of the hidden terms on the dashboard.
@@ -109,7 +109,28 @@ impl Objective for Layerwise {
     }
 
     fn shows(&self) -> Vec<&'static str> {
-        vec![HIDDEN, LOGITS]
+        match self.logits {
+            LogitsForm::None => vec![HIDDEN],
+            _ => vec![HIDDEN, LOGITS],
+        }
+    }
+
+    fn check(&self) -> Result<(), MethodError> {
+        check_weight("weight", self.weight)?;
+        check_temperature(self.temperature)
+    }
+
+    fn parts(
+        &self,
+        student: &Shape,
+        teacher: Option<&Shape>,
+        _: &Device,
+    ) -> Result<Vec<Linear>, MethodError> {
+        if let Some(teacher) = teacher {
+            self.layers.pairs(student.layers, teacher.layers)?;
+            student.check_width(teacher)?;
+        }
+        Ok(vec![])
     }
 
     fn terms(

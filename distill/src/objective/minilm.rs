@@ -1,10 +1,10 @@
 //! Relations of tokens within one layer, after `MiniLM` and `MiniLMv2`.
 
 use burn::{nn::Linear, prelude::*};
-use masformer_core::{HeadTrace, Keep, Layers};
+use masformer_core::{HeadTrace, Keep, Layers, Trace};
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, followed};
+use super::{Objective, Terms, check_weight, followed};
 use crate::{
     MethodError, Shape, Signals,
     loss::relation::{Pairs, relation},
@@ -125,6 +125,12 @@ impl MiniLm {
     }
 }
 
+/// The attention of a layer that a forward pass was asked to keep.
+fn attention<'a>(model: &str, trace: &'a Trace, layer: usize) -> Result<&'a HeadTrace, MethodError> {
+    let heads = trace.heads.get(&layer);
+    heads.ok_or_else(|| format!("layer {layer} of the {model} has no attention to take relations of").into())
+}
+
 impl Objective for MiniLm {
     fn name(&self) -> &'static str {
         "minilm"
@@ -151,6 +157,21 @@ impl Objective for MiniLm {
         vec![RELATION]
     }
 
+    fn check(&self) -> Result<(), MethodError> {
+        check_weight("weight", self.weight)?;
+        let RelationWeights { qq, qk, kk, vv } = self.pairs;
+        for (key, weight) in [("pairs.qq", qq), ("pairs.qk", qk), ("pairs.kk", kk), ("pairs.vv", vv)] {
+            check_weight(key, weight)?;
+        }
+        if self.pairs.chosen().next().is_none() {
+            return Err("all of `pairs` are 0; give one of `qq`, `qk`, `kk` and `vv` a weight".into());
+        }
+        match self.heads {
+            Some(0) => Err("`heads` must be at least 1, not 0".into()),
+            _ => Ok(()),
+        }
+    }
+
     fn parts(
         &self,
         student: &Shape,
@@ -174,10 +195,14 @@ impl Objective for MiniLm {
                 .into());
             }
         }
-        if self.pairs.chosen().next().is_none() {
-            return Err(
-                "all weights in `pairs` are 0; give one to `qq`, `qk`, `kk` or `vv`".into(),
-            );
+        let shared = |shape: &Shape| self.pairs.qk != 0.0 && shape.key_value != shape.hidden;
+        if let Some(shape) = [Some(student), teacher].into_iter().flatten().find(|shape| shared(shape)) {
+            return Err(format!(
+                "the relation `qk` needs queries and keys of one width, and heads share keys here: {} and {}; set \
+                 `pairs.qk` to 0",
+                shape.hidden, shape.key_value
+            )
+            .into());
         }
         Ok(vec![])
     }
@@ -189,16 +214,13 @@ impl Objective for MiniLm {
         teacher: Option<&Signals>,
     ) -> Result<Terms, MethodError> {
         let teacher = followed(teacher)?;
-        let last = |signals: &Signals, model: &str| {
-            let layer = signals.trace.heads.values().next_back().cloned();
-            let missing =
-                || format!("the layer of the {model} that relations are taken of has no attention");
-            layer.ok_or_else(missing)
-        };
-        let (layer, target) = (last(student, "student")?, last(teacher, "teacher")?);
+        let (own, other) = (&student.trace, &teacher.trace);
+        let layer = attention("student", own, own.layers().saturating_sub(1))?;
+        let last = other.layers().saturating_sub(1);
+        let target = attention("teacher", other, self.teacher_layer.unwrap_or(last))?;
         let widths = [&layer.query, &layer.key, &target.query, &target.key];
         let heads = self.heads(widths.map(|vectors| vectors.dims()[2]))?;
-        let loss = self.of_layers(&layer, &target, heads, student.padding.as_ref());
+        let loss = self.of_layers(layer, target, heads, student.padding.as_ref());
         let mut terms = Terms::default();
         terms.add(RELATION, loss, self.weight);
         Ok(terms)

@@ -7,12 +7,13 @@ use burn::{
 use masformer_core::{Keep, Layers};
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, followed, hidden_state};
+use super::{Objective, Terms, check_weight, followed, hidden_state};
 use crate::{
     MethodError, Shape, Signals,
     loss::{
         Padding,
         hidden::hidden_error,
+        pairs::Pairs,
         scores::{attention_scores, scores},
     },
 };
@@ -81,6 +82,11 @@ impl Objective for TinyBert {
         Some(self.keep())
     }
 
+    fn check(&self) -> Result<(), MethodError> {
+        check_weight("attention", self.attention)?;
+        check_weight("hidden", self.hidden)
+    }
+
     fn shows(&self) -> Vec<&'static str> {
         let shown = [(ATTENTION, self.attention), (HIDDEN, self.hidden)];
         let shown = shown.into_iter().filter(|(_, weight)| *weight != 0.0);
@@ -131,8 +137,11 @@ impl Objective for TinyBert {
                     )
                     .into());
                 };
+                let [batch, length, _] = from.query.dims();
+                let seen = (from.span, from.direction);
+                let pairs = Pairs::new(seen, [batch, length], padding, &from.query.device());
                 let (from, to) = (attention_scores(from), attention_scores(to));
-                losses.push(scores(from, to, padding, self.padding));
+                losses.push(scores(from, to, &pairs, self.padding));
             }
             terms.add(ATTENTION, losses, self.attention);
         }

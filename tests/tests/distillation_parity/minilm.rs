@@ -3,7 +3,7 @@
 use burn::{prelude::*, tensor::Distribution};
 use distill::{
     Objective, Signals,
-    loss::relation::{Pairs, relation},
+    loss::{pairs::Pairs, relation::relation},
     objective::{MiniLm, RelationWeights},
 };
 use masformer_core::{Direction, HeadTrace, Keep, Layers, Span, Trace};

@@ -6,6 +6,7 @@ use distill::{
     loss::{
         LogitsForm, Padding,
         logits::kl,
+        pairs::Pairs,
         scores::{attention_scores, scores},
     },
     objective::TinyBert,
@@ -20,6 +21,8 @@ const LAYERS: usize = 2;
 fn the_losses_and_their_gradients_are_those_of_the_published_loop() {
     let fixture = Fixture::distillation("tinybert");
     let padding = fixture.padding();
+    let full = (Span::Full, Direction::Bidirectional);
+    let pairs = Pairs::new(full, padding.dims(), Some(&padding), &fixture.device);
     let score = |model: &str, layer: usize| format!("{model}.scores.{layer}");
     let own: Vec<Tensor<4>> = (0..LAYERS)
         .map(|layer| fixture.tracked(&score("student", layer)))
@@ -27,7 +30,7 @@ fn the_losses_and_their_gradients_are_those_of_the_published_loop() {
     let attention = |padded| {
         let layers = own.iter().enumerate().map(|(layer, own)| {
             let other = fixture.tensor::<4>(&score("teacher", layer));
-            scores(own.clone(), other, Some(&padding), padded)
+            scores(own.clone(), other, &pairs, padded)
         });
         layers.reduce(|sum, loss| sum + loss).unwrap()
     };
