@@ -236,6 +236,34 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_by_itself_does_not_depend_on_those_before_it() {
+        let labels = |classes: &[usize]| classes.iter().map(|c| Label::Class(*c)).collect();
+        let batches: [[&[usize]; 2]; 2] = [[&[1, 0, 1], &[1, 1, 1]], [&[0, 0], &[0, 1]]];
+        let values = |batches: &[[&[usize]; 2]]| {
+            let mut quality = Quality::new(Metric::Accuracy).by_batch().unwrap();
+            let value = batches.iter().map(|[answers, references]| {
+                let metadata = MetricMetadata {
+                    progress: Progress::new(0, 5, None),
+                    iteration: None,
+                    lr: None,
+                };
+                let batch = Answered {
+                    answers: labels(answers),
+                    references: labels(references),
+                };
+                quality.update(&batch, &metadata).unwrap();
+                quality.value().unwrap().current().to_bits()
+            });
+            let values: Vec<u64> = value.collect();
+            (values, quality.final_value().current())
+        };
+        let (both, mean) = values(&batches);
+        assert_eq!(values(&batches[1..]).0, both[1..]);
+        assert!((mean - 0.6).abs() < 1e-12);
+        assert!(Quality::new(Metric::F1).by_batch().is_none());
+    }
+
+    #[test]
     fn an_epoch_without_a_value_has_none_in_the_end() {
         let scores = |values: &[f32]| values.iter().copied().map(Label::Score).collect();
         let last = |answers: [[f32; 2]; 2]| {

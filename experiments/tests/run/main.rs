@@ -8,6 +8,7 @@ mod eval;
 mod generate;
 mod kiln;
 mod language;
+mod methods;
 mod mixers;
 mod model_folders;
 mod spans;
