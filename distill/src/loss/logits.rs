@@ -116,7 +116,10 @@ pub fn mean_squared_error(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
         return student.sum();
     }
     let difference = student.cast(FloatDType::F32) - teacher.cast(FloatDType::F32);
-    difference.square().sum().div_scalar((batch * classes) as f64)
+    difference
+        .square()
+        .sum()
+        .div_scalar((batch * classes) as f64)
 }
 
 /// Refuses a temperature that cannot divide logits.

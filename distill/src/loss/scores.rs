@@ -34,12 +34,7 @@ pub fn attention_scores(layer: &HeadTrace) -> Tensor<4> {
 /// # Shapes
 ///
 /// - student, teacher: `[B, H, T, T]`
-pub fn scores(
-    student: Tensor<4>,
-    teacher: Tensor<4>,
-    pairs: &Pairs,
-    padded: Padding,
-) -> Tensor<1> {
+pub fn scores(student: Tensor<4>, teacher: Tensor<4>, pairs: &Pairs, padded: Padding) -> Tensor<1> {
     let shape @ [batch, heads, length, _] = student.dims();
     let difference = student - teacher;
     let difference = match &pairs.unseen {

@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{Objective, Terms, check_weight, followed, hidden_state};
 use crate::{
     LayerMap, MethodError, Shape, Signals,
-    loss::{LogitsForm, Padding, hidden::hidden_error, logits::{check_temperature, logits_distance}},
+    loss::{
+        LogitsForm, Padding,
+        hidden::hidden_error,
+        logits::{check_temperature, logits_distance},
+    },
 };
 
 /// The sum of the hidden terms on the dashboard.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Objective, Terms, check_weight, followed};
 use crate::{
     MethodError, Shape, Signals,
-    loss::relation::{Pairs, relation},
+    loss::{pairs::Pairs, relation::relation},
 };
 
 /// The largest number of relation heads that is chosen without being asked for.
@@ -126,9 +126,15 @@ impl MiniLm {
 }
 
 /// The attention of a layer that a forward pass was asked to keep.
-fn attention<'a>(model: &str, trace: &'a Trace, layer: usize) -> Result<&'a HeadTrace, MethodError> {
+fn attention<'a>(
+    model: &str,
+    trace: &'a Trace,
+    layer: usize,
+) -> Result<&'a HeadTrace, MethodError> {
     let heads = trace.heads.get(&layer);
-    heads.ok_or_else(|| format!("layer {layer} of the {model} has no attention to take relations of").into())
+    heads.ok_or_else(|| {
+        format!("layer {layer} of the {model} has no attention to take relations of").into()
+    })
 }
 
 impl Objective for MiniLm {
@@ -160,11 +166,18 @@ impl Objective for MiniLm {
     fn check(&self) -> Result<(), MethodError> {
         check_weight("weight", self.weight)?;
         let RelationWeights { qq, qk, kk, vv } = self.pairs;
-        for (key, weight) in [("pairs.qq", qq), ("pairs.qk", qk), ("pairs.kk", kk), ("pairs.vv", vv)] {
+        for (key, weight) in [
+            ("pairs.qq", qq),
+            ("pairs.qk", qk),
+            ("pairs.kk", kk),
+            ("pairs.vv", vv),
+        ] {
             check_weight(key, weight)?;
         }
         if self.pairs.chosen().next().is_none() {
-            return Err("all of `pairs` are 0; give one of `qq`, `qk`, `kk` and `vv` a weight".into());
+            return Err(
+                "all of `pairs` are 0; give one of `qq`, `qk`, `kk` and `vv` a weight".into(),
+            );
         }
         match self.heads {
             Some(0) => Err("`heads` must be at least 1, not 0".into()),
@@ -196,7 +209,11 @@ impl Objective for MiniLm {
             }
         }
         let shared = |shape: &Shape| self.pairs.qk != 0.0 && shape.key_value != shape.hidden;
-        if let Some(shape) = [Some(student), teacher].into_iter().flatten().find(|shape| shared(shape)) {
+        if let Some(shape) = [Some(student), teacher]
+            .into_iter()
+            .flatten()
+            .find(|shape| shared(shape))
+        {
             return Err(format!(
                 "the relation `qk` needs queries and keys of one width, and heads share keys here: {} and {}; set \
                  `pairs.qk` to 0",
