@@ -25,6 +25,11 @@ pub enum StageError {
     /// Two methods of one name.
     #[error("two methods are named `{0}`; names must differ, saved state goes by them")]
     DuplicateMethod(String),
+    /// Two values of one name on the dashboard.
+    #[error(
+        "two values of the training are shown as `{0}`; names must differ, `metrics.jsonl` goes by them"
+    )]
+    DuplicateMetric(String),
     /// A method failed.
     #[error("method `{name}`: {source}")]
     Method {

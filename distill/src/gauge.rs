@@ -42,9 +42,9 @@ impl Gauge {
         }
     }
 
-    /// Whether this is its name.
-    pub(crate) fn is_named(&self, name: &str) -> bool {
-        self.name.as_str() == name
+    /// Its name.
+    pub(crate) fn title(&self) -> &str {
+        &self.name
     }
 
     /// Adds a value.

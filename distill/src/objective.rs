@@ -146,46 +146,54 @@ pub fn followed(teacher: Option<&Signals>) -> Result<&Signals, MethodError> {
     teacher.ok_or_else(|| "there is no teacher to follow".into())
 }
 
-/// The objectives of a stage with what they show.
+/// The objectives of a stage.
 #[derive(Default)]
-pub(crate) struct Objectives {
-    all: Vec<Box<dyn Objective>>,
+pub(crate) struct Objectives(Vec<Shown>);
+
+/// An objective with the gauges of the values that it shows.
+struct Shown {
+    objective: Box<dyn Objective>,
     gauges: Vec<Gauge>,
 }
 
 impl Objectives {
     /// Takes another objective.
     pub fn push(&mut self, objective: Box<dyn Objective>) {
-        let gauges = objective.shows().into_iter().map(Gauge::new);
-        self.gauges.extend(gauges);
-        self.all.push(objective);
+        let gauges = objective.shows().into_iter().map(Gauge::new).collect();
+        self.0.push(Shown { objective, gauges });
+    }
+
+    fn all(&self) -> impl Iterator<Item = &dyn Objective> {
+        self.0.iter().map(|shown| shown.objective.as_ref())
     }
 
     /// The values that the dashboard shows.
-    pub fn gauges(&self) -> &[Gauge] {
-        &self.gauges
+    pub fn gauges(&self) -> impl Iterator<Item = &Gauge> {
+        self.0.iter().flat_map(|shown| &shown.gauges)
     }
 
     /// The names of the objectives.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.all.iter().map(|objective| objective.name())
+        self.all().map(|objective| objective.name())
     }
 
     /// Everything any objective wants kept of the student.
     pub fn keep(&self) -> Keep {
-        let wishes = self.all.iter().map(|objective| objective.keep());
+        let wishes = self.all().map(|objective| objective.keep());
         wishes.fold(Keep::default(), Keep::or)
     }
 
     /// Everything any objective wants kept of the teacher, if any needs one.
     pub fn keep_of_teacher(&self) -> Option<Keep> {
-        let wishes = self.all.iter().filter_map(|all| all.keep_of_teacher());
+        let wishes = self
+            .all()
+            .filter_map(|objective| objective.keep_of_teacher());
         wishes.reduce(Keep::or)
     }
 
     /// Whether any adds to the loss.
     pub fn add_to_loss(&self) -> bool {
-        self.all.iter().any(|objective| objective.adds_to_loss())
+        self.all().any(|objective| objective.adds_to_loss())
     }
 
     /// The parts of each objective.
@@ -195,14 +203,16 @@ impl Objectives {
         teacher: Option<&Shape>,
         device: &Device,
     ) -> Result<Vec<Vec<Linear>>, StageError> {
-        let parts = |objective: &Box<dyn Objective>| {
+        let parts = |objective: &dyn Objective| {
             if teacher.is_none() && objective.keep_of_teacher().is_some() {
                 return Err(StageError::NoTeacher(objective.name()));
             }
-            let parts = objective.check().and_then(|()| objective.parts(student, teacher, device));
+            let parts = objective
+                .check()
+                .and_then(|()| objective.parts(student, teacher, device));
             parts.map_err(|source| StageError::method(objective.name(), source))
         };
-        self.all.iter().map(parts).collect()
+        self.all().map(parts).collect()
     }
 
     /// The weighted loss of the task, if it counts, with the terms of all objectives.
@@ -213,7 +223,7 @@ impl Objectives {
         student: &Signals,
         teacher: Option<&Signals>,
     ) -> Result<Option<Tensor<1>>, StageError> {
-        for (objective, parts) in self.all.iter().zip(parts) {
+        for (Shown { objective, gauges }, parts) in self.0.iter().zip(parts) {
             let terms = objective.terms(parts, student, teacher);
             let terms = terms.map_err(|source| StageError::method(objective.name(), source))?;
             loss = loss
@@ -221,7 +231,7 @@ impl Objectives {
                 .chain(terms.added)
                 .reduce(|sum, term| sum + term);
             for (name, value) in terms.shown {
-                let gauge = self.gauges.iter().find(|gauge| gauge.is_named(name));
+                let gauge = gauges.iter().find(|gauge| gauge.title() == name);
                 if let Some(gauge) = gauge {
                     gauge.observe(value);
                 }

@@ -1,6 +1,7 @@
 //! The one entry point: a stage fits a model, writes checkpoints and goes on from them.
 
 mod config;
+mod method;
 
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
 
@@ -16,7 +17,7 @@ use burn::{
     },
 };
 
-pub use self::config::StageConfig;
+pub use self::{config::StageConfig, method::Method};
 use crate::{
     Batch, Callback, Checkpoints, Epoch, Gauge, Objective, Outcome, Output, SignalSource,
     StageError, StandIn, Surgery, Trainable, Trainee,
@@ -32,6 +33,11 @@ use crate::{
     trainee::Learner,
 };
 
+/// The norm of the gradients on the dashboard.
+const GRADIENT_NORM: &str = "Gradient norm";
+/// The loss with what objectives add to it on the dashboard.
+const TOTAL_LOSS: &str = "Total loss";
+
 /// One training of one model, which can be stopped anywhere and run again.
 ///
 /// The folder holds `checkpoints/` with a folder for each, `metrics.jsonl`, `experiment.log` and, once the stage
@@ -46,16 +52,6 @@ pub struct Stage<M: Trainable> {
     surgeries: Vec<Box<dyn Surgery<M>>>,
     methods: Methods<M>,
     judge: Option<Judge>,
-}
-
-/// A method in one of its three forms. Most methods have one; a paper may need several.
-pub enum Method<M: Trainable> {
-    /// Changes the model before the training.
-    Surgery(Box<dyn Surgery<M>>),
-    /// Adds terms to the loss.
-    Objective(Box<dyn Objective>),
-    /// Takes part in the loop.
-    Callback(Box<dyn Callback<M>>),
 }
 
 /// A model at the end of its stage.
@@ -167,7 +163,8 @@ impl<M: Trainable> Stage<M> {
         self
     }
 
-    /// The model that objectives compare the student with: one forward pass a batch, whatever the objectives.
+    /// The model that objectives compare the student with. It is run once for each batch if at least one objective
+    /// needs it, and otherwise not at all.
     pub fn teacher(mut self, teacher: impl SignalSource<Batch<M>> + 'static) -> Self {
         self.methods.teacher = Some(Box::new(teacher));
         self
@@ -217,6 +214,12 @@ impl<M: Trainable> Stage<M> {
         create(&directory)?;
         let checkpoints = Checkpoints::new(directory.join("checkpoints"));
         let resumed_from = checkpoints.latest()?;
+        if let Some(Position { epoch, batch: 1.. }) = resumed_from {
+            let epochs = self.config.epochs;
+            let rule = "at least the epoch that the newest checkpoint is in the middle of; delete the checkpoints to \
+                        train anew";
+            config::check("epochs", epochs, epochs >= epoch, rule)?;
+        }
         let mut state = match resumed_from {
             Some(position) => checkpoints.load_state(position)?,
             None => State::default(),
@@ -265,7 +268,7 @@ impl<M: Trainable> Stage<M> {
         Ok(fitted)
     }
 
-    /// Refuses two methods of one name.
+    /// Refuses two methods of one name, and two values of one name on the dashboard.
     fn check_names(&self) -> Result<(), StageError> {
         let Methods {
             callbacks,
@@ -273,10 +276,14 @@ impl<M: Trainable> Stage<M> {
             ..
         } = &self.methods;
         let surgeries = self.surgeries.iter().map(|surgery| surgery.name());
-        let mut seen = BTreeSet::new();
-        let mut names = surgeries.chain(objectives.names()).chain(callbacks.names());
-        match names.find(|name| !seen.insert(*name)) {
-            Some(name) => Err(StageError::DuplicateMethod(name.to_owned())),
+        let names = surgeries.chain(objectives.names()).chain(callbacks.names());
+        if let Some(name) = repeated(names) {
+            return Err(StageError::DuplicateMethod(name.to_owned()));
+        }
+        let gauges = callbacks.gauges();
+        let titles = gauges.iter().chain(objectives.gauges()).map(Gauge::title);
+        match repeated([GRADIENT_NORM, TOTAL_LOSS].into_iter().chain(titles)) {
+            Some(title) => Err(StageError::DuplicateMetric(title.to_owned())),
             None => Ok(()),
         }
     }
@@ -328,13 +335,13 @@ impl<M: Trainable> Stage<M> {
             sums: state.sums,
         };
         let log = MetricLog::open(&metrics_path, pace, log_failure.clone(), sums.clone())?;
-        let gradient_norm = Gauge::new("Gradient norm");
+        let gradient_norm = Gauge::new(GRADIENT_NORM);
         let total_loss = methods
             .objectives
             .add_to_loss()
-            .then(|| Gauge::new("Total loss"));
+            .then(|| Gauge::new(TOTAL_LOSS));
         let mut gauges = methods.callbacks.gauges();
-        gauges.extend_from_slice(methods.objectives.gauges());
+        gauges.extend(methods.objectives.gauges().cloned());
         for gauge in &gauges {
             training = training.metric_train_numeric(gauge.clone());
         }
@@ -412,6 +419,12 @@ impl<M: Trainable> Stage<M> {
             reason: None,
         })
     }
+}
+
+/// The first name that occurs a second time.
+fn repeated<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = BTreeSet::new();
+    names.find(|name| !seen.insert(*name))
 }
 
 fn create(directory: &Path) -> Result<(), StageError> {

@@ -106,7 +106,7 @@ impl StageConfig {
     }
 }
 
-fn check(
+pub(super) fn check(
     key: &'static str,
     value: impl ToString,
     right: bool,

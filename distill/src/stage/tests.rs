@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    Adam, CheckpointEvery, Context, MethodError, Schedule, Ui,
-    objective::Layerwise,
+    Adam, CheckpointEvery, Context, MethodError, Schedule, Shape, Signals, Teacher, Ui,
+    objective::{Kd, Layerwise, RouterLosses},
     surgery::ExpertPartition,
     toy::{Toy, ToyBatch, ToyLoader, serial},
 };
@@ -309,6 +309,76 @@ fn an_objective_without_its_teacher_is_refused() {
     let alone = stage(config(directory.path(), 1)).objective(Layerwise::default());
     let error = alone.fit(toy()).unwrap_err().to_string();
     assert!(error.contains("give the stage a teacher"), "{error}");
+}
+
+/// A teacher that counts its forward passes.
+struct Counted(Teacher<Toy>, Arc<AtomicUsize>);
+
+impl SignalSource<ToyBatch> for Counted {
+    fn signals(&self, batch: &ToyBatch, keep: masformer_core::Keep) -> Signals {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.signals(batch, keep)
+    }
+
+    fn shape(&self) -> Shape {
+        self.0.shape()
+    }
+}
+
+#[test]
+fn a_teacher_is_run_once_for_each_batch_or_not_at_all() {
+    let _turn = serial();
+    let passes = |change: fn(Stage<Toy>) -> Stage<Toy>| {
+        let directory = tempfile::tempdir().unwrap();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let teacher = Counted(Teacher::new(&toy()), seen.clone());
+        let stage = change(stage(config(directory.path(), 1)).teacher(teacher));
+        stage.fit(toy()).unwrap();
+        seen.load(Ordering::Relaxed)
+    };
+    assert_eq!(passes(|stage| stage.objective(RouterLosses::default())), 0);
+    let both = |stage: Stage<Toy>| {
+        stage
+            .objective(Layerwise::default())
+            .objective(Kd::default())
+    };
+    assert_eq!(passes(both), 5);
+}
+
+#[test]
+fn two_values_of_one_name_are_refused() {
+    let _turn = serial();
+    let directory = tempfile::tempdir().unwrap();
+    let titled = |title| RouterLosses::default().with("balance", title, 1.0);
+    for title in ["Busiest expert", "Total loss"] {
+        let stage = stage(config(directory.path(), 1)).objective(titled(title));
+        let error = stage.fit(toy()).unwrap_err();
+        assert!(
+            matches!(&error, StageError::DuplicateMetric(name) if name == title),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn fewer_epochs_than_a_checkpoint_has_begun_are_refused() {
+    let _turn = serial();
+    let directory = tempfile::tempdir().unwrap();
+    let stop = StopAt {
+        epoch: 3,
+        iteration: 3,
+        abort: false,
+    };
+    let stopped = stage(config(directory.path(), 4)).callback(stop).fit(toy());
+    assert!(stopped.is_err());
+    let error = stage(config(directory.path(), 2)).fit(toy()).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.starts_with("epochs is 2; it must be at least the epoch"),
+        "{message}"
+    );
+    let fitted = stage(config(directory.path(), 3)).fit(toy()).unwrap();
+    assert_eq!(fitted.epoch, 3);
 }
 
 #[test]
