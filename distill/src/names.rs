@@ -1,5 +1,7 @@
 //! Parameters chosen by parts of their names.
 
+use std::fmt;
+
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
     prelude::*,
@@ -13,6 +15,13 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Names(Vec<String>);
 
+/// The names with commas between them.
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
+}
+
 /// A name that no parameter of a model has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no parameter is in `{name}`; this model has {}", known.join(", "))]
@@ -25,6 +34,11 @@ impl Names {
     /// These names.
     pub fn new(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self(names.into_iter().map(Into::into).collect())
+    }
+
+    /// Each name alone.
+    pub fn each(&self) -> impl Iterator<Item = Self> {
+        self.0.iter().map(|name| Self(vec![name.clone()]))
     }
 
     /// Whether there are none.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use burn::{
-    module::{LoraAdapter, Module, Param, ParamGroup, ParamId, Reparameterizer},
+    module::{LoraAdapter, Module, Param, ParamId, Reparameterizer},
     prelude::*,
     tensor::Distribution,
 };
@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::Surgery;
 use crate::{MethodError, Names};
 
-/// The part of a model that the head of a task is.
-const HEAD: &str = "head";
+/// The parts of a model that are trained whole where it has them: the head of a task and the routers of experts.
+const WHOLE: [&str; 2] = ["head", "router"];
 
 /// Freezes a model and gives linear layers a trained change of low rank, `x W + s (x A) B` (LoRA, Hu et al. 2021, arXiv
-/// 2106.09685). The head of a task is trained whole.
+/// 2106.09685). The head of a task and the routers of experts are trained whole, so they get no adapter.
 ///
 /// `A` begins uniform between `-1/sqrt(D)` and `1/sqrt(D)`, as in the PEFT library, and `B` at zero: the first step begins
 /// with the model as it was.
@@ -31,7 +31,7 @@ pub struct Lora {
     pub scale: LoraScale,
     /// The parts of the model whose linear layers get an adapter.
     pub targets: Names,
-    /// Parts that are trained whole beside the head of a task.
+    /// Further parts that are trained whole.
     pub train: Names,
 }
 
@@ -63,14 +63,26 @@ impl<M: Module> Surgery<M> for Lora {
         "lora"
     }
 
-    fn apply(&self, model: M) -> Result<M, MethodError> {
+    fn check(&self) -> Result<(), MethodError> {
         if self.rank == 0 {
-            return Err("an adapter of rank 0 changes nothing; give `rank` 1 or more".into());
+            return Err("`rank` must be at least 1, not 0".into());
         }
-        let targets = self.targets.linear_weights(&model)?.into_iter().collect();
-        let mut whole = self.train.ids(&model)?;
-        // A model without a head has none to train.
-        whole.extend(Names::new([HEAD]).ids(&model).unwrap_or_default());
+        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
+            return Err(format!("`alpha` must be above 0, not {}", self.alpha).into());
+        }
+        if self.targets.is_empty() {
+            return Err("`targets` must name at least one part, such as `query`".into());
+        }
+        Ok(())
+    }
+
+    fn apply(&self, model: M) -> Result<M, MethodError> {
+        let mut whole: HashSet<ParamId> = self.train.ids(&model)?.into_iter().collect();
+        for part in WHOLE {
+            // A model may have no such part.
+            whole.extend(Names::new([part]).ids(&model).unwrap_or_default());
+        }
+        let targets = self.adapted(&model, &whole)?;
         let rank = self.rank as f64;
         Ok(model.apply_reparameterization(Attach {
             rank: self.rank,
@@ -79,8 +91,31 @@ impl<M: Module> Surgery<M> for Lora {
                 LoraScale::SqrtRank => self.alpha / rank.sqrt(),
             },
             targets,
-            whole: ParamGroup::from_ids(whole),
+            whole,
         }))
+    }
+}
+
+impl Lora {
+    /// The weights that get an adapter: those of the targets that are not trained whole.
+    fn adapted<M: Module>(
+        &self,
+        model: &M,
+        whole: &HashSet<ParamId>,
+    ) -> Result<HashSet<ParamId>, MethodError> {
+        let mut adapted = HashSet::new();
+        for name in self.targets.each() {
+            let weights = name.linear_weights(model)?.into_iter();
+            let weights: Vec<ParamId> = weights.filter(|id| !whole.contains(id)).collect();
+            if weights.is_empty() {
+                return Err(format!(
+                    "the part `{name}` is trained whole and gets no adapter; leave it out of `targets`"
+                )
+                .into());
+            }
+            adapted.extend(weights);
+        }
+        Ok(adapted)
     }
 }
 
@@ -89,7 +124,7 @@ struct Attach {
     rank: usize,
     scale: f64,
     targets: HashSet<ParamId>,
-    whole: ParamGroup,
+    whole: HashSet<ParamId>,
 }
 
 impl Reparameterizer for Attach {
@@ -97,7 +132,7 @@ impl Reparameterizer for Attach {
 
     fn reparameterize<const D: usize>(
         &mut self,
-        path: &str,
+        _: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
         let adapter = self.targets.contains(&param.id).then(|| {
@@ -112,7 +147,7 @@ impl Reparameterizer for Attach {
                 scale: self.scale,
             }
         });
-        let trains = self.whole.matches(&param.id, Some(path));
+        let trains = self.whole.contains(&param.id);
         (param.set_require_grad(trains), adapter)
     }
 }
@@ -187,12 +222,56 @@ mod tests {
     fn what_cannot_be_adapted_is_refused() {
         let _turn = serial();
         let error = |lora: Lora| lora.apply(Toy::new(1, 3, 0.0)).unwrap_err().to_string();
-        let none = Lora { rank: 0, ..lora() };
-        assert!(error(none).contains("`rank`"));
-        let other = Lora {
-            targets: Names::new(["query"]),
+        let aimed = |targets: &[&str]| Lora {
+            targets: Names::new(targets.iter().copied()),
             ..lora()
         };
-        assert!(error(other).starts_with("no parameter is in `query`"));
+        assert!(error(aimed(&["query"])).starts_with("no parameter is in `query`"));
+        let head = error(aimed(&["inner", "head"]));
+        assert!(
+            head.starts_with("the part `head` is trained whole"),
+            "{head}"
+        );
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let refused = |change: fn(&mut Lora), key: &str| {
+            let mut lora = lora();
+            change(&mut lora);
+            let error = Surgery::<Toy>::check(&lora).unwrap_err().to_string();
+            assert!(error.starts_with(key), "{error}");
+        };
+        refused(|lora| lora.rank = 0, "`rank` must be at least 1");
+        refused(|lora| lora.alpha = 0.0, "`alpha` must be above 0");
+        refused(|lora| lora.targets = Names::default(), "`targets` must");
+        assert!(Surgery::<Toy>::check(&lora()).is_ok());
+    }
+
+    #[test]
+    fn the_router_is_trained_whole() {
+        /// A model with a router beside what is adapted.
+        #[derive(Module, Debug)]
+        struct Routed {
+            router: burn::nn::Linear,
+            inner: burn::nn::Linear,
+        }
+        let _turn = serial();
+        let device = Device::flex().autodiff();
+        let linear = || burn::nn::LinearConfig::new(4, 2).init(&device);
+        let model = Routed {
+            router: linear(),
+            inner: linear(),
+        };
+        // A target that a router is a part of adapts the rest of it.
+        let everything = Lora {
+            targets: Names::new(["weight"]),
+            ..lora()
+        };
+        let adapted = everything.apply(model).unwrap();
+        assert!(adapted.router.weight.adapter().is_none());
+        assert!(adapted.router.weight.is_require_grad());
+        assert!(adapted.inner.weight.adapter().is_some());
+        assert!(!adapted.inner.weight.is_require_grad());
     }
 }
