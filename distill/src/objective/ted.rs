@@ -7,7 +7,7 @@ use burn::{
 use masformer_core::{Keep, Layers};
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, followed, hidden_state, ted_filters::filtered_states};
+use super::{Objective, Terms, check_weight, followed, hidden_state, ted_filters::filtered_states};
 use crate::{
     MethodError, Shape, Signals,
     loss::{Padding, hidden::hidden_error},
@@ -81,6 +81,25 @@ impl Ted {
     }
 }
 
+/// Refuses filters that do not map the states of a model to those that are compared.
+fn check_sizes(
+    model: &str,
+    filters: &[Linear],
+    [width, target]: [usize; 2],
+) -> Result<(), MethodError> {
+    for (index, filter) in filters.iter().enumerate() {
+        let found = filter.weight.dims();
+        if found != [width, target] {
+            return Err(format!(
+                "filter {index} of the {model} is {found:?}, and [{width}, {target}] is needed, from the {width} wide \
+                 states of the {model} to the compared ones; train the filters of both models with the same `width`"
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
 impl Objective for Ted {
     fn name(&self) -> &'static str {
         "ted"
@@ -95,6 +114,10 @@ impl Objective for Ted {
 
     fn keep_of_teacher(&self) -> Option<Keep> {
         Some(self.keep())
+    }
+
+    fn check(&self) -> Result<(), MethodError> {
+        check_weight("weight", self.config.weight)
     }
 
     fn shows(&self) -> Vec<&'static str> {
@@ -123,22 +146,14 @@ impl Objective for Ted {
             Some(filter) => filter.weight.dims()[1],
             None => teacher.hidden,
         };
+        check_sizes("teacher", &self.teacher, [teacher.hidden, target])?;
         match &self.student {
             StudentFilters::Random(count) => {
                 let config = LinearConfig::new(student.hidden, target);
                 Ok((0..*count).map(|_| config.init(device)).collect())
             }
             StudentFilters::Trained(filters) => {
-                let width = filters
-                    .first()
-                    .map_or(target, |filter| filter.weight.dims()[1]);
-                if width != target {
-                    return Err(format!(
-                        "the student's filters are {width} wide and what they follow is {target}; give both the same \
-                         `width`"
-                    )
-                    .into());
-                }
+                check_sizes("student", filters, [student.hidden, target])?;
                 let own = |filter: &Linear| filter.clone().fork(device);
                 Ok(filters.iter().map(own).collect())
             }
@@ -179,5 +194,51 @@ impl Objective for Ted {
             self.config.weight,
         );
         Ok(terms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moebert_core::heads::Head;
+
+    use super::*;
+
+    fn shape(hidden: usize) -> Shape {
+        Shape {
+            layers: 2,
+            hidden,
+            heads: 1,
+            key_value: hidden,
+            head: Head::Regression,
+            is_causal: false,
+        }
+    }
+
+    #[test]
+    fn filters_of_other_sizes_are_refused() {
+        let device = Device::flex();
+        let filters = |sizes: [[usize; 2]; 2]| {
+            let filter = |[from, to]: [usize; 2]| LinearConfig::new(from, to).init(&device);
+            sizes.map(filter).to_vec()
+        };
+        let parts = |student: [[usize; 2]; 2], teacher: [[usize; 2]; 2]| {
+            let student = StudentFilters::Trained(filters(student));
+            let ted = Ted::new(TedConfig::default(), student, filters(teacher));
+            ted.parts(&shape(4), Some(&shape(6)), &device)
+        };
+        let _turn = crate::toy::serial();
+        assert_eq!(parts([[4, 3]; 2], [[6, 3]; 2]).unwrap().len(), 2);
+        for (student, teacher, message) in [
+            ([[4, 3]; 2], [[6, 3], [4, 3]], "filter 1 of the teacher"),
+            ([[4, 3], [6, 3]], [[6, 3]; 2], "filter 1 of the student"),
+            (
+                [[4, 5]; 2],
+                [[6, 3]; 2],
+                "filter 0 of the student is [4, 5], and [4, 3]",
+            ),
+        ] {
+            let error = parts(student, teacher).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
     }
 }

@@ -8,10 +8,10 @@ use masformer_core::{Activation, Keep, Layers};
 use moebert_core::heads::Head;
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, hidden_state};
+use super::{Objective, Terms, check_weight, hidden_state};
 use crate::{MethodError, Shape, Signals};
 
-/// The mean loss of the heads on the dashboard.
+/// The mean over the filters of the losses of their heads, on the dashboard.
 const FILTERS: &str = "Filters";
 
 /// Trains a filter on every `every`-th layer, and a head on it that does the model's task: what part of the layer's state
@@ -20,6 +20,8 @@ const FILTERS: &str = "Filters";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TedFilters {
+    /// The factor of the mean over the filters.
+    pub weight: f64,
     /// Layers from one filter to the next; divides the model's layers.
     pub every: usize,
     /// Width `D_f` of the filtered states. Absent: the model's.
@@ -44,6 +46,7 @@ pub enum HeadActivation {
 impl Default for TedFilters {
     fn default() -> Self {
         Self {
+            weight: 1.0,
             every: 1,
             width: None,
             dropout: 0.1,
@@ -129,6 +132,22 @@ impl Objective for TedFilters {
         }
     }
 
+    fn check(&self) -> Result<(), MethodError> {
+        check_weight("weight", self.weight)?;
+        if self.every == 0 {
+            return Err("`every` must be at least 1, not 0".into());
+        }
+        if self.width == Some(0) {
+            return Err("`width` must be at least 1, not 0".into());
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(
+                format!("`dropout` must be from 0 to below 1, not {}", self.dropout).into(),
+            );
+        }
+        Ok(())
+    }
+
     fn shows(&self) -> Vec<&'static str> {
         vec![FILTERS]
     }
@@ -177,10 +196,40 @@ impl Objective for TedFilters {
                 continue;
             };
             let logits = self.logits(head, filter.forward(hidden));
-            losses.push(task.of(&logits));
+            losses.push(task.of(&logits).div_scalar(states.len() as f64));
         }
         let mut terms = Terms::default();
-        terms.add(FILTERS, losses, 1.0 / states.len() as f64);
+        terms.add(FILTERS, losses, self.weight);
         Ok(terms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let refused = |change: fn(&mut TedFilters), key: &str| {
+            let mut filters = TedFilters::default();
+            change(&mut filters);
+            let error = filters.check().unwrap_err().to_string();
+            assert!(error.starts_with(key), "{error}");
+        };
+        refused(
+            |filters| filters.weight = -1.0,
+            "`weight` must be 0 or more",
+        );
+        refused(|filters| filters.every = 0, "`every` must be at least 1");
+        refused(
+            |filters| filters.width = Some(0),
+            "`width` must be at least 1",
+        );
+        refused(|filters| filters.dropout = 1.0, "`dropout` must be from 0");
+        refused(
+            |filters| filters.dropout = f64::NAN,
+            "`dropout` must be from 0",
+        );
+        assert!(TedFilters::default().check().is_ok());
     }
 }

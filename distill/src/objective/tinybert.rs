@@ -84,7 +84,11 @@ impl Objective for TinyBert {
 
     fn check(&self) -> Result<(), MethodError> {
         check_weight("attention", self.attention)?;
-        check_weight("hidden", self.hidden)
+        check_weight("hidden", self.hidden)?;
+        if self.attention == 0.0 && self.hidden == 0.0 {
+            return Err("`attention` and `hidden` are both 0; give one of them a weight".into());
+        }
+        Ok(())
     }
 
     fn shows(&self) -> Vec<&'static str> {
