@@ -80,8 +80,8 @@ pub trait Callback<M: Trainable>: Send {
 
     /// After the optimiser's step: may return another model to go on with.
     ///
-    /// The optimiser's state goes by parameter ids, so parameters should keep theirs. A model of another structure must
-    /// follow from [`state`](Self::state), for the stage to make it again after a stop.
+    /// It must have the same structure, and each parameter must keep its id: the optimiser's state goes by the ids, and
+    /// a checkpoint is loaded into the model that the stage began with.
     ///
     /// # Errors
     ///

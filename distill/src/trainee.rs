@@ -64,7 +64,7 @@ impl<M: Trainable> Learner<M> {
             .map(|trainee| self.optimizer.step(rate, trainee, gradients));
     }
 
-    /// Goes on with another model. The optimiser's state goes by parameter ids.
+    /// Goes on with another model of the same structure and parameter ids, which the optimiser's state goes by.
     pub fn replace(&mut self, model: M) {
         self.trainee = self.trainee.take().map(|trainee| Trainee {
             model: model.valid().train(),

@@ -192,9 +192,9 @@ fn a_replacement_keeps_what_its_record_does_not_hold() {
     let _turn = serial();
     let directory = tempfile::tempdir().unwrap();
     let swap = Meddle {
-        model: Some(|model| Toy {
-            layers: Toy::new(1, 3, 0.25).layers,
-            ..model
+        model: Some(|mut model| {
+            model.layers[0].dropout.prob = 0.25;
+            model
         }),
         ..Meddle::default()
     };
