@@ -6,7 +6,7 @@ use moebert_core::importance::Importance;
 
 use crate::{Batch, MethodError, Trainable};
 
-/// Scores a model over all batches of a loader: dropout off, one backward pass a batch.
+/// Scores a model over all batches of a loader: without dropout, with one backward pass per batch.
 ///
 /// The model must be on an autodiff device, or is brought there; its parameters take no part in the
 /// backward passes, only the probes do. `progress` is told how many of how many samples are done, and ends the scoring

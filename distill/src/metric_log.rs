@@ -1,4 +1,4 @@
-//! The metrics of a stage as JSON lines, one number a line.
+//! The metrics of a stage as JSON lines, with one number per line.
 
 mod sums;
 
@@ -47,7 +47,7 @@ struct Line {
 pub(crate) struct Pace {
     /// Optimiser steps between two lines of a training metric.
     pub every: usize,
-    /// Batches an optimiser step.
+    /// Batches per optimiser step.
     pub accumulation: usize,
     /// Where the training goes on: later lines are of batches that are run again.
     pub position: Position,

@@ -5,16 +5,20 @@ use burn::{
     optim::{AdamWState, AdaptiveMomentumState, ModuleOptimizer, Optimizer},
     prelude::*,
 };
-use masformer_core::ops::{AdamStep, adam_step};
+use masformer_core::{
+    module_path::ModulePath,
+    ops::{AdamStep, adam_step},
+};
 use serde::{Deserialize, Serialize};
 
 /// Adam with decoupled weight decay (arXiv 1711.05101).
 ///
-/// Only the weights of linear layers and embeddings decay, the matrices that are called `weight`, and the factors of
-/// low-rank adapters on them. Biases and
-/// normalisation weights do not, as in the training of BERT, and neither do the matrices of state spaces, as in S4
-/// (arXiv 2111.00396, appendix D). A parameter without a gradient stays as it is, and so do its running means and
-/// its count of steps: that of an expert that no token of a step went to.
+/// Weight decay applies to the weights of linear layers and embeddings (the matrices called `weight`) and to the factors
+/// of low-rank adapters. It does not apply to biases and normalisation weights, as in the training of BERT, or to the
+/// matrices of state spaces, as in S4 (arXiv 2111.00396, appendix D).
+///
+/// A step leaves a parameter without a gradient unchanged, together with its running means and its count of steps. So an
+/// expert that received no token in a step stays as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Adam {
@@ -92,21 +96,21 @@ impl Optimizer for Adam {
 /// The ids of the parameters that are no matrices called `weight`.
 #[derive(Default)]
 struct NotWeights {
-    path: Vec<String>,
+    path: ModulePath,
     ids: Vec<ParamId>,
 }
 
 impl ModuleVisitor for NotWeights {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let is_weight = match self.path.as_slice() {
+        let is_weight = match self.path.parts() {
             [.., adapter, _] if adapter == "lora" => true,
             [.., name] => name == "weight",
             [] => false,

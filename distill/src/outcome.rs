@@ -30,7 +30,7 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// An ending of which it is not settled yet whose model is returned.
+    /// An ending for which the epoch of the returned model is yet to be chosen.
     pub fn new(outcome: Outcome, epoch: usize) -> Self {
         Self {
             outcome,
