@@ -149,8 +149,12 @@ pub fn apply_linear(layer: &Linear, input: Tensor<2>) -> Tensor<2> {
     let Some(adapter) = layer.weight.adapter() else {
         return ops::linear(input, layer.weight.val(), bias(layer));
     };
-    let narrow = input.clone().matmul(adapter.a.val());
-    let change = narrow.matmul(adapter.b.val()).mul_scalar(adapter.scale);
+    // The scale multiplies what is `r` wide, which has fewer numbers than the output.
+    let narrow = input
+        .clone()
+        .matmul(adapter.a.val())
+        .mul_scalar(adapter.scale);
+    let change = narrow.matmul(adapter.b.val());
     ops::linear(input, layer.weight.base(), bias(layer)) + change
 }
 
