@@ -44,7 +44,7 @@ impl KeepLayers {
     ///
     /// # Errors
     ///
-    /// If the model has other layers.
+    /// If the model has other layers, or the choice is empty or out of order.
     pub fn indices(&self, layers: usize) -> Result<Vec<usize>, KeepLayersError> {
         let error = |rule| KeepLayersError::Depth {
             choice: self.to_string(),
@@ -56,10 +56,14 @@ impl KeepLayers {
                 Ok((0..layers).skip(step - 1).step_by(*step).collect())
             }
             Self::Every(_) => Err(error("`every:k` needs a multiple of k layers")),
-            Self::Only(kept) if kept.iter().all(|layer| *layer <= layers) => {
+            Self::Only(kept) if kept.is_empty() => Err(error("at least one layer must be kept")),
+            Self::Only(kept) if !kept.is_sorted_by(|one, next| one < next) => {
+                Err(error("the layers must be in rising order"))
+            }
+            Self::Only(kept) if kept.iter().all(|layer| (1..=layers).contains(layer)) => {
                 Ok(kept.iter().map(|layer| layer - 1).collect())
             }
-            Self::Only(_) => Err(error("layers are counted from 1")),
+            Self::Only(_) => Err(error("layers are counted from 1 to the last one")),
         }
     }
 }
@@ -174,6 +178,17 @@ mod tests {
                 error.starts_with(&format!("`{text}` does not fit")),
                 "{error}"
             );
+        }
+        // Choices that no text has.
+        for (choice, rule) in [
+            (KeepLayers::Every(0), "a multiple of k layers"),
+            (KeepLayers::Only(vec![]), "at least one layer"),
+            (KeepLayers::Only(vec![0, 2]), "counted from 1"),
+            (KeepLayers::Only(vec![4, 2]), "in rising order"),
+            (KeepLayers::Only(vec![2, 2]), "in rising order"),
+        ] {
+            let error = choice.indices(6).unwrap_err().to_string();
+            assert!(error.contains(rule), "{error}");
         }
     }
 
