@@ -11,11 +11,21 @@ use burn::{
     tensor::Tolerance,
 };
 use fixture::Fixture;
-use masformer_core::{Trace, feed_forward::apply_linear};
+use masformer_core::{
+    Trace,
+    feed_forward::apply_linear,
+    tensor_file::{self, TensorFile, Values},
+};
 use moebert_core::{
+    adapt::adapt,
     bert::BertInput,
     heads::{BertModel, Logits},
-    pretrained::{ADAPTER_CONFIG, Pretrained, has_adapters, load_adapter, save_adapter},
+    partition::ExpertLayout,
+    pretrained::{
+        ADAPTER_CONFIG, Pretrained, PretrainedError, SaveOptions, has_adapters, load_adapter, save,
+        save_adapter,
+    },
+    router::{GateScale, RouterConfig, RouterKind},
 };
 
 /// Attaches one adapter to every matrix.
@@ -41,7 +51,7 @@ fn a_layer_and_its_gradients_are_those_of_peft() {
     for name in ["linear", "linear_rslora"] {
         let fixture = Fixture::open("lora", name);
         let tolerance = Tolerance::rel_abs(1e-4, 1e-5);
-        // Files have matrices turned.
+        // Files have transposed matrices.
         let tracked = |name: &str| {
             fixture
                 .tensor::<2>(name)
@@ -149,6 +159,170 @@ fn what_the_folder_asks_for_and_is_not_there_is_refused_by_its_key() {
     refused("\"bias\": \"none\"", "\"bias\": \"all\"", "`bias`");
     refused("\"use_dora\": false", "\"use_dora\": true", "`use_dora`");
     refused("\"lora_alpha\": 8,", "", "lora_alpha");
+    refused(
+        "\"intermediate.dense\": 6",
+        "\"layer\\\\.[01]\\\\.\": 6",
+        "`alpha_pattern.layer\\.[01]\\.`",
+    );
+    refused(
+        "\"intermediate.dense\": 6",
+        "\"intermediate.dense\": null",
+        "`alpha_pattern.intermediate.dense`",
+    );
+}
+
+#[test]
+fn the_first_pattern_of_the_file_that_fits_is_taken() {
+    let copy = tempfile::tempdir().unwrap();
+    let file = "adapter_model.safetensors";
+    std::fs::copy(folder("adapter").join(file), copy.path().join(file)).unwrap();
+    let config = std::fs::read_to_string(folder("adapter").join(ADAPTER_CONFIG)).unwrap();
+    // The rank of `intermediate.dense` is 2.
+    for (patterns, scale) in [
+        (r#""intermediate.dense": 6, "dense": 16"#, 3.0),
+        (r#""dense": 16, "intermediate.dense": 6"#, 8.0),
+    ] {
+        let config = config.replace("\"intermediate.dense\": 6", patterns);
+        std::fs::write(copy.path().join(ADAPTER_CONFIG), config).unwrap();
+        let adapted = load_adapter(copy.path(), base()).unwrap();
+        let half = adapted.bert.stack.layers[0].feed_forward.dense().unwrap();
+        let found = half.inner.weight.adapter().unwrap().scale;
+        assert!((found - scale).abs() < 1e-12, "{patterns}: {found}");
+    }
+}
+
+/// The adapters of the folder with other tensors.
+fn with_tensors(change: impl FnOnce(&mut Vec<(String, Vec<usize>, Values)>)) -> PretrainedError {
+    let copy = tempfile::tempdir().unwrap();
+    let path = "adapter_model.safetensors";
+    let config = std::fs::read(folder("adapter").join(ADAPTER_CONFIG)).unwrap();
+    std::fs::write(copy.path().join(ADAPTER_CONFIG), config).unwrap();
+    let file = TensorFile::read(&folder("adapter").join(path)).unwrap();
+    let names = file.names().into_iter();
+    let mut tensors: Vec<(String, Vec<usize>, Values)> = names
+        .map(|name| {
+            let (shape, values) = match file.f32::<2>(&name) {
+                Ok((shape, values)) => (shape.to_vec(), values),
+                Err(_) => {
+                    let (shape, values) = file.f32::<1>(&name).unwrap();
+                    (shape.to_vec(), values)
+                }
+            };
+            (name, shape, Values::F32(values))
+        })
+        .collect();
+    change(&mut tensors);
+    tensor_file::write(&copy.path().join(path), &tensors, vec![]).unwrap();
+    load_adapter(copy.path(), base()).unwrap_err()
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_refused_by_their_name() {
+    let a_of = |name: &str| name.ends_with("query.lora_A.weight");
+    let lonely = with_tensors(|tensors| tensors.retain(|(name, ..)| !a_of(name)));
+    let message = lonely.to_string();
+    assert!(
+        message.contains("query.lora_B.weight") && message.contains("its other factor is missing"),
+        "{message}"
+    );
+    let short = with_tensors(|tensors| {
+        let bias = tensors
+            .iter_mut()
+            .find(|(name, ..)| name.ends_with("classifier.bias"))
+            .unwrap();
+        (bias.1, bias.2) = (vec![1], Values::F32(vec![0.5]));
+    });
+    let message = short.to_string();
+    assert!(
+        message.contains("classifier.bias") && message.contains("it is [1]"),
+        "{message}"
+    );
+    let head = with_tensors(|tensors| {
+        for (name, ..) in tensors {
+            *name = name.replace("bert.encoder.layer.0.attention.self.query", "classifier");
+        }
+    });
+    let message = head.to_string();
+    assert!(
+        message.contains("classifier.lora_A.weight")
+            && message.contains("the head is trained whole"),
+        "{message}"
+    );
+}
+
+/// Attaches a small adapter to the matrices of one part.
+struct AttachTo(&'static str);
+
+impl Reparameterizer for AttachTo {
+    type Reparam = LoraAdapter;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
+        let is_target = D == 2 && path.contains(self.0);
+        let adapter = is_target.then(|| {
+            let base = param.base();
+            let (device, dims) = (base.device(), base.dims());
+            LoraAdapter {
+                a: Param::from_tensor(Tensor::full([dims[0], 1], 0.1, &device)),
+                b: Param::from_tensor(Tensor::full([1, dims[1]], 0.2, &device)),
+                scale: 2.0,
+            }
+        });
+        (param, adapter)
+    }
+}
+
+#[test]
+fn adapters_anywhere_are_found_and_merged_where_a_model_is_saved() {
+    let device = Device::default();
+    let config = Pretrained::open(folder("base")).unwrap();
+    let width = config.config().bert.intermediate_size;
+    let layers = config.config().bert.num_hidden_layers;
+    let layout = ExpertLayout {
+        neurons: vec![vec![(0..width).collect(), (0..width).rev().collect()]; layers],
+    };
+    let router = RouterConfig {
+        kind: RouterKind::HashRandom,
+        k: 1,
+        gate_scale: GateScale::Unit,
+        seed: 1,
+    };
+    let experts = adapt(base(), &layout, &router, None).unwrap();
+    let named = [
+        (experts, "inner", ".experts.0.inner.weight`"),
+        (base(), "head", "`head.weight`"),
+    ];
+    for (model, part, weight) in named {
+        let adapted = model.apply_reparameterization(AttachTo(part));
+        assert!(has_adapters(&adapted), "{part}");
+        let saved = tempfile::tempdir().unwrap();
+        let error = save_adapter(saved.path(), &adapted, None).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains(weight) && message.contains("PEFT"),
+            "{message}"
+        );
+    }
+
+    let adapted = base().apply_reparameterization(AttachTo("head"));
+    let saved = tempfile::tempdir().unwrap();
+    save(
+        saved.path(),
+        &adapted,
+        config.config(),
+        SaveOptions::default(),
+    )
+    .unwrap();
+    let again = Pretrained::open(saved.path()).unwrap();
+    let (again, report) = again.load(None, &device).unwrap();
+    assert!(report.is_exact(), "{report}");
+    let expected = logits(&adapted).into_data();
+    let found = logits(&again).into_data();
+    found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+    assert!(found != logits(&base()).into_data());
 }
 
 #[test]

@@ -241,7 +241,7 @@ impl<L: Layout> Checkpoint<L> {
     fn shape_in_file(&self, module: &str, shape: &[usize]) -> Vec<usize> {
         let mut shape = shape.to_vec();
         let names = self.layout.names();
-        // Of the matrices, only the weights of linear layers are turned.
+        // Of the matrices, only the weights of linear layers are transposed.
         let is_linear = module.ends_with(".weight") && !self.layout.is_embedding(module);
         if shape.len() == 2 && self.layout.is_transposed() && is_linear {
             shape.reverse();
@@ -253,7 +253,8 @@ impl<L: Layout> Checkpoint<L> {
     }
 }
 
-/// Writes the weights of a module to `model.safetensors` of a folder, whole or not at all.
+/// Writes the weights of a module to `model.safetensors` of a folder, whole or not at all. Low-rank adapters are merged into
+/// the weights that are written.
 ///
 /// # Errors
 ///
@@ -264,7 +265,8 @@ pub fn save_weights<M: Module>(
     layout: &impl Layout,
 ) -> Result<(), FolderError> {
     let path = dir.join(weight_files::SAFETENSORS);
-    if let Some((module, value)) = first_not_finite(model, None) {
+    let model = model.clone().materialize();
+    if let Some((module, value)) = first_not_finite(&model, None) {
         let tensor = layout.names().in_file(&module);
         return Err(FolderError::Diverged {
             path,

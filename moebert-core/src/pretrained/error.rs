@@ -23,6 +23,15 @@ pub enum PretrainedError {
     /// A model without adapters is to be saved as a folder of adapters.
     #[error("the model has no low-rank adapters to save")]
     NoAdapters,
+    /// A model whose adapters PEFT could not attach to a BERT of Transformers.
+    #[error(
+        "the low-rank adapter of `{weight}` cannot be saved for PEFT: a BERT of Transformers has no adapter there; save \
+         the merged model instead"
+    )]
+    AdapterWithoutName {
+        /// The weight, by its name in the model.
+        weight: String,
+    },
     /// Expert files and model do not belong together.
     #[error("a model with expert layers is saved with its expert files, a dense one without")]
     ExpertFiles,
