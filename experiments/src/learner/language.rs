@@ -12,7 +12,7 @@ use burn::{
 use distill::{Shape, Signals, Step, Trainable};
 use masformer_core::{
     Decoder, DecoderInput, Keep, Trace,
-    ops::{linear_cross_entropy, linear_cross_entropy_mean},
+    ops::{cross_entropy, linear_cross_entropy, linear_cross_entropy_mean},
 };
 use moebert_core::{half::Half, heads::Head};
 
@@ -104,15 +104,22 @@ impl Trainable for LanguageLearner {
     fn forward_step(&self, batch: LanguageBatch, keep: Keep) -> Step<LanguageOutput> {
         let mut trace = Trace::new(keep);
         let hidden = self.asked(&batch, &mut trace);
-        let head = self.model.token.weight.val();
-        let loss = linear_cross_entropy_mean(hidden.clone(), head, batch.targets.clone());
+        let targets = batch.targets.clone();
+        let [losses] = targets.dims();
         let logits = trace.keep().logits.then(|| self.logits(hidden.clone()));
+        let loss = match &logits {
+            // Logits that are kept anyway need no second product with the vocabulary.
+            Some(logits) => cross_entropy(logits.clone(), targets).sum() / losses.max(1) as f64,
+            None => {
+                let head = self.model.token.weight.val();
+                linear_cross_entropy_mean(hidden.clone(), head, targets)
+            }
+        };
         // What the metrics see needs no gradient.
         let answers = self.answers.then(|| match &logits {
             Some(logits) => logits.clone().detach(),
             None => self.logits(hidden.detach()).detach(),
         });
-        let [losses] = batch.targets.dims();
         Step {
             output: LanguageOutput {
                 loss: loss.clone(),
@@ -164,17 +171,21 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_loss_is_the_mean_over_the_targets() {
-        let device = Device::default();
+    fn learner(device: &Device) -> LanguageLearner {
         let spans = vec!["full".parse().unwrap(), "window:2".parse().unwrap()];
-        let config = DecoderConfig::new(7, 6, 8, 2, 16, spans).with_initializer_range(0.5);
-        let model = half::dense(config.init(&device));
-        let learner = LanguageLearner {
-            model,
+        let config = DecoderConfig::new(7, 6, 8, 2, 16, spans)
+            .with_initializer_range(0.5)
+            .with_embedding_dropout(0.0)
+            .with_attention_dropout(0.0)
+            .with_residual_dropout(0.0);
+        LanguageLearner {
+            model: half::dense(config.init(device)),
             answers: true,
-        };
-        let sequences = [
+        }
+    }
+
+    fn sequences() -> [Sequence; 2] {
+        [
             Sequence {
                 input_ids: vec![1, 2, 3, 4],
                 targets: vec![None, Some(3), None, Some(6)],
@@ -183,7 +194,35 @@ mod tests {
                 input_ids: vec![5, 6],
                 targets: vec![Some(0), None],
             },
-        ];
+        ]
+    }
+
+    #[test]
+    fn logits_that_are_kept_change_neither_the_loss_nor_its_gradient() {
+        let device = Device::default().autodiff();
+        let learner = learner(&device);
+        let batch = LanguageBatch::collate(&sequences(), 0, &device);
+        let [plain, kept] = [false, true].map(|logits| {
+            let keep = Keep {
+                logits,
+                ..Keep::default()
+            };
+            let step = learner.forward_step(batch.clone(), keep);
+            assert_eq!(step.signals.logits.len(), usize::from(logits));
+            let gradients = step.loss.backward();
+            let gradient = learner.model.token.weight.val().grad(&gradients);
+            (step.loss.inner().into_data(), gradient.unwrap().into_data())
+        });
+        let tolerance = Tolerance::<f32>::absolute(1e-5);
+        plain.0.assert_approx_eq(&kept.0, tolerance);
+        plain.1.assert_approx_eq(&kept.1, tolerance);
+    }
+
+    #[test]
+    fn the_loss_is_the_mean_over_the_targets() {
+        let device = Device::default();
+        let learner = learner(&device);
+        let sequences = sequences();
         let batch = LanguageBatch::collate(&sequences, 0, &device);
         let output = learner.forward_step(batch.clone(), Keep::default()).output;
         assert_eq!(output.logits.as_ref().unwrap().dims(), [3, 7]);
