@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use distill::{Method, Objective, Surgery, Trainable, objective, surgery};
+use distill::{Method, MethodError, Objective, Surgery, Trainable, objective, surgery};
 use masformer_core::nearest::hint;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -95,11 +95,17 @@ impl<M: Trainable> Entry<M> {
         });
         let problems: Vec<_> = unknown.collect();
         if problems.is_empty()
-            && let Err(error) = self.make(settings)
+            && let Err(error) = self.checked(settings)
         {
             return vec![(String::new(), format!("cannot work: {error}"))];
         }
         problems
+    }
+
+    fn checked(&self, settings: &toml::Table) -> Result<Method<M>, MethodError> {
+        let method = self.make(settings)?;
+        method.check()?;
+        Ok(method)
     }
 
     fn make(&self, settings: &toml::Table) -> Result<Method<M>, serde_json::Error> {
@@ -113,11 +119,32 @@ impl<M: Trainable> Entry<M> {
 ///
 /// If settings are not those of their method; recipes that were loaded have right ones.
 pub fn make<M: Trainable>(tables: &MethodTables) -> Result<Vec<Method<M>>, serde_json::Error> {
-    let chosen = all::<M>().into_iter();
-    let chosen = chosen.filter_map(|entry| Some((tables.get(entry.name)?, entry)));
-    chosen
-        .map(|(settings, entry)| entry.make(settings))
+    chosen(tables)
+        .map(|(entry, settings)| entry.make(settings))
         .collect()
+}
+
+/// The entries of these tables, each with its settings.
+fn chosen<M: Trainable>(tables: &MethodTables) -> impl Iterator<Item = (Entry<M>, &toml::Table)> {
+    all::<M>().into_iter().filter_map(|entry| {
+        let settings = tables.get(entry.name)?;
+        Some((entry, settings))
+    })
+}
+
+/// The names of those methods of these tables that compare a model with its teacher.
+pub fn with_teacher<M: Trainable>(tables: &MethodTables) -> Vec<&'static str> {
+    let chosen = chosen::<M>(tables);
+    let needs = chosen.filter(|(entry, settings)| {
+        let method = entry.make(settings);
+        method.is_ok_and(|method| method.needs_teacher())
+    });
+    needs.map(|(entry, _)| entry.name).collect()
+}
+
+/// Whether some method of these tables adds to the loss.
+pub fn add_to_loss<M: Trainable>(tables: &MethodTables) -> bool {
+    make::<M>(tables).is_ok_and(|methods| methods.iter().any(Method::adds_to_loss))
 }
 
 /// What is wrong with the methods of a table, as pairs of a dotted key and a reason that goes on with its sentence.
@@ -165,7 +192,7 @@ mod tests {
                 );
             }
             assert!((entry.make)(entry.defaults.clone()).is_ok());
-            assert!(entry.make(&toml::Table::new()).is_ok());
+            assert!(entry.checked(&toml::Table::new()).is_ok());
         }
     }
 
@@ -185,5 +212,32 @@ mod tests {
             "{wrong:?}"
         );
         assert!(problems_of("[layerwise]\nweight = 2\nlayers = \"every:2\"\n").is_empty());
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_with_their_reason() {
+        for (text, reason) in [
+            ("[kd]\ntemperature = 0\n", "`temperature` must be above 0"),
+            ("[minilm]\nheads = 0\n", "`heads` must be at least 1"),
+            ("[lora]\nrank = 0\n", "`rank` must be at least 1, not 0"),
+            ("[lora]\ntargets = []\n", "`targets` must name at least one"),
+        ] {
+            let problems = problems_of(text);
+            assert!(
+                problems.len() == 1 && problems[0].contains(&format!("cannot work: {reason}")),
+                "{problems:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn some_methods_need_a_teacher_and_some_add_to_the_loss() {
+        let tables = |text| -> MethodTables { toml::from_str(text).unwrap() };
+        let both = tables("[kd]\n[lora]\n");
+        assert_eq!(with_teacher::<TaskLearner>(&both), ["kd"]);
+        assert!(add_to_loss::<TaskLearner>(&both));
+        let alone = tables("[lora]\n");
+        assert!(with_teacher::<TaskLearner>(&alone).is_empty());
+        assert!(!add_to_loss::<TaskLearner>(&alone));
     }
 }

@@ -240,13 +240,33 @@ fn students(found: &mut Problems, recipe: &Recipe) {
         {
             found.add(&key, &reason);
         }
+        learning(found, &table, student);
         if !student.has_experts() {
             start(found, &table, student);
+            let is_fresh = student.model.is_some() && recipe.model.random.is_some();
+            let reason = "cannot go with `model.random`, whose tokens are those of the run: give the teacher a folder, too";
+            found.require(&format!("{table}.model"), !is_fresh, reason);
         } else if defaults_are_fine {
             let student = recipe.student_experts(student);
             experts(found, &table, &student, dense_width);
         }
     }
+}
+
+/// What a student learns from.
+fn learning(found: &mut Problems, table: &str, student: &StudentRecipe) {
+    let methods = &student.methods;
+    let is_twice = student.distill && methods.contains_key("layerwise");
+    let reason = "cannot go with `distill = true`, which is layer-wise distillation as `[distill]` says: leave one out";
+    found.require(&format!("{table}.methods.layerwise"), !is_twice, reason);
+    let learns = student.distill || methods::add_to_loss::<TaskLearner>(methods);
+    loss(found, &format!("{table}.task"), student.task, learns);
+}
+
+/// Something must be left of the loss: the labels', or what methods add.
+pub(super) fn loss(found: &mut Problems, key: &str, task: f64, is_added_to: bool) {
+    let reason = "is 0, and no method adds to the loss: give the labels' loss a factor, or add a method that does";
+    found.require(key, task != 0.0 || is_added_to, reason);
 }
 
 /// A student that is not cut into experts.
@@ -500,6 +520,34 @@ order = "random"
         let message = refusal(&["data={task='squad', path='squad'}", "distill.logits=mse"]);
         let expected = "`distill.logits` `mse` has no meaning for a span's logits";
         assert!(message.contains(expected), "{message}");
+    }
+
+    #[test]
+    fn a_student_learns_from_something_and_from_nothing_twice() {
+        let cases = [
+            (
+                "{ name = 'a', methods = { layerwise = {} } }",
+                "`students.0.methods.layerwise` cannot go with `distill = true`",
+            ),
+            (
+                "{ name = 'a', distill = false, task = 0, methods = { lora = {} } }",
+                "`students.0.task` is 0, and no method adds to the loss",
+            ),
+            (
+                "{ name = 'a', methods = { lora = { rank = 0 } } }",
+                "`students.0.methods.lora` cannot work: `rank` must be at least 1, not 0",
+            ),
+            (
+                "{ name = 'a', model = 'folder' }",
+                "`students.0.model` cannot go with `model.random`",
+            ),
+        ];
+        for (student, expected) in cases {
+            let message = refusal(&[&format!("students=[{student}]")]);
+            assert!(message.contains(expected), "{student}: {message}");
+        }
+        let fine = "students=[{ name = 'a', distill = false, task = 0, methods = { kd = {}, layerwise = {} } }]";
+        source::parse("mine.toml", VALID, &[fine.to_owned()]).expect("it learns from the teacher");
     }
 
     #[test]

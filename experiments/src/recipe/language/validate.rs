@@ -16,7 +16,7 @@ use crate::{
     recipe::{
         ImportanceRecipe, RecipeError,
         problems::Problems,
-        validate::{experts, one_model, overrides, run, train},
+        validate::{experts, loss, one_model, overrides, run, train},
     },
     run::CHECKPOINT,
 };
@@ -235,8 +235,16 @@ fn learning(found: &mut Problems, recipe: &LanguageRecipe, index: usize) {
     for (key, reason) in methods::problems::<LanguageLearner>(&key("methods"), &model.methods) {
         found.add(&key, &reason);
     }
+    let is_added_to = methods::add_to_loss::<LanguageLearner>(&model.methods);
+    loss(found, &key("task"), model.task, is_added_to);
     if found.is_empty() {
         overrides(found, &key("train"), &model.train);
+    }
+    if model.teacher.is_none() {
+        for method in methods::with_teacher::<LanguageLearner>(&model.methods) {
+            let reason = "compares the model with its teacher: name a model further up in the list as `teacher`";
+            found.add(&key(&format!("methods.{method}")), reason);
+        }
     }
     if let Some(teacher) = &model.teacher {
         let names: Vec<&str> = before.iter().map(|model| model.name.as_str()).collect();
@@ -392,6 +400,29 @@ spans = "window:32"
         for (overrides, expected) in cases {
             let message = refusal(overrides);
             assert!(message.contains(expected), "{overrides:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_a_model_learns_from_is_checked() {
+        let cases = [
+            (
+                "methods = { kd = {} }",
+                "`models.0.methods.kd` compares the model with its teacher: name a model",
+            ),
+            (
+                "task = 0, methods = { lora = {} }",
+                "`models.0.task` is 0, and no method adds to the loss",
+            ),
+            (
+                "methods = { lora = { targets = [] } }",
+                "`models.0.methods.lora` cannot work: `targets` must name at least one part",
+            ),
+        ];
+        for (learning, expected) in cases {
+            let models = format!("models=[{{ name = \"a\", spans = \"full\", {learning} }}]");
+            let message = refusal(&[&models]);
+            assert!(message.contains(expected), "{learning}: {message}");
         }
     }
 
