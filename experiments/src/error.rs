@@ -62,10 +62,10 @@ pub enum Error {
         /// Why.
         source: PartitionError,
     },
-    /// A student cannot begin or learn as the recipe says.
-    #[error("student `{name}`: {source}")]
-    StudentStart {
-        /// The student.
+    /// A model of a run cannot begin or learn as the recipe says.
+    #[error("`{name}`: {source}")]
+    OfModel {
+        /// The model.
         name: String,
         /// Why.
         source: MethodError,

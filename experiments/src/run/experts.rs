@@ -71,7 +71,7 @@ pub fn score_neurons<M: Trainable>(
     }
 }
 
-/// Deals the neurons of a model to experts.
+/// Assigns the neurons of a model to experts.
 ///
 /// # Errors
 ///

@@ -141,7 +141,7 @@ fn layers(
     teacher: &Model<'_>,
 ) -> Result<Vec<(usize, usize)>, Error> {
     let depth = teacher.layers();
-    let named = |source| Error::StudentStart {
+    let named = |source| Error::OfModel {
         name: student.name.clone(),
         source,
     };
@@ -152,11 +152,14 @@ fn layers(
             .len(),
         (None, Some(dir)) => {
             let own = open_dense(dir)?.config().bert.clone();
-            if let Model::Folder(checkpoint) = teacher {
-                let tokenizer = Tokenizer::load(dir).map_err(DataError::from)?;
-                if !tokenizer.has_vocabulary_of(&checkpoint.tokenizer) {
-                    return Err(named("its vocabulary is not that of the teacher; a student reads the same tokens".into()));
-                }
+            let tokenizer = Tokenizer::load(dir).map_err(DataError::from)?;
+            check_sizes(recipe, dir, &own, &tokenizer)?;
+            if let Model::Folder(checkpoint) = teacher
+                && !tokenizer.has_vocabulary_of(&checkpoint.tokenizer)
+            {
+                let reason =
+                    "its vocabulary is not that of the teacher; a student reads the same tokens";
+                return Err(named(reason.into()));
             }
             own.num_hidden_layers
         }
@@ -175,24 +178,7 @@ fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
     }
     let config = pretrained.config().bert.clone();
     let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;
-    tokenizer
-        .check_fits(config.vocab_size)
-        .map_err(DataError::from)?;
-    let positions = config.max_position_embeddings;
-    let lengths = [
-        ("data.max_length", recipe.data.max_length()),
-        ("latency.length", recipe.latency.length),
-    ];
-    for (key, length) in lengths {
-        if length > positions {
-            return Err(Error::Positions {
-                key,
-                length,
-                model: dir,
-                positions,
-            });
-        }
-    }
+    check_sizes(recipe, &dir, &config, &tokenizer)?;
     for student in recipe.expert_students() {
         let partition = recipe.student_experts(student).partition(0);
         partition
@@ -207,6 +193,32 @@ fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
         config,
         tokenizer,
     })
+}
+
+/// Refuses a model with fewer embeddings than its tokenizer has tokens, or fewer positions than the recipe asks for.
+fn check_sizes(
+    recipe: &Recipe,
+    dir: &Path,
+    config: &BertConfig,
+    tokenizer: &Tokenizer,
+) -> Result<(), Error> {
+    tokenizer
+        .check_fits(config.vocab_size)
+        .map_err(DataError::from)?;
+    let positions = config.max_position_embeddings;
+    let lengths = [
+        ("data.max_length", recipe.data.max_length()),
+        ("latency.length", recipe.latency.length),
+    ];
+    match lengths.into_iter().find(|(_, length)| *length > positions) {
+        None => Ok(()),
+        Some((key, length)) => Err(Error::Positions {
+            key,
+            length,
+            model: dir.to_owned(),
+            positions,
+        }),
+    }
 }
 
 /// Makes everything that a seed needs of the inputs.

@@ -1,11 +1,11 @@
 //! The stages of one seed. Each leaves its result in the run folder and is skipped when it is there.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use burn::module::Module;
 use distill::{
     LayerMap, Method, Teacher,
     loss::Padding,
@@ -66,6 +66,24 @@ struct TrainingStage {
     /// The folder of the trained model.
     output: PathBuf,
     done: bool,
+}
+
+/// What a student begins with.
+struct Beginning {
+    learner: TaskLearner,
+    config: PretrainedConfig,
+    /// The folder of exactly this model, but for its head, where there is one: what adapters can be given with.
+    folder: Option<PathBuf>,
+}
+
+/// Whether `lora` trains parts of a student whole that a folder of adapters does not hold.
+fn trains_further_parts(student: &StudentRecipe) -> bool {
+    let lora = student
+        .methods
+        .get("lora")
+        .and_then(|lora| lora.get("train"));
+    lora.and_then(toml::Value::as_array)
+        .is_some_and(|parts| !parts.is_empty())
 }
 
 impl Seed<'_> {
@@ -298,33 +316,48 @@ impl Seed<'_> {
         Ok(plan)
     }
 
-    /// The model that a student begins with, and its configuration.
+    /// What a student begins with.
     fn student_start(
         &self,
         student: &StudentRecipe,
         teacher_dir: &Path,
         teacher: &TaskLearner,
-    ) -> Result<(TaskLearner, PretrainedConfig), Error> {
+    ) -> Result<Beginning, Error> {
         if let Some(dir) = &student.model {
             let pretrained = Pretrained::open(dir)?;
             let (model, report) = pretrained.load(Some(self.run.head), &self.run.options.device)?;
             if !report.is_exact() {
                 self.run.progress.say(report.to_string().trim_end());
             }
-            return Ok((TaskLearner { model }, pretrained.config().clone()));
+            // The head is saved with adapters; any other weight that the folder lacks would be missing beside them.
+            let is_whole = report.anew().iter().all(|name| !name.starts_with("bert."));
+            return Ok(Beginning {
+                learner: TaskLearner { model },
+                config: pretrained.config().clone(),
+                folder: is_whole.then(|| dir.clone()),
+            });
         }
         let mut config = Pretrained::open(teacher_dir)?.config().clone();
         let mut model = teacher.model.clone();
+        let layers = config.bert.num_hidden_layers;
         if let Some(kept) = &student.keep_layers {
             let kept = kept.indices(config.bert.num_hidden_layers);
-            let kept = kept.map_err(|source| Error::StudentStart {
+            let kept = kept.map_err(|source| Error::OfModel {
                 name: student.name.clone(),
                 source: source.into(),
             })?;
             config.bert = config.bert.with_kept_layers(&kept);
             model = keep_layers(model, &kept);
         }
-        Ok((TaskLearner { model }, config))
+        let is_changed = self.run.spans.is_some() || self.run.mixers.is_some();
+        let is_teacher = !student.has_experts()
+            && config.bert.num_hidden_layers == layers
+            && !(self.run.recipe.teacher.fine_tuned && is_changed);
+        Ok(Beginning {
+            learner: TaskLearner { model },
+            config,
+            folder: is_teacher.then(|| teacher_dir.to_owned()),
+        })
     }
 
     /// The folder of a trained student.
@@ -350,11 +383,11 @@ impl Seed<'_> {
         seed::seed(&self.run.options.device, self.seed);
         let teacher = self.learner(teacher_dir)?;
         let (_, dense_width) = teacher.model.neurons();
-        let (start, config) = self.student_start(student, teacher_dir, &teacher)?;
+        let start = self.student_start(student, teacher_dir, &teacher)?;
         let methods = self.methods(student, plan)?;
-        let follows = student.distill || !student.methods.is_empty();
+        let follows = methods.iter().any(Method::needs_teacher);
         let teacher = follows.then(|| Teacher::new(&teacher));
-        let mut learner = Training {
+        let learner = Training {
             label: format!("seed {} {}", self.seed, student.name),
             directory: &stage.training,
             recipe: self.run.recipe.student_train(),
@@ -363,12 +396,14 @@ impl Seed<'_> {
             task: student.task,
             methods,
         }
-        .fit(self.run, start, teacher)?;
-        if has_adapters(&learner.model) {
-            let base = student.model.as_deref().unwrap_or(teacher_dir);
+        .fit(self.run, start.learner, teacher)?;
+        if let Some(base) = start.folder
+            && has_adapters(&learner.model)
+            && !trains_further_parts(student)
+        {
+            let base = fs::canonicalize(&base).map_err(|source| Error::file(&base, source))?;
             let adapter = stage.output.with_file_name("adapter");
             save_adapter(&adapter, &learner.model, Some(&base.to_string_lossy()))?;
-            learner.model = learner.model.materialize();
         }
         let recipe = self.run.recipe.student_experts(student);
         let importance = importance
@@ -381,7 +416,7 @@ impl Seed<'_> {
             experts: files.as_ref(),
             ..self.save_options()
         };
-        save(&stage.output, &learner.model, &config, options)?;
+        save(&stage.output, &learner.model, &start.config, options)?;
         TaskSettings::of_encoder(&self.run.recipe.data).write(&stage.output)?;
         let seconds = clock.elapsed().as_secs_f64();
         let layers = student.distill.then_some(pairs);
@@ -413,7 +448,7 @@ impl Seed<'_> {
             })));
         }
         let others = methods::make(&student.methods);
-        methods.extend(others.map_err(|source| Error::StudentStart {
+        methods.extend(others.map_err(|source| Error::OfModel {
             name: student.name.clone(),
             source: source.into(),
         })?);

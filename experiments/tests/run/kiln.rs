@@ -91,6 +91,13 @@ impl Kiln {
         kiln
     }
 
+    /// Writes the recipe `small.toml` under another name, without its model.
+    pub fn write_without_model(&self, name: &str) {
+        let (before, after) = RECIPE.split_once("[model.random]").unwrap();
+        let (_, data) = after.split_once("[data]").unwrap();
+        self.write(name, format!("{before}[data]{data}"));
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -1,7 +1,7 @@
 //! Methods that recipes name: their list, students and decoders that learn by them, and mistakes.
 
 use super::bad_input::refuse;
-use super::kiln::{Kiln, results, rows};
+use super::kiln::{Kiln, TEACHER, results, rows};
 use super::language;
 
 const ONCE: [&str; 3] = ["latency.repeats=1", "train.epochs=1", "--out=run"];
@@ -55,7 +55,7 @@ fn students_keep_layers_or_begin_with_a_folder_and_learn_by_several_methods() {
     let metrics = std::fs::read_to_string(kiln.path("run/metrics.jsonl")).unwrap();
     for name in [
         "Relation",
-        "Distill logits",
+        "KD logits",
         "Attention scores",
         "Projected hidden",
         "Cosine",
@@ -79,37 +79,76 @@ fn students_keep_layers_or_begin_with_a_folder_and_learn_by_several_methods() {
         "{message}"
     );
 
-    // A folder with the same vocabulary is another beginning.
-    let folder = kiln.path("run/artifacts/seed-1/shallow/distil/model");
+    // A folder with the vocabulary of the teacher's is another beginning.
     let folder = format!(
-        r#"{{ name = "folder", model = "{}", distill = false, methods = {{ kd = {{}} }} }}"#,
-        folder.display()
+        r#"students=[{{ name = "folder", model = "{model}", distill = false, methods = {{ kd = {{}} }} }}]"#
     );
-    let students = format!("students=[{folder}]");
-    kiln.succeed(&[
-        "run",
-        "small.toml",
-        &students,
-        "latency.repeats=1",
-        "train.epochs=1",
-        "--out=again",
-    ]);
+    let teacher = format!("model.path={TEACHER}");
+    kiln.write_without_model("path.toml");
+    let settings = ["latency.repeats=1", "train.epochs=1", "--out=again"];
+    kiln.succeed(&[&["run", "path.toml", &teacher, &folder][..], &settings].concat());
+
+    // One whose embeddings or positions are too few is refused before work starts.
+    let path = kiln.path(model).join("config.json");
+    let config = std::fs::read_to_string(&path).unwrap();
+    for (from, to, messages) in [
+        (
+            "\"max_position_embeddings\": 32",
+            "\"max_position_embeddings\": 16",
+            ["`data.max_length` is 32", "16 positions"],
+        ),
+        (
+            "\"vocab_size\": ",
+            "\"vocab_size\": 1, \"was\": ",
+            ["vocabulary", "1"],
+        ),
+    ] {
+        assert!(config.contains(from), "{config}");
+        std::fs::write(&path, config.replace(from, to)).unwrap();
+        let arguments = ["run", "path.toml", &teacher, &folder, "--out=small"];
+        refuse(&kiln, &arguments, &messages);
+    }
 }
 
 #[test]
 fn adapters_are_saved_beside_the_model_that_they_are_merged_into() {
     let kiln = Kiln::new();
-    let student = r#"{ name = "low", keep_layers = "every:1", distill = false, methods = { lora = { rank = 2, targets = ["query", "inner"] } } }"#;
-    let rows = run(&kiln, student);
+    let student = |name: &str, rest: &str, train: &str| {
+        format!(
+            r#"{{ name = "{name}", {rest} distill = false,
+            methods = {{ lora = {{ rank = 2, targets = ["query", "inner"], train = [{train}] }} }} }}"#
+        )
+        .replace('\n', " ")
+    };
+    let students = [
+        student("low", r#"keep_layers = "every:1","#, ""),
+        // Those of the others do not belong to the weights of any folder.
+        student("pooled", r#"keep_layers = "every:1","#, r#""pooler""#),
+        student("shallow", r#"keep_layers = "2","#, ""),
+        student("split", r#"order = "random","#, ""),
+    ];
+    let rows = run(&kiln, &students.join(", "));
     assert_eq!(rows[0]["parameters"], rows[1]["parameters"]);
-    let folder = kiln.path("run/artifacts/seed-1/low/distil");
-    let config = std::fs::read_to_string(folder.join("adapter/adapter_config.json")).unwrap();
+    let folder = |name: &str| kiln.path("run/artifacts/seed-1").join(name).join("distil");
+    let low = folder("low");
+    let config = std::fs::read_to_string(low.join("adapter/adapter_config.json")).unwrap();
     assert!(
         config.contains("bert.encoder.layer.1.intermediate.dense"),
         "{config}"
     );
-    assert!(folder.join("adapter/adapter_model.safetensors").exists());
-    assert!(folder.join("model/model.safetensors").exists());
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let base = std::fs::canonicalize(kiln.path(TEACHER)).unwrap();
+    assert_eq!(
+        config["base_model_name_or_path"],
+        base.to_str().unwrap(),
+        "{config}"
+    );
+    assert!(low.join("adapter/adapter_model.safetensors").exists());
+    for name in ["low", "pooled", "shallow", "split"] {
+        let folder = folder(name);
+        assert!(folder.join("model/model.safetensors").exists(), "{name}");
+        assert_eq!(folder.join("adapter").exists(), name == "low", "{name}");
+    }
 }
 
 #[test]
@@ -128,7 +167,7 @@ fn a_decoder_learns_from_one_further_up() {
         .collect();
     assert_eq!(names, ["full", "own", "taught"]);
     let metrics = std::fs::read_to_string(kiln.path("run/metrics.jsonl")).unwrap();
-    for name in ["Distill logits", "Distill hidden", "Busiest expert"] {
+    for name in ["KD logits", "Distill hidden", "Busiest expert"] {
         assert!(metrics.contains(&format!("\"name\":\"{name}\"")), "{name}");
     }
 }
@@ -161,7 +200,7 @@ fn mistakes_name_what_would_be_right() {
     );
     refuse_student(
         "keep_layers = \"every:3\"",
-        &["student `a`", "`every:3` does not fit a model of 2 layers"],
+        &["`a`: `every:3` does not fit a model of 2 layers"],
     );
     refuse_student("keep_layers = \"some\"", &["`some` is no choice of layers"]);
     refuse_student(
@@ -177,6 +216,22 @@ fn mistakes_name_what_would_be_right() {
         &["`students.0.model`", "one beginning"],
     );
     refuse_student("task = -1.0", &["`students.0.task`"]);
+    refuse_student(
+        "task = 0, distill = false",
+        &["`students.0.task` is 0, and no method adds to the loss"],
+    );
+    refuse_student(
+        "methods = { layerwise = {} }",
+        &["`students.0.methods.layerwise` cannot go with `distill = true`"],
+    );
+    refuse_student(
+        "methods = { minilm = { heads = 0 } }",
+        &["`students.0.methods.minilm` cannot work: `heads` must be at least 1, not 0"],
+    );
+    refuse_student(
+        "model = \"m\"",
+        &["`students.0.model` cannot go with `model.random`"],
+    );
     let refuse_models = |models: &str, texts: &[&str]| {
         let models = format!("models=[{{ name = \"full\", spans = \"full\" }}, {models}]");
         refuse(
@@ -192,6 +247,10 @@ fn mistakes_name_what_would_be_right() {
     );
     refuse_models(&second("teacher = \"b\""), &["`models.1.teacher`"]);
     refuse_models(&second("train = { epohcs = 2 }"), &["epohcs", "`epochs`"]);
+    refuse_models(
+        &second("methods = { kd = {} }"),
+        &["`models.1.methods.kd` compares the model with its teacher"],
+    );
     assert!(!kiln.path("new").exists());
 
     let models = format!(
@@ -201,15 +260,6 @@ fn mistakes_name_what_would_be_right() {
     let message = kiln.fail(&["run", "recall.toml", "seeds=[1]", "--out", "new", &models]);
     assert!(
         message.contains("method `minilm`: 3 relation heads do not divide"),
-        "{message}"
-    );
-    let alone = format!(
-        "models=[{{ name = \"full\", spans = \"full\" }}, {}]",
-        second("methods = { kd = {} }")
-    );
-    let message = kiln.fail(&["run", "recall.toml", "seeds=[1]", "--out", "other", &alone]);
-    assert!(
-        message.contains("method `kd` compares a student with a teacher"),
         "{message}"
     );
 }

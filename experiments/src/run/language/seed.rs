@@ -4,7 +4,6 @@ mod experts;
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
-use burn::module::Module;
 use burn::train::metric::{AccuracyMetric, LossMetric, store::Direction as Better};
 use distill::{Epoch, Method, Teacher, callback::GrowingLength};
 use masformer_core::{
@@ -197,9 +196,7 @@ impl Seed<'_> {
                 model: self.load(start)?,
                 answers: self.run.problem.has_answers(),
             };
-            let mut learner = self.fit(model, &training, learner, teacher)?;
-            // Adapters of low rank become part of the weights.
-            learner.model = learner.model.materialize();
+            let learner = self.fit(model, &training, learner, teacher)?;
             let tokenizer = self.run.problem.tokenizer_dir();
             let experts = start.experts();
             save_decoder(&output, &learner.model, start.config(), experts, tokenizer)?;
@@ -232,10 +229,11 @@ impl Seed<'_> {
         }
         methods.extend(self.routers(&learner.model));
         let others = methods::make(&model.methods);
-        methods.extend(others.map_err(|source| Error::StudentStart {
+        methods.extend(others.map_err(|source| Error::OfModel {
             name: model.name.clone(),
             source: source.into(),
         })?);
+        let follows = methods.iter().any(Method::needs_teacher);
         let train_recipe = recipe.train.with(&model.train);
         let training = Training {
             label: label.clone(),
@@ -269,7 +267,7 @@ impl Seed<'_> {
             train.map_err(DataError::from)?,
             dev.map_err(DataError::from)?,
         );
-        let stage = match teacher {
+        let stage = match teacher.filter(|_| follows) {
             Some(folder) => {
                 let learner = LanguageLearner::to_judge(&self.load(folder)?);
                 stage.teacher(Teacher::new(&learner))
