@@ -153,11 +153,10 @@ impl Checkpoints {
 
     fn prune(&self, newest: Position, best: Option<Best>) -> Result<(), CheckpointError> {
         let best = best.map(|best| Position::after(best.epoch).to_string());
-        let newest = Some(newest.to_string());
+        let newest = newest.to_string();
         for name in self.names()? {
-            let name = Some(name);
-            if name != newest && name != best {
-                remove(&self.directory.join(name.unwrap_or_default()))?;
+            if name != newest && best.as_ref() != Some(&name) {
+                remove(&self.directory.join(name))?;
             }
         }
         Ok(())

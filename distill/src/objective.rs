@@ -174,26 +174,24 @@ impl Objectives {
 
     /// The names of the objectives.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.all().map(|objective| objective.name())
+        self.0.iter().map(|shown| shown.objective.name())
     }
 
     /// Everything any objective wants kept of the student.
     pub fn keep(&self) -> Keep {
-        let wishes = self.all().map(|objective| objective.keep());
+        let wishes = self.all().map(Objective::keep);
         wishes.fold(Keep::default(), Keep::or)
     }
 
     /// Everything any objective wants kept of the teacher, if any needs one.
     pub fn keep_of_teacher(&self) -> Option<Keep> {
-        let wishes = self
-            .all()
-            .filter_map(|objective| objective.keep_of_teacher());
+        let wishes = self.all().filter_map(Objective::keep_of_teacher);
         wishes.reduce(Keep::or)
     }
 
     /// Whether any adds to the loss.
     pub fn add_to_loss(&self) -> bool {
-        self.all().any(|objective| objective.adds_to_loss())
+        self.all().any(Objective::adds_to_loss)
     }
 
     /// The parts of each objective.

@@ -336,10 +336,8 @@ impl<M: Trainable> Stage<M> {
         };
         let log = MetricLog::open(&metrics_path, pace, log_failure.clone(), sums.clone())?;
         let gradient_norm = Gauge::new(GRADIENT_NORM);
-        let total_loss = methods
-            .objectives
-            .add_to_loss()
-            .then(|| Gauge::new(TOTAL_LOSS));
+        let adds = methods.objectives.add_to_loss();
+        let total_loss = adds.then(|| Gauge::new(TOTAL_LOSS));
         let mut gauges = methods.callbacks.gauges();
         gauges.extend(methods.objectives.gauges().cloned());
         for gauge in &gauges {

@@ -154,7 +154,7 @@ impl Trainable for Toy {
                 .init(&labels.device())
                 .forward(logits[0].clone(), labels.clone())
         });
-        let loss = task.of(&[logits.clone()]);
+        let loss = task.of(std::slice::from_ref(&logits));
         Step {
             loss: loss.clone(),
             output: ClassificationOutput::new(loss, logits.clone(), batch.labels),

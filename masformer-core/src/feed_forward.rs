@@ -143,7 +143,7 @@ pub fn zero_bias(mut linear: Linear) -> Linear {
 
 /// Burn's layer on a flat list of tokens `[N, D]`, by [`ops::linear`](crate::ops::linear()).
 ///
-/// A weight with a low-rank adapter is applied in its parts, `x W + s (x A) B` (LoRA, arXiv 2106.09685, equation 3): the
+/// A weight with a low-rank adapter is applied in its parts, `x W + s (x A) B` (`LoRA`, arXiv 2106.09685, equation 3): the
 /// dense sum `W + s A B` is never built, and neither is its gradient.
 pub fn apply_linear(layer: &Linear, input: Tensor<2>) -> Tensor<2> {
     let Some(adapter) = layer.weight.adapter() else {

@@ -201,12 +201,12 @@ fn with_tensors(change: impl FnOnce(&mut Vec<(String, Vec<usize>, Values)>)) -> 
     let names = file.names().into_iter();
     let mut tensors: Vec<(String, Vec<usize>, Values)> = names
         .map(|name| {
-            let (shape, values) = match file.f32::<2>(&name) {
-                Ok((shape, values)) => (shape.to_vec(), values),
-                Err(_) => {
-                    let (shape, values) = file.f32::<1>(&name).unwrap();
-                    (shape.to_vec(), values)
-                }
+            let (shape, values) = if name.ends_with("bias") {
+                let (shape, values) = file.f32::<1>(&name).unwrap();
+                (shape.to_vec(), values)
+            } else {
+                let (shape, values) = file.f32::<2>(&name).unwrap();
+                (shape.to_vec(), values)
             };
             (name, shape, Values::F32(values))
         })

@@ -1,4 +1,4 @@
-//! The direction of the last hidden state, after DistilBERT.
+//! The direction of the last hidden state, after `DistilBERT`.
 
 use burn::{nn::Linear, prelude::*};
 use masformer_core::{Keep, Layers};

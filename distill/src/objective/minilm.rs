@@ -65,10 +65,13 @@ impl Default for MiniLm {
     }
 }
 
+/// Takes the two sides of a relation from a layer.
+type Vectors = fn(&HeadTrace) -> [Tensor<3>; 2];
+
 impl RelationWeights {
     /// The relations that count, each with its weight and what it takes of a layer.
-    fn chosen(self) -> impl Iterator<Item = (f64, fn(&HeadTrace) -> [Tensor<3>; 2])> {
-        let all: [(f64, fn(&HeadTrace) -> [Tensor<3>; 2]); 4] = [
+    fn chosen(self) -> impl Iterator<Item = (f64, Vectors)> {
+        let all: [(f64, Vectors); 4] = [
             (self.qq, |layer| [layer.query.clone(), layer.query.clone()]),
             (self.qk, |layer| [layer.query.clone(), layer.key.clone()]),
             (self.kk, |layer| [layer.key.clone(), layer.key.clone()]),

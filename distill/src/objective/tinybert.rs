@@ -1,4 +1,4 @@
-//! Attention scores and projected hidden states, after TinyBERT.
+//! Attention scores and projected hidden states, after `TinyBERT`.
 
 use burn::{
     nn::{Linear, LinearConfig},

@@ -15,8 +15,8 @@ use crate::{MethodError, Names};
 /// The parts of a model that are trained whole where it has them: the head of a task and the routers of experts.
 const WHOLE: [&str; 2] = ["head", "router"];
 
-/// Freezes a model and gives linear layers a trained change of low rank, `x W + s (x A) B` (LoRA, Hu et al. 2021, arXiv
-/// 2106.09685). The head of a task and the routers of experts are trained whole, so they get no adapter.
+/// Freezes a model and gives linear layers a trained change of low rank, `x W + s (x A) B` (`LoRA`, Hu et al. 2021,
+/// arXiv 2106.09685). The head of a task and the routers of experts are trained whole, so they get no adapter.
 ///
 /// `A` begins uniform between `-1/sqrt(D)` and `1/sqrt(D)`, as in the PEFT library, and `B` at zero: the first step begins
 /// with the model as it was.

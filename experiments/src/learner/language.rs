@@ -107,13 +107,12 @@ impl Trainable for LanguageLearner {
         let targets = batch.targets.clone();
         let [losses] = targets.dims();
         let logits = trace.keep().logits.then(|| self.logits(hidden.clone()));
-        let loss = match &logits {
+        let loss = if let Some(logits) = &logits {
             // Logits that are kept anyway need no second product with the vocabulary.
-            Some(logits) => cross_entropy(logits.clone(), targets).sum() / losses.max(1) as f64,
-            None => {
-                let head = self.model.token.weight.val();
-                linear_cross_entropy_mean(hidden.clone(), head, targets)
-            }
+            cross_entropy(logits.clone(), targets).sum() / losses.max(1) as f64
+        } else {
+            let head = self.model.token.weight.val();
+            linear_cross_entropy_mean(hidden.clone(), head, targets)
         };
         // What the metrics see needs no gradient.
         let answers = self.answers.then(|| match &logits {

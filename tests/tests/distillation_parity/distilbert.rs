@@ -1,4 +1,4 @@
-//! DistilBERT's published loop.
+//! `DistilBERT`'s published loop.
 
 use burn::prelude::*;
 use distill::{Objective, loss::logits::kl, objective::DistilBert};

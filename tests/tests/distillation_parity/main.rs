@@ -67,7 +67,9 @@ fn signals(
     });
     if let Some((first, rest)) = hidden.split_first() {
         trace.start(rest.len(), first);
-        rest.iter().for_each(|state| trace.finish_layer(state));
+        for state in rest {
+            trace.finish_layer(state);
+        }
     }
     Signals {
         trace,

@@ -1,4 +1,4 @@
-//! MiniLM and MiniLMv2.
+//! `MiniLM` and `MiniLMv2`.
 
 use burn::{prelude::*, tensor::Distribution};
 use distill::{
@@ -58,15 +58,15 @@ fn check(name: &str, method: &MiniLm, direction: Direction) {
     }
 }
 
-fn heads(name: &str, key: &str) -> Option<usize> {
-    Some(Fixture::distillation(name).number(key) as usize)
+fn heads(name: &str, key: &str) -> usize {
+    Fixture::distillation(name).number(key) as usize
 }
 
 #[test]
 fn relations_of_version_2_are_those_of_the_public_code() {
     let name = "minilm_v2_qq_kk_vv";
     let method = MiniLm {
-        heads: heads(name, "relation_heads"),
+        heads: Some(heads(name, "relation_heads")),
         ..MiniLm::default()
     };
     check(name, &method, Direction::Bidirectional);
@@ -80,7 +80,7 @@ fn relations_of_version_2_are_those_of_the_public_code() {
             vv: weight("weight.value-value"),
             ..RelationWeights::default()
         },
-        heads: heads(name, "relation_heads"),
+        heads: Some(heads(name, "relation_heads")),
         ..MiniLm::default()
     };
     check(name, &method, Direction::Bidirectional);
@@ -98,7 +98,7 @@ fn version_1_is_attention_and_the_relation_of_values() {
                 vv: 1.0,
                 ..RelationWeights::default()
             },
-            heads: heads(name, "heads"),
+            heads: Some(heads(name, "heads")),
             ..MiniLm::default()
         };
         check(name, &method, direction);

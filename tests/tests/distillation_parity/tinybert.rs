@@ -1,4 +1,4 @@
-//! TinyBERT's published loop.
+//! `TinyBERT`'s published loop.
 
 use burn::{module::Param, nn::Linear, prelude::*};
 use distill::{

@@ -26,6 +26,16 @@ use crate::{file::FileError, heads::BertModel};
 /// The model's name of the head's weight.
 const HEAD_WEIGHT: &str = "head.weight";
 
+/// Keys of other forms of adapters, which change the meaning of the factors.
+const OTHER: [&str; 6] = [
+    "use_dora",
+    "lora_bias",
+    "use_qalora",
+    "use_bdlora",
+    "target_parameters",
+    "layer_replication",
+];
+
 /// What has a meaning in a regular expression, but for the dot, which is a part of names.
 const REGULAR_EXPRESSION: &str = r"\^$*+?{}[]|()";
 
@@ -165,14 +175,6 @@ fn read_scales(path: &Path) -> Result<Scales, PretrainedError> {
     {
         return Err(wrong("bias", "only \"none\" is supported").into());
     }
-    const OTHER: [&str; 6] = [
-        "use_dora",
-        "lora_bias",
-        "use_qalora",
-        "use_bdlora",
-        "target_parameters",
-        "layer_replication",
-    ];
     for key in OTHER {
         let is_unset = json.get(key).is_none_or(|value| {
             value.is_null() || *value == json!(false) || *value == json!([]) || *value == json!({})
