@@ -26,8 +26,8 @@ fn methods_are_listed_and_have_pages() {
     }
     refuse(
         &kiln,
-        &["methods", "pdk"],
-        &["`pdk`", "did you mean `pkd`?"],
+        &["methods", "pkdd"],
+        &["`pkdd`", "did you mean `pkd`?"],
     );
 }
 
@@ -100,7 +100,7 @@ fn students_keep_layers_or_begin_with_a_folder_and_learn_by_several_methods() {
         (
             "\"vocab_size\": ",
             "\"vocab_size\": 1, \"was\": ",
-            ["vocabulary", "1"],
+            ["`folder`: ", "embedding only 1"],
         ),
     ] {
         assert!(config.contains(from), "{config}");
@@ -184,8 +184,8 @@ fn mistakes_name_what_would_be_right() {
         );
     };
     refuse_student(
-        "methods = { pdk = {} }",
-        &["`students.0.methods.pdk` is no method", "`pkd`"],
+        "methods = { pkdd = {} }",
+        &["`students.0.methods.pkdd` is no method", "`pkd`"],
     );
     refuse_student(
         "methods = { kd = { temprature = 2 } }",
@@ -242,7 +242,7 @@ fn mistakes_name_what_would_be_right() {
     };
     let second = |rest: &str| format!("{{ name = \"b\", spans = \"full\", {rest} }}");
     refuse_models(
-        &second("teacher = \"fool\""),
+        &second("teacher = \"ful\""),
         &["`models.1.teacher`", "did you mean `full`?"],
     );
     refuse_models(&second("teacher = \"b\""), &["`models.1.teacher`"]);
