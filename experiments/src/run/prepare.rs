@@ -153,7 +153,7 @@ fn layers(
         (None, Some(dir)) => {
             let own = open_dense(dir)?.config().bert.clone();
             let tokenizer = Tokenizer::load(dir).map_err(DataError::from)?;
-            check_sizes(recipe, dir, &own, &tokenizer)?;
+            check_sizes(recipe, dir, &own, &tokenizer).map_err(|error| named(error.into()))?;
             if let Model::Folder(checkpoint) = teacher
                 && !tokenizer.has_vocabulary_of(&checkpoint.tokenizer)
             {
