@@ -3,7 +3,7 @@
 pub mod language;
 
 use burn::{
-    module::Module,
+    module::{Module, Param},
     nn::loss::{CrossEntropyLossConfig, MseLoss, Reduction},
     prelude::*,
     tensor::ExecutionError,
@@ -16,10 +16,11 @@ use distill::{
     MethodError, Shape, Signals, Step, TaskLoss, Trainable, WithoutAutodiff,
     surgery::PartitionIntoExperts,
 };
-use masformer_core::{Keep, Mixer, SpanAttention, Trace};
+use masformer_core::{Keep, Mixer, SpanAttention, Stack, Trace};
 use moebert_core::{
-    adapt::adapt,
+    adapt::{AdaptError, adapt},
     bert::BertInput,
+    half::Half,
     heads::{BertModel, Head, Logits},
     layered::Layered,
     partition::ExpertLayout,
@@ -207,13 +208,41 @@ pub struct ExpertPlan {
     pub token_counts: Option<Vec<u64>>,
 }
 
+impl ExpertPlan {
+    /// The model with experts in place of its dense feed-forward halves.
+    ///
+    /// # Errors
+    ///
+    /// If the plan does not fit the model.
+    pub fn split<M: Layered>(&self, model: M) -> Result<M, AdaptError> {
+        let counts = self.token_counts.as_deref();
+        adapt(model, &self.layout, &self.router, counts)
+    }
+}
+
 impl PartitionIntoExperts for TaskLearner {
     type Layout = ExpertPlan;
 
     fn partition(self, plan: &ExpertPlan) -> Result<Self, MethodError> {
-        let counts = plan.token_counts.as_deref();
-        let model = adapt(self.model, &plan.layout, &plan.router, counts)?;
-        Ok(Self { model })
+        Ok(plan.split(self)?)
+    }
+}
+
+impl Layered for TaskLearner {
+    fn stack(&self) -> &Stack<Half> {
+        self.model.stack()
+    }
+
+    fn stack_mut(&mut self) -> &mut Stack<Half> {
+        self.model.stack_mut()
+    }
+
+    fn embedding(&self) -> &Param<Tensor<2>> {
+        self.model.embedding()
+    }
+
+    fn is_causal(&self) -> bool {
+        self.model.is_causal()
     }
 }
 

@@ -11,7 +11,6 @@ pub mod hub;
 pub mod interrupt;
 pub mod labels;
 pub mod language;
-pub mod language_table;
 pub mod latency;
 pub mod learner;
 pub mod memory;

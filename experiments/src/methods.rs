@@ -113,6 +113,11 @@ impl<M: Trainable> Entry<M> {
     }
 }
 
+/// The settings of a method as the table of a recipe has them.
+pub fn table<T: Objective + Serialize>(method: &T) -> toml::Table {
+    toml::Table::try_from(method).unwrap_or_default()
+}
+
 /// The methods of these tables.
 ///
 /// # Errors

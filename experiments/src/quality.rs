@@ -59,6 +59,11 @@ impl Quality {
         }
     }
 
+    /// Its name on the dashboard and in the log.
+    pub fn title(&self) -> String {
+        self.name.to_string()
+    }
+
     /// Judges each batch by itself, so that a training that goes on in the middle of an epoch shows the same values;
     /// `None` for a metric that is no mean over examples.
     pub fn by_batch(&self) -> Option<Self> {

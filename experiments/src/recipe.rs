@@ -7,6 +7,7 @@
 mod ignored;
 mod integers;
 mod language;
+mod plan;
 mod problems;
 mod schema;
 mod shipped;
@@ -20,6 +21,8 @@ pub use language::{
     DecoderRecipe, DecoderSource, EvaluateRecipe, LanguageData, LanguageRecipe, LanguageSource,
     LanguageTask, RandomDecoder, RecallData, RouterRecipe, SpanModel, SummaryData, TokenizerChoice,
 };
+pub(crate) use plan::{CHECKPOINT, TEACHER};
+pub use plan::{ModelPlan, Origin, RouterWeights};
 use schema::one_seed;
 pub use schema::{
     CheckpointRecipe, DataRecipe, DataSplit, DistillRecipe, ExpertsRecipe, ImportanceRecipe,

@@ -6,7 +6,7 @@
 //! metrics.jsonl      the metrics of every finished training, one JSON object per line
 //! artifacts/STAGE/   what a stage makes; `done.json` holds its result once it is finished
 //! results.json       the table for programs, and results.md for people
-//! curves.svg         language models: validation while training
+//! curves.svg         validation while training
 //! ```
 
 mod difference;
@@ -465,7 +465,7 @@ mod tests {
     fn metrics_of_all_trainings_are_gathered_with_their_stage() {
         let folder = tempfile::tempdir().expect("a folder");
         let run = open(folder.path(), &recipe(&[])).expect("opened");
-        for (stage, value) in [("seed-1/teacher", 1), ("seed-1/random/distil", 2)] {
+        for (stage, value) in [("seed-1/teacher", 1), ("seed-1/random", 2)] {
             let training = run.stage_dir(&format!("{stage}/training")).expect("made");
             let line = format!("{{\"step\":{value}}}\n");
             fs::write(training.join("metrics.jsonl"), line).expect("written");
@@ -473,7 +473,7 @@ mod tests {
         for _ in 0..2 {
             run.gather_metrics().expect("gathered");
             let text = fs::read_to_string(folder.path().join("metrics.jsonl")).expect("there");
-            let expected = "{\"stage\":\"seed-1/random/distil\",\"step\":2}\n\
+            let expected = "{\"stage\":\"seed-1/random\",\"step\":2}\n\
                             {\"stage\":\"seed-1/teacher\",\"step\":1}\n";
             assert_eq!(text, expected);
         }

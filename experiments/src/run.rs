@@ -1,35 +1,32 @@
-//! The pipeline behind `kiln run`: fine-tune, importance, partition, distil, evaluate.
+//! The pipeline behind `kiln run`: for each seed, models are made from each other, trained and judged.
 
 use std::path::PathBuf;
 
 use burn::tensor::Device;
 use distill::Ui;
+use serde::{Serialize, de::DeserializeOwned};
 
+use self::family::Family;
 use crate::{
     environment::Environment,
     error::Error,
     interrupt::Stop,
-    recipe::Recipe,
+    recipe::{AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan},
     record::RunFolder,
-    table::{Row, Table},
+    table::Table,
 };
 
+mod curves;
+mod decoders;
+mod encoders;
 mod experts;
+mod family;
 mod fit;
-mod language;
-mod prepare;
 mod progress;
 mod seed;
-mod stages;
 
 pub use experts::{expert_files, expert_plan, open_dense, open_dense_decoder, score_neurons};
-pub use language::run_language;
 pub use progress::Progress;
-
-/// The name in the table of the model that a language run begins with.
-pub(crate) const CHECKPOINT: &str = "checkpoint";
-/// The dense model's name in the table.
-const TEACHER: &str = "teacher";
 
 /// How a recipe is run; nothing here changes its results.
 #[derive(Clone, Debug)]
@@ -46,33 +43,82 @@ pub struct RunOptions {
     pub stop: Stop,
 }
 
-/// Runs every stage of `recipe` that has no result yet, and prints the table.
+/// Everything that a seed needs.
+struct Run<'a, F> {
+    name: &'a str,
+    family: F,
+    plan: Vec<ModelPlan>,
+    importance: &'a ImportanceRecipe,
+    checkpoint: &'a CheckpointRecipe,
+    options: &'a RunOptions,
+    folder: &'a RunFolder,
+    progress: Progress,
+}
+
+/// Does every stage of `recipe` that has no result yet, and prints the table.
 ///
 /// # Errors
 ///
 /// Whatever the stages fail with.
-pub fn run(recipe: &Recipe, options: &RunOptions) -> Result<(), Error> {
-    let inputs = prepare::read(recipe, &options.stop)?;
-    let environment = Environment::capture(&options.device_name, &recipe.seeds);
-    let folder = RunFolder::open(&options.out, recipe, environment)?;
-    let prepared = prepare::prepare(recipe, options, &folder, inputs)?;
-    let mut rows: Vec<Row> = vec![];
-    for &seed in &recipe.seeds {
-        rows.extend(seed::run(&prepared, seed)?);
+pub fn run(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
+    let progress = Progress::new(options.ui);
+    match recipe {
+        AnyRecipe::Experts(recipe) => {
+            let inputs = encoders::read(recipe, &options.stop)?;
+            let folder = open(options, recipe.as_ref(), &recipe.seeds)?;
+            let run = Run {
+                name: &recipe.name,
+                family: encoders::prepare(recipe, options, &folder, inputs)?,
+                plan: recipe.plan(),
+                importance: &recipe.importance,
+                checkpoint: &recipe.checkpoint,
+                options,
+                folder: &folder,
+                progress,
+            };
+            run.seeds(&recipe.seeds)
+        }
+        AnyRecipe::Language(recipe) => {
+            let inputs = decoders::read(recipe, options)?;
+            let folder = open(options, recipe.as_ref(), &recipe.seeds)?;
+            let run = Run {
+                name: &recipe.name,
+                family: decoders::prepare(recipe, options, &folder, inputs)?,
+                plan: recipe.plan(),
+                importance: &recipe.importance,
+                checkpoint: &recipe.checkpoint,
+                options,
+                folder: &folder,
+                progress,
+            };
+            run.seeds(&recipe.seeds)
+        }
     }
-    rows.sort_by_key(|row| place(recipe, &row.name));
-    folder.gather_metrics()?;
-    folder.write_results(&rows)?;
-    let table = Table::new(&rows, recipe.data.task.primary_metric(), TEACHER);
-    folder.write_text("results.md", &table.to_markdown())?;
-    crate::cli::print(&table.to_text())
 }
 
-/// Where a model stands in the table: the teacher first, then the students as the recipe has them.
-fn place(recipe: &Recipe, name: &str) -> usize {
-    let student = recipe
-        .students
-        .iter()
-        .position(|student| student.name == name);
-    student.map_or(0, |index| index + 1)
+/// The run folder of a recipe.
+fn open<R: Serialize + DeserializeOwned>(
+    options: &RunOptions,
+    recipe: &R,
+    seeds: &[u64],
+) -> Result<RunFolder, Error> {
+    let environment = Environment::capture(&options.device_name, seeds);
+    Ok(RunFolder::open(&options.out, recipe, environment)?)
+}
+
+impl<F: Family> Run<'_, F> {
+    fn seeds(&self, seeds: &[u64]) -> Result<(), Error> {
+        let mut rows = vec![];
+        for &seed in seeds {
+            rows.extend(seed::run(self, seed)?);
+        }
+        // All seeds of a model together, the models in their order.
+        rows.sort_by_key(|row| self.plan.iter().position(|plan| plan.name == row.name));
+        self.folder.gather_metrics()?;
+        curves::write(self)?;
+        self.folder.write_results(&rows)?;
+        let table = Table::new(&rows, &self.family.columns(&rows));
+        self.folder.write_text("results.md", &table.to_markdown())?;
+        crate::cli::print(&table.to_text())
+    }
 }

@@ -1,5 +1,6 @@
 //! The table at the end of a run: what each model scores and what it costs.
 
+use masformer_core::{MixerSpec, Mixing, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::metric::{Scores, UNDEFINED};
@@ -7,11 +8,22 @@ use crate::metric::{Scores, UNDEFINED};
 /// One model of one seed, as `results.json` holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// `teacher`, or the student's name.
+    /// The model's name.
     pub name: String,
     /// The seed of this run of the pipeline.
     pub seed: u64,
-    /// Scores on the development data, by the metric's name.
+    /// What each layer attends to, from the bottom.
+    pub spans: Vec<Span>,
+    /// What each layer mixes tokens with, from the bottom; empty where all are attention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mixers: Vec<MixerSpec>,
+    /// Its experts; none for dense feed-forward layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experts: Option<String>,
+    /// Scores before its training, where a given model goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_before: Option<Scores>,
+    /// Scores on the data to judge by, by the metric's name.
     pub metrics: Scores,
     /// Number of weights.
     pub parameters: u64,
@@ -19,11 +31,36 @@ pub struct Row {
     pub active_parameters: u64,
     /// Multiply-adds of a forward pass, for one token.
     pub multiply_adds_per_token: u64,
+    /// What attention costs.
+    #[serde(flatten)]
+    pub attention: Option<AttentionCost>,
     /// Median time of a forward pass in milliseconds.
-    pub latency_ms: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// Seconds of training since its last start; none for a model that is judged as it is.
+    pub seconds: Option<f64>,
 }
 
-/// The rows of a run, ready to be shown: one line a model, mean and standard deviation over the
+/// What the mixers of a model cost in a sequence of the training's length.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttentionCost {
+    /// Pairs of a query and a key, one head per layer.
+    pub attention_pairs: u64,
+    /// These as a share of those of full attention.
+    pub attention_share: f64,
+    /// Positions that a decoder keeps after such a sequence, over all layers.
+    pub cached_positions: u64,
+    /// Numbers that a decoder keeps for a sequence besides keys and values, over all layers: the states of mixers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub state_numbers: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// The rows of a run, ready to be shown: one line per model, mean and standard deviation over the
 /// seeds.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -31,46 +68,25 @@ pub struct Table {
     seeds: usize,
 }
 
-impl Table {
-    /// A table of `rows`, in their order, with the metric `primary` before the others and latencies
-    /// compared with the model called `teacher`.
-    pub fn new(rows: &[Row], primary: &str, teacher: &str) -> Self {
-        let groups = by_name(rows, |row| &row.name);
-        let mut metrics: Vec<&str> = rows
-            .iter()
-            .flat_map(|row| row.metrics.keys().map(String::as_str))
-            .collect();
-        metrics.sort_unstable_by_key(|metric| (*metric != primary, *metric));
-        metrics.dedup();
-        let latency =
-            |group: &[&Row]| mean(&group.iter().map(|row| row.latency_ms).collect::<Vec<_>>());
-        let baseline = groups
-            .iter()
-            .find(|(name, _)| *name == teacher)
-            .map(|(_, group)| latency(group));
+/// What a column shows of the rows of one model.
+type Cell<'a> = Box<dyn Fn(&[&Row]) -> String + 'a>;
 
-        let mut cells = vec![header(&metrics, teacher)];
+impl Table {
+    /// A table of `rows`, in their order, with the scores of `metrics`. Other columns are there if they have something
+    /// to show. Latencies are compared with the first model.
+    pub fn new(rows: &[Row], metrics: &[String]) -> Self {
+        let groups = by_name(rows, |row| &row.name);
+        let columns = columns(rows, metrics, &groups);
+        let mut header = vec!["model".to_owned()];
+        header.extend(columns.iter().map(|(title, _)| title.clone()));
+        let mut cells = vec![header];
         for (name, group) in &groups {
             let mut line = vec![(*name).to_owned()];
-            for metric in &metrics {
-                let scores: Vec<f64> = group
-                    .iter()
-                    .filter_map(|row| row.metrics.get(*metric).copied())
-                    .collect();
-                line.push(score(&scores));
-            }
-            // Sizes follow from the architecture: they are the same for all seeds.
-            line.push(count(group[0].parameters));
-            line.push(count(group[0].active_parameters));
-            line.push(count(group[0].multiply_adds_per_token));
-            line.push(format!("{:.2}", latency(group)));
-            line.push(baseline.map_or_else(
-                || "-".to_owned(),
-                |baseline| format!("{:.2}x", latency(group) / baseline),
-            ));
+            line.extend(columns.iter().map(|(_, cell)| cell(group)));
             cells.push(line);
         }
-        Self::from_cells(cells, groups.iter().map(|(_, group)| group.len()).max())
+        let seeds = groups.iter().map(|(_, group)| group.len()).max();
+        Self::from_cells(cells, seeds)
     }
 
     /// A table of texts, its header first; `seeds` are those that a line joins.
@@ -127,12 +143,115 @@ pub(crate) fn by_name<'a, R>(
     groups
 }
 
-fn header(metrics: &[&str], teacher: &str) -> Vec<String> {
-    let mut header = vec!["model".to_owned()];
-    header.extend(metrics.iter().map(ToString::to_string));
-    header.extend(["parameters", "active", "multiply-adds/token", "latency ms"].map(str::to_owned));
-    header.push(format!("vs {teacher}"));
-    header
+/// The columns after the name of the model. What follows from the architecture is the same for all seeds, and is that of
+/// the first.
+fn columns<'a>(
+    rows: &[Row],
+    metrics: &'a [String],
+    groups: &[(&str, Vec<&Row>)],
+) -> Vec<(String, Cell<'a>)> {
+    let mut columns: Vec<(String, Cell<'a>)> = vec![];
+    let mut add = |title: &str, is_shown: bool, cell: Cell<'a>| {
+        if is_shown {
+            columns.push((title.to_owned(), cell));
+        }
+    };
+    let has = |test: &dyn Fn(&Row) -> bool| rows.iter().any(test);
+    let has_attention = has(&|row| row.attention.is_some());
+    add("layers", has_attention, Box::new(|group| summary(group[0])));
+    let has_before = has(&|row| row.metrics_before.is_some());
+    for metric in metrics {
+        let before = |row: &Row| row.metrics_before.as_ref()?.get(metric).copied();
+        let title = format!("{metric} before training");
+        add(
+            &title,
+            has_before,
+            Box::new(move |group| scores(group, before)),
+        );
+        let after = |row: &Row| row.metrics.get(metric).copied();
+        add(metric, true, Box::new(move |group| scores(group, after)));
+    }
+    add(
+        "parameters",
+        true,
+        Box::new(|group| count(group[0].parameters)),
+    );
+    let attention = |show: fn(&AttentionCost) -> String| -> Cell<'a> {
+        Box::new(move |group| group[0].attention.as_ref().map_or_else(none, show))
+    };
+    add(
+        "attention pairs",
+        has_attention,
+        attention(|cost| count(cost.attention_pairs)),
+    );
+    add(
+        "of full",
+        has_attention,
+        attention(|cost| format!("{:.3}", cost.attention_share)),
+    );
+    add(
+        "cache",
+        has_attention,
+        attention(|cost| count(cost.cached_positions)),
+    );
+    let has_state = has(&|row| {
+        row.attention
+            .as_ref()
+            .is_some_and(|cost| cost.state_numbers > 0)
+    });
+    add(
+        "state",
+        has_state,
+        attention(|cost| count(cost.state_numbers)),
+    );
+    let has_experts = has(&|row| row.experts.is_some());
+    let experts = |group: &[&Row]| group[0].experts.clone().unwrap_or("dense".to_owned());
+    add("experts", has_experts, Box::new(experts));
+    add(
+        "active",
+        has_experts,
+        Box::new(|group| count(group[0].active_parameters)),
+    );
+    let products = |group: &[&Row]| count(group[0].multiply_adds_per_token);
+    add("multiply-adds/token", true, Box::new(products));
+    if let Some((first, group)) = groups.first()
+        && let Some(baseline) = latency(group)
+    {
+        add(
+            "latency ms",
+            true,
+            Box::new(|group| latency(group).map_or_else(none, |it| format!("{it:.2}"))),
+        );
+        let ratio = move |group: &[&Row]| {
+            latency(group).map_or_else(none, |it| format!("{:.2}x", it / baseline))
+        };
+        add(&format!("vs {first}"), true, Box::new(ratio));
+    }
+    columns
+}
+
+/// Stands where there is no value.
+fn none() -> String {
+    "-".to_owned()
+}
+
+/// Mean and deviation of a score over the seeds that have it.
+fn scores(group: &[&Row], of: impl Fn(&Row) -> Option<f64>) -> String {
+    score(&group.iter().filter_map(|row| of(row)).collect::<Vec<_>>())
+}
+
+/// The mean latency over the seeds.
+fn latency(group: &[&Row]) -> Option<f64> {
+    let latencies = group.iter().map(|row| row.latency_ms);
+    Some(mean(&latencies.collect::<Option<Vec<f64>>>()?))
+}
+
+/// Runs of equal layers from the bottom, as in `2 full, 4 window:64`.
+fn summary(row: &Row) -> String {
+    let layers = Mixing::of_layers(&row.spans, &row.mixers);
+    let runs = layers.chunk_by(|a, b| a == b);
+    let runs = runs.map(|run| format!("{} {}", run.len(), run[0]));
+    runs.collect::<Vec<_>>().join(", ")
 }
 
 /// `cells` in columns of equal width: the first to the left, numbers to the right.
@@ -217,93 +336,134 @@ pub(crate) fn memory(bytes: u64) -> String {
 mod tests {
     use super::*;
 
-    fn row(name: &str, seed: u64, accuracy: f64, latency_ms: f64) -> Row {
+    fn row(name: &str, seed: u64, scores: Scores) -> Row {
         Row {
             name: name.to_owned(),
             seed,
-            metrics: Scores::from([
-                ("accuracy".to_owned(), accuracy),
-                ("a_second".to_owned(), 80.5),
-            ]),
-            parameters: 109_500_000,
-            active_parameters: 66_400,
+            spans: vec![Span::Full],
+            mixers: vec![],
+            experts: None,
+            metrics_before: None,
+            metrics: scores,
+            parameters: 1_200_000,
+            active_parameters: 800_000,
             multiply_adds_per_token: 850,
-            latency_ms,
+            attention: None,
+            latency_ms: None,
+            seconds: None,
         }
     }
 
-    fn table() -> Table {
-        let rows = [
-            row("teacher", 1, 0.9, 10.0),
-            row("importance", 1, 0.8, 5.0),
-            row("teacher", 2, 0.92, 12.0),
-            row("importance", 2, 0.8, 6.0),
+    fn timed(name: &str, seed: u64, accuracy: f64, latency_ms: f64) -> Row {
+        let scores = [
+            ("accuracy".to_owned(), accuracy),
+            ("a_second".to_owned(), 80.5),
         ];
-        Table::new(&rows, "accuracy", "teacher")
+        Row {
+            latency_ms: Some(latency_ms),
+            ..row(name, seed, scores.into())
+        }
+    }
+
+    fn decoder(name: &str, seed: u64, before: Option<f64>, after: f64) -> Row {
+        let scores = |value| Scores::from([("bits_per_byte".to_owned(), value)]);
+        Row {
+            spans: ["full", "window:8", "window:8"]
+                .map(|span| span.parse().unwrap())
+                .into(),
+            metrics_before: before.map(scores),
+            attention: Some(AttentionCost {
+                attention_pairs: 5000,
+                attention_share: 0.25,
+                cached_positions: 48,
+                state_numbers: 0,
+            }),
+            ..row(name, seed, scores(after))
+        }
+    }
+
+    fn table(rows: &[Row], metrics: &[&str]) -> Table {
+        let metrics: Vec<String> = metrics.iter().map(ToString::to_string).collect();
+        Table::new(rows, &metrics)
+    }
+
+    fn encoders() -> Table {
+        let mut rows = [
+            timed("teacher", 1, 0.9, 10.0),
+            timed("importance", 1, 0.8, 5.0),
+            timed("teacher", 2, 0.92, 12.0),
+            timed("importance", 2, 0.8, 6.0),
+        ];
+        rows[1].experts = Some("4 experts of 8, hash-random".to_owned());
+        table(&rows, &["accuracy", "a_second"])
     }
 
     #[test]
-    fn seeds_are_joined_and_latency_is_compared_with_the_teacher() {
-        let text = table().to_text();
+    fn seeds_are_joined_and_latency_is_compared_with_the_first_model() {
+        let text = encoders().to_markdown();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "model              accuracy      a_second  parameters  active  multiply-adds/token  latency ms  vs teacher"
+            "| model | accuracy | a_second | parameters | experts | active | multiply-adds/token | latency ms | vs teacher |"
         );
         assert_eq!(
-            lines[1],
-            "teacher     0.9100 ± 0.0141  80.50 ± 0.00      109.5M   66.4k                  850       11.00       1.00x"
+            lines[2],
+            "| teacher | 0.9100 ± 0.0141 | 80.50 ± 0.00 | 1.2M | dense | 800.0k | 850 | 11.00 | 1.00x |"
         );
-        assert!(
-            lines[2].starts_with("importance  0.8000 ± 0.0000") && lines[2].ends_with("0.50x"),
-            "{text}"
+        assert_eq!(
+            lines[3],
+            "| importance | 0.8000 ± 0.0000 | 80.50 ± 0.00 | 1.2M | 4 experts of 8, hash-random | 800.0k | 850 | 5.50 | 0.50x |"
         );
-        assert_eq!(lines[3], "mean ± standard deviation over 2 seeds");
+        assert_eq!(lines[5], "mean ± standard deviation over 2 seeds");
+        assert_eq!(lines[1], "|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     }
 
     #[test]
     fn one_seed_has_no_spread() {
-        let text = Table::new(&[row("teacher", 1, 0.9, 10.0)], "accuracy", "teacher").to_text();
+        let text = table(&[timed("teacher", 1, 0.9, 10.0)], &["accuracy"]).to_text();
         assert!(text.contains(" 0.9000 ") && !text.contains('±'), "{text}");
     }
 
     #[test]
-    fn markdown_has_a_rule_under_its_header() {
-        let text = table().to_markdown();
+    fn a_continued_model_is_shown_before_and_after() {
+        let rows = [
+            decoder("checkpoint", 1, None, 2.0),
+            decoder("local", 1, Some(4.0), 2.5),
+            decoder("local", 2, Some(4.0), 2.7),
+        ];
+        let text = table(&rows, &["bits_per_byte"]).to_markdown();
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[0].starts_with("| model | accuracy | a_second |"));
-        assert_eq!(lines[1], "|---|---:|---:|---:|---:|---:|---:|---:|");
-        assert_eq!(lines[1].matches('|').count(), lines[2].matches('|').count());
-    }
-
-    #[test]
-    fn without_a_teacher_there_is_no_ratio() {
-        let text = Table::new(&[row("alone", 1, 0.9, 10.0)], "accuracy", "teacher").to_text();
-        assert!(
-            text.lines().nth(1).is_some_and(|line| line.ends_with(" -")),
-            "{text}"
+        assert_eq!(
+            lines[0],
+            "| model | layers | bits_per_byte before training | bits_per_byte | parameters | \
+             attention pairs | of full | cache | multiply-adds/token |"
+        );
+        assert_eq!(
+            lines[2],
+            "| checkpoint | 1 full, 2 window:8 | - | 2.00 | 1.2M | 5000 | 0.250 | 48 | 850 |"
+        );
+        assert_eq!(
+            lines[3],
+            "| local | 1 full, 2 window:8 | 4.00 ± 0.00 | 2.60 ± 0.14 | 1.2M | 5000 | 0.250 | 48 | 850 |"
         );
     }
 
     #[test]
-    fn a_row_has_the_documented_form() {
-        let json = serde_json::to_value(row("teacher", 1, 0.9, 10.0)).expect("JSON");
-        let keys: Vec<&str> = json
-            .as_object()
-            .expect("an object")
-            .keys()
-            .map(String::as_str)
-            .collect();
-        let expected = [
-            "name",
-            "seed",
-            "metrics",
-            "parameters",
-            "active_parameters",
-            "multiply_adds_per_token",
-            "latency_ms",
-        ];
-        assert_eq!(keys, expected);
+    fn a_fresh_model_has_no_before() {
+        let text = table(&[decoder("full", 1, None, 0.5)], &["bits_per_byte"]).to_text();
+        assert!(!text.contains("before"), "{text}");
+        assert!(text.contains("0.5000"), "{text}");
+    }
+
+    #[test]
+    fn a_row_survives_its_file() {
+        for row in [
+            timed("teacher", 1, 0.9, 10.0),
+            decoder("full", 2, Some(3.0), 0.5),
+        ] {
+            let json = serde_json::to_string(&row).unwrap();
+            assert_eq!(serde_json::from_str::<Row>(&json).unwrap(), row);
+        }
     }
 
     #[test]

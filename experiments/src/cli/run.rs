@@ -61,8 +61,5 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
         ui: args.ui,
         stop: Stop::on_signals()?,
     };
-    match &recipe {
-        AnyRecipe::Experts(recipe) => crate::run::run(recipe, &options),
-        AnyRecipe::Language(recipe) => crate::run::run_language(recipe, &options),
-    }
+    crate::run::run(&recipe, &options)
 }

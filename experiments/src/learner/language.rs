@@ -1,7 +1,7 @@
 //! A decoder as a learner of language: the loss, and what callbacks and metrics see.
 
 use burn::{
-    module::Module,
+    module::{Module, Param},
     prelude::*,
     tensor::ExecutionError,
     train::{
@@ -9,14 +9,14 @@ use burn::{
         metric::{AccuracyInput, Adaptor, LossInput},
     },
 };
-use distill::{Shape, Signals, Step, Trainable};
+use distill::{MethodError, Shape, Signals, Step, Trainable, surgery::PartitionIntoExperts};
 use masformer_core::{
-    Decoder, DecoderInput, Keep, Trace,
+    Decoder, DecoderInput, Keep, Stack, Trace,
     ops::{cross_entropy, linear_cross_entropy, linear_cross_entropy_mean},
 };
-use moebert_core::{half::Half, heads::Head};
+use moebert_core::{half::Half, heads::Head, layered::Layered};
 
-use super::shape;
+use super::{ExpertPlan, shape};
 use crate::data::language::{LanguageBatch, Sequence};
 
 /// A decoder with the loss of a language model.
@@ -90,6 +90,32 @@ impl LanguageLearner {
     /// The scores `[N, V]` of hidden states `[N, D]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.model.logits(hidden.unsqueeze::<3>()).squeeze_dim(0)
+    }
+}
+
+impl PartitionIntoExperts for LanguageLearner {
+    type Layout = ExpertPlan;
+
+    fn partition(self, plan: &ExpertPlan) -> Result<Self, MethodError> {
+        Ok(plan.split(self)?)
+    }
+}
+
+impl Layered for LanguageLearner {
+    fn stack(&self) -> &Stack<Half> {
+        &self.model.stack
+    }
+
+    fn stack_mut(&mut self) -> &mut Stack<Half> {
+        &mut self.model.stack
+    }
+
+    fn embedding(&self) -> &Param<Tensor<2>> {
+        &self.model.token.weight
+    }
+
+    fn is_causal(&self) -> bool {
+        true
     }
 }
 

@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf};
 use distill::{
     CheckpointEvery, LayerMap,
     loss::{LogitsForm, Padding},
+    objective::Layerwise,
 };
 use masformer_core::{MixerSchedule, SpanSchedule};
 use moebert_core::keep_layers::KeepLayers;
@@ -494,6 +495,19 @@ pub struct DistillRecipe {
     pub temperature: f64,
     /// What is different from `[train]` for all students, distilled or not.
     pub train: TrainOverrides,
+}
+
+impl DistillRecipe {
+    /// The distillation terms.
+    pub fn layerwise(&self) -> Layerwise {
+        Layerwise {
+            weight: self.lambda,
+            layers: self.layers.clone(),
+            padding: self.padding,
+            logits: self.logits,
+            temperature: self.temperature,
+        }
+    }
 }
 
 impl Default for DistillRecipe {

@@ -6,8 +6,8 @@ use distill::loss::LogitsForm;
 use moebert_core::partition::PartitionError;
 
 use super::{
-    DataRecipe, ExpertsRecipe, ModelRecipe, RandomModel, Recipe, SquadData, StudentRecipe, Task,
-    TrainOverrides, TrainRecipe,
+    DataRecipe, ExpertsRecipe, ModelRecipe, RandomModel, Recipe, SquadData, StudentRecipe, TEACHER,
+    Task, TrainOverrides, TrainRecipe,
 };
 use super::{ignored, problems::Problems};
 use crate::{data::squad::windows::SPECIAL_TOKENS, learner::TaskLearner, methods};
@@ -229,7 +229,7 @@ fn students(found: &mut Problems, recipe: &Recipe) {
     let dense_width = recipe.model.random.as_ref().map(|random| random.width);
     experts(found, "experts", &recipe.experts, dense_width);
     let defaults_are_fine = !found.concerns("experts");
-    let mut names = BTreeSet::from(["teacher"]);
+    let mut names = BTreeSet::from([TEACHER]);
     for (index, student) in recipe.students.iter().enumerate() {
         let table = format!("students.{index}");
         found.name(&format!("{table}.name"), &student.name);

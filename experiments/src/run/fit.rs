@@ -7,49 +7,42 @@ use burn::{
     train::{
         MetricEarlyStoppingStrategy, StoppingCondition,
         metric::{
-            LossMetric, Metric,
+            Metric,
             store::{Aggregate, Direction, Split},
         },
     },
 };
-use distill::{
-    Adam, Batch, Epoch, Fitted, Method, Schedule, Stage, StageConfig, StageError, Teacher,
-    Trainable,
-};
+use distill::{Adam, Batch, Epoch, Fitted, Schedule, Stage, StageConfig, StageError, Trainable};
 
-use super::{Progress, RunOptions, prepare::Prepared};
+use super::{Progress, RunOptions};
 use crate::{
-    data::{DataError, loader::GroupedLoader},
     error::Error,
-    learner::TaskLearner,
-    quality::Quality,
     recipe::{CheckpointRecipe, KeptEpoch, TrainRecipe},
 };
 
 /// One training of a run.
-pub(super) struct Training<'a, M: Trainable> {
+pub(super) struct Training<'a> {
     /// What a person reads, such as `seed 1 teacher`.
-    pub label: String,
+    pub label: &'a str,
     /// The folder of checkpoints and metrics.
     pub directory: &'a Path,
-    pub recipe: TrainRecipe,
-    pub checkpoint: CheckpointRecipe,
+    pub recipe: &'a TrainRecipe,
+    pub checkpoint: &'a CheckpointRecipe,
     pub seed: u64,
     /// The factor of the task's loss.
     pub task: f64,
-    pub methods: Vec<Method<M>>,
 }
 
-impl<M: Trainable> Training<'_, M> {
-    /// A stage over these data; its metrics are yet to be named.
-    pub fn stage(
+impl Training<'_> {
+    /// A stage over these data; its methods and metrics are yet to be named.
+    pub fn stage<M: Trainable>(
         self,
         options: &RunOptions,
         epoch: Epoch,
-        train: impl DataLoader<Batch<M>> + 'static,
-        dev: impl DataLoader<Batch<M>> + 'static,
+        train: Arc<dyn DataLoader<Batch<M>>>,
+        dev: Arc<dyn DataLoader<Batch<M>>>,
     ) -> Stage<M> {
-        let recipe = &self.recipe;
+        let recipe = self.recipe;
         let mut config = StageConfig::new(self.directory, recipe.epochs, recipe.learning_rate);
         config.schedule = Schedule::Linear {
             warmup: recipe.warmup,
@@ -64,11 +57,10 @@ impl<M: Trainable> Training<'_, M> {
         config.task_weight = self.task;
         config.checkpoint_every = self.checkpoint.every;
         config.ui = options.ui;
-        Stage::new(config, Arc::new(train), Arc::new(dev))
+        Stage::new(config, train, dev)
             .epoch(epoch)
-            .label(&self.label)
+            .label(self.label)
             .interrupter(options.stop.interrupter())
-            .methods(self.methods)
     }
 }
 
@@ -113,42 +105,5 @@ pub(super) fn fit<M: Trainable>(
         }
         Err(StageError::Interrupted { .. }) => Err(Error::Stopped),
         Err(error) => Err(error.into()),
-    }
-}
-
-impl Training<'_, TaskLearner> {
-    /// Trains on the task of a recipe of experts.
-    pub fn fit(
-        self,
-        run: &Prepared<'_>,
-        learner: TaskLearner,
-        teacher: Option<Teacher<TaskLearner>>,
-    ) -> Result<TaskLearner, Error> {
-        let device = &run.options.device;
-        let pad = run.tokenizer.pad_id();
-        let epoch = Epoch::default();
-        let train = run.train.features.clone();
-        let batch_size = self.recipe.batch_size;
-        let train =
-            GroupedLoader::shuffled(train, batch_size, pad, self.seed, epoch.clone(), device)
-                .map_err(DataError::from)?;
-        let dev = run.dev[0].0.features.clone();
-        let dev = GroupedLoader::sorted(dev, batch_size, pad, device).map_err(DataError::from)?;
-        let quality = Quality::new(run.recipe.data.task.progress_metric());
-        let (recipe, label) = (self.recipe.clone(), self.label.clone());
-        let stage = self
-            .stage(run.options, epoch, train, dev)
-            .metrics((LossMetric::new(),))
-            .valid_metric(quality.clone());
-        let stage = match quality.by_batch() {
-            Some(quality) => stage.train_metric(quality),
-            None => stage,
-        };
-        let stage = match teacher {
-            Some(teacher) => stage.teacher(teacher),
-            None => stage,
-        };
-        let stage = judge_epochs(stage, &recipe, &quality, Direction::Highest);
-        fit(stage, learner, &label, run.progress)
     }
 }

@@ -1,122 +1,124 @@
-//! The stages of one seed. Each leaves its result in the run folder and is skipped when it is there.
+//! The models of one seed: each is trained and judged, and what is done is found in the run folder.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use distill::{
-    LayerMap, Method, Teacher,
-    loss::Padding,
-    objective::{Layerwise, RouterLosses},
-    surgery::ExpertPartition,
+    Epoch, Method, Teacher, loss::Padding, objective::RouterLosses, surgery::ExpertPartition,
 };
 use masformer_core::seed;
 use moebert_core::{
     cost::Cost,
-    heads::{BertModel, BertModelConfig, Head},
+    expert_files::ExpertFiles,
     importance::{Importance, ImportanceSource},
     keep_layers::keep_layers,
     layered::Layered,
-    pretrained::{Pretrained, PretrainedConfig, SaveOptions, has_adapters, save, save_adapter},
     router::{
+        RouterKind,
         gate::{BALANCE, BALANCE_WITH_PADDING},
         top_k::Z,
     },
 };
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    TEACHER, expert_files, expert_plan,
-    fit::Training,
-    prepare::{Prepared, Start},
+    Run, expert_files, expert_plan,
+    family::{Extras, Family, Weights},
+    fit::{Training, fit},
     score_neurons,
-    stages::discard_checkpoints,
 };
 use crate::{
-    data::{DataError, loader::GroupedLoader},
     error::Error,
-    labels::load_fine_tuned,
-    latency::latencies,
-    learner::{ExpertPlan, TaskLearner},
+    learner::ExpertPlan,
     methods,
     metric::Scores,
-    predict::predict,
-    recipe::{DataSplit, StudentRecipe},
+    recipe::{ExpertsRecipe, ModelPlan, Origin, TrainRecipe},
     table::Row,
-    task_settings::TaskSettings,
 };
 
-/// Runs the stages of one seed; one row for the teacher and one for each student.
-pub(super) fn run(run: &Prepared<'_>, seed: u64) -> Result<Vec<Row>, Error> {
+/// Makes and judges every model of the plan; one row each.
+pub(super) fn run<F: Family>(run: &Run<'_, F>, seed: u64) -> Result<Vec<Row>, Error> {
     Seed { run, seed }.rows()
 }
 
-struct Seed<'a> {
-    run: &'a Prepared<'a>,
+struct Seed<'a, F: Family> {
+    run: &'a Run<'a, F>,
     seed: u64,
 }
 
-/// A stage that trains a model.
-struct TrainingStage {
-    name: String,
-    /// The folder of checkpoints and metrics.
-    training: PathBuf,
-    /// The folder of the trained model.
-    output: PathBuf,
-    done: bool,
+/// A model that is there.
+struct Model<F: Family> {
+    folder: F::Folder,
+    weights: Weights,
+    /// The folder on disk, where it holds the model as it is.
+    dir: Option<PathBuf>,
 }
 
-/// What a student begins with.
-struct Beginning {
-    learner: TaskLearner,
-    config: PretrainedConfig,
-    /// The folder of exactly this model, but for its head, where there is one: what adapters can be given with.
-    folder: Option<PathBuf>,
+/// A model before its training.
+struct Begun<F: Family> {
+    learner: F::Learner,
+    folder: F::Folder,
+    /// The layers that are left of the folder's.
+    kept: Option<Vec<usize>>,
+    /// The folder on disk, if the model is exactly that.
+    base: Option<PathBuf>,
+    split: Option<Split>,
 }
 
-/// Whether `lora` trains parts of a student whole that a folder of adapters does not hold.
-fn trains_further_parts(student: &StudentRecipe) -> bool {
-    let lora = student
-        .methods
-        .get("lora")
-        .and_then(|lora| lora.get("train"));
-    lora.and_then(toml::Value::as_array)
-        .is_some_and(|parts| !parts.is_empty())
+/// How the feed-forward layers of a model are split.
+struct Split {
+    plan: ExpertPlan,
+    importance: Option<Importance>,
+    dense_width: usize,
 }
 
-impl Seed<'_> {
+/// What a training says of itself when it is done.
+#[derive(Serialize, Deserialize)]
+struct Trained {
+    seconds: f64,
+}
+
+impl<F: Family> Seed<'_, F> {
     fn rows(&self) -> Result<Vec<Row>, Error> {
         let start = self.start()?;
-        let teacher = self.teacher(&start)?;
-        let importance = self.importance(&teacher)?;
-        let mut models = vec![(TEACHER, teacher.clone())];
-        for (student, pairs) in self.run.recipe.students.iter().zip(&self.run.layers) {
-            let experts = student.has_experts();
-            let plan = experts.then(|| self.partition(student, &teacher, importance.as_ref()));
-            let plan = plan.transpose()?;
-            let model =
-                self.distil(student, pairs, &teacher, plan.as_ref(), importance.as_ref())?;
-            models.push((&student.name, model));
+        let plans = &self.run.plan;
+        let mut models: BTreeMap<&str, Model<F>> = BTreeMap::new();
+        let mut rows = vec![];
+        for plan in plans {
+            let origin = match &plan.from {
+                Origin::Start => start.clone(),
+                Origin::Model(name) => models[name.as_str()].clone(),
+                Origin::Folder(dir) => self.given(self.run.family.open(dir)?, dir),
+            };
+            let arranged = self.arrange(origin, plan)?;
+            let before = plan
+                .judge_before
+                .then(|| self.judge(plan, "before", || self.begin(plan, &arranged)?.split()));
+            let before = before.transpose()?;
+            let (model, seconds) = match &plan.train {
+                Some(recipe) => {
+                    let teacher = plan.teacher.as_ref().map(|name| &models[name.as_str()]);
+                    let (model, trained) = self.train(plan, recipe, &arranged, teacher)?;
+                    (model, Some(trained.seconds))
+                }
+                None => (arranged.trained(), None),
+            };
+            let metrics = self.judge(plan, "evaluate", || self.load(&model))?;
+            rows.push(self.row(plan, &model, (before, metrics), seconds)?);
+            models.insert(&plan.name, model);
         }
-        let latencies = self.latencies(&models)?;
-        models
-            .iter()
-            .zip(latencies)
-            .map(|((name, model), latency_ms)| {
-                let (metrics, cost) = self.evaluate(name, model)?;
-                Ok(Row {
-                    name: (*name).to_owned(),
-                    seed: self.seed,
-                    metrics,
-                    parameters: cost.parameters as u64,
-                    active_parameters: cost.active_parameters as u64,
-                    multiply_adds_per_token: cost.multiply_adds_per_token as u64,
-                    latency_ms,
-                })
-            })
-            .collect()
+        if let Some(latencies) =
+            self.latencies(plans.iter().map(|plan| &models[plan.name.as_str()]))?
+        {
+            for (row, latency) in rows.iter_mut().zip(latencies) {
+                row.latency_ms = Some(latency);
+            }
+        }
+        Ok(rows)
     }
 
     fn stage(&self, name: &str) -> String {
@@ -124,398 +126,423 @@ impl Seed<'_> {
     }
 
     fn say(&self, text: &str) {
-        self.run
-            .progress
-            .say(&format!("seed {}: {text}", self.seed));
+        let progress = self.run.progress;
+        progress.say(&format!("seed {}: {text}", self.seed));
     }
 
-    /// The folder of the dense model to begin with.
-    fn start(&self) -> Result<PathBuf, Error> {
-        let config = match &self.run.start {
-            Start::Folder(dir) => return Ok(dir.clone()),
-            Start::Fresh(config) => config,
-        };
+    fn given(&self, folder: F::Folder, dir: &Path) -> Model<F> {
+        Model {
+            folder,
+            weights: Weights::Given,
+            dir: Some(dir.to_owned()),
+        }
+    }
+
+    /// The model to begin with. Drawn weights are the same whatever they are arranged as.
+    fn start(&self) -> Result<Model<F>, Error> {
+        let Run {
+            family,
+            folder,
+            options,
+            ..
+        } = self.run;
+        if let Some((dir, folder)) = family.start()? {
+            return Ok(self.given(folder, &dir));
+        }
         let stage = self.stage("start");
-        let dir = self.run.folder.stage_dir(&stage)?;
-        if self.run.folder.done::<()>(&stage)?.is_none() {
-            let device = &self.run.options.device;
-            seed::seed(device, self.seed);
-            let model = BertModelConfig::new(config.clone(), Head::Encoder).init(device);
-            let config = PretrainedConfig::new(config.clone(), Head::Encoder);
-            save(&dir, &model, &config, self.save_options())?;
-            self.run.folder.finish(&stage, &())?;
+        let dir = folder.stage_dir(&stage)?;
+        if folder.done::<()>(&stage)?.is_none() {
+            seed::seed(&options.device, self.seed);
+            family.draw(&dir, &options.device)?;
+            folder.finish(&stage, &())?;
         }
-        Ok(dir)
-    }
-
-    fn save_options(&self) -> SaveOptions<'_> {
-        SaveOptions {
-            tokenizer: Some(&self.run.tokenizer_dir),
-            labels: self.run.recipe.data.task.labels(),
-            experts: None,
-        }
-    }
-
-    /// The folder of the fine-tuned dense model.
-    fn teacher(&self, start: &Path) -> Result<PathBuf, Error> {
-        if self.run.recipe.teacher.fine_tuned {
-            return Ok(start.to_owned());
-        }
-        let stage = self.training_stage(TEACHER)?;
-        if stage.done {
-            return Ok(stage.output);
-        }
-        self.say("fine-tuning the teacher");
-        let clock = Instant::now();
-        let device = &self.run.options.device;
-        seed::seed(device, self.seed);
-        let pretrained = self.open(start)?;
-        let (model, report) = pretrained.load(Some(self.run.head), device)?;
-        if matches!(self.run.start, Start::Folder(_)) && !report.is_exact() {
-            self.run.progress.say(report.to_string().trim_end());
-        }
-        let learner = Training {
-            label: format!("seed {} teacher", self.seed),
-            directory: &stage.training,
-            recipe: self.run.recipe.teacher_train(),
-            checkpoint: self.run.recipe.checkpoint.clone(),
-            seed: self.seed,
-            task: 1.0,
-            methods: vec![],
-        }
-        .fit(self.run, TaskLearner { model }, None)?;
-        let options = self.save_options();
-        save(&stage.output, &learner.model, pretrained.config(), options)?;
-        TaskSettings::of_encoder(&self.run.recipe.data).write(&stage.output)?;
-        let seconds = clock.elapsed().as_secs_f64();
-        self.finish_training(stage, &json!({ "seconds": seconds }))
-    }
-
-    /// Opens the folders of a training.
-    fn training_stage(&self, name: &str) -> Result<TrainingStage, Error> {
-        let name = self.stage(name);
-        let dir = self.run.folder.stage_dir(&name)?;
-        let training = dir.join("training");
-        let done = self.run.folder.done::<Value>(&name)?.is_some();
-        if done {
-            discard_checkpoints(&training)?;
-        }
-        Ok(TrainingStage {
-            name,
-            training,
-            output: dir.join("model"),
-            done,
+        Ok(Model {
+            folder: family.open(&dir)?,
+            weights: Weights::Drawn,
+            dir: Some(dir),
         })
     }
 
-    /// Marks a training as done; the saved model, whose folder is returned, replaces its checkpoints.
-    fn finish_training(&self, stage: TrainingStage, result: &Value) -> Result<PathBuf, Error> {
-        self.run.folder.finish(&stage.name, result)?;
-        self.run.folder.gather_metrics()?;
-        discard_checkpoints(&stage.training)?;
-        Ok(stage.output)
+    /// A model under the spans and mixers of a plan.
+    fn arrange(&self, model: Model<F>, plan: &ModelPlan) -> Result<Model<F>, Error> {
+        let is_changed = plan.spans.is_some() || plan.mixers.is_some();
+        Ok(Model {
+            folder: self.run.family.arrange(model.folder, plan)?,
+            dir: model.dir.filter(|_| !is_changed),
+            ..model
+        })
     }
 
-    /// The importance scores of the teacher's neurons, where a student's order needs them.
-    fn importance(&self, teacher: &Path) -> Result<Option<Importance>, Error> {
-        let recipe = self.run.recipe;
-        let needed = recipe
-            .expert_students()
-            .any(|student| recipe.student_experts(student).order.needs_importance());
-        if !needed {
-            return Ok(None);
-        }
-        let stage = self.stage("importance");
-        let path = self
-            .run
-            .folder
-            .stage_dir(&stage)?
-            .join("importance.safetensors");
-        if self.run.folder.done::<()>(&stage)?.is_none() {
-            self.say("scoring the teacher's neurons");
-            let sequences = match recipe.importance.split {
-                DataSplit::Train => &self.run.train,
-                DataSplit::Dev => &self.run.dev[0].0,
-            };
-            let features = match recipe.importance.samples {
-                Some(samples) => sequences.first(samples),
-                None => sequences.features.clone(),
-            };
-            let learner = self.learner(teacher)?;
-            let loader = GroupedLoader::sorted(
-                features.clone(),
-                recipe.importance.batch_size,
-                self.run.tokenizer.pad_id(),
-                &self.run.options.device,
-            )
-            .map_err(DataError::from)?;
-            let bar = self.run.progress.bar("importance", features.len());
-            let importance = score_neurons(
-                &learner,
-                learner.model.neurons(),
-                &loader,
-                &self.run.options.stop,
-                |done, _| {
-                    bar.set_position(done as u64);
-                },
-            )?;
-            bar.finish_and_clear();
-            let source = ImportanceSource {
-                task: recipe.data.task.to_string(),
-                split: recipe.importance.split.name().to_owned(),
-            };
-            importance.save(&path, &source)?;
-            self.run.folder.finish(&stage, &())?;
-        }
-        let (importance, _) = Importance::load(&path)?;
-        Ok(Some(importance))
+    /// The model of a folder, in evaluation form. Weights that the folder has not are the same each time.
+    fn load(&self, model: &Model<F>) -> Result<F::Learner, Error> {
+        let Run {
+            family,
+            options,
+            progress,
+            ..
+        } = self.run;
+        seed::seed(&options.device, self.seed);
+        family.load(&model.folder, model.weights, *progress, &options.device)
     }
 
-    /// A model's folder; the one to begin with under the spans and mixers of the recipe.
-    fn open(&self, dir: &Path) -> Result<Pretrained, Error> {
-        let mut pretrained = Pretrained::open(dir)?;
-        if !matches!(&self.run.start, Start::Folder(start) if start == dir) {
-            return Ok(pretrained);
-        }
-        if let Some(spans) = &self.run.spans {
-            pretrained = pretrained.with_spans(spans.clone())?;
-        }
-        if let Some(mixers) = &self.run.mixers {
-            pretrained = pretrained.with_mixers(mixers.clone())?;
-        }
-        Ok(pretrained)
-    }
-
-    fn learner(&self, dir: &Path) -> Result<TaskLearner, Error> {
-        let device = &self.run.options.device;
-        let task = self.run.recipe.data.task;
-        let (model, _) = load_fine_tuned(&self.open(dir)?, task, device)?;
-        Ok(TaskLearner { model })
-    }
-
-    /// Which neurons each expert of a student owns.
-    fn partition(
-        &self,
-        student: &StudentRecipe,
-        teacher: &Path,
-        importance: Option<&Importance>,
-    ) -> Result<ExpertPlan, Error> {
-        let stage = self.stage(&format!("{}/partition", student.name));
-        if let Some(plan) = self.run.folder.done(&stage)? {
-            return Ok(plan);
-        }
-        let config = Pretrained::open(teacher)?.config().bert.clone();
-        let plan = expert_plan(
-            &self.run.recipe.student_experts(student),
-            importance,
-            (config.num_hidden_layers, config.intermediate_size),
-            Some(&self.run.token_counts),
-            self.seed,
-        )?;
-        self.run.folder.finish(&stage, &plan)?;
-        Ok(plan)
-    }
-
-    /// What a student begins with.
-    fn student_start(
-        &self,
-        student: &StudentRecipe,
-        teacher_dir: &Path,
-        teacher: &TaskLearner,
-    ) -> Result<Beginning, Error> {
-        if let Some(dir) = &student.model {
-            let pretrained = Pretrained::open(dir)?;
-            let (model, report) = pretrained.load(Some(self.run.head), &self.run.options.device)?;
-            if !report.is_exact() {
-                self.run.progress.say(report.to_string().trim_end());
-            }
-            // The head is saved with adapters; any other weight that the folder lacks would be missing beside them.
-            let is_whole = report.anew().iter().all(|name| !name.starts_with("bert."));
-            return Ok(Beginning {
-                learner: TaskLearner { model },
-                config: pretrained.config().clone(),
-                folder: is_whole.then(|| dir.clone()),
-            });
-        }
-        let mut config = Pretrained::open(teacher_dir)?.config().clone();
-        let mut model = teacher.model.clone();
-        let layers = config.bert.num_hidden_layers;
-        if let Some(kept) = &student.keep_layers {
-            let kept = kept.indices(config.bert.num_hidden_layers);
-            let kept = kept.map_err(|source| Error::OfModel {
-                name: student.name.clone(),
+    /// The model that a training begins with, its feed-forward layers yet to be split.
+    fn begin(&self, plan: &ModelPlan, model: &Model<F>) -> Result<Begun<F>, Error> {
+        let mut learner = self.load(model)?;
+        let mut kept = None;
+        if let Some(layers) = &plan.keep_layers {
+            let (depth, _) = learner.neurons();
+            let indices = layers.indices(depth).map_err(|source| Error::OfModel {
+                name: plan.name.clone(),
                 source: source.into(),
             })?;
-            config.bert = config.bert.with_kept_layers(&kept);
-            model = keep_layers(model, &kept);
+            learner = keep_layers(learner, &indices);
+            kept = (indices.len() < depth).then_some(indices);
         }
-        let is_changed = self.run.spans.is_some() || self.run.mixers.is_some();
-        let is_teacher = !student.has_experts()
-            && config.bert.num_hidden_layers == layers
-            && !(self.run.recipe.teacher.fine_tuned && is_changed);
-        Ok(Beginning {
-            learner: TaskLearner { model },
-            config,
-            folder: is_teacher.then(|| teacher_dir.to_owned()),
+        let split = plan
+            .experts
+            .is_some()
+            .then(|| self.partition(plan, &learner));
+        let is_as_it_was = kept.is_none() && split.is_none();
+        Ok(Begun {
+            learner,
+            folder: model.folder.clone(),
+            kept,
+            base: model.dir.clone().filter(|_| is_as_it_was),
+            split: split.transpose()?,
         })
     }
 
-    /// The folder of a trained student.
-    fn distil(
-        &self,
-        student: &StudentRecipe,
-        pairs: &[(usize, usize)],
-        teacher_dir: &Path,
-        plan: Option<&ExpertPlan>,
-        importance: Option<&Importance>,
-    ) -> Result<PathBuf, Error> {
-        let stage = self.training_stage(&format!("{}/distil", student.name))?;
-        if stage.done {
-            return Ok(stage.output);
-        }
-        self.say(&format!("training the student `{}`", student.name));
-        if student.distill {
-            let map = &self.run.recipe.distill.layers;
-            let pairs = LayerMap::Explicit(pairs.to_vec());
-            self.say(&format!("layer map {map}: {pairs}"));
-        }
-        let clock = Instant::now();
-        seed::seed(&self.run.options.device, self.seed);
-        let teacher = self.learner(teacher_dir)?;
-        let (_, dense_width) = teacher.model.neurons();
-        let start = self.student_start(student, teacher_dir, &teacher)?;
-        let methods = self.methods(student, plan)?;
-        let follows = methods.iter().any(Method::needs_teacher);
-        let teacher = follows.then(|| Teacher::new(&teacher));
-        let learner = Training {
-            label: format!("seed {} {}", self.seed, student.name),
-            directory: &stage.training,
-            recipe: self.run.recipe.student_train(),
-            checkpoint: self.run.recipe.checkpoint.clone(),
-            seed: self.seed,
-            task: student.task,
-            methods,
-        }
-        .fit(self.run, start.learner, teacher)?;
-        if let Some(base) = start.folder
-            && has_adapters(&learner.model)
-            && !trains_further_parts(student)
-        {
-            let base = fs::canonicalize(&base).map_err(|source| Error::file(&base, source))?;
-            let adapter = stage.output.with_file_name("adapter");
-            save_adapter(&adapter, &learner.model, Some(&base.to_string_lossy()))?;
-        }
-        let recipe = self.run.recipe.student_experts(student);
-        let importance = importance
-            .filter(|_| recipe.order.needs_importance())
-            .cloned();
-        let files =
-            plan.map(|plan| expert_files(&learner.model, plan, &recipe, dense_width, importance));
-        let files = files.transpose()?;
-        let options = SaveOptions {
-            experts: files.as_ref(),
-            ..self.save_options()
+    /// Which neurons each expert of a model gets.
+    fn partition(&self, plan: &ModelPlan, dense: &F::Learner) -> Result<Split, Error> {
+        let recipe = plan.experts.clone().unwrap_or_default();
+        let importance = recipe
+            .order
+            .needs_importance()
+            .then(|| self.importance(plan, dense));
+        let importance = importance.transpose()?;
+        let balances = recipe.router == RouterKind::HashBalance;
+        let counts = balances.then(|| self.run.family.token_counts(dense.vocabulary()));
+        let counts = counts.transpose()?;
+        let sizes = dense.neurons();
+        Ok(Split {
+            plan: expert_plan(
+                &recipe,
+                importance.as_ref(),
+                sizes,
+                counts.as_deref(),
+                self.seed,
+            )?,
+            importance,
+            dense_width: sizes.1,
+        })
+    }
+
+    /// The importance scores of the neurons of a dense model. Models that begin as the same one share them.
+    fn importance(&self, plan: &ModelPlan, dense: &F::Learner) -> Result<Importance, Error> {
+        let Run {
+            family,
+            folder,
+            options,
+            progress,
+            ..
+        } = self.run;
+        let is_arranged =
+            plan.spans.is_some() || plan.mixers.is_some() || plan.keep_layers.is_some();
+        let owner = match &plan.from {
+            Origin::Model(name) if !is_arranged => name,
+            _ => &plan.name,
         };
-        save(&stage.output, &learner.model, &start.config, options)?;
-        TaskSettings::of_encoder(&self.run.recipe.data).write(&stage.output)?;
-        let seconds = clock.elapsed().as_secs_f64();
-        let layers = student.distill.then_some(pairs);
-        let result = json!({ "seconds": seconds, "layers": layers });
-        self.finish_training(stage, &result)
-    }
-
-    /// The methods that take part in a student's training.
-    fn methods(
-        &self,
-        student: &StudentRecipe,
-        plan: Option<&ExpertPlan>,
-    ) -> Result<Vec<Method<TaskLearner>>, Error> {
-        let recipe = &self.run.recipe.distill;
-        let mut methods = vec![];
-        if let Some(plan) = plan {
-            methods.push(Method::Surgery(Box::new(ExpertPartition::new(
-                plan.clone(),
-            ))));
-            methods.push(Method::Objective(Box::new(self.routers(student))));
-        }
-        if student.distill {
-            methods.push(Method::Objective(Box::new(Layerwise {
-                weight: recipe.lambda,
-                layers: recipe.layers.clone(),
-                padding: recipe.padding,
-                logits: recipe.logits,
-                temperature: recipe.temperature,
-            })));
-        }
-        let others = methods::make(&student.methods);
-        methods.extend(others.map_err(|source| Error::OfModel {
-            name: student.name.clone(),
-            source: source.into(),
-        })?);
-        Ok(methods)
-    }
-
-    /// What the routers of a student add to its loss.
-    fn routers(&self, student: &StudentRecipe) -> RouterLosses {
-        let recipe = &self.run.recipe.distill;
-        // A table has no balance loss, and nothing of it to show.
-        let router = self.run.recipe.student_experts(student).router;
-        let mut losses = RouterLosses::default();
-        if router.is_gate() {
-            let name = match recipe.padding {
-                Padding::Exclude => BALANCE,
-                Padding::Include => BALANCE_WITH_PADDING,
-            };
-            losses = losses.with(name, "Balance loss", recipe.balance);
-        }
-        if router.takes_several() {
-            losses = losses.with(Z, "Router z-loss", recipe.z);
-        }
-        losses
-    }
-
-    /// The scores of a saved model on every split to judge on, and what the model costs.
-    fn evaluate(&self, name: &str, dir: &Path) -> Result<(Scores, Cost), Error> {
-        let stage = self.stage(&format!("{name}/evaluate"));
-        let learner = self.learner(dir)?;
-        let cost = Cost::of(&learner.model, self.run.recipe.latency.length);
-        if let Some(scores) = self.run.folder.done(&stage)? {
-            return Ok((scores, cost));
-        }
-        self.say(&format!("evaluating `{name}`"));
-        let mut scores = Scores::default();
-        for (sequences, rule) in &self.run.dev {
-            let features = &sequences.features;
-            let bar = self.run.progress.bar("evaluate", features.len());
-            let predictions = predict(
-                &learner,
-                features,
-                self.run.recipe.train.batch_size,
-                self.run.tokenizer.pad_id(),
-                &self.run.options.stop,
-                |done, _| bar.set_position(done as u64),
-            )?;
+        let stage = self.stage(&format!("{owner}/importance"));
+        let path = folder.stage_dir(&stage)?.join("importance.safetensors");
+        if folder.done::<()>(&stage)?.is_none() {
+            self.say(&format!("scoring the neurons of `{owner}`"));
+            let recipe = &self.run.importance;
+            let loader = family.scoring(recipe, &options.device)?;
+            let bar = progress.bar("importance", loader.num_items());
+            let sizes = dense.neurons();
+            let importance =
+                score_neurons(dense, sizes, loader.as_ref(), &options.stop, |done, _| {
+                    bar.set_position(done as u64);
+                })?;
             bar.finish_and_clear();
-            let answers = sequences.answers(&predictions, rule)?;
-            scores.extend(sequences.judge(&answers, rule)?);
+            let source = ImportanceSource {
+                task: family.task(),
+                split: recipe.split.name().to_owned(),
+            };
+            importance.save(&path, &source)?;
+            folder.finish(&stage, &())?;
         }
-        self.run.folder.finish(&stage, &scores)?;
-        Ok((scores, cost))
+        Ok(Importance::load(&path)?.0)
     }
 
-    /// The latency of each saved model in milliseconds, all of them measured in turns.
-    fn latencies(&self, models: &[(&str, PathBuf)]) -> Result<Vec<f64>, Error> {
+    /// The trained model, and what its training took.
+    fn train(
+        &self,
+        plan: &ModelPlan,
+        recipe: &TrainRecipe,
+        origin: &Model<F>,
+        teacher: Option<&Model<F>>,
+    ) -> Result<(Model<F>, Trained), Error> {
+        let Run { family, folder, .. } = self.run;
+        let stage = self.stage(&plan.name);
+        let dir = folder.stage_dir(&stage)?;
+        let (training, output) = (dir.join("training"), dir.join("model"));
+        let trained = if let Some(trained) = folder.done(&stage)? {
+            trained
+        } else {
+            let legend = plan.legend.iter().map(|legend| format!(", {legend}"));
+            self.say(&format!(
+                "training `{}`{}",
+                plan.name,
+                legend.collect::<String>()
+            ));
+            let clock = Instant::now();
+            let begun = self.begin(plan, origin)?;
+            let learner = self.fit(plan, recipe, &training, &begun, teacher)?;
+            let experts = match (&begun.split, &plan.experts) {
+                (Some(split), Some(recipe)) => Some(split.files(&learner, recipe)?),
+                _ => family.experts(&begun.folder).cloned(),
+            };
+            let extras = Extras {
+                plan,
+                kept: begun.kept.as_deref(),
+                experts: experts.as_ref(),
+                base: begun.base.as_deref(),
+            };
+            family.save(&output, learner, &begun.folder, extras)?;
+            let seconds = clock.elapsed().as_secs_f64();
+            let trained = Trained { seconds };
+            folder.finish(&stage, &trained)?;
+            folder.gather_metrics()?;
+            trained
+        };
+        discard_checkpoints(&training)?;
+        let model = Model {
+            folder: family.open(&output)?,
+            weights: Weights::Trained,
+            dir: Some(output),
+        };
+        Ok((model, trained))
+    }
+
+    fn fit(
+        &self,
+        plan: &ModelPlan,
+        recipe: &TrainRecipe,
+        directory: &Path,
+        begun: &Begun<F>,
+        teacher: Option<&Model<F>>,
+    ) -> Result<F::Learner, Error> {
+        let Run {
+            family,
+            options,
+            progress,
+            ..
+        } = self.run;
+        let device = &options.device;
+        let label = format!("seed {} {}", self.seed, plan.name);
+        let epoch = Epoch::default();
+        let train = family.train(recipe, self.seed, epoch.clone(), device)?;
+        let dev = family.dev(recipe, device)?;
+        let training = Training {
+            label: &label,
+            directory,
+            recipe,
+            checkpoint: self.run.checkpoint,
+            seed: self.seed,
+            task: plan.task,
+        };
+        let methods = methods(family, plan, begun)?;
+        let follows = methods.iter().any(Method::needs_teacher);
+        let stage = training.stage(options, epoch, train, dev).methods(methods);
+        let stage = match teacher.filter(|_| follows) {
+            Some(model) => stage.teacher(Teacher::new(&self.load(model)?)),
+            None => stage,
+        };
+        let stage = family.metrics(stage, recipe);
+        let learner = family.measured(begun.learner.clone());
+        fit(stage, learner, &label, *progress)
+    }
+
+    /// The scores of a model, as the stage `name/what`.
+    fn judge(
+        &self,
+        plan: &ModelPlan,
+        what: &str,
+        learner: impl FnOnce() -> Result<F::Learner, Error>,
+    ) -> Result<Scores, Error> {
+        let Run {
+            family,
+            folder,
+            options,
+            progress,
+            ..
+        } = self.run;
+        let stage = self.stage(&format!("{}/{what}", plan.name));
+        if let Some(scores) = folder.done(&stage)? {
+            return Ok(scores);
+        }
+        let moment = if what == "before" {
+            " before its training"
+        } else {
+            ""
+        };
+        self.say(&format!("evaluating `{}`{moment}", plan.name));
+        let scores = family.judge(&learner()?, *progress, &options.stop)?;
+        folder.finish(&stage, &scores)?;
+        Ok(scores)
+    }
+
+    fn row(
+        &self,
+        plan: &ModelPlan,
+        model: &Model<F>,
+        (metrics_before, metrics): (Option<Scores>, Scores),
+        seconds: Option<f64>,
+    ) -> Result<Row, Error> {
+        let family = &self.run.family;
+        let cost = Cost::of(&self.load(model)?, family.length());
+        let (spans, mixers) = family.layers(&model.folder);
+        Ok(Row {
+            name: plan.name.clone(),
+            seed: self.seed,
+            spans,
+            mixers,
+            experts: plan.experts.as_ref().map(ToString::to_string),
+            metrics_before,
+            metrics,
+            parameters: cost.parameters as u64,
+            active_parameters: cost.active_parameters as u64,
+            multiply_adds_per_token: cost.multiply_adds_per_token as u64,
+            attention: family.attention(&model.folder),
+            latency_ms: None,
+            seconds,
+        })
+    }
+
+    /// The latency of each model in milliseconds, all of them measured in turns.
+    fn latencies<'a>(
+        &self,
+        models: impl Iterator<Item = &'a Model<F>>,
+    ) -> Result<Option<Vec<f64>>, Error>
+    where
+        F: 'a,
+    {
+        let Run {
+            family,
+            folder,
+            options,
+            ..
+        } = self.run;
         let stage = self.stage("latency");
-        if let Some(latencies) = self.run.folder.done(&stage)? {
-            return Ok(latencies);
+        if let Some(latencies) = folder.done(&stage)? {
+            return Ok(Some(latencies));
+        }
+        if !family.has_latency() {
+            return Ok(None);
         }
         self.say("measuring latency");
-        let models = models
-            .iter()
-            .map(|(_, dir)| Ok(self.learner(dir)?.model))
-            .collect::<Result<Vec<BertModel>, Error>>()?;
-        let latencies = latencies(&models, &self.run.recipe.latency, &self.run.options.stop)?;
-        self.run.folder.finish(&stage, &latencies)?;
-        Ok(latencies)
+        let learners = models
+            .map(|model| self.load(model))
+            .collect::<Result<Vec<_>, _>>()?;
+        let latencies = family.latencies(&learners, &options.stop)?;
+        folder.finish(&stage, &latencies)?;
+        Ok(Some(latencies))
     }
+}
+
+impl<F: Family> Clone for Model<F> {
+    fn clone(&self) -> Self {
+        Self {
+            folder: self.folder.clone(),
+            weights: self.weights,
+            dir: self.dir.clone(),
+        }
+    }
+}
+
+impl<F: Family> Model<F> {
+    /// The model, to be used as it is.
+    fn trained(self) -> Self {
+        Self {
+            weights: Weights::Trained,
+            ..self
+        }
+    }
+}
+
+impl<F: Family> Begun<F> {
+    /// The model in the structure that it is trained in.
+    fn split(self) -> Result<F::Learner, Error> {
+        match self.split {
+            Some(split) => Ok(split.plan.split(self.learner)?),
+            None => Ok(self.learner),
+        }
+    }
+}
+
+impl Split {
+    /// What is saved beside the weights.
+    fn files(&self, model: &impl Layered, recipe: &ExpertsRecipe) -> Result<ExpertFiles, Error> {
+        let importance = self.importance.clone();
+        expert_files(model, &self.plan, recipe, self.dense_width, importance)
+    }
+}
+
+/// The methods of a training, in the order in which they change the model and add to the loss.
+fn methods<F: Family>(
+    family: &F,
+    plan: &ModelPlan,
+    begun: &Begun<F>,
+) -> Result<Vec<Method<F::Learner>>, Error> {
+    let mut methods = vec![];
+    if let Some(split) = &begun.split {
+        let experts = ExpertPartition::new(split.plan.clone());
+        methods.push(Method::Surgery(Box::new(experts)));
+    }
+    if let Some(losses) = routers(plan, &begun.learner) {
+        methods.push(Method::Objective(Box::new(losses)));
+    }
+    methods.extend(family.callbacks());
+    let others = methods::make(&plan.methods).map_err(|source| Error::OfModel {
+        name: plan.name.clone(),
+        source: source.into(),
+    })?;
+    methods.extend(others);
+    Ok(methods)
+}
+
+/// What the routers of a model add to its loss; none for a dense model.
+fn routers(plan: &ModelPlan, model: &impl Layered) -> Option<RouterLosses> {
+    let (is_gate, takes_several) = if let Some(experts) = &plan.experts {
+        (experts.router.is_gate(), experts.router.takes_several())
+    } else {
+        let layers = model.stack().layers.iter();
+        let mut experts = layers.filter_map(|layer| layer.feed_forward.experts());
+        let router = &experts.next()?.router;
+        (router.gate().is_some(), router.experts_per_token() > 1)
+    };
+    let weights = &plan.routers;
+    let mut losses = RouterLosses::default();
+    // A table has no balance loss, and nothing of it to show.
+    if is_gate {
+        let name = match weights.padding {
+            Padding::Exclude => BALANCE,
+            Padding::Include => BALANCE_WITH_PADDING,
+        };
+        losses = losses.with(name, "Balance loss", weights.balance);
+    }
+    if takes_several {
+        losses = losses.with(Z, "Router z-loss", weights.z);
+    }
+    Some(losses)
+}
+
+/// Deletes the checkpoints of a training that is done, also where a kill came between the two.
+fn discard_checkpoints(training: &Path) -> Result<(), Error> {
+    let checkpoints = training.join("checkpoints");
+    if checkpoints.exists() {
+        fs::remove_dir_all(&checkpoints).map_err(|source| Error::file(&checkpoints, source))?;
+    }
+    Ok(())
 }

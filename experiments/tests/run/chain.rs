@@ -118,7 +118,7 @@ fn spans_stay_with_the_teacher_and_its_experts() {
         config["kiln"]["spans"].clone()
     };
     let expected = json!(["full", "window:4"]);
-    for model in ["start", "teacher/model", "cut/distil/model"] {
+    for model in ["start", "teacher/model", "cut/model"] {
         assert_eq!(spans(&format!("local/artifacts/seed-1/{model}")), expected);
     }
 
@@ -139,7 +139,7 @@ fn spans_stay_with_the_teacher_and_its_experts() {
         forward("teacher", "full", &[]),
         forward("teacher", "out", &local)
     );
-    let student = "local/artifacts/seed-1/cut/distil/model";
+    let student = "local/artifacts/seed-1/cut/model";
     assert_eq!(
         forward(student, "own", &[]),
         forward(student, "out", &local)
@@ -159,7 +159,7 @@ fn spans_stay_with_the_teacher_and_its_experts() {
     ];
     kiln.succeed(&tuned);
     let expected = json!(["window:4", "window:4"]);
-    assert_eq!(spans("tuned/artifacts/seed-1/cut/distil/model"), expected);
+    assert_eq!(spans("tuned/artifacts/seed-1/cut/model"), expected);
 }
 
 /// The names and shapes of a file of float32 tensors, sorted.

@@ -118,14 +118,14 @@ fn a_recipe_compares_spans_and_experts() {
     let table = run("text.toml", "text", &["train.epochs=1"]);
     assert!(table.contains("4 experts of 8, top-k:2"), "{table}");
     let found = rows(&kiln, "text");
-    let active = |row: &Value, key: &str| row["active"][key].as_u64().unwrap();
-    assert!(found[0]["active"]["experts"].is_null());
+    let number = |row: &Value, key: &str| row[key].as_u64().unwrap();
+    assert!(found[0]["experts"].is_null());
     let [dense, split, several] =
-        [0, 1, 2].map(|row| active(&found[row], "multiply_adds_per_token"));
+        [0, 1, 2].map(|row| number(&found[row], "multiply_adds_per_token"));
     // One of four experts of a quarter of the width, and two of them, narrower attention and a gate.
     assert_eq!(dense - split, 2 * 2 * 16 * (32 - 8));
     assert!(several < dense);
-    assert!(active(&found[1], "parameters") < found[1]["parameters"].as_u64().unwrap());
+    assert!(number(&found[1], "active_parameters") < number(&found[1], "parameters"));
 
     // The same again, from a checkpoint: each model is judged as it is cut, before it is trained.
     let start = "model.path=text/artifacts/seed-1/full/model";

@@ -156,7 +156,9 @@ pub fn results(run: &Path) -> Value {
     let text = fs::read(run.join("results.json")).unwrap();
     let mut results: Value = serde_json::from_slice(&text).unwrap();
     for row in results["rows"].as_array_mut().unwrap() {
-        row.as_object_mut().unwrap().remove("latency_ms").unwrap();
+        let row = row.as_object_mut().unwrap();
+        row.remove("latency_ms").unwrap();
+        row.remove("seconds").unwrap();
     }
     results
 }

@@ -145,7 +145,7 @@ fn a_state_space_stays_with_the_teacher_and_its_experts() {
         ]
         .concat(),
     );
-    for model in ["start", "teacher/model", "cut/distil/model"] {
+    for model in ["start", "teacher/model", "cut/model"] {
         let folder = kiln.path(&format!("mixed/artifacts/seed-1/{model}"));
         let config: Value =
             serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();

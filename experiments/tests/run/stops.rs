@@ -35,18 +35,18 @@ const POINTS: [(Point, Option<&str>); 9] = [
         Has("artifacts/seed-1/teacher/training/checkpoints/epoch-1"),
         Some("teacher epoch 1/"),
     ),
-    (Told("scoring the teacher's neurons"), Some("fine-tuning")),
+    (Told("scoring the neurons of `teacher`"), Some("`teacher`")),
     (
-        Has("artifacts/seed-1/cut/partition/done.json"),
+        Has("artifacts/seed-1/teacher/importance/done.json"),
         Some("scoring"),
     ),
     (
-        Has("artifacts/seed-1/cut/distil/training/checkpoints/epoch-1"),
+        Has("artifacts/seed-1/cut/training/checkpoints/epoch-1"),
         Some("cut epoch 1/"),
     ),
-    (Told("training the student `gated`"), Some("student `cut`")),
-    (Told("measuring latency"), Some("training the student")),
-    (Told("evaluating `teacher`"), Some("measuring")),
+    (Told("training `gated`"), Some("`cut`")),
+    (Told("evaluating `gated`"), Some("training")),
+    (Told("measuring latency"), Some("evaluating")),
 ];
 
 /// The program at work; it does not outlive the test.
@@ -183,7 +183,7 @@ fn stop_everywhere(signal: &str, check: impl Fn(ExitStatus, &str)) {
     assert!(output.status.success(), "{told}");
     check_work(&told, &not_again);
     assert_eq!(results(&run), results(&unbroken.path("run")));
-    for stage in ["teacher", "cut/distil", "gated/distil"] {
+    for stage in ["teacher", "cut", "gated"] {
         let whole = metrics(&unbroken.path("run"), stage);
         assert_eq!(metrics(&run, stage), whole, "{stage}");
     }
@@ -222,7 +222,7 @@ fn a_finished_run_prints_its_table_and_does_nothing_again() {
 fn a_folder_in_use_and_a_folder_of_another_recipe_are_refused() {
     let kiln = Kiln::new();
     let mut first = Started::new(&kiln, &RUN);
-    first.wait_for(Told("fine-tuning the teacher"));
+    first.wait_for(Told("training `teacher`"));
     let message = kiln.fail(&RUN);
     assert!(message.contains("another run is using run"), "{message}");
     first.stop("-KILL");

@@ -72,7 +72,7 @@ fn the_best_epoch_of_a_training_becomes_its_model() {
     assert!(best < last, "nothing to tell apart: {scores:?}");
     let told_of = format!("seed 1 teacher: kept the best epoch, {best} of 6");
     assert!(told.contains(&told_of), "{told}");
-    assert_eq!(kept(&kiln, "cut/distil"), (3, 3));
+    assert_eq!(kept(&kiln, "cut"), (3, 3));
     // The table judges the model that was kept, on the same data.
     let results = results(&kiln.path("run"));
     let accuracy = results["rows"][0]["metrics"]["accuracy"].as_f64().unwrap();
@@ -108,7 +108,7 @@ fn the_total_loss_is_shown_beside_its_parts_where_there_are_any() {
     ];
     kiln.succeed(&[&["run", "small.toml"][..], &settings, &ONCE].concat());
 
-    let gated = epochs(&kiln, "gated/distil");
+    let gated = epochs(&kiln, "gated");
     let train = |name: &str| values(&gated, "train", name)[0];
     let distilled = train("Distill hidden") + train("Distill logits");
     let sum = train("Loss") + 0.5 * train("Balance loss") + 2.0 * distilled;
@@ -124,9 +124,9 @@ fn the_total_loss_is_shown_beside_its_parts_where_there_are_any() {
             names(stage, "Balance loss"),
         ]
     };
-    assert_eq!(shown("gated/distil"), [1, 1, 1]);
-    assert_eq!(shown("cut/distil"), [1, 1, 0]);
-    assert_eq!(shown("plain/distil"), [1, 0, 0]);
+    assert_eq!(shown("gated"), [1, 1, 1]);
+    assert_eq!(shown("cut"), [1, 1, 0]);
+    assert_eq!(shown("plain"), [1, 0, 0]);
     assert_eq!(shown("teacher"), [1, 0, 0]);
     // Validation is judged by the task alone.
     assert!(values(&gated, "valid", "Total loss").is_empty());

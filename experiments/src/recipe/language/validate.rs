@@ -14,11 +14,10 @@ use crate::{
     learner::language::LanguageLearner,
     methods,
     recipe::{
-        ImportanceRecipe, RecipeError,
+        CHECKPOINT, ImportanceRecipe, RecipeError,
         problems::Problems,
         validate::{experts, loss, one_model, overrides, run, train},
     },
-    run::CHECKPOINT,
 };
 
 /// Everything in `recipe` that cannot work, as pairs of a dotted key and a reason that continues

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use distill::LayerMap;
 use masformer_core::{MixerSpec, Span};
-use moebert_core::{bert::BertConfig, heads::Head};
+use moebert_core::bert::BertConfig;
 
-use super::{Progress, RunOptions, open_dense};
+use super::{
+    super::{Progress, RunOptions, open_dense},
+    Encoders, Start,
+};
 use crate::{
     data::{DataError, loader::check_fits, tokenizer::Tokenizer},
     error::Error,
@@ -17,44 +21,13 @@ use crate::{
     record::RunFolder,
 };
 
-/// Everything that a seed needs.
-pub(super) struct Prepared<'a> {
-    pub recipe: &'a Recipe,
-    pub options: &'a RunOptions,
-    pub folder: &'a RunFolder,
-    pub progress: Progress,
-    pub head: Head,
-    pub tokenizer: Tokenizer,
-    /// The folder that the tokenizer's files are in.
-    pub tokenizer_dir: PathBuf,
-    pub start: Start,
-    /// What the layers attend to, where the recipe says so.
-    pub spans: Option<Vec<Span>>,
-    /// What they mix tokens with, where the recipe says so.
-    pub mixers: Option<Vec<MixerSpec>>,
-    /// For each student, the hidden states of student and teacher that `[distill]` matches.
-    pub layers: Vec<Vec<(usize, usize)>>,
-    pub train: Sequences,
-    pub dev: Vec<(Sequences, Rule)>,
-    /// How often each token id occurs in the training data.
-    pub token_counts: Vec<u64>,
-}
-
-/// The model to begin with.
-pub(super) enum Start {
-    /// A Hugging Face folder.
-    Folder(PathBuf),
-    /// Fresh weights, drawn from each seed.
-    Fresh(BertConfig),
-}
-
 /// What a run reads before it leaves anything on disk: a mistake in the recipe must not leave a run
 /// folder that refuses the right one.
-pub(super) struct Inputs<'a> {
+pub(in crate::run) struct Inputs<'a> {
     model: Model<'a>,
     spans: Option<Vec<Span>>,
     mixers: Option<Vec<MixerSpec>>,
-    layers: Vec<Vec<(usize, usize)>>,
+    layers: Vec<Matched>,
     data_dir: PathBuf,
     train: Texts,
     dev: Vec<(Texts, Rule)>,
@@ -83,7 +56,7 @@ struct Checkpoint {
 }
 
 /// Reads model and data, and checks that they and the recipe go together.
-pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Error> {
+pub(in crate::run) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Error> {
     let model = match &recipe.model {
         ModelRecipe {
             random: Some(random),
@@ -112,6 +85,7 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
     }
     let students = recipe.students.iter();
     let layers = students.map(|student| layers(recipe, student, &model));
+    let layers = layers.filter_map(Result::transpose);
     let layers = layers.collect::<Result<_, Error>>()?;
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
         (Some(path), _) => path.clone(),
@@ -134,12 +108,18 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
     })
 }
 
-/// The hidden states that a student matches with its teacher's; none without `[distill]`.
+/// The hidden states that a student matches with its teacher's.
+struct Matched {
+    student: String,
+    pairs: Vec<(usize, usize)>,
+}
+
+/// Checks a student's start; the hidden states that it matches with its teacher's where `[distill]` says so.
 fn layers(
     recipe: &Recipe,
     student: &StudentRecipe,
     teacher: &Model<'_>,
-) -> Result<Vec<(usize, usize)>, Error> {
+) -> Result<Option<Matched>, Error> {
     let depth = teacher.layers();
     let named = |source| Error::OfModel {
         name: student.name.clone(),
@@ -166,9 +146,12 @@ fn layers(
         (None, None) => depth,
     };
     if !student.distill {
-        return Ok(vec![]);
+        return Ok(None);
     }
-    Ok(recipe.distill.layers.pairs(own, depth)?)
+    Ok(Some(Matched {
+        student: student.name.clone(),
+        pairs: recipe.distill.layers.pairs(own, depth)?,
+    }))
 }
 
 fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
@@ -222,12 +205,12 @@ fn check_sizes(
 }
 
 /// Makes everything that a seed needs of the inputs.
-pub(super) fn prepare<'a>(
+pub(in crate::run) fn prepare<'a>(
     recipe: &'a Recipe,
-    options: &'a RunOptions,
-    folder: &'a RunFolder,
+    options: &RunOptions,
+    folder: &RunFolder,
     inputs: Inputs<'a>,
-) -> Result<Prepared<'a>, Error> {
+) -> Result<Encoders<'a>, Error> {
     let (tokenizer, tokenizer_dir, config, start) = match inputs.model {
         Model::Folder(checkpoint) => {
             let Checkpoint {
@@ -263,23 +246,19 @@ pub(super) fn prepare<'a>(
         .collect::<Result<Vec<_>, Error>>()?;
     options.stop.check()?;
 
-    let progress = Progress::new(options.ui);
-    let token_counts = train.token_counts(config.vocab_size);
-    Ok(Prepared {
+    let map = &recipe.distill.layers;
+    for Matched { student, pairs } in inputs.layers {
+        let pairs = LayerMap::Explicit(pairs);
+        Progress::new(options.ui).say(&format!("`{student}` matches the layers {map}: {pairs}"));
+    }
+    Ok(Encoders {
         recipe,
-        options,
-        folder,
-        progress,
         head: recipe.data.task.head(),
         tokenizer,
         tokenizer_dir,
         start,
-        spans: inputs.spans,
-        mixers: inputs.mixers,
-        layers: inputs.layers,
         train,
         dev,
-        token_counts,
     })
 }
 

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use masformer_core::{DecoderConfig, PositionEncoding, Span};
 use moebert_core::pretrained::PretrainedDecoder;
 
-use super::super::{Progress, RunOptions};
+use super::{
+    super::{Progress, RunOptions},
+    Decoders, Start,
+};
 use crate::{
     data::{
         DataError, summary::SummaryConfig, text_tokenizer::TextTokenizer, tokenizer::TokenizerError,
@@ -28,27 +31,9 @@ use crate::{
 /// The stage of token files.
 const TOKENS: &str = "tokens";
 
-/// Everything that a seed needs.
-pub(super) struct Prepared<'a> {
-    pub recipe: &'a LanguageRecipe,
-    pub options: &'a RunOptions,
-    pub folder: &'a RunFolder,
-    pub progress: Progress,
-    pub problem: Box<dyn LanguageProblem>,
-    pub start: Start,
-}
-
-/// The model to begin with.
-pub(super) enum Start {
-    /// A folder, with the positions that the recipe asks for.
-    Folder(Box<PretrainedDecoder>),
-    /// Fresh weights, drawn from each seed; the spans are those of the first model, and all layers are attention.
-    Fresh(DecoderConfig),
-}
-
 /// What a run reads before it leaves anything on disk: a mistake in the recipe must not leave a run
 /// folder that refuses the right one.
-pub(super) struct Inputs<'a> {
+pub(in crate::run) struct Inputs<'a> {
     model: Model<'a>,
     data: Data,
 }
@@ -71,7 +56,7 @@ enum Data {
 }
 
 /// Reads model and data, and checks that they and the recipe go together.
-pub(super) fn read<'a>(
+pub(in crate::run) fn read<'a>(
     recipe: &'a LanguageRecipe,
     options: &RunOptions,
 ) -> Result<Inputs<'a>, Error> {
@@ -151,12 +136,12 @@ fn recall(data: &RecallData, length: usize) -> Result<Data, DataError> {
 }
 
 /// Makes everything that a seed needs of the inputs.
-pub(super) fn prepare<'a>(
+pub(in crate::run) fn prepare<'a>(
     recipe: &'a LanguageRecipe,
-    options: &'a RunOptions,
-    folder: &'a RunFolder,
+    options: &RunOptions,
+    folder: &RunFolder,
     inputs: Inputs<'_>,
-) -> Result<Prepared<'a>, Error> {
+) -> Result<Decoders<'a>, Error> {
     let progress = Progress::new(options.ui);
     let Inputs { model, data } = inputs;
     let tokenizer = |learn: &Learn<'_>| -> Result<(TextTokenizer, PathBuf), Error> {
@@ -199,11 +184,8 @@ pub(super) fn prepare<'a>(
             Start::Fresh(fresh_config(random, problem.vocabulary(), length, spans))
         }
     };
-    Ok(Prepared {
+    Ok(Decoders {
         recipe,
-        options,
-        folder,
-        progress,
         problem,
         start,
     })

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::prepare::Prepared;
+use super::{Run, family::Family};
 use crate::{
     chart::{Axis, Chart, Series},
-    data::packing::Documents,
     error::Error,
-    recipe::LanguageTask,
 };
 
 /// What of a line of `metrics.jsonl` is drawn.
@@ -24,38 +22,41 @@ struct Line {
     last: bool,
 }
 
-/// Writes `curves.svg`: the validation of every model after each epoch, the mean over the seeds.
-pub(super) fn write(run: &Prepared<'_>) -> Result<(), Error> {
-    let (metric, label) = if run.problem.has_answers() {
-        ("Accuracy", "right answers, validation (%)")
-    } else {
-        ("Loss", "validation loss (nats a token)")
-    };
+/// What the picture shows.
+pub(super) struct Curve {
+    /// The metric of the validation.
+    pub metric: String,
+    /// What it is.
+    pub label: String,
+    /// What the steps are counted in.
+    pub x: &'static str,
+    /// So many of these make a step.
+    pub scale: usize,
+}
+
+/// Writes `curves.svg`: the validation of every trained model after each epoch, the mean over the seeds.
+pub(super) fn write<F: Family>(run: &Run<'_, F>) -> Result<(), Error> {
+    let shown = run.family.curve();
     let lines: Vec<Line> = run.folder.metrics()?;
-    let recipe = run.recipe;
-    let is_filled =
-        recipe.data.task != LanguageTask::Summary && recipe.data.documents == Documents::Joined;
-    let x = if is_filled {
-        "tokens trained on"
-    } else {
-        "tokens trained on, at most"
-    };
-    let tokens = recipe.train.batch_size * recipe.train.accumulate * recipe.data.length;
-    let series = recipe.models.iter().map(|model| Series {
-        name: format!("{} ({})", model.name, model.layers()),
-        points: curve(&lines, &model.name, metric, tokens),
+    let trained = run.plan.iter().filter(|plan| plan.train.is_some());
+    let series = trained.map(|plan| Series {
+        name: match &plan.legend {
+            Some(legend) => format!("{} ({legend})", plan.name),
+            None => plan.name.clone(),
+        },
+        points: curve(&lines, &plan.name, &shown.metric, shown.scale),
     });
     let chart = Chart {
-        title: format!("{}: validation while training", recipe.name),
-        x: Axis::linear(x),
-        y: Axis::linear(label),
+        title: format!("{}: validation while training", run.name),
+        x: Axis::linear(shown.x),
+        y: Axis::linear(&shown.label),
         series: series.collect(),
     };
     Ok(run.folder.write_text("curves.svg", &chart.to_svg()?)?)
 }
 
-/// The metric of a model by the tokens of its steps, averaged over the seeds.
-fn curve(lines: &[Line], model: &str, metric: &str, tokens_a_step: usize) -> Vec<(f64, f64)> {
+/// The metric of a model by its steps times `scale`, averaged over the seeds.
+fn curve(lines: &[Line], model: &str, metric: &str, scale: usize) -> Vec<(f64, f64)> {
     let mut steps: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for line in lines {
         let is_of_model = line
@@ -68,8 +69,8 @@ fn curve(lines: &[Line], model: &str, metric: &str, tokens_a_step: usize) -> Vec
     }
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let points = steps.iter().map(|(step, values)| {
-        let tokens = step * tokens_a_step;
-        (tokens as f64, mean(values))
+        let x = step * scale;
+        (x as f64, mean(values))
     });
     points.collect()
 }
