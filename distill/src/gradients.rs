@@ -72,9 +72,11 @@ mod tests {
     use burn::nn::LinearConfig;
 
     use super::*;
+    use crate::toy::serial;
 
     #[test]
     fn clips_all_parameters_by_one_norm() {
+        let _turn = serial();
         let device = Device::flex().autodiff();
         let model = LinearConfig::new(2, 1).init(&device);
         let bias = model.bias.as_ref().unwrap();

@@ -131,9 +131,11 @@ mod tests {
     };
 
     use super::*;
+    use crate::toy::serial;
 
     #[test]
     fn only_matrices_decay() {
+        let _turn = serial();
         let device = Device::flex().autodiff();
         let model = LinearConfig::new(2, 2).init(&device);
         let inner = device.inner();
@@ -198,6 +200,7 @@ mod tests {
 
     #[test]
     fn an_expert_without_tokens_stays_as_it_is_with_its_running_means() {
+        let _turn = serial();
         let (all, but_2): (&[i64], &[i64]) = (&[0, 1, 2], &[0, 1]);
         let start = experts();
         let [before, without, after] = [
