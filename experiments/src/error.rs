@@ -19,10 +19,19 @@ use moebert_core::{
 use crate::backend::DeviceError;
 use crate::chart::ChartError;
 use crate::data::DataError;
+use crate::graph::{FingerprintError, KeyError, StoreError};
 use crate::hub::HubError;
 use crate::one_line::one_line;
 use crate::recipe::{RecipeError, Task};
 use crate::record::RecordError;
+
+/// The stages that were not done because others failed.
+fn not_done(blocked: &[String]) -> String {
+    if blocked.is_empty() {
+        return String::new();
+    }
+    format!("; not done, as they need these: {}", blocked.join(", "))
+}
 
 /// The failure of a command. The program prints [`Error::line`] and ends with [`Error::exit_code`].
 #[derive(Debug, thiserror::Error)]
@@ -228,6 +237,25 @@ pub enum Error {
     /// Interrupts cannot be watched for.
     #[error("cannot watch for interrupts")]
     Signals(#[from] ctrlc::Error),
+    /// Stages of a run failed; those that do not depend on them are done.
+    #[error("{}{}", failed.join("; "), not_done(blocked))]
+    Failed {
+        /// One line for each.
+        failed: Vec<String>,
+        /// The stages that depend on them.
+        blocked: Vec<String>,
+        /// Whether all of them could not use their settings or files.
+        is_bad_input: bool,
+    },
+    /// A store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The content of a stage's files cannot be told.
+    #[error(transparent)]
+    Fingerprint(#[from] FingerprintError),
+    /// The key of a stage cannot be computed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The user interrupted the command, and it stopped where it can go on.
     #[error("stopped; run the same command again to resume")]
     Stopped,
@@ -264,7 +292,11 @@ impl Error {
     /// well and the answer is bad.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Worse { .. } => 1,
+            Self::Worse { .. }
+            | Self::Failed {
+                is_bad_input: false,
+                ..
+            } => 1,
             Self::Stopped | Self::Interrupted => 130,
             _ => 2,
         }

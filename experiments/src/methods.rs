@@ -118,6 +118,20 @@ pub fn table<T: Objective + Serialize>(method: &T) -> toml::Table {
     toml::Table::try_from(method).unwrap_or_default()
 }
 
+/// The settings of methods with their defaults filled in.
+pub fn complete<M: Trainable>(tables: &MethodTables) -> BTreeMap<String, Value> {
+    let entries = all::<M>().into_iter();
+    let chosen = entries.filter_map(|entry| Some((tables.get(entry.name)?, entry)));
+    let filled = chosen.map(|(table, entry)| {
+        let mut settings = entry.defaults;
+        for (key, value) in table {
+            settings[key] = serde_json::to_value(value).unwrap_or_default();
+        }
+        (entry.name.to_owned(), settings)
+    });
+    filled.collect()
+}
+
 /// The methods of these tables.
 ///
 /// # Errors

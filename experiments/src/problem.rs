@@ -6,6 +6,7 @@ use std::path::Path;
 
 use moebert_core::heads::Head;
 pub use sequences::{Answer, Prediction, Rule, Sequences, answer, best_class};
+use serde::Serialize;
 
 use self::sequences::Answers;
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// The texts of a task, before a tokenizer is known.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum Texts {
     /// Sentences and pairs of sentences.
     Sentences(Vec<Example>),

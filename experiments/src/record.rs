@@ -4,31 +4,40 @@
 //! recipe.toml        the recipe as resolved, written once
 //! environment.json   program, machine and command line of every start
 //! metrics.jsonl      the metrics of every finished training, one JSON object per line
-//! artifacts/STAGE/   what a stage makes; `done.json` holds its result once it is finished
+//! artifacts/         the tokenizer and the tokens of the run's own data
+//! arms/NAME/seed-S/  links to the stages of a model in the store
+//! stages.json        the keys of all stages
 //! results.json       the table for programs, and results.md for people
 //! curves.svg         validation while training
 //! ```
 
 mod difference;
+mod link;
 mod stale;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use moebert_core::file::{self, FileError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::environment::Environment;
+use crate::{environment::Environment, graph::Key};
 
 /// The recipe of a run, in its folder.
 pub(crate) const RECIPE: &str = "recipe.toml";
 /// Where it was run.
 pub(crate) const ENVIRONMENT: &str = "environment.json";
 const LOCK: &str = ".lock";
+/// The folder of prepared data.
+const ARTIFACTS: &str = "artifacts";
+/// The keys of the stages of a run, in its folder.
+pub(crate) const STAGES: &str = "stages.json";
 
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +55,6 @@ pub enum RecordError {
     /// A file of the run cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Another process is running in the folder.
-    #[error("another run is using {}; wait for it or choose another --out", path.display())]
-    Busy {
-        /// The run folder.
-        path: PathBuf,
-    },
     /// The folder holds other things than a run.
     #[error("{} is no run folder, it holds `{found}`; choose another --out", path.display())]
     NoRun {
@@ -82,35 +85,44 @@ pub enum RecordError {
     },
 }
 
-/// An open run folder. No other process can open it while this value lives; a process that dies
-/// lets go of it.
+/// An open run folder. Until [`release`](Self::release), this process alone prepares data in it.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     /// Held for its lock alone.
-    _lock: File,
+    lock: Option<File>,
 }
 
 impl RunFolder {
-    /// Makes the folder `path` for a run of `recipe`, or opens it to go on with that run.
+    /// Makes the folder `path` for a run of `recipe`, or opens it to go on with that run. While another process prepares
+    /// data in it, this waits; `wait` is called now and then.
     ///
     /// # Errors
-    /// The folder is in use, holds a run of another recipe or other things, is damaged, or cannot be written.
-    pub fn open<R: Serialize + DeserializeOwned>(
+    /// The folder holds a run of another recipe or other things, is damaged, or cannot be written; those of `wait`.
+    pub fn open<R: Serialize + DeserializeOwned, E: From<RecordError>>(
         path: &Path,
         recipe: &R,
         environment: Environment,
-    ) -> Result<Self, RecordError> {
+        wait: impl FnMut() -> Result<(), E>,
+    ) -> Result<Self, E> {
         fs::create_dir_all(path).map_err(io_error("make the folder", path))?;
         check_is_run(path)?;
-        let lock = lock(path)?;
-        stale::delete(path).map_err(io_error("clean up", path))?;
+        let lock = lock(path, wait)?;
+        let artifacts = path.join(ARTIFACTS);
+        if artifacts.exists() {
+            stale::delete(&artifacts).map_err(io_error("clean up", path))?;
+        }
         keep_recipe(path, recipe)?;
         add_environment(&path.join(ENVIRONMENT), environment)?;
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock: Some(lock),
         })
+    }
+
+    /// Lets other processes prepare data in the folder, or find it prepared.
+    pub fn release(&mut self) {
+        self.lock = None;
     }
 
     /// The folder.
@@ -132,7 +144,7 @@ impl RunFolder {
     /// Where the folder of `stage` is in the run folder `run`, whether or not it is there: for what is
     /// read before the run folder is opened.
     pub fn stage_path(run: &Path, stage: &str) -> PathBuf {
-        run.join("artifacts").join(stage)
+        run.join(ARTIFACTS).join(stage)
     }
 
     /// The result of `stage`, if it was finished.
@@ -159,24 +171,18 @@ impl RunFolder {
         write_json(&self.stage_dir(stage)?.join("done.json"), result)
     }
 
-    /// Writes `metrics.jsonl`: the lines of every training so far, each with its `stage`.
+    /// Writes `metrics.jsonl`: the lines of trainings, each with its `stage`, which is named beside its file.
     ///
     /// # Errors
     /// The metrics of a training cannot be read, or the file cannot be written.
-    pub fn gather_metrics(&self) -> Result<(), RecordError> {
-        let artifacts = self.path.join("artifacts");
+    pub fn gather_metrics(&self, trainings: &[(String, PathBuf)]) -> Result<(), RecordError> {
         let mut lines = String::new();
-        for path in training_metrics(&artifacts).map_err(io_error("read", &artifacts))? {
-            let stage = path
-                .ancestors()
-                .nth(2)
-                .and_then(|stage| stage.strip_prefix(&artifacts).ok())
-                .unwrap_or(Path::new(""));
-            let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        for (stage, path) in trainings {
+            let text = fs::read_to_string(path).map_err(io_error("read", path))?;
             for line in text.lines() {
                 let mut entry = Map::from_iter([("stage".to_owned(), json!(stage))]);
                 let fields: Map<String, Value> =
-                    serde_json::from_str(line).map_err(damaged(&path))?;
+                    serde_json::from_str(line).map_err(damaged(path))?;
                 entry.extend(fields);
                 lines += &Value::Object(entry).to_string();
                 lines.push('\n');
@@ -205,6 +211,38 @@ impl RunFolder {
         write_json(
             &self.path.join("results.json"),
             &BTreeMap::from([("rows", rows)]),
+        )
+    }
+
+    /// Links `arms/NAME/seed-S/STAGE` to the folder of a stage.
+    ///
+    /// # Errors
+    /// The link cannot be made.
+    pub fn link(
+        &self,
+        name: &str,
+        seed: u64,
+        stage: &str,
+        target: &Path,
+    ) -> Result<(), RecordError> {
+        let folder = self
+            .path
+            .join("arms")
+            .join(name)
+            .join(format!("seed-{seed}"));
+        fs::create_dir_all(&folder).map_err(io_error("make the folder", &folder))?;
+        let path = folder.join(stage);
+        link::make(&path, target).map_err(io_error("write", &path))
+    }
+
+    /// Writes `stages.json`, the keys of all stages.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_stages(&self, stages: &[Key]) -> Result<(), RecordError> {
+        write_json(
+            &self.path.join(STAGES),
+            &BTreeMap::from([("stages", stages)]),
         )
     }
 
@@ -251,15 +289,19 @@ fn check_is_run(folder: &Path) -> Result<(), RecordError> {
     Ok(())
 }
 
-fn lock(folder: &Path) -> Result<File, RecordError> {
+fn lock<E: From<RecordError>>(
+    folder: &Path,
+    mut wait: impl FnMut() -> Result<(), E>,
+) -> Result<File, E> {
     let path = folder.join(LOCK);
     let file = File::create(&path).map_err(io_error("write", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
-            path: folder.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => wait()?,
+            Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error).into()),
+        }
+        thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -303,23 +345,6 @@ fn add_environment(path: &Path, environment: Environment) -> Result<(), RecordEr
     write_json(path, &starts)
 }
 
-/// The `metrics.jsonl` of every training under a folder, in the order of their paths.
-fn training_metrics(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<_>>()?;
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            found.extend(training_metrics(&path)?);
-        } else if path.ends_with("training/metrics.jsonl") {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecordError {
     let path = path.to_owned();
     move |source| RecordError::Io {
@@ -353,7 +378,13 @@ mod tests {
     }
 
     fn open(path: &Path, recipe: &Recipe) -> Result<RunFolder, RecordError> {
-        RunFolder::open(path, recipe, Environment::capture("flex", &recipe.seeds))
+        let busy = || Err(io_error("wait for", path)(io::ErrorKind::WouldBlock.into()));
+        RunFolder::open(
+            path,
+            recipe,
+            Environment::capture("flex", &recipe.seeds),
+            busy,
+        )
     }
 
     #[test]
@@ -450,14 +481,18 @@ mod tests {
     }
 
     #[test]
-    fn two_runs_do_not_share_a_folder() {
+    fn one_process_at_a_time_prepares_data() {
         let folder = tempfile::tempdir().expect("a folder");
-        let first = open(folder.path(), &recipe(&[])).expect("new");
+        let mut first = open(folder.path(), &recipe(&[])).expect("new");
+        let waited = open(folder.path(), &recipe(&[]));
         assert!(matches!(
-            open(folder.path(), &recipe(&[])),
-            Err(RecordError::Busy { .. })
+            waited,
+            Err(RecordError::Io {
+                action: "wait for",
+                ..
+            })
         ));
-        drop(first);
+        first.release();
         assert!(open(folder.path(), &recipe(&[])).is_ok());
     }
 
@@ -465,13 +500,13 @@ mod tests {
     fn metrics_of_all_trainings_are_gathered_with_their_stage() {
         let folder = tempfile::tempdir().expect("a folder");
         let run = open(folder.path(), &recipe(&[])).expect("opened");
-        for (stage, value) in [("seed-1/teacher", 1), ("seed-1/random", 2)] {
-            let training = run.stage_dir(&format!("{stage}/training")).expect("made");
-            let line = format!("{{\"step\":{value}}}\n");
-            fs::write(training.join("metrics.jsonl"), line).expect("written");
-        }
+        let trainings = [("seed-1/random", 2), ("seed-1/teacher", 1)].map(|(stage, value)| {
+            let path = folder.path().join(format!("{value}.jsonl"));
+            fs::write(&path, format!("{{\"step\":{value}}}\n")).expect("written");
+            (stage.to_owned(), path)
+        });
         for _ in 0..2 {
-            run.gather_metrics().expect("gathered");
+            run.gather_metrics(&trainings).expect("gathered");
             let text = fs::read_to_string(folder.path().join("metrics.jsonl")).expect("there");
             let expected = "{\"stage\":\"seed-1/random\",\"step\":2}\n\
                             {\"stage\":\"seed-1/teacher\",\"step\":1}\n";

@@ -26,6 +26,19 @@ pub struct RunArgs {
     /// The run folder [default: runs/NAME, by the recipe]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// The store of stages, which runs share [default: runs/store]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "KILN_STORE",
+        default_value = "runs/store",
+        hide_default_value = true,
+        hide_env = true
+    )]
+    store: PathBuf,
+    /// Try stages again that failed in an earlier start
+    #[arg(long)]
+    retry: bool,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
@@ -53,6 +66,8 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
         out: args
             .out
             .unwrap_or_else(|| PathBuf::from("runs").join(recipe.name())),
+        store: args.store,
+        retry: args.retry,
         device: backend::open(args.device.as_deref())?,
         device_name: args
             .device

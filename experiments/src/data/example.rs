@@ -1,7 +1,9 @@
 //! One example of a sentence or sentence-pair task, as text.
 
+use serde::Serialize;
+
 /// What a model should answer, and what it answered.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Label {
     /// The class, `0..C`.
     Class(usize),
@@ -10,7 +12,7 @@ pub enum Label {
 }
 
 /// One sentence or pair of sentences with its label.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Example {
     /// The first, or only, sentence.
     pub first: String,

@@ -15,7 +15,7 @@ use std::{
 };
 
 use moebert_core::file::{self, FileError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use error::SummaryError;
 pub use format::{SummaryConfig, SummaryFormat};
@@ -41,7 +41,7 @@ pub enum SummarySplit {
 }
 
 /// A text, and what it may be summarised as.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SummaryExample {
     /// Its `id`; `line N` where it has none.
     pub id: String,

@@ -95,6 +95,23 @@ const PREFIX: &str = "sha256:";
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint(pub(super) Digest);
 
+impl Fingerprint {
+    /// The fingerprint of content that is not in files of its own.
+    pub fn of(content: impl AsRef<[u8]>) -> Self {
+        Self(Digest::of(content))
+    }
+
+    /// The fingerprint of several parts, by the role that each has.
+    pub fn join<'a>(parts: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
+        let lines = parts.into_iter();
+        let mut lines: Vec<String> = lines
+            .map(|(role, part)| format!("{role}\t{part}\n"))
+            .collect();
+        lines.sort();
+        Self::of(lines.concat())
+    }
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}{}", self.0)

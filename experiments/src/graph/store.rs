@@ -9,10 +9,15 @@ use std::{
 };
 
 use moebert_core::file::{self, FileError};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 pub use self::check::Finding;
-use super::{done::Done, error::StoreError, key::Key, walk};
+use super::{
+    done::{self, Done},
+    error::StoreError,
+    key::Key,
+    walk,
+};
 
 /// The folder in a store for everything that is not a finished stage.
 const HIDDEN: &str = ".kiln";
@@ -145,6 +150,20 @@ impl Store {
             return Ok(None);
         }
         Done::read(&self.stage(key), key).map(Some)
+    }
+
+    /// The result of a stage that is done.
+    ///
+    /// # Errors
+    ///
+    /// If it is not done, or its `done.json` is damaged or has a result of another form.
+    pub fn result<T: DeserializeOwned>(&self, key: &Key) -> Result<T, StoreError> {
+        let done = Done::read(&self.stage(key), key)?;
+        serde_json::from_value(done.result).map_err(|error| StoreError::Damaged {
+            path: self.stage(key).join(done::FILE),
+            problem: error.to_string(),
+            delete: self.stage(key),
+        })
     }
 
     /// Computes the hashes of all files again and returns the differences from the records, sorted by key.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use distill::loss::Padding;
 use masformer_core::{MixerSchedule, SpanSchedule};
 use moebert_core::keep_layers::KeepLayers;
+use serde::Serialize;
 
 use super::{ExpertsRecipe, LanguageRecipe, Recipe, StudentRecipe, TrainRecipe};
 use crate::methods::{MethodTables, table};
@@ -15,11 +16,15 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const TEACHER: &str = "teacher";
 
 /// A model of a run: where its weights come from, how it is changed and trained, and what it learns from.
-#[derive(Clone, Debug)]
+///
+/// Serialised, it is what determines the model apart from its origin, its teacher and the data.
+#[derive(Clone, Debug, Serialize)]
 pub struct ModelPlan {
     /// Its name in the table and in the run folder.
+    #[serde(skip)]
     pub name: String,
     /// Where its weights come from.
+    #[serde(skip)]
     pub from: Origin,
     /// The layers that it keeps of those.
     pub keep_layers: Option<KeepLayers>,
@@ -32,6 +37,7 @@ pub struct ModelPlan {
     /// What its routers add to the loss.
     pub routers: RouterWeights,
     /// The model, further up, that its methods compare it with.
+    #[serde(skip)]
     pub teacher: Option<String>,
     /// The factor of the labels' loss.
     pub task: f64,
@@ -40,8 +46,10 @@ pub struct ModelPlan {
     /// How it is trained; absent: it is judged as it is.
     pub train: Option<TrainRecipe>,
     /// Whether it is also judged before its training.
+    #[serde(skip)]
     pub judge_before: bool,
     /// What a legend says of it besides its name.
+    #[serde(skip)]
     pub legend: Option<String>,
 }
 
@@ -57,7 +65,7 @@ pub enum Origin {
 }
 
 /// Weights of what routers add to the loss.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RouterWeights {
     /// The balance loss of gates.
     pub balance: f64,

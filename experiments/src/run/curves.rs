@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Run, family::Family};
 use crate::{
     chart::{Axis, Chart, Series},
     error::Error,
+    recipe::ModelPlan,
+    record::RunFolder,
 };
 
 /// What of a line of `metrics.jsonl` is drawn.
@@ -35,10 +36,14 @@ pub(super) struct Curve {
 }
 
 /// Writes `curves.svg`: the validation of every trained model after each epoch, the mean over the seeds.
-pub(super) fn write<F: Family>(run: &Run<'_, F>) -> Result<(), Error> {
-    let shown = run.family.curve();
-    let lines: Vec<Line> = run.folder.metrics()?;
-    let trained = run.plan.iter().filter(|plan| plan.train.is_some());
+pub(super) fn write(
+    name: &str,
+    plan: &[ModelPlan],
+    shown: &Curve,
+    folder: &RunFolder,
+) -> Result<(), Error> {
+    let lines: Vec<Line> = folder.metrics()?;
+    let trained = plan.iter().filter(|plan| plan.train.is_some());
     let series = trained.map(|plan| Series {
         name: match &plan.legend {
             Some(legend) => format!("{} ({legend})", plan.name),
@@ -47,12 +52,12 @@ pub(super) fn write<F: Family>(run: &Run<'_, F>) -> Result<(), Error> {
         points: curve(&lines, &plan.name, &shown.metric, shown.scale),
     });
     let chart = Chart {
-        title: format!("{}: validation while training", run.name),
+        title: format!("{}: validation while training", name),
         x: Axis::linear(shown.x),
         y: Axis::linear(&shown.label),
         series: series.collect(),
     };
-    Ok(run.folder.write_text("curves.svg", &chart.to_svg()?)?)
+    Ok(folder.write_text("curves.svg", &chart.to_svg()?)?)
 }
 
 /// The metric of a model by its steps times `scale`, averaged over the seeds.

@@ -140,7 +140,13 @@ impl Family for Decoders<'_> {
         extras: Extras<'_>,
     ) -> Result<(), Error> {
         let tokenizer = self.problem.tokenizer_dir();
-        save_decoder(dir, &learner.model, folder.config(), extras.experts, tokenizer)?;
+        save_decoder(
+            dir,
+            &learner.model,
+            folder.config(),
+            extras.experts,
+            tokenizer,
+        )?;
         if let Some(settings) = TaskSettings::of_decoder(self.recipe) {
             settings.write(dir)?;
         }
@@ -258,10 +264,6 @@ impl Family for Decoders<'_> {
             cached_positions: cost.cached_positions as u64,
             state_numbers: states.sum::<usize>() as u64,
         })
-    }
-
-    fn has_latency(&self) -> bool {
-        false
     }
 
     fn latencies(&self, _learners: &[LanguageLearner], _stop: &Stop) -> Result<Vec<f64>, Error> {

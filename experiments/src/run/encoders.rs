@@ -283,10 +283,6 @@ impl Family for Encoders<'_> {
         None
     }
 
-    fn has_latency(&self) -> bool {
-        true
-    }
-
     fn latencies(&self, learners: &[TaskLearner], stop: &Stop) -> Result<Vec<f64>, Error> {
         let models: Vec<BertModel> = learners.iter().map(|it| it.model.clone()).collect();
         latencies(&models, &self.recipe.latency, stop)

@@ -157,9 +157,6 @@ pub(super) trait Family {
     /// What attention costs in a sequence of that length, where it matters.
     fn attention(&self, folder: &Self::Folder) -> Option<AttentionCost>;
 
-    /// Whether latency is measured.
-    fn has_latency(&self) -> bool;
-
     /// The median time of a forward pass of each model in milliseconds, the models taking turns.
     fn latencies(&self, learners: &[Self::Learner], stop: &Stop) -> Result<Vec<f64>, Error>;
 

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// One question about one passage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SquadExample {
     /// The question's identifier, unique in its file.
     pub id: String,
@@ -41,7 +41,7 @@ impl SquadExample {
 }
 
 /// An accepted answer: a piece of the passage.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoldAnswer {
     /// The answer as it stands in the passage.
     pub text: String,

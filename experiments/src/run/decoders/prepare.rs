@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use masformer_core::{DecoderConfig, PositionEncoding, Span};
 use moebert_core::pretrained::PretrainedDecoder;
+use serde_json::{Value, json};
 
 use super::{
-    super::{Progress, RunOptions},
+    super::{Progress, RunOptions, identity::Identity, nodes},
     Decoders, Start,
 };
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
         DataError, summary::SummaryConfig, text_tokenizer::TextTokenizer, tokenizer::TokenizerError,
     },
     error::Error,
+    graph::{Fingerprint, Fingerprints, KeyError, Source},
     language::{
         LanguageProblem,
         recall::RecallProblem,
@@ -23,7 +25,8 @@ use crate::{
     },
     metric::perplexity::SlidingWindows,
     recipe::{
-        DecoderSource, LanguageRecipe, LanguageSource, RandomDecoder, RecallData, TokenizerChoice,
+        DecoderSource, EvaluateRecipe, LanguageData, LanguageRecipe, LanguageSource, RandomDecoder,
+        RecallData, TokenizerChoice,
     },
     record::RunFolder,
 };
@@ -133,6 +136,79 @@ fn summaries(path: &Path, config: SummaryConfig, model: &Model<'_>) -> Result<Da
 
 fn recall(data: &RecallData, length: usize) -> Result<Data, DataError> {
     Ok(Data::Recall(RecallProblem::new(data, length)?))
+}
+
+impl Inputs<'_> {
+    /// What the keys of stages must know.
+    pub fn identity(
+        &self,
+        recipe: &LanguageRecipe,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<Identity, Error> {
+        let (model, fresh) = match &self.model {
+            Model::Folder(checkpoint) => {
+                let dir = checkpoint.folder.dir();
+                (Some(nodes::model(dir, fingerprints)?), Value::Null)
+            }
+            Model::Fresh(random) => {
+                let tokenizer = recipe.data.tokenizer;
+                (
+                    None,
+                    json!({ "model": random, "tokenizer": tokenizer, "length": recipe.data.length }),
+                )
+            }
+        };
+        let [train, valid, judged] = self.data.content(fingerprints)?;
+        let data = LanguageData {
+            path: None,
+            ..recipe.data.clone()
+        };
+        let judging = EvaluateRecipe {
+            batch_size: 1,
+            ..recipe.evaluate.clone()
+        };
+        Ok(Identity {
+            train,
+            valid,
+            judged,
+            model,
+            fresh,
+            reading: json!({ "data": data, "extend": recipe.model.extend }),
+            training: json!(recipe.grow),
+            judging: json!(judging),
+            latency: None,
+        })
+    }
+}
+
+impl Data {
+    /// The content of the data to train on, to validate on and to judge by. What recall is made of is in the recipe.
+    fn content(&self, fingerprints: &mut Fingerprints) -> Result<[Fingerprint; 3], Error> {
+        match self {
+            Self::Text(files, _) => {
+                let judged = files.test.as_ref().unwrap_or(&files.valid);
+                let [train, valid, judged] = [&files.train, &files.valid, judged].map(|corpus| {
+                    let documents = corpus.documents().iter();
+                    let sources = documents.map(|document| Source::File {
+                        role: "text",
+                        path: document.path(),
+                    });
+                    fingerprints.of(&sources.collect::<Vec<_>>())
+                });
+                Ok([train?, valid?, judged?])
+            }
+            Self::Summary(files, _) => {
+                let judged = files.test.as_ref().unwrap_or(&files.validation);
+                let [train, valid, judged] =
+                    [&files.train, &files.validation, judged].map(|examples| {
+                        let bytes = serde_json::to_vec(examples).map_err(KeyError::from)?;
+                        Ok::<_, Error>(Fingerprint::of(bytes))
+                    });
+                Ok([train?, valid?, judged?])
+            }
+            Self::Recall(_) => Ok([Fingerprint::of(""); 3]),
+        }
+    }
 }
 
 /// Makes everything that a seed needs of the inputs.

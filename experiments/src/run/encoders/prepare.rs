@@ -2,22 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use distill::LayerMap;
 use masformer_core::{MixerSpec, Span};
 use moebert_core::bert::BertConfig;
+use serde_json::{Value, json};
 
 use super::{
-    super::{Progress, RunOptions, open_dense},
+    super::{RunOptions, identity::Identity, nodes, open_dense},
     Encoders, Start,
 };
 use crate::{
     data::{DataError, loader::check_fits, tokenizer::Tokenizer},
     error::Error,
+    graph::{Fingerprint, Fingerprints, KeyError},
     hub,
     interrupt::Stop,
     labels::check_fine_tuned,
     problem::{Rule, Sequences, Source, Texts},
-    recipe::{ModelRecipe, RandomModel, Recipe, StudentRecipe},
+    recipe::{DataRecipe, ModelRecipe, RandomModel, Recipe, StudentRecipe},
     record::RunFolder,
 };
 
@@ -27,7 +28,6 @@ pub(in crate::run) struct Inputs<'a> {
     model: Model<'a>,
     spans: Option<Vec<Span>>,
     mixers: Option<Vec<MixerSpec>>,
-    layers: Vec<Matched>,
     data_dir: PathBuf,
     train: Texts,
     dev: Vec<(Texts, Rule)>,
@@ -83,10 +83,9 @@ pub(in crate::run) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs
     {
         return Err(Error::FineTunedMixers { layer: *layer });
     }
-    let students = recipe.students.iter();
-    let layers = students.map(|student| layers(recipe, student, &model));
-    let layers = layers.filter_map(Result::transpose);
-    let layers = layers.collect::<Result<_, Error>>()?;
+    for student in &recipe.students {
+        check_student(recipe, student, &model)?;
+    }
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
         (Some(path), _) => path.clone(),
         (None, Some(name)) => hub::data(name)?,
@@ -101,25 +100,18 @@ pub(in crate::run) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs
         model,
         spans,
         mixers,
-        layers,
         data_dir,
         train,
         dev,
     })
 }
 
-/// The hidden states that a student matches with its teacher's.
-struct Matched {
-    student: String,
-    pairs: Vec<(usize, usize)>,
-}
-
-/// Checks a student's start; the hidden states that it matches with its teacher's where `[distill]` says so.
-fn layers(
+/// Checks what a student begins with, and the hidden states that it is to match with its teacher's.
+fn check_student(
     recipe: &Recipe,
     student: &StudentRecipe,
     teacher: &Model<'_>,
-) -> Result<Option<Matched>, Error> {
+) -> Result<(), Error> {
     let depth = teacher.layers();
     let named = |source| Error::OfModel {
         name: student.name.clone(),
@@ -145,13 +137,10 @@ fn layers(
         }
         (None, None) => depth,
     };
-    if !student.distill {
-        return Ok(None);
+    if student.distill {
+        recipe.distill.layers.pairs(own, depth)?;
     }
-    Ok(Some(Matched {
-        student: student.name.clone(),
-        pairs: recipe.distill.layers.pairs(own, depth)?,
-    }))
+    Ok(())
 }
 
 fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
@@ -204,6 +193,46 @@ fn check_sizes(
     }
 }
 
+impl Inputs<'_> {
+    /// What the keys of stages must know.
+    pub fn identity(
+        &self,
+        recipe: &Recipe,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<Identity, Error> {
+        let content = |texts: &Texts| -> Result<Fingerprint, Error> {
+            let bytes = serde_json::to_vec(texts).map_err(KeyError::from)?;
+            Ok(Fingerprint::of(bytes))
+        };
+        let (model, fresh) = match &self.model {
+            Model::Folder(checkpoint) => (
+                Some(nodes::model(&checkpoint.dir, fingerprints)?),
+                Value::Null,
+            ),
+            Model::Random(random) => (None, json!(random)),
+        };
+        let dev = self.dev.iter().map(|(texts, _)| content(texts));
+        let dev = dev.collect::<Result<Vec<_>, _>>()?;
+        let roles = dev.iter().map(|part| ("dev", *part));
+        let data = DataRecipe {
+            path: None,
+            hub: None,
+            ..recipe.data.clone()
+        };
+        Ok(Identity {
+            train: content(&self.train)?,
+            valid: dev[0],
+            judged: Fingerprint::join(roles),
+            model,
+            fresh,
+            reading: json!(data),
+            training: Value::Null,
+            judging: Value::Null,
+            latency: Some(json!(recipe.latency)),
+        })
+    }
+}
+
 /// Makes everything that a seed needs of the inputs.
 pub(in crate::run) fn prepare<'a>(
     recipe: &'a Recipe,
@@ -246,11 +275,6 @@ pub(in crate::run) fn prepare<'a>(
         .collect::<Result<Vec<_>, Error>>()?;
     options.stop.check()?;
 
-    let map = &recipe.distill.layers;
-    for Matched { student, pairs } in inputs.layers {
-        let pairs = LayerMap::Explicit(pairs);
-        Progress::new(options.ui).say(&format!("`{student}` matches the layers {map}: {pairs}"));
-    }
     Ok(Encoders {
         recipe,
         head: recipe.data.task.head(),

@@ -1,0 +1,485 @@
+//! What the stages of a run do.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use distill::{
+    Epoch, Method, Teacher, loss::Padding, objective::RouterLosses, surgery::ExpertPartition,
+};
+use masformer_core::{MixerSpec, Span, seed};
+use moebert_core::{
+    cost::Cost,
+    expert_files::ExpertFiles,
+    importance::{Importance, ImportanceSource},
+    keep_layers::keep_layers,
+    layered::Layered,
+    router::{
+        RouterKind,
+        gate::{BALANCE, BALANCE_WITH_PADDING},
+        top_k::Z,
+    },
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Run, expert_files, expert_plan,
+    family::{Extras, Family, Weights},
+    fit::{Training, fit},
+    nodes::{Job, ModelKeys, SeedKeys},
+    score_neurons,
+};
+use crate::{
+    error::Error,
+    graph::{Key, KeyError, Store},
+    learner::ExpertPlan,
+    methods,
+    metric::Scores,
+    recipe::{ExpertsRecipe, ModelPlan, Origin},
+    table::AttentionCost,
+};
+
+/// The folder of a model in that of a stage.
+const MODEL: &str = "model";
+/// The file of importance scores in the folder of a stage.
+const IMPORTANCE: &str = "importance.safetensors";
+
+/// Does the stages of one seed.
+pub(super) struct Jobs<'a, F: Family> {
+    pub run: &'a Run<'a, F>,
+    pub store: &'a Store,
+    pub keys: &'a SeedKeys,
+}
+
+/// A model that is there.
+struct Model<F: Family> {
+    folder: F::Folder,
+    weights: Weights,
+    /// The folder on disk, where it holds the model as it is.
+    dir: Option<PathBuf>,
+}
+
+/// A model before its training.
+struct Begun<F: Family> {
+    learner: F::Learner,
+    folder: F::Folder,
+    /// The layers that are left of the folder's.
+    kept: Option<Vec<usize>>,
+    /// The folder on disk, if the model is exactly that.
+    base: Option<PathBuf>,
+    split: Option<Split>,
+}
+
+/// How the feed-forward layers of a model are split.
+struct Split {
+    plan: ExpertPlan,
+    importance: Option<Importance>,
+    dense_width: usize,
+}
+
+/// The scores of a model, and what it costs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Judged {
+    pub scores: Scores,
+    pub spans: Vec<Span>,
+    pub mixers: Vec<MixerSpec>,
+    pub parameters: u64,
+    pub active_parameters: u64,
+    pub multiply_adds_per_token: u64,
+    pub attention: Option<AttentionCost>,
+}
+
+impl<F: Family> Jobs<'_, F> {
+    /// Does a stage, whose files go into a folder; its result.
+    pub fn work(&self, job: Job, dir: &Path) -> Result<Value, Error> {
+        self.run.progress.say(&self.title(job));
+        let plan = |index: usize| &self.run.plan[index];
+        match job {
+            Job::Start => self.draw(dir),
+            Job::Importance(index) => self.score(plan(index), dir),
+            Job::Before(index) => {
+                let model = self.arranged(plan(index))?;
+                let learner = self.begin(index, &model)?.split()?;
+                self.judge(&learner, &model, dir)
+            }
+            Job::Train(index) => self.train(index, dir),
+            Job::Evaluate(index) => {
+                let model = self.model(plan(index))?;
+                self.judge(&self.load(&model)?, &model, dir)
+            }
+            Job::Measure => self.measure(),
+        }
+    }
+
+    /// What a person reads of a stage.
+    pub fn title(&self, job: Job) -> String {
+        let name = |index: usize| &self.run.plan[index].name;
+        let what = match job {
+            Job::Start => "drawing weights".to_owned(),
+            Job::Importance(index) => format!("scoring the neurons of `{}`", self.scored(index)),
+            Job::Before(index) => format!("evaluating `{}` before its training", name(index)),
+            Job::Train(index) => {
+                let legend = self.run.plan[index].legend.iter();
+                let legend = legend.map(|legend| format!(", {legend}"));
+                format!("training `{}`{}", name(index), legend.collect::<String>())
+            }
+            Job::Evaluate(index) => format!("evaluating `{}`", name(index)),
+            Job::Measure => "measuring latency".to_owned(),
+        };
+        format!("seed {}: {what}", self.keys.seed)
+    }
+
+    /// The model whose neurons are scored for another.
+    fn scored(&self, index: usize) -> &str {
+        let plan = &self.run.plan[index];
+        match &plan.from {
+            Origin::Model(name) => name,
+            _ => &plan.name,
+        }
+    }
+
+    fn draw(&self, dir: &Path) -> Result<Value, Error> {
+        let device = &self.run.options.device;
+        seed::seed(device, self.keys.seed);
+        self.run.family.draw(&dir.join(MODEL), device)?;
+        Ok(Value::Null)
+    }
+
+    /// The folder of a model that a stage made.
+    fn made(&self, key: &Key, weights: Weights) -> Result<Model<F>, Error> {
+        let dir = self.store.stage(key).join(MODEL);
+        Ok(Model {
+            folder: self.run.family.open(&dir)?,
+            weights,
+            dir: Some(dir),
+        })
+    }
+
+    /// What a model of the plan begins with.
+    fn origin(&self, plan: &ModelPlan) -> Result<Model<F>, Error> {
+        match &plan.from {
+            Origin::Model(name) => self.model(self.plan(name)),
+            Origin::Folder(dir) => {
+                let folder = self.run.family.open(dir)?;
+                Ok(Model::given(folder, dir.clone()))
+            }
+            Origin::Start => match (&self.keys.start, self.run.family.start()?) {
+                (None, Some((dir, folder))) => Ok(Model::given(folder, dir)),
+                (Some(key), _) => self.made(key, Weights::Drawn),
+                (None, None) => unreachable!("weights are drawn where there is no folder"),
+            },
+        }
+    }
+
+    /// A model of the plan, which is there.
+    fn model(&self, plan: &ModelPlan) -> Result<Model<F>, Error> {
+        match &self.keys_of(plan).train {
+            Some(key) => self.made(key, Weights::Trained),
+            None => Ok(self.arranged(plan)?.trained()),
+        }
+    }
+
+    fn place(&self, name: &str) -> usize {
+        let place = self.run.plan.iter().position(|plan| plan.name == name);
+        place.expect("a recipe is refused if a model follows from one that is not there")
+    }
+
+    fn plan(&self, name: &str) -> &ModelPlan {
+        &self.run.plan[self.place(name)]
+    }
+
+    fn keys_of(&self, plan: &ModelPlan) -> &ModelKeys {
+        &self.keys.models[self.place(&plan.name)]
+    }
+
+    /// What a model of the plan begins with, under its spans and mixers.
+    fn arranged(&self, plan: &ModelPlan) -> Result<Model<F>, Error> {
+        let model = self.origin(plan)?;
+        let is_changed = plan.spans.is_some() || plan.mixers.is_some();
+        Ok(Model {
+            folder: self.run.family.arrange(model.folder, plan)?,
+            dir: model.dir.filter(|_| !is_changed),
+            ..model
+        })
+    }
+
+    /// The model of a folder, in evaluation form. Weights that the folder has not are the same each time.
+    fn load(&self, model: &Model<F>) -> Result<F::Learner, Error> {
+        let Run {
+            family,
+            options,
+            progress,
+            ..
+        } = self.run;
+        seed::seed(&options.device, self.keys.seed);
+        family.load(&model.folder, model.weights, *progress, &options.device)
+    }
+
+    /// The model that a training begins with, its feed-forward layers yet to be split.
+    fn begin(&self, index: usize, model: &Model<F>) -> Result<Begun<F>, Error> {
+        let plan = &self.run.plan[index];
+        let (learner, kept) = self.kept(plan, self.load(model)?)?;
+        let recipe = plan.experts.as_ref();
+        let split = recipe.map(|recipe| self.partition(recipe, index, &learner));
+        let is_as_it_was = kept.is_none() && split.is_none();
+        Ok(Begun {
+            learner,
+            folder: model.folder.clone(),
+            kept,
+            base: model.dir.clone().filter(|_| is_as_it_was),
+            split: split.transpose()?,
+        })
+    }
+
+    /// The model with the layers that a plan keeps, and their indices if some go.
+    fn kept(
+        &self,
+        plan: &ModelPlan,
+        learner: F::Learner,
+    ) -> Result<(F::Learner, Option<Vec<usize>>), Error> {
+        let Some(layers) = &plan.keep_layers else {
+            return Ok((learner, None));
+        };
+        let (depth, _) = learner.neurons();
+        let kept = layers.indices(depth).map_err(|source| Error::OfModel {
+            name: plan.name.clone(),
+            source: source.into(),
+        })?;
+        let learner = keep_layers(learner, &kept);
+        Ok((learner, (kept.len() < depth).then_some(kept)))
+    }
+
+    /// Which neurons each expert of a model gets.
+    fn partition(
+        &self,
+        recipe: &ExpertsRecipe,
+        index: usize,
+        dense: &F::Learner,
+    ) -> Result<Split, Error> {
+        let importance = match &self.keys.models[index].importance {
+            Some(key) => Some(Importance::load(&self.store.stage(key).join(IMPORTANCE))?.0),
+            None => None,
+        };
+        let balances = recipe.router == RouterKind::HashBalance;
+        let counts = balances.then(|| self.run.family.token_counts(dense.vocabulary()));
+        let counts = counts.transpose()?;
+        let (scores, sizes) = (importance.as_ref(), dense.neurons());
+        Ok(Split {
+            plan: expert_plan(recipe, scores, sizes, counts.as_deref(), self.keys.seed)?,
+            importance,
+            dense_width: sizes.1,
+        })
+    }
+
+    /// The importance scores of the neurons that a model begins with.
+    fn score(&self, plan: &ModelPlan, dir: &Path) -> Result<Value, Error> {
+        let Run {
+            family,
+            options,
+            progress,
+            ..
+        } = self.run;
+        let (dense, _) = self.kept(plan, self.load(&self.arranged(plan)?)?)?;
+        let recipe = self.run.importance;
+        let loader = family.scoring(recipe, &options.device)?;
+        let bar = progress.bar("importance", loader.num_items());
+        let sizes = dense.neurons();
+        let importance =
+            score_neurons(&dense, sizes, loader.as_ref(), &options.stop, |done, _| {
+                bar.set_position(done as u64);
+            })?;
+        bar.finish_and_clear();
+        let source = ImportanceSource {
+            task: family.task(),
+            split: recipe.split.name().to_owned(),
+        };
+        importance.save(&dir.join(IMPORTANCE), &source)?;
+        Ok(Value::Null)
+    }
+
+    fn train(&self, index: usize, dir: &Path) -> Result<Value, Error> {
+        let family = &self.run.family;
+        let plan = &self.run.plan[index];
+        let training = dir.join("training");
+        let begun = self.begin(index, &self.arranged(plan)?)?;
+        let learner = self.fit(plan, &training, &begun)?;
+        let experts = match (&begun.split, &plan.experts) {
+            (Some(split), Some(recipe)) => Some(split.files(&learner, recipe)?),
+            _ => family.experts(&begun.folder).cloned(),
+        };
+        let extras = Extras {
+            plan,
+            kept: begun.kept.as_deref(),
+            experts: experts.as_ref(),
+            base: begun.base.as_deref(),
+        };
+        family.save(&dir.join(MODEL), learner, &begun.folder, extras)?;
+        // The model is saved: its checkpoints are not part of the result.
+        let checkpoints = training.join("checkpoints");
+        fs::remove_dir_all(&checkpoints).map_err(|source| Error::file(&checkpoints, source))?;
+        Ok(Value::Null)
+    }
+
+    fn fit(
+        &self,
+        plan: &ModelPlan,
+        directory: &Path,
+        begun: &Begun<F>,
+    ) -> Result<F::Learner, Error> {
+        let Run {
+            family,
+            options,
+            progress,
+            ..
+        } = self.run;
+        let recipe = &plan.train.clone().unwrap_or_default();
+        let device = &options.device;
+        let label = format!("seed {} {}", self.keys.seed, plan.name);
+        let epoch = Epoch::default();
+        let train = family.train(recipe, self.keys.seed, epoch.clone(), device)?;
+        let dev = family.dev(recipe, device)?;
+        let training = Training {
+            label: &label,
+            directory,
+            recipe,
+            checkpoint: self.run.checkpoint,
+            seed: self.keys.seed,
+            task: plan.task,
+        };
+        let methods = methods(family, plan, begun)?;
+        let follows = methods.iter().any(Method::needs_teacher);
+        let stage = training.stage(options, epoch, train, dev).methods(methods);
+        let stage = match plan.teacher.as_ref().filter(|_| follows) {
+            Some(name) => {
+                let teacher = self.load(&self.model(self.plan(name))?)?;
+                stage.teacher(Teacher::new(&teacher))
+            }
+            None => stage,
+        };
+        let stage = family.metrics(stage, recipe);
+        let learner = family.measured(begun.learner.clone());
+        fit(stage, learner, &label, *progress)
+    }
+
+    /// The scores of a model, and what it costs.
+    fn judge(&self, learner: &F::Learner, model: &Model<F>, _dir: &Path) -> Result<Value, Error> {
+        let Run {
+            family,
+            options,
+            progress,
+            ..
+        } = self.run;
+        let scores = family.judge(learner, *progress, &options.stop)?;
+        let cost = Cost::of(learner, family.length());
+        let (spans, mixers) = family.layers(&model.folder);
+        let judged = Judged {
+            scores,
+            spans,
+            mixers,
+            parameters: cost.parameters as u64,
+            active_parameters: cost.active_parameters as u64,
+            multiply_adds_per_token: cost.multiply_adds_per_token as u64,
+            attention: family.attention(&model.folder),
+        };
+        Ok(serde_json::to_value(judged).map_err(KeyError::from)?)
+    }
+
+    /// The latency of every model in milliseconds, all of them measured in turns.
+    fn measure(&self) -> Result<Value, Error> {
+        let Run {
+            family, options, ..
+        } = self.run;
+        let models = self.run.plan.iter();
+        let learners = models.map(|plan| self.load(&self.model(plan)?));
+        let learners = learners.collect::<Result<Vec<_>, _>>()?;
+        let latencies = family.latencies(&learners, &options.stop)?;
+        Ok(latencies.into())
+    }
+}
+
+impl<F: Family> Model<F> {
+    fn given(folder: F::Folder, dir: PathBuf) -> Self {
+        Self {
+            folder,
+            weights: Weights::Given,
+            dir: Some(dir),
+        }
+    }
+
+    /// The model, to be used as it is.
+    fn trained(self) -> Self {
+        Self {
+            weights: Weights::Trained,
+            ..self
+        }
+    }
+}
+
+impl<F: Family> Begun<F> {
+    /// The model in the structure that it is trained in.
+    fn split(self) -> Result<F::Learner, Error> {
+        match self.split {
+            Some(split) => Ok(split.plan.split(self.learner)?),
+            None => Ok(self.learner),
+        }
+    }
+}
+
+impl Split {
+    /// What is saved beside the weights.
+    fn files(&self, model: &impl Layered, recipe: &ExpertsRecipe) -> Result<ExpertFiles, Error> {
+        let importance = self.importance.clone();
+        expert_files(model, &self.plan, recipe, self.dense_width, importance)
+    }
+}
+
+/// The methods of a training, in the order in which they change the model and add to the loss.
+fn methods<F: Family>(
+    family: &F,
+    plan: &ModelPlan,
+    begun: &Begun<F>,
+) -> Result<Vec<Method<F::Learner>>, Error> {
+    let mut methods = vec![];
+    if let Some(split) = &begun.split {
+        let experts = ExpertPartition::new(split.plan.clone());
+        methods.push(Method::Surgery(Box::new(experts)));
+    }
+    if let Some(losses) = routers(plan, &begun.learner) {
+        methods.push(Method::Objective(Box::new(losses)));
+    }
+    methods.extend(family.callbacks());
+    let others = methods::make(&plan.methods).map_err(|source| Error::OfModel {
+        name: plan.name.clone(),
+        source: source.into(),
+    })?;
+    methods.extend(others);
+    Ok(methods)
+}
+
+/// What the routers of a model add to its loss; none for a dense model.
+fn routers(plan: &ModelPlan, model: &impl Layered) -> Option<RouterLosses> {
+    let (is_gate, takes_several) = if let Some(experts) = &plan.experts {
+        (experts.router.is_gate(), experts.router.takes_several())
+    } else {
+        let layers = model.stack().layers.iter();
+        let mut experts = layers.filter_map(|layer| layer.feed_forward.experts());
+        let router = &experts.next()?.router;
+        (router.gate().is_some(), router.experts_per_token() > 1)
+    };
+    let weights = &plan.routers;
+    let mut losses = RouterLosses::default();
+    // A table has no balance loss, and nothing of it to show.
+    if is_gate {
+        let name = match weights.padding {
+            Padding::Exclude => BALANCE,
+            Padding::Include => BALANCE_WITH_PADDING,
+        };
+        losses = losses.with(name, "Balance loss", weights.balance);
+    }
+    if takes_several {
+        losses = losses.with(Z, "Router z-loss", weights.z);
+    }
+    Some(losses)
+}

@@ -1,0 +1,386 @@
+//! The stages of a run: every model of every seed from its origin to its scores, each under a key that follows from what
+//! it is made of.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{family::Learner, identity::Identity};
+use crate::{
+    error::Error,
+    graph::{Document, Fingerprint, Fingerprints, Format, Key, KeyError, Source},
+    methods::{self, MethodTables},
+    recipe::{DataSplit, ImportanceRecipe, ModelPlan, Origin},
+};
+
+/// Raised by a commit that changes what stages of a kind make.
+const START: u32 = 1;
+const IMPORTANCE: u32 = 1;
+const TRAIN: u32 = 1;
+const EVALUATE: u32 = 1;
+const MEASURE: u32 = 1;
+
+/// A stage.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub key: Key,
+    pub document: Document,
+    pub seed: u64,
+    pub job: Job,
+}
+
+/// What a stage does; numbers are places in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Job {
+    /// Draws the weights to begin with.
+    Start,
+    /// Scores the neurons that a model begins with.
+    Importance(usize),
+    /// Judges a model before its training.
+    Before(usize),
+    /// Trains a model.
+    Train(usize),
+    /// Judges a model.
+    Evaluate(usize),
+    /// Measures all models of a seed.
+    Measure,
+}
+
+/// The stages of one seed.
+#[derive(Clone, Debug)]
+pub(super) struct SeedKeys {
+    pub seed: u64,
+    /// Where weights are drawn.
+    pub start: Option<Key>,
+    /// In the order of the plan.
+    pub models: Vec<ModelKeys>,
+    pub measure: Option<Key>,
+}
+
+/// The stages of one model.
+#[derive(Clone, Debug)]
+pub(super) struct ModelKeys {
+    pub importance: Option<Key>,
+    pub before: Option<Key>,
+    /// None where it is judged as it is.
+    pub train: Option<Key>,
+    pub evaluate: Key,
+}
+
+impl ModelKeys {
+    /// The stages that belong to the model, by the names that they have in its folder.
+    pub fn stages(&self) -> impl Iterator<Item = (&'static str, &Key)> {
+        let stages = [
+            ("importance", self.importance.as_ref()),
+            ("before", self.before.as_ref()),
+            ("train", self.train.as_ref()),
+            ("evaluate", Some(&self.evaluate)),
+        ];
+        stages
+            .into_iter()
+            .filter_map(|(name, key)| Some((name, key?)))
+    }
+}
+
+/// All stages of a run, each after those that it reads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Nodes {
+    pub nodes: Vec<Node>,
+    pub seeds: Vec<SeedKeys>,
+}
+
+/// What stages are made of.
+pub(super) struct Makings<'a> {
+    pub plan: &'a [ModelPlan],
+    pub importance: &'a ImportanceRecipe,
+    pub identity: &'a Identity,
+    /// The content of the folders of students.
+    pub folders: BTreeMap<PathBuf, Fingerprint>,
+    /// Where times are measured.
+    pub machine: Value,
+}
+
+/// A model as the input of a stage: a stage, or a folder; and how that is arranged.
+#[derive(Clone, Default)]
+struct Input {
+    stage: Option<Key>,
+    folder: Option<Fingerprint>,
+    arranged: Vec<Value>,
+}
+
+/// The fingerprints of the folders that models of a plan begin with.
+///
+/// # Errors
+///
+/// If a folder cannot be read.
+pub(super) fn folders(
+    plan: &[ModelPlan],
+    fingerprints: &mut Fingerprints,
+) -> Result<BTreeMap<PathBuf, Fingerprint>, Error> {
+    let folders = plan.iter().filter_map(|plan| match &plan.from {
+        Origin::Folder(dir) => Some(dir),
+        _ => None,
+    });
+    let folders: BTreeSet<&PathBuf> = folders.collect();
+    let folders = folders.into_iter();
+    folders
+        .map(|dir| Ok((dir.clone(), model(dir, fingerprints)?)))
+        .collect()
+}
+
+/// The fingerprint of a model's folder.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub(super) fn model(dir: &Path, fingerprints: &mut Fingerprints) -> Result<Fingerprint, Error> {
+    let source = Source::Model {
+        role: "model",
+        folder: dir,
+    };
+    Ok(fingerprints.of(&[source])?)
+}
+
+impl Makings<'_> {
+    /// The stages of all seeds.
+    ///
+    /// # Errors
+    ///
+    /// If a setting has no canonical text.
+    pub fn nodes<M: Learner>(&self, seeds: &[u64]) -> Result<Nodes, Error> {
+        let mut nodes = Nodes::default();
+        for &seed in seeds {
+            let keys = self.seed::<M>(seed, &mut nodes.nodes)?;
+            nodes.seeds.push(keys);
+        }
+        Ok(nodes)
+    }
+
+    fn seed<M: Learner>(&self, seed: u64, nodes: &mut Vec<Node>) -> Result<SeedKeys, Error> {
+        let identity = self.identity;
+        let mut add = |job: Job, draft: Draft| -> Result<Key, Error> {
+            let document = draft.document()?;
+            let key = document.key()?;
+            if nodes.iter().all(|node| node.key != key) {
+                nodes.push(Node {
+                    key: key.clone(),
+                    document,
+                    seed,
+                    job,
+                });
+            }
+            Ok(key)
+        };
+        let start = if identity.model.is_none() {
+            let draft = Draft::new("start", START)
+                .setting("fresh", &identity.fresh)
+                .data("train", identity.train)
+                .seed(seed);
+            Some(add(Job::Start, draft)?)
+        } else {
+            None
+        };
+        let begin = Input {
+            stage: start.clone(),
+            folder: identity.model,
+            arranged: vec![],
+        };
+        let mut inputs: BTreeMap<&str, Input> = BTreeMap::new();
+        let mut models = vec![];
+        for (index, plan) in self.plan.iter().enumerate() {
+            let origin = match &plan.from {
+                Origin::Start => begin.clone(),
+                Origin::Model(name) => inputs[name.as_str()].clone(),
+                Origin::Folder(dir) => Input {
+                    folder: self.folders.get(dir).copied(),
+                    ..Input::default()
+                },
+            };
+            let arrangement = json!({
+                "keep_layers": plan.keep_layers,
+                "mixers": plan.mixers,
+                "spans": plan.spans,
+            });
+            let needs = plan
+                .experts
+                .as_ref()
+                .is_some_and(|experts| experts.order.needs_importance());
+            let importance = if needs {
+                let data = match self.importance.split {
+                    DataSplit::Train => identity.train,
+                    DataSplit::Dev => identity.valid,
+                };
+                let draft = Draft::new("importance", IMPORTANCE)
+                    .setting("samples", &self.importance.samples)
+                    .setting("reading", &identity.reading)
+                    .setting("arrangement", &arrangement)
+                    .data("scored", data)
+                    .input("from", &origin)
+                    .seed(seed);
+                Some(add(Job::Importance(index), draft)?)
+            } else {
+                None
+            };
+            let before = if plan.judge_before {
+                let draft = Draft::new("evaluate", EVALUATE)
+                    .setting("reading", &identity.reading)
+                    .setting("judging", &identity.judging)
+                    .setting("arrangement", &arrangement)
+                    .setting("experts", &plan.experts)
+                    .data("judged", identity.judged)
+                    .data("train", identity.train)
+                    .input("from", &origin)
+                    .stage("importance", importance.as_ref())
+                    .seed(seed);
+                Some(add(Job::Before(index), draft)?)
+            } else {
+                None
+            };
+            let (train, model) = if plan.train.is_some() {
+                let teacher = plan
+                    .teacher
+                    .as_ref()
+                    .map(|name| inputs[name.as_str()].clone());
+                let plan = ModelPlan {
+                    methods: MethodTables::new(),
+                    ..plan.clone()
+                };
+                let draft = Draft::new("train", TRAIN)
+                    .setting("model", &plan)
+                    .setting(
+                        "methods",
+                        &methods::complete::<M>(&self.plan[index].methods),
+                    )
+                    .setting("reading", &identity.reading)
+                    .setting("training", &identity.training)
+                    .data("train", identity.train)
+                    .data("valid", identity.valid)
+                    .input("from", &origin)
+                    .input("teacher", &teacher.unwrap_or_default())
+                    .stage("importance", importance.as_ref())
+                    .seed(seed);
+                let key = add(Job::Train(index), draft)?;
+                let model = Input {
+                    stage: Some(key.clone()),
+                    ..Input::default()
+                };
+                (Some(key), model)
+            } else {
+                let mut model = origin.clone();
+                model.arranged.push(arrangement);
+                (None, model)
+            };
+            let draft = Draft::new("evaluate", EVALUATE)
+                .setting("reading", &identity.reading)
+                .setting("judging", &identity.judging)
+                .data("judged", identity.judged)
+                .input("model", &model);
+            let evaluate = add(Job::Evaluate(index), draft)?;
+            inputs.insert(&plan.name, model);
+            models.push(ModelKeys {
+                importance,
+                before,
+                train,
+                evaluate,
+            });
+        }
+        let measure = match &identity.latency {
+            Some(latency) => {
+                let mut draft = Draft::new("measure", MEASURE)
+                    .setting("latency", latency)
+                    .setting("machine", &self.machine);
+                for (index, plan) in self.plan.iter().enumerate() {
+                    draft = draft.input(&format!("model-{index}"), &inputs[plan.name.as_str()]);
+                }
+                Some(add(Job::Measure, draft)?)
+            }
+            None => None,
+        };
+        Ok(SeedKeys {
+            seed,
+            start,
+            models,
+            measure,
+        })
+    }
+}
+
+/// A document in the making.
+struct Draft {
+    kind: &'static str,
+    version: u32,
+    settings: Vec<(String, Result<Value, serde_json::Error>)>,
+    inputs: BTreeMap<String, Key>,
+    data: Vec<(String, Fingerprint)>,
+    seed: Option<u64>,
+}
+
+impl Draft {
+    fn new(kind: &'static str, version: u32) -> Self {
+        Self {
+            kind,
+            version,
+            settings: vec![],
+            inputs: BTreeMap::new(),
+            data: vec![],
+            seed: None,
+        }
+    }
+
+    fn setting(mut self, name: &str, value: &impl Serialize) -> Self {
+        self.settings
+            .push((name.to_owned(), serde_json::to_value(value)));
+        self
+    }
+
+    fn data(mut self, role: &str, content: Fingerprint) -> Self {
+        self.data.push((role.to_owned(), content));
+        self
+    }
+
+    fn stage(mut self, role: &str, key: Option<&Key>) -> Self {
+        self.inputs
+            .extend(key.map(|key| (role.to_owned(), key.clone())));
+        self
+    }
+
+    /// A model, whose arrangement is a setting.
+    fn input(self, role: &str, input: &Input) -> Self {
+        let mut draft = self.stage(role, input.stage.as_ref());
+        if let Some(folder) = input.folder {
+            draft = draft.data(role, folder);
+        }
+        if !input.arranged.is_empty() {
+            draft = draft.setting(&format!("{role} arranged"), &input.arranged);
+        }
+        draft
+    }
+
+    fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    fn document(self) -> Result<Document, Error> {
+        let settings = self.settings.into_iter();
+        let settings = settings.map(|(name, value)| Ok((name, value?)));
+        let settings: Result<Map<String, Value>, serde_json::Error> = settings.collect();
+        let data = self
+            .data
+            .iter()
+            .map(|(role, content)| (role.as_str(), *content));
+        Ok(Document {
+            format: Format,
+            kind: self.kind.to_owned(),
+            settings: settings.map_err(KeyError::from)?,
+            inputs: self.inputs,
+            data: Fingerprint::join(data),
+            seed: self.seed,
+            result_version: self.version,
+        })
+    }
+}
