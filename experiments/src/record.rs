@@ -5,6 +5,7 @@
 //! environment.json   program, machine and command line of every start
 //! metrics.jsonl      the metrics of every finished training, one JSON object per line
 //! artifacts/         the tokenizer and the tokens of the run's own data
+//! start/seed-S       links to the weights that were drawn
 //! arms/NAME/seed-S/  links to the stages of a model in the store
 //! stages.json        the keys of all stages
 //! results.json       the table for programs, and results.md for people
@@ -214,24 +215,14 @@ impl RunFolder {
         )
     }
 
-    /// Links `arms/NAME/seed-S/STAGE` to the folder of a stage.
+    /// Links a path in the folder to that of a stage.
     ///
     /// # Errors
     /// The link cannot be made.
-    pub fn link(
-        &self,
-        name: &str,
-        seed: u64,
-        stage: &str,
-        target: &Path,
-    ) -> Result<(), RecordError> {
-        let folder = self
-            .path
-            .join("arms")
-            .join(name)
-            .join(format!("seed-{seed}"));
-        fs::create_dir_all(&folder).map_err(io_error("make the folder", &folder))?;
-        let path = folder.join(stage);
+    pub fn link(&self, path: &str, target: &Path) -> Result<(), RecordError> {
+        let path = self.path.join(path);
+        let folder = path.parent().unwrap_or(&self.path);
+        fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
         link::make(&path, target).map_err(io_error("write", &path))
     }
 

@@ -184,12 +184,20 @@ impl<R: Serialize + DeserializeOwned> Shared<'_, R> {
 
     /// Links what is done into the run folder.
     fn link(&self, nodes: &Nodes, store: &Store, folder: &RunFolder) -> Result<(), Error> {
+        let link = |path: &str, key: &Key| -> Result<(), Error> {
+            if store.is_done(key)? {
+                folder.link(path, &store.stage(key))?;
+            }
+            Ok(())
+        };
         for keys in &nodes.seeds {
+            let seed = keys.seed;
+            if let Some(key) = &keys.start {
+                link(&format!("start/seed-{seed}"), key)?;
+            }
             for (plan, model) in self.plan.iter().zip(&keys.models) {
                 for (stage, key) in model.stages() {
-                    if store.is_done(key)? {
-                        folder.link(&plan.name, keys.seed, stage, &store.stage(key))?;
-                    }
+                    link(&format!("arms/{}/seed-{seed}/{stage}", plan.name), key)?;
                 }
             }
         }

@@ -240,6 +240,7 @@ fn is_of_disk(error: &Error) -> bool {
             kind,
             Some(
                 io::ErrorKind::StorageFull
+                    | io::ErrorKind::FileTooLarge
                     | io::ErrorKind::QuotaExceeded
                     | io::ErrorKind::ReadOnlyFilesystem
                     | io::ErrorKind::PermissionDenied

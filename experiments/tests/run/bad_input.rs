@@ -91,7 +91,7 @@ fn data_and_models_that_do_not_fit_are_refused_before_a_folder_is_made() {
         &[model, data, "model.spans=layers:2 window:8"],
         &["`model.spans`", "below 2"],
     );
-    let experts = "run/artifacts/seed-1/cut/model";
+    let experts = "run/arms/cut/seed-1/train/model";
     run(
         &[&format!("model.path={experts}"), data],
         &[experts, "dense"],
@@ -198,7 +198,7 @@ fn commands_on_single_models_refuse_what_they_cannot_use() {
     );
     let balance = [&fitting[..], &random, &["--router", "hash-balance"]].concat();
     adapt(&balance, &["`hash-balance`", "--data"]);
-    let experts = "run/artifacts/seed-1/cut/model";
+    let experts = "run/arms/cut/seed-1/train/model";
     let importance = ["importance", experts, "--output", "out"];
     refuse(&[&importance, &task], &[experts, "dense"]);
     let again = ["adapt", experts, "--output", "new"];
@@ -209,7 +209,7 @@ fn commands_on_single_models_refuse_what_they_cannot_use() {
         "latency.repeats=1",
     ];
     kiln.succeed(&[&["run", "small.toml", "--out", "other"][..], &smaller].concat());
-    let scores = "other/artifacts/seed-1/teacher/importance/importance.safetensors";
+    let scores = "other/arms/cut/seed-1/importance/importance.safetensors";
     adapt(
         &[&fitting[..], &["--importance", scores]].concat(),
         &["importance", "1", "2"],

@@ -118,8 +118,12 @@ fn spans_stay_with_the_teacher_and_its_experts() {
         config["kiln"]["spans"].clone()
     };
     let expected = json!(["full", "window:4"]);
-    for model in ["start", "teacher/model", "cut/model"] {
-        assert_eq!(spans(&format!("local/artifacts/seed-1/{model}")), expected);
+    for model in [
+        "start/seed-1/model",
+        "arms/teacher/seed-1/train/model",
+        "arms/cut/seed-1/train/model",
+    ] {
+        assert_eq!(spans(&format!("local/{model}")), expected);
     }
 
     // A folder without spans, under those of the recipe, and a folder with its own.
@@ -139,7 +143,7 @@ fn spans_stay_with_the_teacher_and_its_experts() {
         forward("teacher", "full", &[]),
         forward("teacher", "out", &local)
     );
-    let student = "local/artifacts/seed-1/cut/model";
+    let student = "local/arms/cut/seed-1/train/model";
     assert_eq!(
         forward(student, "own", &[]),
         forward(student, "out", &local)
@@ -159,7 +163,7 @@ fn spans_stay_with_the_teacher_and_its_experts() {
     ];
     kiln.succeed(&tuned);
     let expected = json!(["window:4", "window:4"]);
-    assert_eq!(spans("tuned/artifacts/seed-1/cut/model"), expected);
+    assert_eq!(spans("tuned/arms/cut/seed-1/train/model"), expected);
 }
 
 /// The names and shapes of a file of float32 tensors, sorted.

@@ -13,7 +13,7 @@ use super::{
 
 const TEXT: [&str; 3] = ["--task=text", "--data=books/test.txt", "--max-length=32"];
 const SIZES: [&str; 3] = ["--experts=4", "--width=8", "--shared=4"];
-const MODEL: &str = "run/artifacts/seed-1/full/model";
+const MODEL: &str = "run/arms/full/seed-1/train/model";
 
 /// Recipes with data, and a dense decoder trained on it.
 fn trained() -> Kiln {
@@ -128,7 +128,7 @@ fn a_recipe_compares_spans_and_experts() {
     assert!(number(&found[1], "active_parameters") < number(&found[1], "parameters"));
 
     // The same again, from a checkpoint: each model is judged as it is cut, before it is trained.
-    let start = "model.path=text/artifacts/seed-1/full/model";
+    let start = "model.path=text/arms/full/seed-1/train/model";
     let text = fs::read_to_string(kiln.path("text.toml")).unwrap();
     let (before, rest) = text.split_once("[model.random]").unwrap();
     let (_, data) = rest.split_once("[data]").unwrap();
@@ -138,7 +138,7 @@ fn a_recipe_compares_spans_and_experts() {
     assert_eq!(found.len(), 4);
     assert!(found[2]["metrics_before"]["bits_per_byte"].is_number());
     // Its experts stay as they are in another training.
-    let start = "model.path=more/artifacts/seed-1/full-experts/model";
+    let start = "model.path=more/arms/full-experts/seed-1/train/model";
     let plain = r#"models=[{name="again", spans="full"}]"#;
     kiln.succeed(&[
         "run",
@@ -148,7 +148,7 @@ fn a_recipe_compares_spans_and_experts() {
         start,
         plain,
     ]);
-    let again = "again/artifacts/seed-1/again/model";
+    let again = "again/arms/again/seed-1/train/model";
     assert!(kiln.path(again).join("experts.safetensors").exists());
     let command = ["run", "continue.toml", "--out=no", start, &models];
     refuse(

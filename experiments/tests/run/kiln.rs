@@ -87,7 +87,7 @@ impl Kiln {
         let settings = ["data.path=sst2", "train.epochs=1", "latency.repeats=1"];
         let output = kiln.start(&[&["run", "sst2.toml", "--out", "run"][..], &settings].concat());
         assert!(output.status.success(), "{}", text_of(&output.stderr));
-        fs::rename(kiln.path(TEACHER), kiln.path("teacher")).unwrap();
+        kiln.copy(TEACHER, "teacher");
         kiln
     }
 
@@ -106,6 +106,15 @@ impl Kiln {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// Copies the files of a folder.
+    pub fn copy(&self, from: &str, to: &str) {
+        for entry in fs::read_dir(self.path(from)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            self.write(&format!("{to}/{name}"), fs::read(&path).unwrap());
+        }
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -134,7 +143,7 @@ impl Kiln {
 }
 
 /// Where a run of one seed leaves the fine-tuned teacher.
-pub const TEACHER: &str = "run/artifacts/seed-1/teacher/model";
+pub const TEACHER: &str = "run/arms/teacher/seed-1/train/model";
 
 pub fn text_of(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()

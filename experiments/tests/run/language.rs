@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::bad_input::refuse;
 use super::kiln::{Kiln, printed, rows};
 #[cfg(unix)]
-use super::stops::{Has, Started};
+use super::stops::{Has, Started, Told, is_there};
 
 const TEXT: &str = r#"
 name = "text"
@@ -93,7 +93,7 @@ pub fn kiln() -> Kiln {
     kiln
 }
 
-const MODEL: &str = "run/artifacts/seed-1/full/model";
+const MODEL: &str = "run/arms/full/seed-1/train/model";
 
 #[test]
 fn a_model_learns_text_and_continues_under_other_spans() {
@@ -190,7 +190,7 @@ fn recall_is_judged_within_and_beyond_the_window() {
     }
 
     // The folder alone has the same scores, on the recipe's sequences.
-    let model = "run/artifacts/seed-1/full/model";
+    let model = "run/arms/full/seed-1/train/model";
     let eval = ["eval", model, "--task=recall", "--data=recall.toml"];
     let scores = printed(&rows[0]["metrics"]);
     assert_eq!(kiln.succeed(&eval), scores);
@@ -267,17 +267,18 @@ fn a_run_that_is_killed_ends_as_an_unbroken_one() {
     unbroken.succeed(&RUN);
     let kiln = kiln();
     for point in [
-        "tokens/train.json",
-        "seed-1/full/training/checkpoints/epoch-1",
-        "seed-1/full/model",
-        "seed-1/mixed/training/checkpoints/epoch-2",
+        Has("run/artifacts/tokens/train.json"),
+        Has("runs/store/.kiln/work/train-*/training/checkpoints/epoch-1"),
+        Told("evaluating `full`"),
+        Told("mixed epoch 3/"),
     ] {
-        let path = format!("artifacts/{point}");
-        if kiln.path(&format!("run/{path}")).exists() {
+        if let Has(path) = point
+            && is_there(&kiln.path(""), path)
+        {
             continue;
         }
         let mut started = Started::new(&kiln, &RUN);
-        started.wait_for(Has(path.leak()));
+        started.wait_for(point);
         started.stop("-KILL");
     }
     kiln.succeed(&RUN);

@@ -49,7 +49,7 @@ fn students_keep_layers_or_begin_with_a_folder_and_learn_by_several_methods() {
     let parameters = |row: &serde_json::Value| row["parameters"].as_u64().unwrap();
     assert!(parameters(&rows[1]) < parameters(&rows[0]));
     assert_eq!(rows[1]["parameters"], rows[1]["active_parameters"]);
-    let model = "run/artifacts/seed-1/shallow/model";
+    let model = "run/arms/shallow/seed-1/train/model";
     let config = std::fs::read_to_string(kiln.path(model).join("config.json")).unwrap();
     assert!(config.contains("\"num_hidden_layers\": 1"), "{config}");
     let metrics = std::fs::read_to_string(kiln.path("run/metrics.jsonl")).unwrap();
@@ -129,7 +129,7 @@ fn adapters_are_saved_beside_the_model_that_they_are_merged_into() {
     ];
     let rows = run(&kiln, &students.join(", "));
     assert_eq!(rows[0]["parameters"], rows[1]["parameters"]);
-    let folder = |name: &str| kiln.path("run/artifacts/seed-1").join(name);
+    let folder = |name: &str| kiln.path("run/arms").join(name).join("seed-1/train");
     let low = folder("low");
     let config = std::fs::read_to_string(low.join("adapter/adapter_config.json")).unwrap();
     assert!(

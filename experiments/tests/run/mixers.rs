@@ -27,7 +27,7 @@ fn attention_by_its_name_is_attention() {
     let plain = run("plain", r#"models=[{name="a", spans="full"}]"#);
     let named = r#"models=[{name="a", spans="full", mixers="attention"}]"#;
     assert_eq!(run("named", named), plain);
-    let model = "plain/artifacts/seed-1/a/model";
+    let model = "plain/arms/a/seed-1/train/model";
     let eval = ["eval", model, "--task=text", "--data=books/test.txt"];
     let same = kiln.succeed(&[&eval[..], &["--mixers=bottom:2 attention"]].concat());
     assert_eq!(same, printed(&plain));
@@ -74,7 +74,7 @@ fn a_state_space_is_trained_judged_and_kept() {
     assert!(rows[2].get("mixers").is_none(), "{}", rows[2]);
 
     // The folder alone has the same scores, and goes on writing.
-    let model = "run/artifacts/seed-1/s4d/model";
+    let model = "run/arms/s4d/seed-1/train/model";
     let eval = |model: &str, more: &[&str]| {
         let command = ["eval", model, "--task=text", "--data=books/test.txt"];
         kiln.succeed(&[&command, more].concat())
@@ -96,7 +96,7 @@ fn a_state_space_is_trained_judged_and_kept() {
     );
 
     // A model that never had it.
-    let local = "run/artifacts/seed-1/local/model";
+    let local = "run/arms/local/seed-1/train/model";
     let mixers = "--mixers=top:1 s4d";
     for command in [
         vec![
@@ -145,8 +145,12 @@ fn a_state_space_stays_with_the_teacher_and_its_experts() {
         ]
         .concat(),
     );
-    for model in ["start", "teacher/model", "cut/model"] {
-        let folder = kiln.path(&format!("mixed/artifacts/seed-1/{model}"));
+    for model in [
+        "start/seed-1/model",
+        "arms/teacher/seed-1/train/model",
+        "arms/cut/seed-1/train/model",
+    ] {
+        let folder = kiln.path(&format!("mixed/{model}"));
         let config: Value =
             serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
         assert_eq!(

@@ -22,15 +22,6 @@ const GENERATE: [&str; 6] = [
 ];
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
 
-/// A copy of a folder's files.
-fn copy(kiln: &Kiln, from: &str, to: &str) {
-    for entry in fs::read_dir(kiln.path(from)).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        kiln.write(&format!("{to}/{name}"), fs::read(&path).unwrap());
-    }
-}
-
 /// Changes the configuration of a folder.
 fn configure(kiln: &Kiln, folder: &str, change: impl FnOnce(&mut Map<String, Value>)) {
     let path = kiln.path(&format!("{folder}/config.json"));
@@ -73,7 +64,7 @@ fn a_classifier_is_one_without_a_class_and_in_wrappers() {
     assert!(expected.starts_with("accuracy "), "{expected}");
 
     // As Transformers 2 wrote it.
-    copy(&kiln, "teacher", "old");
+    kiln.copy("teacher", "old");
     configure(&kiln, "old", |json| {
         for key in ["architectures", "id2label", "label2id", "problem_type"] {
             json.shift_remove(key);
@@ -142,7 +133,7 @@ fn weights_that_are_not_finite_are_refused_by_every_command() {
         (f32::NAN, "holds NaN"),
         (f32::INFINITY, "holds an infinite"),
     ] {
-        copy(&kiln, "teacher", "broken");
+        kiln.copy("teacher", "broken");
         spoil(&kiln, "broken", tensor, value);
         let adapt = ["adapt", "broken", "--output", "new", "--order", "random"];
         for command in [
@@ -169,7 +160,7 @@ fn weights_that_are_not_finite_are_refused_by_every_command() {
 fn pointers_of_git_lfs_are_named_with_what_to_do() {
     let kiln = Kiln::with_teacher();
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
-        copy(&kiln, "teacher", "cloned");
+        kiln.copy("teacher", "cloned");
         kiln.write(&format!("cloned/{name}"), POINTER);
         let expected = [&format!("cloned/{name}"), "Git LFS", "`git lfs pull`"];
         refuse(&kiln, &[&["eval", "cloned"][..], &TASK].concat(), &expected);

@@ -17,7 +17,7 @@ const RUN: [&str; 4] = ["run", "small.toml", "--out", "run"];
 /// A point of a run.
 #[derive(Clone, Copy)]
 pub enum Point {
-    /// The run folder holds this file.
+    /// This file is there; a part of a name may be `*`.
     File(&'static str),
     /// Standard error holds this text.
     Told(&'static str),
@@ -29,21 +29,15 @@ use Point::Told;
 /// Points of every stage in the order of a run, and what is told of work that need not be done
 /// again after a stop there.
 const POINTS: [(Point, Option<&str>); 9] = [
-    (Has("recipe.toml"), None),
+    (Has("run/recipe.toml"), None),
     (Told("teacher epoch 1/3 train 20%"), None),
     (
-        Has("artifacts/seed-1/teacher/training/checkpoints/epoch-1"),
+        Has("runs/store/.kiln/work/train-*/training/checkpoints/epoch-1"),
         Some("teacher epoch 1/"),
     ),
     (Told("scoring the neurons of `teacher`"), Some("`teacher`")),
-    (
-        Has("artifacts/seed-1/teacher/importance/done.json"),
-        Some("scoring"),
-    ),
-    (
-        Has("artifacts/seed-1/cut/training/checkpoints/epoch-1"),
-        Some("cut epoch 1/"),
-    ),
+    (Has("runs/store/importance-*/done.json"), Some("scoring")),
+    (Told("cut epoch 2/"), Some("cut epoch 1/")),
     (Told("training `gated`"), Some("`cut`")),
     (Told("evaluating `gated`"), Some("training")),
     (Told("measuring latency"), Some("evaluating")),
@@ -53,7 +47,7 @@ const POINTS: [(Point, Option<&str>); 9] = [
 pub struct Started {
     process: Child,
     told: PathBuf,
-    run: PathBuf,
+    folder: PathBuf,
 }
 
 impl Drop for Started {
@@ -76,7 +70,7 @@ impl Started {
         Self {
             process,
             told,
-            run: kiln.path("run"),
+            folder: kiln.path(""),
         }
     }
 
@@ -87,7 +81,7 @@ impl Started {
     pub fn wait_for(&mut self, point: Point) {
         let start = Instant::now();
         let reached = |started: &Self| match point {
-            Has(file) => started.run.join(file).exists(),
+            Has(file) => is_there(&started.folder, file),
             Told(text) => started.told().contains(text),
         };
         while !reached(self) {
@@ -104,6 +98,23 @@ impl Started {
         assert!(sent.unwrap().success());
         self.process.wait().unwrap()
     }
+}
+
+/// Whether a folder has a file of this path, of whose names a part may be `*`.
+pub fn is_there(folder: &Path, path: &str) -> bool {
+    let Some((name, rest)) = path.split_once('/') else {
+        return folder.join(path).exists();
+    };
+    let Some((before, after)) = name.split_once('*') else {
+        return is_there(&folder.join(name), rest);
+    };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return false;
+    };
+    let mut names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.any(|name| {
+        name.starts_with(before) && name.ends_with(after) && is_there(&folder.join(name), rest)
+    })
 }
 
 /// When each finished stage was finished.
@@ -139,7 +150,7 @@ fn temporary_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn metrics(run: &Path, stage: &str) -> String {
-    let path = format!("artifacts/seed-1/{stage}/training/metrics.jsonl");
+    let path = format!("arms/{stage}/seed-1/train/training/metrics.jsonl");
     fs::read_to_string(run.join(path)).unwrap()
 }
 
@@ -155,7 +166,7 @@ fn stop_everywhere(signal: &str, check: impl Fn(ExitStatus, &str)) {
         for text in not_again {
             assert!(!told.contains(text), "done again: {text}\n{told}");
         }
-        let now = finished(&run);
+        let now = finished(&kiln.path("runs/store"));
         for (stage, time) in &before {
             assert_eq!(now.get(stage), Some(time), "{} again", stage.display());
         }
@@ -163,7 +174,7 @@ fn stop_everywhere(signal: &str, check: impl Fn(ExitStatus, &str)) {
     };
     for (index, (point, done)) in POINTS.into_iter().enumerate() {
         if let Has(file) = point
-            && run.join(file).exists()
+            && is_there(&kiln.path(""), file)
         {
             // The signal before came late, at the end of its stage.
             continue;
@@ -187,7 +198,9 @@ fn stop_everywhere(signal: &str, check: impl Fn(ExitStatus, &str)) {
         let whole = metrics(&unbroken.path("run"), stage);
         assert_eq!(metrics(&run, stage), whole, "{stage}");
     }
-    assert_eq!(temporary_files(&run), Vec::<PathBuf>::new());
+    for folder in [run, kiln.path("runs/store")] {
+        assert_eq!(temporary_files(&folder), Vec::<PathBuf>::new());
+    }
 }
 
 #[test]
@@ -211,26 +224,58 @@ fn a_finished_run_prints_its_table_and_does_nothing_again() {
         table.contains("teacher") && table.contains("gated"),
         "{table}"
     );
-    let before = finished(&kiln.path("run"));
+    let before = finished(&kiln.path("runs/store"));
     let output = kiln.start(&RUN);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), table);
     assert!(output.stderr.is_empty(), "it told of work");
-    assert_eq!(finished(&kiln.path("run")), before);
+    assert_eq!(finished(&kiln.path("runs/store")), before);
+}
+
+/// How often processes told of a text.
+fn told_of(told: &[&str], text: &str) -> usize {
+    told.iter().map(|told| told.matches(text).count()).sum()
 }
 
 #[test]
-fn a_folder_in_use_and_a_folder_of_another_recipe_are_refused() {
+fn two_processes_divide_the_work_and_do_nothing_twice() {
+    let alone = Kiln::new();
+    alone.succeed(&RUN);
     let kiln = Kiln::new();
     let mut first = Started::new(&kiln, &RUN);
     first.wait_for(Told("training `teacher`"));
-    let message = kiln.fail(&RUN);
-    assert!(message.contains("another run is using run"), "{message}");
-    first.stop("-KILL");
+    let second = kiln.start(&RUN);
+    assert!(first.process.wait().unwrap().success());
+    assert!(second.status.success());
+    let run = kiln.path("run");
+    assert_eq!(results(&run), results(&alone.path("run")));
+    let told = [first.told(), String::from_utf8(second.stderr).unwrap()];
+    let told = told.each_ref().map(String::as_str);
+    for what in [
+        "training `cut`",
+        "training `gated`",
+        "scoring",
+        "measuring latency",
+        "evaluating `cut`",
+    ] {
+        assert_eq!(told_of(&told, what), 1, "{what}: {told:?}");
+    }
+}
+
+#[test]
+fn another_recipe_is_refused_in_a_folder_and_takes_what_it_shares_elsewhere() {
+    let kiln = Kiln::new();
+    kiln.succeed(&RUN);
     let message = kiln.fail(&[&RUN[..], &["train.epochs=4"]].concat());
     assert!(
         message.contains("`train.epochs` (3 there, 4 here)"),
         "{message}"
     );
+    let other = ["run", RUN[1], "--out", "other", "distill.lambda=2"];
+    let output = kiln.start(&other);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    assert_eq!(told_of(&[&told], "`teacher`"), 0, "{told}");
+    assert_eq!(told_of(&[&told], "training `cut`"), 1, "{told}");
 }
 
 /// The program as on a disk that takes no file above 60 KiB.
@@ -249,16 +294,19 @@ fn on_a_full_disk(kiln: &Kiln, arguments: &[&str]) -> String {
 #[test]
 fn a_full_disk_leaves_the_last_checkpoint_to_go_on_from() {
     let kiln = Kiln::new();
-    let checkpoints = kiln.path("run/artifacts/seed-1/teacher/training/checkpoints");
     let mut started = Started::new(&kiln, &RUN);
-    started.wait_for(Has("artifacts/seed-1/teacher/training/checkpoints/epoch-1"));
+    started.wait_for(Has(
+        "runs/store/.kiln/work/train-*/training/checkpoints/epoch-1",
+    ));
     started.stop("-KILL");
 
     let message = on_a_full_disk(&kiln, &RUN);
     assert!(message.contains("checkpoints/epoch-"), "{message}");
     assert!(message.contains("File too large"), "{message}");
-    let left: Vec<_> = fs::read_dir(&checkpoints).unwrap().collect();
-    assert_eq!(left.len(), 1);
+    let work = fs::read_dir(kiln.path("runs/store/.kiln/work")).unwrap();
+    let mut work = work.map(|entry| entry.unwrap().path().join("training/checkpoints"));
+    let checkpoints = work.find(|path| path.exists()).unwrap();
+    assert_eq!(fs::read_dir(&checkpoints).unwrap().count(), 1);
 
     let output = kiln.start(&RUN);
     let told = String::from_utf8(output.stderr).unwrap();

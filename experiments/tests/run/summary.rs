@@ -42,7 +42,7 @@ name = "full"
 spans = "full"
 "#;
 
-const MODEL: &str = "run/artifacts/seed-1/full/model";
+const MODEL: &str = "run/arms/full/seed-1/train/model";
 
 /// With the recipe, and the data that it names.
 fn with_recipe() -> Kiln {
@@ -91,7 +91,7 @@ fn a_model_learns_to_summarise_and_goes_on_from_its_folder() {
     assert_ne!(spans, scores);
 
     // Where a fresh model begins, there is nothing of this.
-    let fresh = kiln.succeed(&[&["eval", "run/artifacts/seed-1/start"], &eval[2..]].concat());
+    let fresh = kiln.succeed(&[&["eval", "run/start/seed-1/model"], &eval[2..]].concat());
     let (_, fresh) = fresh.split_once("rouge1 ").unwrap();
     let (fresh, _) = fresh.split_once('\n').unwrap();
     assert!(fresh.parse::<f64>().unwrap() < 0.2, "{fresh}");

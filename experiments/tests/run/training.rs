@@ -12,7 +12,7 @@ const ONCE: [&str; 2] = ["latency.repeats=1", "--out=run"];
 
 /// The values of whole epochs in `metrics.jsonl` of a training, by split and name.
 fn epochs(kiln: &Kiln, stage: &str) -> BTreeMap<(String, String), Vec<f64>> {
-    let path = format!("run/artifacts/seed-1/{stage}/training/metrics.jsonl");
+    let path = format!("run/arms/{stage}/seed-1/train/training/metrics.jsonl");
     let text = fs::read_to_string(kiln.path(&path)).unwrap();
     let mut epochs: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
     for line in text.lines() {
@@ -33,7 +33,7 @@ fn values(epochs: &BTreeMap<(String, String), Vec<f64>>, split: &str, name: &str
 
 /// Which epoch a training kept, and which it ended with.
 fn kept(kiln: &Kiln, stage: &str) -> (usize, usize) {
-    let path = format!("run/artifacts/seed-1/{stage}/training/outcome.json");
+    let path = format!("run/arms/{stage}/seed-1/train/training/outcome.json");
     let outcome: Value = serde_json::from_slice(&fs::read(kiln.path(&path)).unwrap()).unwrap();
     let [kept, epoch] = ["kept", "epoch"].map(|key| outcome[key].as_u64().unwrap() as usize);
     (kept, epoch)
