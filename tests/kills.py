@@ -9,6 +9,7 @@ results and training metrics of both must be the same, bit for bit; times may di
 import argparse
 import hashlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -39,7 +40,8 @@ def without_times(value):
 def contents(folder):
     """What must be the same: hashes of weights, results, and the lines of training metrics."""
     found = {}
-    for path in sorted(folder.rglob("*")):
+    inner = (Path(at, name) for at, _, names in os.walk(folder, followlinks=True) for name in names)
+    for path in sorted(inner):
         name = str(path.relative_to(folder))
         if path.suffix == ".safetensors":
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -51,7 +53,9 @@ def contents(folder):
 
 
 def start(kiln, recipe, keys, out):
-    command = [kiln, "run", recipe, *keys, "checkpoint.every=5 steps", "--out", str(out)]
+    # Three owners of a stage that die in a row count as a failure, which --retry tries again.
+    places = ["--out", str(out), "--store", f"{out}-store", "--retry"]
+    command = [kiln, "run", recipe, *keys, "checkpoint.every=5 steps", *places]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
@@ -97,7 +101,8 @@ def main():
         seconds = time.monotonic() - clock
         expected, kills, runs = contents(whole), 0, 0
         while kills < each:
-            shutil.rmtree(parts, ignore_errors=True)
+            for old in (parts, Path(f"{parts}-store")):
+                shutil.rmtree(old, ignore_errors=True)
             kills += broken(args.kiln, recipe, keys, parts, each - kills, max(0.5, seconds / 4))
             runs += 1
             found = contents(parts)

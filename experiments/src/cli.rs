@@ -10,6 +10,8 @@ pub mod generate;
 pub mod importance;
 pub mod methods;
 mod output;
+pub mod plan;
+pub mod prune;
 mod reading;
 pub mod run;
 pub mod spans;
@@ -43,6 +45,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Plan(plan::PlanArgs),
+    Prune(prune::PruneArgs),
     Importance(importance::ImportanceArgs),
     Adapt(adapt::AdaptArgs),
     Eval(eval::EvalArgs),
@@ -65,6 +69,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
     };
     match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Prune(args) => prune::run(&args),
         Command::Importance(args) => importance::run(args),
         Command::Adapt(args) => adapt::run(args),
         Command::Eval(args) => eval::run(args),

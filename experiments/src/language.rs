@@ -11,7 +11,7 @@ use masformer_core::Decoder;
 use moebert_core::half::Half;
 
 use crate::{
-    data::language::Sequence, error::Error, interrupt::Stop, metric::Scores, run::Progress,
+    data::language::Sequence, error::Error, interrupt::Stop, predictions::Judgement, run::Progress,
 };
 
 /// A task of a language model, its data at hand.
@@ -34,12 +34,12 @@ pub trait LanguageProblem {
     /// Whether sequences ask for single tokens, each an answer that is right or wrong.
     fn has_answers(&self) -> bool;
 
-    /// The scores of a model on the data to judge by.
+    /// The scores of a model on the data to judge by, with its answers.
     ///
     /// # Errors
     ///
     /// If the data cannot be read, a result is not finite, or a stop is asked for.
-    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error>;
+    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Judgement, Error>;
 
     /// The scores that the table shows, in its order.
     fn columns(&self) -> &'static [&'static str];

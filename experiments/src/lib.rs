@@ -18,6 +18,7 @@ pub mod methods;
 pub mod metric;
 pub mod panics;
 pub mod predict;
+pub mod predictions;
 pub mod problem;
 pub mod quality;
 pub mod recipe;

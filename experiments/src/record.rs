@@ -38,7 +38,7 @@ const LOCK: &str = ".lock";
 /// The folder of prepared data.
 const ARTIFACTS: &str = "artifacts";
 /// The keys of the stages of a run, in its folder.
-pub(crate) const STAGES: &str = "stages.json";
+const STAGES: &str = "stages.json";
 
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -251,6 +251,20 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
         serde_json::to_vec_pretty(value).map_err(|error| io_error("write", path)(error.into()))?;
     text.push(b'\n');
     Ok(file::write(path, &text)?)
+}
+
+/// The keys of the stages of the run in a folder; `None` if there is none.
+///
+/// # Errors
+/// Their file cannot be read or is damaged.
+pub(crate) fn stages(run: &Path) -> Result<Option<Vec<Key>>, RecordError> {
+    let path = run.join(STAGES);
+    let Some(bytes) = file::read_if_there(&path)? else {
+        return Ok(None);
+    };
+    let mut stages: BTreeMap<String, Vec<Key>> =
+        serde_json::from_slice(&bytes).map_err(damaged(&path))?;
+    Ok(stages.remove("stages"))
 }
 
 /// Whether a folder is that of a run.

@@ -33,10 +33,12 @@ mod fit;
 mod identity;
 mod jobs;
 mod nodes;
+mod plan;
 mod progress;
 mod worker;
 
 pub use experts::{expert_files, expert_plan, open_dense, open_dense_decoder, score_neurons};
+pub use plan::{Planned, State};
 pub use progress::Progress;
 
 /// How a recipe is run; nothing here changes its results.
@@ -68,15 +70,47 @@ struct Run<'a, F> {
     progress: Progress,
 }
 
+/// A recipe of a family of models and tasks.
+trait Runnable: Serialize + DeserializeOwned {
+    /// What is read before anything is left on disk: a mistake in the recipe must not leave a run folder that refuses the
+    /// right one.
+    type Inputs<'a>
+    where
+        Self: 'a;
+    /// The models with a task and its data.
+    type Family<'a>: Family
+    where
+        Self: 'a;
+
+    /// What is the same for every family.
+    fn common(&self) -> Common<'_>;
+
+    /// Reads model and data, and checks that they and the recipe go together.
+    fn read<'a>(&'a self, options: &RunOptions) -> Result<Self::Inputs<'a>, Error>;
+
+    /// What the keys of stages must know.
+    fn identity(
+        &self,
+        inputs: &Self::Inputs<'_>,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<Identity, Error>;
+
+    /// Makes everything that stages need of the inputs.
+    fn prepare<'a>(
+        &'a self,
+        options: &RunOptions,
+        folder: &RunFolder,
+        inputs: Self::Inputs<'a>,
+    ) -> Result<Self::Family<'a>, Error>;
+}
+
 /// What is the same for every family of models.
-struct Shared<'a, R> {
-    recipe: &'a R,
+struct Common<'a> {
     name: &'a str,
     seeds: &'a [u64],
     plan: Vec<ModelPlan>,
     importance: &'a ImportanceRecipe,
     checkpoint: &'a CheckpointRecipe,
-    options: &'a RunOptions,
 }
 
 /// Does every stage of `recipe` that has no result yet, and prints the table.
@@ -86,100 +120,121 @@ struct Shared<'a, R> {
 /// Whatever the stages fail with.
 pub fn run(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
     match recipe {
-        AnyRecipe::Experts(recipe) => {
-            let inputs = encoders::read(recipe, &options.stop)?;
-            let shared = Shared {
-                recipe: recipe.as_ref(),
-                name: &recipe.name,
-                seeds: &recipe.seeds,
-                plan: recipe.plan(),
-                importance: &recipe.importance,
-                checkpoint: &recipe.checkpoint,
-                options,
-            };
-            shared.run(
-                inputs,
-                |inputs, fingerprints| inputs.identity(recipe, fingerprints),
-                |inputs, folder| encoders::prepare(recipe, options, folder, inputs),
-            )
-        }
-        AnyRecipe::Language(recipe) => {
-            let inputs = decoders::read(recipe, options)?;
-            let shared = Shared {
-                recipe: recipe.as_ref(),
-                name: &recipe.name,
-                seeds: &recipe.seeds,
-                plan: recipe.plan(),
-                importance: &recipe.importance,
-                checkpoint: &recipe.checkpoint,
-                options,
-            };
-            shared.run(
-                inputs,
-                |inputs, fingerprints| inputs.identity(recipe, fingerprints),
-                |inputs, folder| decoders::prepare(recipe, options, folder, inputs),
-            )
-        }
+        AnyRecipe::Experts(recipe) => Pipeline::new(recipe.as_ref(), options).run(),
+        AnyRecipe::Language(recipe) => Pipeline::new(recipe.as_ref(), options).run(),
     }
 }
 
-impl<R: Serialize + DeserializeOwned> Shared<'_, R> {
-    fn run<I, F: Family>(
-        &self,
-        inputs: I,
-        identity: impl FnOnce(&I, &mut Fingerprints) -> Result<Identity, Error>,
-        prepare: impl FnOnce(I, &RunFolder) -> Result<F, Error>,
-    ) -> Result<(), Error> {
+/// The stages of `recipe`, and which of them are done. Nothing is started.
+///
+/// # Errors
+///
+/// If model or data cannot be read, or the store cannot be opened.
+pub fn plan(recipe: &AnyRecipe, options: &RunOptions) -> Result<Vec<Planned>, Error> {
+    match recipe {
+        AnyRecipe::Experts(recipe) => Pipeline::new(recipe.as_ref(), options).planned(),
+        AnyRecipe::Language(recipe) => Pipeline::new(recipe.as_ref(), options).planned(),
+    }
+}
+
+struct Pipeline<'a, R> {
+    recipe: &'a R,
+    common: Common<'a>,
+    options: &'a RunOptions,
+    progress: Progress,
+    environment: Environment,
+}
+
+impl<'a, R: Runnable> Pipeline<'a, R> {
+    fn new(recipe: &'a R, options: &'a RunOptions) -> Self {
+        let common = recipe.common();
+        Self {
+            recipe,
+            environment: Environment::capture(&options.device_name, common.seeds),
+            common,
+            options,
+            progress: Progress::new(options.ui),
+        }
+    }
+
+    fn run(&self) -> Result<(), Error> {
         let options = self.options;
-        let progress = Progress::new(options.ui);
-        let environment = Environment::capture(&options.device_name, self.seeds);
-        let recorded = serde_json::to_value(&environment).unwrap_or_default();
-        let machine = json!({ "device": environment.device, "cpus": environment.cpus, "system": environment.system });
-        let mut is_told = false;
-        let wait = || -> Result<(), Error> {
-            if !std::mem::replace(&mut is_told, true) {
-                progress.say("waiting for another process that prepares the data of this run");
-            }
-            options.stop.check()
-        };
-        let mut folder = RunFolder::open(&options.out, self.recipe, environment, wait)?;
+        let inputs = self.recipe.read(options)?;
+        let mut folder = self.folder()?;
         let store = Store::open(&options.store)?;
-        let mut fingerprints = Fingerprints::open(&store);
-        let makings = Makings {
-            plan: &self.plan,
-            importance: self.importance,
-            identity: &identity(&inputs, &mut fingerprints)?,
-            folders: nodes::folders(&self.plan, &mut fingerprints)?,
-            machine,
-        };
-        let nodes = makings.nodes::<F::Learner>(self.seeds)?;
-        fingerprints.save();
+        let nodes = self.nodes(&inputs, &store)?;
         let keys: Vec<Key> = nodes.nodes.iter().map(|node| node.key.clone()).collect();
         folder.write_stages(&keys)?;
+        store.register(folder.path())?;
         if options.retry {
             for key in &keys {
                 failure::retry(&store, key)?;
             }
         }
         let run = Run {
-            family: prepare(inputs, &folder)?,
-            plan: &self.plan,
-            importance: self.importance,
-            checkpoint: self.checkpoint,
+            family: self.recipe.prepare(options, &folder, inputs)?,
+            plan: &self.common.plan,
+            importance: self.common.importance,
+            checkpoint: self.common.checkpoint,
             options,
-            progress,
+            progress: self.progress,
         };
         folder.release();
         let worker = Worker {
             run: &run,
             nodes: &nodes,
             leases: Leases::new(&store),
-            environment: recorded,
+            environment: json!(self.environment),
         };
         let worked = worker.work();
         self.link(&nodes, &store, &folder)?;
         worked?;
         self.results(&run.family, &nodes, &store, &folder)
+    }
+
+    fn planned(&self) -> Result<Vec<Planned>, Error> {
+        let inputs = self.recipe.read(self.options)?;
+        let store = Store::open(&self.options.store)?;
+        let nodes = self.nodes(&inputs, &store)?.nodes;
+        plan::planned(nodes, &self.common.plan, &Leases::new(&store))
+    }
+
+    /// The run folder, in which this process alone prepares data.
+    fn folder(&self) -> Result<RunFolder, Error> {
+        let mut is_told = false;
+        let wait = || -> Result<(), Error> {
+            if !std::mem::replace(&mut is_told, true) {
+                let what = "waiting for another process that prepares the data of this run";
+                self.progress.say(what);
+            }
+            self.options.stop.check()
+        };
+        RunFolder::open(
+            &self.options.out,
+            self.recipe,
+            self.environment.clone(),
+            wait,
+        )
+    }
+
+    fn nodes(&self, inputs: &R::Inputs<'_>, store: &Store) -> Result<Nodes, Error> {
+        let mut fingerprints = Fingerprints::open(store);
+        let Environment {
+            device,
+            cpus,
+            system,
+            ..
+        } = &self.environment;
+        let makings = Makings {
+            plan: &self.common.plan,
+            importance: self.common.importance,
+            identity: &self.recipe.identity(inputs, &mut fingerprints)?,
+            folders: nodes::folders(&self.common.plan, &mut fingerprints)?,
+            machine: json!({ "device": device, "cpus": cpus, "system": system }),
+        };
+        let nodes = makings.nodes::<<R::Family<'_> as Family>::Learner>(self.common.seeds)?;
+        fingerprints.save();
+        Ok(nodes)
     }
 
     /// Links what is done into the run folder.
@@ -195,7 +250,7 @@ impl<R: Serialize + DeserializeOwned> Shared<'_, R> {
             if let Some(key) = &keys.start {
                 link(&format!("start/seed-{seed}"), key)?;
             }
-            for (plan, model) in self.plan.iter().zip(&keys.models) {
+            for (plan, model) in self.common.plan.iter().zip(&keys.models) {
                 for (stage, key) in model.stages() {
                     link(&format!("arms/{}/seed-{seed}/{stage}", plan.name), key)?;
                 }
@@ -215,7 +270,7 @@ impl<R: Serialize + DeserializeOwned> Shared<'_, R> {
         let mut rows = vec![];
         let mut trainings = vec![];
         // All seeds of a model together, the models in their order.
-        for (index, plan) in self.plan.iter().enumerate() {
+        for (index, plan) in self.common.plan.iter().enumerate() {
             for keys in &nodes.seeds {
                 let model = &keys.models[index];
                 let latencies: Option<Vec<f64>> = keys
@@ -257,7 +312,7 @@ impl<R: Serialize + DeserializeOwned> Shared<'_, R> {
         }
         trainings.sort();
         folder.gather_metrics(&trainings)?;
-        curves::write(self.name, &self.plan, &family.curve(), folder)?;
+        curves::write(self.common.name, &self.common.plan, &family.curve(), folder)?;
         folder.write_results(&rows)?;
         let table = Table::new(&rows, &family.columns(&rows));
         folder.write_text("results.md", &table.to_markdown())?;

@@ -13,12 +13,25 @@ use crate::run::RunOptions;
 
 /// Run a recipe: compress an encoder, or compare span schedules of a decoder
 ///
-/// The result of every stage is saved in the run folder. To resume a stopped run, run the same command
-/// again.
+/// The result of every stage is kept in the store, where other runs find it. To resume a stopped run, run the same
+/// command again; to divide the work, run it in several processes.
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Try stages again that failed in an earlier start
+    #[arg(long)]
+    retry: bool,
+    /// How to show progress: tui (Burn's dashboard), plain (lines) or none
+    #[arg(long, default_value = "plain", value_parser = ui)]
+    ui: Ui,
+}
+
+/// A recipe with where it is run.
+#[derive(Debug, Args)]
+pub(super) struct RecipeArgs {
     /// A recipe file, or the name of a built-in recipe: quickstart, sst2, cola, mnli, squad, recall,
-    /// gutenberg, summary, continue
+    /// gutenberg, summary, continue, compose
     recipe: String,
     /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`
     #[arg(value_name = "KEY.PATH=VALUE")]
@@ -26,25 +39,48 @@ pub struct RunArgs {
     /// The run folder [default: runs/NAME, by the recipe]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The store of stages, which runs share [default: runs/store]
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "KILN_STORE",
-        default_value = "runs/store",
-        hide_default_value = true,
-        hide_env = true
-    )]
-    store: PathBuf,
-    /// Try stages again that failed in an earlier start
-    #[arg(long)]
-    retry: bool,
+    #[command(flatten)]
+    store: StoreArgs,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long)]
     device: Option<String>,
-    /// How to show progress: tui (Burn's dashboard), plain (lines) or none
-    #[arg(long, default_value = "plain", value_parser = ui)]
-    ui: Ui,
+}
+
+/// Where stages are kept.
+#[derive(Debug, Args)]
+pub(super) struct StoreArgs {
+    /// The store of stages, which runs share
+    #[arg(
+        long = "store",
+        value_name = "DIR",
+        env = "KILN_STORE",
+        default_value = "runs/store"
+    )]
+    pub path: PathBuf,
+}
+
+impl RecipeArgs {
+    /// The recipe, checked, and how it is run without progress.
+    ///
+    /// # Errors
+    /// The recipe or the device is wrong.
+    pub fn open(self) -> Result<(AnyRecipe, RunOptions), Error> {
+        let recipe = AnyRecipe::load(&self.recipe, &self.overrides)?;
+        let out = self.out;
+        let options = RunOptions {
+            out: out.unwrap_or_else(|| PathBuf::from("runs").join(recipe.name())),
+            store: self.store.path,
+            retry: false,
+            device: backend::open(self.device.as_deref())?,
+            device_name: self
+                .device
+                .or(backend::default_name().map(str::to_owned))
+                .unwrap_or_default(),
+            ui: Ui::None,
+            stop: Stop::on_signals()?,
+        };
+        Ok((recipe, options))
+    }
 }
 
 fn ui(name: &str) -> Result<Ui, &'static str> {
@@ -61,20 +97,11 @@ fn ui(name: &str) -> Result<Ui, &'static str> {
 /// # Errors
 /// The recipe or the device is wrong, or a stage fails.
 pub fn run(args: RunArgs) -> Result<(), Error> {
-    let recipe = AnyRecipe::load(&args.recipe, &args.overrides)?;
+    let (recipe, options) = args.recipe.open()?;
     let options = RunOptions {
-        out: args
-            .out
-            .unwrap_or_else(|| PathBuf::from("runs").join(recipe.name())),
-        store: args.store,
         retry: args.retry,
-        device: backend::open(args.device.as_deref())?,
-        device_name: args
-            .device
-            .or(backend::default_name().map(str::to_owned))
-            .unwrap_or_default(),
         ui: args.ui,
-        stop: Stop::on_signals()?,
+        ..options
     };
     crate::run::run(&recipe, &options)
 }

@@ -149,7 +149,7 @@ impl Leases {
     /// # Errors
     ///
     /// If leases cannot be read.
-    pub(super) fn is_held(&self, name: &str) -> Result<bool, FileError> {
+    pub fn is_held(&self, name: &str) -> Result<bool, FileError> {
         Ok(self.look(name)?.is_none())
     }
 

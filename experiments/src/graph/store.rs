@@ -13,6 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 pub use self::check::Finding;
 use super::{
+    digest::Digest,
     done::{self, Done},
     error::StoreError,
     key::Key,
@@ -22,6 +23,8 @@ use super::{
 /// The folder in a store for everything that is not a finished stage.
 const HIDDEN: &str = ".kiln";
 const SETTINGS: &str = "store.toml";
+/// The folder of notes of runs.
+const RUNS: &str = "runs";
 /// The format of the store that this code reads and writes.
 const FORMAT: u32 = 1;
 
@@ -33,6 +36,7 @@ const FORMAT: u32 = 1;
 /// STORE/.kiln/work/KEY.G/   a stage in progress
 /// STORE/.kiln/lease/KEY.G   its owner; G is the fencing number
 /// STORE/.kiln/failed/       records of failures
+/// STORE/.kiln/runs/         the folders of runs
 /// STORE/.kiln/trash/        folders that are being deleted
 /// ```
 #[derive(Clone, Debug)]
@@ -175,6 +179,36 @@ impl Store {
         let keys = self.done()?;
         let findings = keys.iter().map(|key| check::stage(&self.stage(key), key));
         Ok(findings.flatten().collect())
+    }
+
+    /// Notes the folder of a run, whose stages are kept as long as it is there.
+    ///
+    /// # Errors
+    ///
+    /// If the folder does not exist, or the note cannot be written.
+    pub fn register(&self, run: &Path) -> Result<(), StoreError> {
+        let run = fs::canonicalize(run).map_err(walk::read(run))?;
+        let text = run.to_string_lossy();
+        let name = &Digest::of(text.as_bytes()).to_string()[..32];
+        let runs = self.hidden(RUNS);
+        walk::make(&runs)?;
+        Ok(file::write(&runs.join(name), text.as_bytes())?)
+    }
+
+    /// The folders of all runs that were noted, also of those that are gone.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn runs(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let runs = self.hidden(RUNS);
+        let names = walk::names(&runs)?.into_iter();
+        let read = |name: String| {
+            let path = runs.join(name);
+            let text = fs::read_to_string(&path).map_err(walk::read(&path))?;
+            Ok(PathBuf::from(text))
+        };
+        names.map(read).collect()
     }
 
     /// Whether the store has an entry of this name.

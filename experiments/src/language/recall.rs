@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use burn::data::dataset::Dataset;
 use masformer_core::{Decoder, Trace};
 use moebert_core::half::Half;
+use serde_json::json;
 
 use super::{LanguageProblem, Watch};
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     error::Error,
     learner::language::LanguageLearner,
     metric::{MetricError, Scores},
+    predictions::Judgement,
     recipe::RecallData,
 };
 
@@ -85,10 +87,11 @@ impl LanguageProblem for RecallProblem {
 
     /// `recall`, of all queries, and `recall_beyond` and `recall_within`, of those whose pair lies
     /// beyond the window and within it.
-    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error> {
+    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Judgement, Error> {
         let learner = LanguageLearner::to_judge(model);
         let device = model.token.weight.device();
         let bar = watch.progress.bar("evaluate", self.data.test);
+        let mut predictions = vec![];
         let (mut beyond, mut within) = (Share::default(), Share::default());
         for start in (0..self.data.test).step_by(watch.batch_size) {
             watch.stop.check()?;
@@ -105,8 +108,17 @@ impl LanguageProblem for RecallProblem {
                 return Err(DataError::from(MetricError::Logits).into());
             }
             let answers = logits.argmax(1).try_into_data()?;
-            let queries = examples.iter().flat_map(|example| &example.queries);
-            for (query, answer) in queries.zip(answers.iter::<i64>()) {
+            let queries = (start..end).zip(&examples).flat_map(|(index, example)| {
+                let queries = example.queries.iter();
+                queries.map(move |query| (index, query))
+            });
+            for ((index, query), answer) in queries.zip(answers.iter::<i64>()) {
+                predictions.push(json!({
+                    "sequence": index,
+                    "position": query.position,
+                    "answer": answer,
+                    "right": query.target,
+                }));
                 let share = if query.is_beyond(self.data.window) {
                     &mut beyond
                 } else {
@@ -133,7 +145,10 @@ impl LanguageProblem for RecallProblem {
         if scores.is_empty() {
             return Err(DataError::from(MetricError::Empty).into());
         }
-        Ok(scores)
+        Ok(Judgement {
+            scores,
+            predictions,
+        })
     }
 
     fn columns(&self) -> &'static [&'static str] {

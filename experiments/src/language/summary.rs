@@ -21,6 +21,7 @@ use crate::{
     error::Error,
     learner::language::LanguageLearner,
     metric::{Scores, perplexity::Perplexity, rouge::rouge},
+    predictions::{Judgement, of_summary},
     summarize::{SummarySearch, summaries},
     warning::warn,
 };
@@ -90,13 +91,13 @@ pub struct SummaryJudge {
 }
 
 impl SummaryJudge {
-    /// The scores ([`Self::scores_of`]) of the summaries that a model writes of the texts that have some to
-    /// compare with.
+    /// The summaries that a model writes of the texts that have some to compare with, and their scores
+    /// ([`Self::scores_of`]).
     ///
     /// # Errors
     ///
     /// As [`summaries`], and if no text has a summary or a likelihood is not finite.
-    pub fn scores(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error> {
+    pub fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Judgement, Error> {
         let scored = self
             .examples
             .iter()
@@ -107,7 +108,13 @@ impl SummaryJudge {
             beams: self.beams,
         };
         let summaries = judge.summaries(model, watch)?;
-        judge.scores_of(&summaries, model, watch)
+        let scores = judge.scores_of(&summaries, model, watch)?;
+        let examples = judge.examples.iter().zip(&summaries);
+        let predictions = examples.map(|(example, summary)| of_summary(&example.id, summary));
+        Ok(Judgement {
+            scores,
+            predictions: predictions.collect(),
+        })
     }
 
     /// The summaries that a model writes of all texts, in their order.
@@ -248,10 +255,10 @@ impl LanguageProblem for SummaryProblem {
         false
     }
 
-    /// The scores ([`SummaryJudge::scores`]) on the test texts, or on the validation texts where there
+    /// The scores ([`SummaryJudge::judge`]) on the test texts, or on the validation texts where there
     /// are no others.
-    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error> {
-        self.judge.scores(model, watch)
+    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Judgement, Error> {
+        self.judge.judge(model, watch)
     }
 
     fn columns(&self) -> &'static [&'static str] {

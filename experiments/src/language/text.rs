@@ -11,6 +11,7 @@ use burn::data::dataset::Dataset;
 pub use files::{TextFiles, TextFilesError};
 use masformer_core::Decoder;
 use moebert_core::half::Half;
+use serde_json::json;
 
 use super::{LanguageProblem, Watch};
 use crate::{
@@ -24,10 +25,8 @@ use crate::{
     },
     error::Error,
     learner::language::LanguageLearner,
-    metric::{
-        Scores,
-        perplexity::{EvaluationWindow, Perplexity, SlidingWindows},
-    },
+    metric::perplexity::{EvaluationWindow, Likelihood, Perplexity, SlidingWindows},
+    predictions::Judgement,
     run::Progress,
 };
 
@@ -43,28 +42,41 @@ pub struct TextJudge {
 }
 
 impl TextJudge {
-    /// Perplexity and bits per byte, in all and by position ([`Perplexity::scores`]).
+    /// Perplexity and bits per byte, in all and by position ([`Perplexity::scores`]), and the likelihood of each document.
     ///
     /// # Errors
     ///
     /// If the text cannot be read, a likelihood is not finite, or a stop is asked for.
-    pub fn scores(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error> {
+    pub fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Judgement, Error> {
         let learner = LanguageLearner::to_judge(model);
         let header = self.text.header();
         let bar = watch.progress.bar("evaluate", header.tokens);
         let mut perplexity = Perplexity::default();
+        let mut predictions = vec![];
         for index in 0..header.documents.len() {
+            let mut own = Perplexity::default();
             let range = header.document(index);
             let document = self.text.read(range.clone()).map_err(DataError::from)?;
             let windows: Vec<EvaluationWindow> = self.windows.over(document.len()).collect();
             for batch in windows.chunks(watch.batch_size) {
                 watch.stop.check()?;
-                self.score(&learner, &document, batch, &mut perplexity)?;
+                self.score(&learner, &document, batch, [&mut perplexity, &mut own])?;
                 bar.set_position((range.start + batch[batch.len() - 1].scored.end) as u64);
             }
+            let Likelihood {
+                tokens,
+                bytes,
+                nats,
+            } = own.total();
+            predictions
+                .push(json!({ "document": index, "tokens": tokens, "bytes": bytes, "nats": nats }));
         }
         bar.finish_and_clear();
-        Ok(perplexity.scores().map_err(DataError::from)?)
+        let scores = perplexity.scores().map_err(DataError::from)?;
+        Ok(Judgement {
+            scores,
+            predictions,
+        })
     }
 
     /// A window as a sequence that asks for the tokens it scores.
@@ -78,13 +90,13 @@ impl TextJudge {
         }
     }
 
-    /// Adds the tokens that windows of a document score.
+    /// Adds the tokens that windows of a document score to each of the sums.
     fn score(
         &self,
         learner: &LanguageLearner,
         document: &[u32],
         windows: &[EvaluationWindow],
-        perplexity: &mut Perplexity,
+        mut sums: [&mut Perplexity; 2],
     ) -> Result<(), Error> {
         let sequences = windows
             .iter()
@@ -94,9 +106,9 @@ impl TextJudge {
         let tokens = windows.iter().flat_map(|window| window.scored.clone());
         for (token, nats) in tokens.zip(nats) {
             let bytes = self.tokenizer.token_bytes(document[token]).len();
-            perplexity
-                .add(token, bytes, nats)
-                .map_err(DataError::from)?;
+            for sum in &mut sums {
+                sum.add(token, bytes, nats).map_err(DataError::from)?;
+            }
         }
         Ok(())
     }
@@ -210,10 +222,10 @@ impl LanguageProblem for TextProblem {
         false
     }
 
-    /// The scores ([`TextJudge::scores`]) on the test text, or on the validation text where there is no
+    /// As [`TextJudge::judge`], on the test text, or on the validation text where there is no
     /// other.
-    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Scores, Error> {
-        self.judge.scores(model, watch)
+    fn judge(&self, model: &Decoder<Half>, watch: &Watch) -> Result<Judgement, Error> {
+        self.judge.judge(model, watch)
     }
 
     fn columns(&self) -> &'static [&'static str] {

@@ -24,12 +24,12 @@ use moebert_core::{
 };
 
 use super::{
-    Progress,
+    Common, Progress, RunOptions, Runnable,
     curves::Curve,
     family::{Extras, Family, Weights},
     fit::judge_epochs,
+    identity::Identity,
 };
-pub(super) use prepare::{prepare, read};
 
 use crate::{
     data::{
@@ -38,11 +38,13 @@ use crate::{
         packing::Documents,
     },
     error::Error,
+    graph::Fingerprints,
     interrupt::Stop,
     language::{LanguageProblem, Watch},
     learner::language::LanguageLearner,
-    metric::Scores,
+    predictions::Judgement,
     recipe::{DataSplit, ImportanceRecipe, LanguageRecipe, LanguageTask, ModelPlan, TrainRecipe},
+    record::RunFolder,
     table::{AttentionCost, Row},
     task_settings::TaskSettings,
 };
@@ -63,6 +65,42 @@ enum Start {
     Folder(Box<PretrainedDecoder>),
     /// Fresh weights, drawn from each seed; the spans are those of the first model, and all layers are attention.
     Fresh(DecoderConfig),
+}
+
+impl Runnable for LanguageRecipe {
+    type Inputs<'a> = prepare::Inputs<'a>;
+    type Family<'a> = Decoders<'a>;
+
+    fn common(&self) -> Common<'_> {
+        Common {
+            name: &self.name,
+            seeds: &self.seeds,
+            plan: self.plan(),
+            importance: &self.importance,
+            checkpoint: &self.checkpoint,
+        }
+    }
+
+    fn read<'a>(&'a self, options: &RunOptions) -> Result<prepare::Inputs<'a>, Error> {
+        prepare::read(self, options)
+    }
+
+    fn identity(
+        &self,
+        inputs: &prepare::Inputs<'_>,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<Identity, Error> {
+        inputs.identity(self, fingerprints)
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        options: &RunOptions,
+        folder: &RunFolder,
+        inputs: prepare::Inputs<'a>,
+    ) -> Result<Decoders<'a>, Error> {
+        prepare::prepare(self, options, folder, inputs)
+    }
 }
 
 impl Family for Decoders<'_> {
@@ -239,7 +277,7 @@ impl Family for Decoders<'_> {
         learner: &LanguageLearner,
         progress: Progress,
         stop: &Stop,
-    ) -> Result<Scores, Error> {
+    ) -> Result<Judgement, Error> {
         let watch = Watch {
             batch_size: self.recipe.evaluate.batch_size,
             progress,

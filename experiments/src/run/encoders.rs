@@ -24,12 +24,12 @@ use moebert_core::{
 };
 
 use super::{
-    Progress,
+    Common, Progress, RunOptions, Runnable,
     curves::Curve,
     family::{Extras, Family, Weights},
     fit::judge_epochs,
+    identity::Identity,
 };
-pub(super) use prepare::{prepare, read};
 
 use crate::{
     data::{
@@ -38,15 +38,18 @@ use crate::{
         tokenizer::Tokenizer,
     },
     error::Error,
+    graph::Fingerprints,
     interrupt::Stop,
     labels::load_fine_tuned,
     latency::latencies,
     learner::TaskLearner,
     metric::Scores,
     predict::predict,
+    predictions::{Judgement, of_answer},
     problem::{Rule, Sequences},
     quality::Quality,
     recipe::{DataSplit, ImportanceRecipe, ModelPlan, Recipe, TrainRecipe},
+    record::RunFolder,
     table::{AttentionCost, Row},
     task_settings::TaskSettings,
 };
@@ -93,6 +96,42 @@ fn trains_further_parts(plan: &ModelPlan) -> bool {
     let lora = plan.methods.get("lora").and_then(|lora| lora.get("train"));
     lora.and_then(toml::Value::as_array)
         .is_some_and(|parts| !parts.is_empty())
+}
+
+impl Runnable for Recipe {
+    type Inputs<'a> = prepare::Inputs<'a>;
+    type Family<'a> = Encoders<'a>;
+
+    fn common(&self) -> Common<'_> {
+        Common {
+            name: &self.name,
+            seeds: &self.seeds,
+            plan: self.plan(),
+            importance: &self.importance,
+            checkpoint: &self.checkpoint,
+        }
+    }
+
+    fn read<'a>(&'a self, options: &RunOptions) -> Result<prepare::Inputs<'a>, Error> {
+        prepare::read(self, &options.stop)
+    }
+
+    fn identity(
+        &self,
+        inputs: &prepare::Inputs<'_>,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<Identity, Error> {
+        inputs.identity(self, fingerprints)
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        options: &RunOptions,
+        folder: &RunFolder,
+        inputs: prepare::Inputs<'a>,
+    ) -> Result<Encoders<'a>, Error> {
+        prepare::prepare(self, options, folder, inputs)
+    }
 }
 
 impl Family for Encoders<'_> {
@@ -258,21 +297,33 @@ impl Family for Encoders<'_> {
         learner: &TaskLearner,
         progress: Progress,
         stop: &Stop,
-    ) -> Result<Scores, Error> {
-        let mut scores = Scores::default();
+    ) -> Result<Judgement, Error> {
+        let (mut scores, mut predictions) = (Scores::default(), vec![]);
         for (sequences, rule) in &self.dev {
             let features = &sequences.features;
             let bar = progress.bar("evaluate", features.len());
             let batch_size = self.recipe.train.batch_size;
             let pad = self.tokenizer.pad_id();
-            let predictions = predict(learner, features, batch_size, pad, stop, |done, _| {
+            let predicted = predict(learner, features, batch_size, pad, stop, |done, _| {
                 bar.set_position(done as u64);
             })?;
             bar.finish_and_clear();
-            let answers = sequences.answers(&predictions, rule)?;
+            let answers = sequences.answers(&predicted, rule)?;
             scores.extend(sequences.judge(&answers, rule)?);
+            let ids = sequences.ids();
+            let answers = ids.iter().zip(&answers);
+            for (id, answer) in answers {
+                let mut prediction = of_answer(id, answer, rule);
+                if !rule.suffix().is_empty() {
+                    prediction["split"] = rule.suffix().trim_start_matches('_').into();
+                }
+                predictions.push(prediction);
+            }
         }
-        Ok(scores)
+        Ok(Judgement {
+            scores,
+            predictions,
+        })
     }
 
     fn length(&self) -> usize {

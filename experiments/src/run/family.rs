@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     interrupt::Stop,
     learner::ExpertPlan,
-    metric::Scores,
+    predictions::Judgement,
     recipe::{ImportanceRecipe, ModelPlan, TrainRecipe},
     table::{AttentionCost, Row},
 };
@@ -143,13 +143,13 @@ pub(super) trait Family {
     /// The stage with its metrics, and with what decides between epochs.
     fn metrics(&self, stage: Stage<Self::Learner>, recipe: &TrainRecipe) -> Stage<Self::Learner>;
 
-    /// The scores of a model on the data to judge by.
+    /// The scores of a model on the data to judge by, with its answers.
     fn judge(
         &self,
         learner: &Self::Learner,
         progress: Progress,
         stop: &Stop,
-    ) -> Result<Scores, Error>;
+    ) -> Result<Judgement, Error>;
 
     /// Tokens of a sequence that costs are counted for.
     fn length(&self) -> usize;

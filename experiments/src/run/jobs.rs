@@ -12,6 +12,7 @@ use masformer_core::{MixerSpec, Span, seed};
 use moebert_core::{
     cost::Cost,
     expert_files::ExpertFiles,
+    file,
     importance::{Importance, ImportanceSource},
     keep_layers::keep_layers,
     layered::Layered,
@@ -37,12 +38,15 @@ use crate::{
     learner::ExpertPlan,
     methods,
     metric::Scores,
+    predictions::{Judgement, lines},
     recipe::{ExpertsRecipe, ModelPlan, Origin},
     table::AttentionCost,
 };
 
 /// The folder of a model in that of a stage.
 const MODEL: &str = "model";
+/// The file of predictions in the folder of an evaluation.
+const PREDICTIONS: &str = "predictions.jsonl";
 /// The file of importance scores in the folder of a stage.
 const IMPORTANCE: &str = "importance.safetensors";
 
@@ -94,7 +98,8 @@ pub(super) struct Judged {
 impl<F: Family> Jobs<'_, F> {
     /// Does a stage, whose files go into a folder; its result.
     pub fn work(&self, job: Job, dir: &Path) -> Result<Value, Error> {
-        self.run.progress.say(&self.title(job));
+        let title = title(self.run.plan, self.keys.seed, job);
+        self.run.progress.say(&title);
         let plan = |index: usize| &self.run.plan[index];
         match job {
             Job::Start => self.draw(dir),
@@ -110,33 +115,6 @@ impl<F: Family> Jobs<'_, F> {
                 self.judge(&self.load(&model)?, &model, dir)
             }
             Job::Measure => self.measure(),
-        }
-    }
-
-    /// What a person reads of a stage.
-    pub fn title(&self, job: Job) -> String {
-        let name = |index: usize| &self.run.plan[index].name;
-        let what = match job {
-            Job::Start => "drawing weights".to_owned(),
-            Job::Importance(index) => format!("scoring the neurons of `{}`", self.scored(index)),
-            Job::Before(index) => format!("evaluating `{}` before its training", name(index)),
-            Job::Train(index) => {
-                let legend = self.run.plan[index].legend.iter();
-                let legend = legend.map(|legend| format!(", {legend}"));
-                format!("training `{}`{}", name(index), legend.collect::<String>())
-            }
-            Job::Evaluate(index) => format!("evaluating `{}`", name(index)),
-            Job::Measure => "measuring latency".to_owned(),
-        };
-        format!("seed {}: {what}", self.keys.seed)
-    }
-
-    /// The model whose neurons are scored for another.
-    fn scored(&self, index: usize) -> &str {
-        let plan = &self.run.plan[index];
-        match &plan.from {
-            Origin::Model(name) => name,
-            _ => &plan.name,
         }
     }
 
@@ -371,7 +349,11 @@ impl<F: Family> Jobs<'_, F> {
             progress,
             ..
         } = self.run;
-        let scores = family.judge(learner, *progress, &options.stop)?;
+        let Judgement {
+            scores,
+            predictions,
+        } = family.judge(learner, *progress, &options.stop)?;
+        file::write(&dir.join(PREDICTIONS), lines(predictions).as_bytes())?;
         let cost = Cost::of(learner, family.length());
         let (spans, mixers) = family.layers(&model.folder);
         let judged = Judged {
@@ -433,6 +415,30 @@ impl Split {
         let importance = self.importance.clone();
         expert_files(model, &self.plan, recipe, self.dense_width, importance)
     }
+}
+
+/// What a person reads of a stage.
+pub(super) fn title(plan: &[ModelPlan], seed: u64, job: Job) -> String {
+    let name = |index: usize| &plan[index].name;
+    let what = match job {
+        Job::Start => "drawing weights".to_owned(),
+        Job::Importance(index) => {
+            let owner = match &plan[index].from {
+                Origin::Model(name) => name,
+                _ => name(index),
+            };
+            format!("scoring the neurons of `{owner}`")
+        }
+        Job::Before(index) => format!("evaluating `{}` before its training", name(index)),
+        Job::Train(index) => {
+            let legend = plan[index].legend.iter();
+            let legend = legend.map(|legend| format!(", {legend}"));
+            format!("training `{}`{}", name(index), legend.collect::<String>())
+        }
+        Job::Evaluate(index) => format!("evaluating `{}`", name(index)),
+        Job::Measure => "measuring latency".to_owned(),
+    };
+    format!("seed {seed}: {what}")
 }
 
 /// The methods of a training, in the order in which they change the model and add to the loss.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{
     Run,
     family::Family,
-    jobs::Jobs,
+    jobs::{Jobs, title},
     nodes::{Job, Node, Nodes, SeedKeys},
 };
 use crate::{
@@ -215,7 +215,7 @@ impl<F: Family> Worker<'_, F> {
     }
 
     fn title(&self, node: &Node) -> String {
-        self.jobs(node).title(node.job)
+        title(self.run.plan, node.seed, node.job)
     }
 
     /// What a stage failed with before.

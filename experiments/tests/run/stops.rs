@@ -24,7 +24,7 @@ pub enum Point {
 }
 
 pub use Point::File as Has;
-use Point::Told;
+pub use Point::Told;
 
 /// Points of every stage in the order of a run, and what is told of work that need not be done
 /// again after a stop there.

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use moebert_core::file;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::EvalArgs;
 use crate::{
     cli::output,
     data::squad::SquadVersion,
     error::Error,
+    predictions,
     problem::{Answer, Rule, best_class},
     recipe::{AnyTask, LanguageTask, Task},
 };
@@ -100,7 +101,10 @@ impl PredictionFile {
                     .collect();
                 format!("{:#}\n", Value::Object(answers))
             }
-            Form::JsonLines => lines(rows.map(|(id, answer)| object(id, answer, rule))),
+            Form::JsonLines => {
+                let objects = rows.map(|(id, answer)| predictions::of_answer(id, answer, rule));
+                predictions::lines(objects)
+            }
         };
         self.write_text(&text)
     }
@@ -112,8 +116,8 @@ impl PredictionFile {
     /// If the file cannot be written.
     pub fn write_summaries(&self, summaries: &[String], ids: &[&str]) -> Result<(), Error> {
         let rows = ids.iter().zip(summaries);
-        let objects = rows.map(|(id, summary)| json!({ "id": id, "summary": summary }));
-        self.write_text(&lines(objects))
+        let objects = rows.map(|(id, summary)| predictions::of_summary(id, summary));
+        self.write_text(&predictions::lines(objects))
     }
 
     fn write_text(&self, text: &str) -> Result<(), Error> {
@@ -121,11 +125,6 @@ impl PredictionFile {
         eprintln!("predictions are in {}", self.path.display());
         Ok(())
     }
-}
-
-fn lines(objects: impl Iterator<Item = Value>) -> String {
-    let lines: Vec<String> = objects.map(|object| object.to_string() + "\n").collect();
-    lines.concat()
 }
 
 /// `path` with a suffix before the ending of its name.
@@ -151,54 +150,6 @@ fn cell(answer: &Answer, rule: &Rule) -> String {
     }
 }
 
-/// An answer with what the model thought of it.
-fn object(id: &str, answer: &Answer, rule: &Rule) -> Value {
-    match answer {
-        Answer::Class(scores) => {
-            let names = match rule {
-                Rule::Glue(task, _) => task.labels(),
-                _ => &[],
-            };
-            let name = |class: usize| {
-                names
-                    .get(class)
-                    .map_or_else(|| class.to_string(), ToString::to_string)
-            };
-            let probabilities: Map<String, Value> = softmax(scores)
-                .into_iter()
-                .enumerate()
-                .map(|(class, probability)| (name(class), probability.into()))
-                .collect();
-            json!({ "index": index(id), "label": name(best_class(scores)), "probabilities": probabilities })
-        }
-        Answer::Score(score) => json!({ "index": index(id), "score": score }),
-        Answer::Span(version, span) => {
-            let mut object = json!({ "id": id, "answer": span.text(*version, 0.0) });
-            if *version == SquadVersion::V2 {
-                object["best_answer"] = span.answer.clone().into();
-                object["null_margin"] = span.null_margin.into();
-            }
-            object
-        }
-    }
-}
-
-/// The place of an example in its file, as a number.
-fn index(id: &str) -> Value {
-    id.parse::<u64>().map_or_else(|_| id.into(), Into::into)
-}
-
-/// `e^x / sum e^x`.
-fn softmax(scores: &[f32]) -> Vec<f64> {
-    let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = scores
-        .iter()
-        .map(|score| f64::from(score - highest).exp())
-        .collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,17 +161,6 @@ mod tests {
         let mnli = Rule::Glue(GlueTask::Mnli, Split::Dev);
         let class = Answer::Class(vec![0.0, 2.0, 2.0]);
         assert_eq!(cell(&class, &mnli), "neutral");
-        let object_of = |answer: &Answer, rule| object("7", answer, rule);
-        let found = object_of(&class, &mnli);
-        assert_eq!(
-            (found["index"].as_u64(), found["label"].as_str()),
-            (Some(7), Some("neutral"))
-        );
-        let total: f64 = ["entailment", "neutral", "contradiction"]
-            .iter()
-            .filter_map(|name| found["probabilities"][*name].as_f64())
-            .sum();
-        assert!((total - 1.0).abs() < 1e-12);
         assert_eq!(cell(&class, &Rule::Glue(GlueTask::Sst2, Split::Dev)), "1");
         let score = Answer::Score(0.1);
         assert_eq!(cell(&score, &Rule::Glue(GlueTask::Stsb, Split::Dev)), "0.1");
@@ -233,15 +173,6 @@ mod tests {
             },
         );
         assert_eq!(cell(&span, &Rule::Accuracy), "");
-        let expected =
-            json!({ "id": "q", "answer": "", "best_answer": "the cat", "null_margin": 0.5 });
-        assert_eq!(object("q", &span, &Rule::Accuracy), expected);
-    }
-
-    #[test]
-    fn large_scores_have_probabilities() {
-        assert_eq!(softmax(&[3e38, -3e38]), [1.0, 0.0]);
-        assert_eq!(softmax(&[-3e38, -3e38]), [0.5, 0.5]);
     }
 
     #[test]

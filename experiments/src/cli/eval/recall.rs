@@ -19,5 +19,6 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     let folder = args.variant.lengthen(folder, length)?;
     check_vocabulary(&args.data, &problem, &folder)?;
     let watch = args.watch(BATCH_SIZE)?;
-    problem.judge(&cli::load_decoder(&folder, &device)?, &watch)
+    let model = cli::load_decoder(&folder, &device)?;
+    Ok(problem.judge(&model, &watch)?.scores)
 }

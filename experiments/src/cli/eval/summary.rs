@@ -53,7 +53,7 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     };
     let model = cli::load_decoder(&folder, &device)?;
     let Some(file) = file else {
-        return judge.scores(&model, &watch);
+        return Ok(judge.judge(&model, &watch)?.scores);
     };
     let summaries = judge.summaries(&model, &watch)?;
     let ids: Vec<&str> = judge

@@ -35,5 +35,5 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
         text,
         windows,
     };
-    judge.scores(&model, &watch)
+    Ok(judge.judge(&model, &watch)?.scores)
 }

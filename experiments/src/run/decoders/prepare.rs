@@ -34,8 +34,7 @@ use crate::{
 /// The stage of token files.
 const TOKENS: &str = "tokens";
 
-/// What a run reads before it leaves anything on disk: a mistake in the recipe must not leave a run
-/// folder that refuses the right one.
+/// What a run reads before it leaves anything on disk.
 pub(in crate::run) struct Inputs<'a> {
     model: Model<'a>,
     data: Data,
@@ -59,7 +58,7 @@ enum Data {
 }
 
 /// Reads model and data, and checks that they and the recipe go together.
-pub(in crate::run) fn read<'a>(
+pub(super) fn read<'a>(
     recipe: &'a LanguageRecipe,
     options: &RunOptions,
 ) -> Result<Inputs<'a>, Error> {
@@ -140,7 +139,7 @@ fn recall(data: &RecallData, length: usize) -> Result<Data, DataError> {
 
 impl Inputs<'_> {
     /// What the keys of stages must know.
-    pub fn identity(
+    pub(super) fn identity(
         &self,
         recipe: &LanguageRecipe,
         fingerprints: &mut Fingerprints,
@@ -212,7 +211,7 @@ impl Data {
 }
 
 /// Makes everything that a seed needs of the inputs.
-pub(in crate::run) fn prepare<'a>(
+pub(super) fn prepare<'a>(
     recipe: &'a LanguageRecipe,
     options: &RunOptions,
     folder: &RunFolder,

@@ -22,8 +22,7 @@ use crate::{
     record::RunFolder,
 };
 
-/// What a run reads before it leaves anything on disk: a mistake in the recipe must not leave a run
-/// folder that refuses the right one.
+/// What a run reads before it leaves anything on disk.
 pub(in crate::run) struct Inputs<'a> {
     model: Model<'a>,
     spans: Option<Vec<Span>>,
@@ -56,7 +55,7 @@ struct Checkpoint {
 }
 
 /// Reads model and data, and checks that they and the recipe go together.
-pub(in crate::run) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Error> {
+pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Error> {
     let model = match &recipe.model {
         ModelRecipe {
             random: Some(random),
@@ -195,7 +194,7 @@ fn check_sizes(
 
 impl Inputs<'_> {
     /// What the keys of stages must know.
-    pub fn identity(
+    pub(super) fn identity(
         &self,
         recipe: &Recipe,
         fingerprints: &mut Fingerprints,
@@ -234,7 +233,7 @@ impl Inputs<'_> {
 }
 
 /// Makes everything that a seed needs of the inputs.
-pub(in crate::run) fn prepare<'a>(
+pub(super) fn prepare<'a>(
     recipe: &'a Recipe,
     options: &RunOptions,
     folder: &RunFolder,
