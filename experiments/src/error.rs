@@ -63,14 +63,6 @@ pub enum Error {
     /// Neurons cannot be assigned to experts.
     #[error(transparent)]
     Partition(#[from] PartitionError),
-    /// Neurons cannot be assigned to the experts of a student.
-    #[error("student `{name}`: {source}")]
-    Student {
-        /// The student.
-        name: String,
-        /// Why.
-        source: PartitionError,
-    },
     /// A model of a run cannot begin or learn as the recipe says.
     #[error("`{name}`: {source}")]
     OfModel {
@@ -197,24 +189,25 @@ pub enum Error {
     /// Text cannot be generated.
     #[error(transparent)]
     Generate(#[from] GenerateError),
-    /// The spans of a recipe do not fit the depth of the model.
-    #[error("`model.spans`: {0}")]
-    ModelSpans(#[source] ScheduleError),
-    /// The mixers of a recipe do not fit the depth of the model.
-    #[error("`model.mixers`: {0}")]
-    ModelMixers(#[source] ScheduleError),
     /// A model that is used as it is would get mixers that nothing trained.
     #[error(
-        "`model.mixers` gives layer {layer} another mixer than the model was fine-tuned with; leave out \
-         `teacher.fine_tuned`, or the mixers"
+        "model `{name}`: its `mixers` give layer {layer} another mixer than it starts with, and it is not trained; set \
+         `epochs` above 0, or leave out the mixers"
     )]
-    FineTunedMixers {
+    UntrainedMixers {
+        /// The model.
+        name: String,
         /// The first such layer.
         layer: usize,
     },
-    /// The layer map does not fit the depth of the model.
-    #[error("`distill.layers`: {0}")]
-    LayerMap(#[from] LayerMapError),
+    /// The layer map does not fit the depth of the models.
+    #[error("model `{name}`: `layerwise.layers`: {source}")]
+    LayerMap {
+        /// The model.
+        name: String,
+        /// Why.
+        source: LayerMapError,
+    },
     /// A bench found cases that are worse than they were.
     #[error("worse than in {}: {cases}", path.display())]
     Worse {

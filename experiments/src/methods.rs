@@ -1,11 +1,15 @@
 //! The methods that a recipe can name: one line each.
 
+pub mod experts;
+
 use std::collections::BTreeMap;
 
 use distill::{Method, MethodError, Objective, Surgery, Trainable, objective, surgery};
 use masformer_core::nearest::hint;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+
+use self::experts::{EXPERTS, Experts};
 
 /// The methods of a model in training, by their names, each with its settings.
 pub type MethodTables = BTreeMap<String, toml::Table>;
@@ -18,12 +22,33 @@ pub struct Entry<M: Trainable> {
     pub page: &'static str,
     /// Its settings with their defaults.
     pub defaults: Value,
-    make: fn(Value) -> Result<Method<M>, serde_json::Error>,
+    form: Form<M>,
+    /// All settings in their plain form.
+    complete: fn(Value) -> Result<Value, serde_json::Error>,
+}
+
+/// Settings with defaults in place of those that are absent, each in the form in which it is written.
+fn complete<T: Serialize + DeserializeOwned>(settings: Value) -> Result<Value, serde_json::Error> {
+    let mut settings = serde_json::to_value(serde_json::from_value::<T>(settings)?)?;
+    if let Some(settings) = settings.as_object_mut() {
+        // TOML has no value for what is absent.
+        settings.retain(|_, value| !value.is_null());
+    }
+    Ok(settings)
+}
+
+/// What becomes of the settings of a method.
+enum Form<M: Trainable> {
+    /// The method.
+    Method(fn(Value) -> Result<Method<M>, serde_json::Error>),
+    /// The pipeline takes them: the method also needs scores and counts of the run. They are read here only to check them.
+    Pipeline(fn(Value) -> Result<(), serde_json::Error>),
 }
 
 /// Every method, in the order in which their terms join the loss.
 pub fn all<M: Trainable>() -> Vec<Entry<M>> {
     vec![
+        pipeline::<Experts, M>(EXPERTS, include_str!("../../docs/methods/moebert.md")),
         objective::<objective::Layerwise, M>(include_str!("../../docs/methods/layerwise.md")),
         objective::<objective::Kd, M>(include_str!("../../docs/methods/kd.md")),
         objective::<objective::Pkd, M>(include_str!("../../docs/methods/pkd.md")),
@@ -45,11 +70,11 @@ where
         name: default.name(),
         page,
         defaults: serde_json::to_value(&default).unwrap_or_default(),
-        make: |settings| {
-            Ok(Method::Objective(Box::new(serde_json::from_value::<T>(
-                settings,
-            )?)))
-        },
+        form: Form::Method(|settings| {
+            let method = serde_json::from_value::<T>(settings)?;
+            Ok(Method::Objective(Box::new(method)))
+        }),
+        complete: complete::<T>,
     }
 }
 
@@ -64,11 +89,26 @@ where
         name: default.name(),
         page,
         defaults: serde_json::to_value(&default).unwrap_or_default(),
-        make: |settings| {
-            Ok(Method::Surgery(Box::new(serde_json::from_value::<T>(
-                settings,
-            )?)))
-        },
+        form: Form::Method(|settings| {
+            let method = serde_json::from_value::<T>(settings)?;
+            Ok(Method::Surgery(Box::new(method)))
+        }),
+        complete: complete::<T>,
+    }
+}
+
+/// A method that the pipeline makes.
+fn pipeline<T, M>(name: &'static str, page: &'static str) -> Entry<M>
+where
+    T: Default + Serialize + DeserializeOwned,
+    M: Trainable,
+{
+    Entry {
+        name,
+        page,
+        defaults: serde_json::to_value(T::default()).unwrap_or_default(),
+        form: Form::Pipeline(|settings| serde_json::from_value::<T>(settings).map(drop)),
+        complete: complete::<T>,
     }
 }
 
@@ -95,51 +135,72 @@ impl<M: Trainable> Entry<M> {
         });
         let problems: Vec<_> = unknown.collect();
         if problems.is_empty()
-            && let Err(error) = self.checked(settings)
+            && let Err(error) = self.check(settings)
         {
-            return vec![(String::new(), format!("cannot work: {error}"))];
+            let key = self.culprit(settings).map(|key| format!(".{key}"));
+            return vec![(key.unwrap_or_default(), format!("cannot work: {error}"))];
         }
         problems
     }
 
-    fn checked(&self, settings: &toml::Table) -> Result<Method<M>, MethodError> {
-        let method = self.make(settings)?;
-        method.check()?;
-        Ok(method)
+    /// The setting without which the others can work.
+    fn culprit<'a>(&self, settings: &'a toml::Table) -> Option<&'a str> {
+        let keys = settings.keys().map(String::as_str);
+        let mut culprits = keys.filter(|key| {
+            let mut others = settings.clone();
+            others.remove(*key);
+            self.check(&others).is_ok()
+        });
+        culprits.next()
     }
 
-    fn make(&self, settings: &toml::Table) -> Result<Method<M>, serde_json::Error> {
-        (self.make)(serde_json::to_value(settings)?)
-    }
-}
-
-/// The settings of a method as the table of a recipe has them.
-pub fn table<T: Objective + Serialize>(method: &T) -> toml::Table {
-    toml::Table::try_from(method).unwrap_or_default()
-}
-
-/// The settings of methods with their defaults filled in.
-pub fn complete<M: Trainable>(tables: &MethodTables) -> BTreeMap<String, Value> {
-    let entries = all::<M>().into_iter();
-    let chosen = entries.filter_map(|entry| Some((tables.get(entry.name)?, entry)));
-    let filled = chosen.map(|(table, entry)| {
-        let mut settings = entry.defaults;
-        for (key, value) in table {
-            settings[key] = serde_json::to_value(value).unwrap_or_default();
+    fn check(&self, settings: &toml::Table) -> Result<(), MethodError> {
+        match self.form {
+            Form::Method(make) => make(serde_json::to_value(settings)?)?.check(),
+            Form::Pipeline(check) => Ok(check(serde_json::to_value(settings)?)?),
         }
-        (entry.name.to_owned(), settings)
-    });
-    filled.collect()
+    }
+
+    /// The method; none if the pipeline makes it.
+    fn make(&self, settings: &toml::Table) -> Option<Result<Method<M>, serde_json::Error>> {
+        match self.form {
+            Form::Method(make) => Some(serde_json::to_value(settings).and_then(make)),
+            Form::Pipeline(_) => None,
+        }
+    }
 }
 
-/// The methods of these tables.
+/// The names of all methods.
+pub fn names<M: Trainable>() -> Vec<&'static str> {
+    all::<M>().into_iter().map(|entry| entry.name).collect()
+}
+
+/// All settings of a method: the defaults, and over them those of each table in turn. None if there is no such method.
+pub fn settings<'a, M: Trainable>(
+    name: &str,
+    tables: impl IntoIterator<Item = &'a toml::Table>,
+) -> Option<toml::Table> {
+    let entry = all::<M>().into_iter().find(|entry| entry.name == name)?;
+    let mut given = toml::Table::new();
+    for table in tables {
+        given.extend(table.clone());
+    }
+    let settings = serde_json::to_value(&given).and_then(entry.complete);
+    // Settings that are not right are refused elsewhere, as they were given.
+    let settings = settings
+        .ok()
+        .and_then(|settings| toml::Table::try_from(settings).ok());
+    Some(settings.unwrap_or(given))
+}
+
+/// The methods of these tables, without those that the pipeline makes.
 ///
 /// # Errors
 ///
 /// If settings are not those of their method; recipes that were loaded have right ones.
 pub fn make<M: Trainable>(tables: &MethodTables) -> Result<Vec<Method<M>>, serde_json::Error> {
     chosen(tables)
-        .map(|(entry, settings)| entry.make(settings))
+        .filter_map(|(entry, settings)| entry.make(settings))
         .collect()
 }
 
@@ -155,8 +216,8 @@ fn chosen<M: Trainable>(tables: &MethodTables) -> impl Iterator<Item = (Entry<M>
 pub fn with_teacher<M: Trainable>(tables: &MethodTables) -> Vec<&'static str> {
     let chosen = chosen::<M>(tables);
     let needs = chosen.filter(|(entry, settings)| {
-        let method = entry.make(settings);
-        method.is_ok_and(|method| method.needs_teacher())
+        let method = entry.make(settings).and_then(Result::ok);
+        method.is_some_and(|method| method.needs_teacher())
     });
     needs.map(|(entry, _)| entry.name).collect()
 }
@@ -166,13 +227,14 @@ pub fn add_to_loss<M: Trainable>(tables: &MethodTables) -> bool {
     make::<M>(tables).is_ok_and(|methods| methods.iter().any(Method::adds_to_loss))
 }
 
-/// What is wrong with the methods of a table, as pairs of a dotted key and a reason that goes on with its sentence.
-pub fn problems<M: Trainable>(key: &str, tables: &MethodTables) -> Vec<(String, String)> {
+/// What is wrong with the methods of a table whose keys begin with `prefix`, as pairs of a dotted key and a reason that
+/// goes on with its sentence.
+pub fn problems<M: Trainable>(prefix: &str, tables: &MethodTables) -> Vec<(String, String)> {
     let entries = all::<M>();
     let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
     let mut problems = vec![];
     for (name, settings) in tables {
-        let key = format!("{key}.{name}");
+        let key = format!("{prefix}{name}");
         match entries.iter().find(|entry| entry.name == name) {
             Some(entry) => {
                 let found = entry.problems(settings).into_iter();
@@ -191,7 +253,7 @@ mod tests {
 
     fn problems_of(text: &str) -> Vec<String> {
         let tables: MethodTables = toml::from_str(text).unwrap();
-        let problems = problems::<TaskLearner>("methods", &tables).into_iter();
+        let problems = problems::<TaskLearner>("methods.", &tables).into_iter();
         problems
             .map(|(key, reason)| format!("`{key}` {reason}"))
             .collect()
@@ -210,8 +272,13 @@ mod tests {
                     entry.name
                 );
             }
-            assert!((entry.make)(entry.defaults.clone()).is_ok());
-            assert!(entry.checked(&toml::Table::new()).is_ok());
+            let defaults = settings::<TaskLearner>(entry.name, []).expect("a method");
+            assert!(entry.check(&defaults).is_ok());
+            assert!(entry.check(&toml::Table::new()).is_ok());
+            assert_eq!(
+                settings::<TaskLearner>(entry.name, [&defaults]),
+                Some(defaults)
+            );
         }
     }
 
@@ -227,7 +294,7 @@ mod tests {
         );
         let wrong = problems_of("[layerwise]\nweight = \"much\"\n");
         assert!(
-            wrong[0].starts_with("`methods.layerwise` cannot work: invalid type"),
+            wrong[0].starts_with("`methods.layerwise.weight` cannot work: invalid type"),
             "{wrong:?}"
         );
         assert!(problems_of("[layerwise]\nweight = 2\nlayers = \"every:2\"\n").is_empty());

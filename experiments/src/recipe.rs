@@ -1,39 +1,51 @@
 //! Recipes: what a run does, as a typed TOML file.
 //!
-//! A recipe is a file, or the name of one that ships with the program. Keys can be overridden on
+//! A recipe has stages, each a model that is made of another one and trained, and arms, each the recipe with some keys
+//! changed. It is a file, or the name of one that ships with the program. Keys can be overridden on
 //! the command line (`train.epochs=3`). Everything is checked before any work starts; a mistake is
 //! answered with its file, line and key.
 
+mod arms;
+mod decoder;
+mod encoder;
 mod ignored;
+mod importance;
 mod integers;
-mod language;
+mod keys;
+mod load;
+mod merge;
 mod plan;
 mod problems;
 mod schema;
 mod shipped;
 mod source;
+mod stage;
+mod stages;
 mod task;
+mod train;
 mod validate;
 
 use std::path::{Path, PathBuf};
 
-pub use language::{
-    DecoderRecipe, DecoderSource, EvaluateRecipe, LanguageData, LanguageRecipe, LanguageSource,
-    LanguageTask, RandomDecoder, RecallData, RouterRecipe, SpanModel, SummaryData, TokenizerChoice,
+pub use crate::methods::experts::{ExpertsRecipe, RouterWeights};
+pub use decoder::{
+    DecoderModel, DecoderSource, EvaluateRecipe, LanguageData, LanguageSource, LanguageTask,
+    OfDecoders, RandomDecoder, RecallData, SummaryData, TokenizerChoice,
 };
-pub(crate) use plan::{CHECKPOINT, TEACHER};
-pub use plan::{ModelPlan, Origin, RouterWeights};
-use schema::one_seed;
-pub use schema::{
-    CheckpointRecipe, DataRecipe, DataSplit, DistillRecipe, ExpertsRecipe, ImportanceRecipe,
-    KeptEpoch, LatencyRecipe, ModelRecipe, RandomModel, Recipe, SquadData, StudentRecipe,
-    SyntheticData, TeacherRecipe, TrainOverrides, TrainRecipe,
+pub use encoder::{
+    DataRecipe, EncoderModel, LatencyRecipe, OfEncoders, RandomModel, SquadData, SyntheticData,
 };
+pub use importance::{DataSplit, ImportanceRecipe};
+pub(crate) use plan::CHECKPOINT;
+pub use plan::{ModelPlan, Origin};
+pub use problems::Problem;
+pub use schema::{FreshSize, NoKeys, Part, Recipe, RecipeFamily, StartModel};
 pub use shipped::SHIPPED;
+pub use stage::{StageMethods, StageRecipe};
 pub use task::{AnyTask, Task, UnknownTask};
+pub use train::{CheckpointRecipe, KeptEpoch, TrainOverrides, TrainRecipe};
 
 use masformer_core::nearest::nearest;
-use serde::de::DeserializeOwned;
 
 /// Why a recipe cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -81,56 +93,26 @@ pub enum RecipeError {
     },
 }
 
+/// The recipe of an encoder.
+pub type EncoderRecipe = Recipe<OfEncoders>;
+/// The recipe of decoders.
+pub type DecoderRecipe = Recipe<OfDecoders>;
+
 /// What `kiln run` can be given. `data.task` says which it is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyRecipe {
-    /// An encoder is fine-tuned, cut into experts and distilled.
-    Experts(Box<Recipe>),
-    /// Decoders are trained under several span schedules.
-    Language(Box<LanguageRecipe>),
-}
-
-/// A kind of recipe.
-trait Schema: DeserializeOwned {
-    /// Spells out the defaults that depend on other keys, for the record.
-    fn complete(&mut self);
-
-    /// Everything that cannot work, as pairs of a dotted key and a reason that continues its
-    /// sentence.
-    fn problems(&self) -> Vec<(String, String)>;
-
-    /// The settings that would be ignored, in the same form.
-    fn ignored(&self) -> Vec<(String, String)> {
-        vec![]
-    }
-}
-
-impl Schema for Recipe {
-    fn complete(&mut self) {
-        let data = &mut self.data;
-        data.max_length = Some(data.max_length());
-        match data.task {
-            Task::Glue(_) => {}
-            Task::Squad(_) => drop(data.squad.get_or_insert_default()),
-            Task::Synthetic => drop(data.synthetic.get_or_insert_default()),
-        }
-    }
-
-    fn problems(&self) -> Vec<(String, String)> {
-        validate::problems(self)
-    }
-
-    fn ignored(&self) -> Vec<(String, String)> {
-        ignored::settings(self)
-    }
+    /// An encoder, by tasks of understanding.
+    Encoder(Box<EncoderRecipe>),
+    /// Decoders, by tasks of language.
+    Decoder(Box<DecoderRecipe>),
 }
 
 impl AnyRecipe {
     /// The run's name.
     pub fn name(&self) -> &str {
         match self {
-            Self::Experts(recipe) => &recipe.name,
-            Self::Language(recipe) => &recipe.name,
+            Self::Encoder(recipe) => &recipe.name,
+            Self::Decoder(recipe) => &recipe.name,
         }
     }
 
@@ -142,7 +124,7 @@ impl AnyRecipe {
     /// There is no such recipe, it is not valid TOML, a key is unknown, or a value cannot work.
     pub fn load(source: &str, overrides: &[String]) -> Result<Self, RecipeError> {
         if let Some((_, text)) = SHIPPED.iter().find(|(name, _)| *name == source) {
-            return source::parse(&format!("recipe {source}"), text, overrides);
+            return load::parse(&format!("recipe {source}"), text, overrides);
         }
         let path = Path::new(source);
         let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
@@ -162,7 +144,7 @@ impl AnyRecipe {
                 source: error,
             },
         })?;
-        source::parse(source, &text, overrides)
+        load::parse(source, &text, overrides)
     }
 }
 
@@ -182,8 +164,8 @@ mod tests {
 
     fn toml(recipe: &AnyRecipe) -> String {
         match recipe {
-            AnyRecipe::Experts(recipe) => toml::to_string(recipe),
-            AnyRecipe::Language(recipe) => toml::to_string(recipe),
+            AnyRecipe::Encoder(recipe) => toml::to_string(recipe),
+            AnyRecipe::Decoder(recipe) => toml::to_string(recipe),
         }
         .expect("TOML")
     }
@@ -199,7 +181,7 @@ mod tests {
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(recipe.name(), *name);
             let again =
-                source::parse("recipe.toml", &toml(&recipe), &[]).expect("the record reads back");
+                load::parse("recipe.toml", &toml(&recipe), &[]).expect("the record reads back");
             assert_eq!(again, recipe);
         }
     }

@@ -372,17 +372,17 @@ fn damaged<E: std::error::Error + Send + Sync + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{AnyRecipe, Recipe};
+    use crate::recipe::{AnyRecipe, EncoderRecipe};
 
-    fn recipe(overrides: &[&str]) -> Recipe {
+    fn recipe(overrides: &[&str]) -> EncoderRecipe {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
         match AnyRecipe::load("quickstart", &overrides) {
-            Ok(AnyRecipe::Experts(recipe)) => *recipe,
+            Ok(AnyRecipe::Encoder(recipe)) => *recipe,
             other => panic!("quickstart is a valid recipe of experts, not {other:?}"),
         }
     }
 
-    fn open(path: &Path, recipe: &Recipe) -> Result<RunFolder, RecordError> {
+    fn open(path: &Path, recipe: &EncoderRecipe) -> Result<RunFolder, RecordError> {
         let busy = || Err(io_error("wait for", path)(io::ErrorKind::WouldBlock.into()));
         RunFolder::open(
             path,

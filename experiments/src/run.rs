@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use distill::Ui;
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use self::{
@@ -19,7 +18,7 @@ use crate::{
     error::Error,
     graph::{Fingerprints, Key, Leases, Store, failure},
     interrupt::Stop,
-    recipe::{AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan},
+    recipe::{AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily},
     record::RunFolder,
     table::{Row, Table},
 };
@@ -35,6 +34,7 @@ mod jobs;
 mod nodes;
 mod plan;
 mod progress;
+mod shapes;
 mod worker;
 
 pub use experts::{expert_files, expert_plan, open_dense, open_dense_decoder, score_neurons};
@@ -70,47 +70,31 @@ struct Run<'a, F> {
     progress: Progress,
 }
 
-/// A recipe of a family of models and tasks.
-trait Runnable: Serialize + DeserializeOwned {
+/// The recipes of a family of models: how their data become what stages need.
+trait Runnable: RecipeFamily {
     /// What is read before anything is left on disk: a mistake in the recipe must not leave a run folder that refuses the
     /// right one.
-    type Inputs<'a>
-    where
-        Self: 'a;
+    type Inputs<'a>;
     /// The models with a task and its data.
-    type Family<'a>: Family
-    where
-        Self: 'a;
-
-    /// What is the same for every family.
-    fn common(&self) -> Common<'_>;
+    type Family<'a>: Family;
 
     /// Reads model and data, and checks that they and the recipe go together.
-    fn read<'a>(&'a self, options: &RunOptions) -> Result<Self::Inputs<'a>, Error>;
+    fn read<'a>(recipe: &'a Recipe<Self>, options: &RunOptions) -> Result<Self::Inputs<'a>, Error>;
 
     /// What the keys of stages must know.
     fn identity(
-        &self,
+        recipe: &Recipe<Self>,
         inputs: &Self::Inputs<'_>,
         fingerprints: &mut Fingerprints,
     ) -> Result<Identity, Error>;
 
     /// Makes everything that stages need of the inputs.
     fn prepare<'a>(
-        &'a self,
+        recipe: &'a Recipe<Self>,
         options: &RunOptions,
         folder: &RunFolder,
         inputs: Self::Inputs<'a>,
     ) -> Result<Self::Family<'a>, Error>;
-}
-
-/// What is the same for every family of models.
-struct Common<'a> {
-    name: &'a str,
-    seeds: &'a [u64],
-    plan: Vec<ModelPlan>,
-    importance: &'a ImportanceRecipe,
-    checkpoint: &'a CheckpointRecipe,
 }
 
 /// Does every stage of `recipe` that has no result yet, and prints the table.
@@ -120,8 +104,8 @@ struct Common<'a> {
 /// Whatever the stages fail with.
 pub fn run(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
     match recipe {
-        AnyRecipe::Experts(recipe) => Pipeline::new(recipe.as_ref(), options).run(),
-        AnyRecipe::Language(recipe) => Pipeline::new(recipe.as_ref(), options).run(),
+        AnyRecipe::Encoder(recipe) => Pipeline::new(recipe.as_ref(), options).run(),
+        AnyRecipe::Decoder(recipe) => Pipeline::new(recipe.as_ref(), options).run(),
     }
 }
 
@@ -132,26 +116,25 @@ pub fn run(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
 /// If model or data cannot be read, or the store cannot be opened.
 pub fn plan(recipe: &AnyRecipe, options: &RunOptions) -> Result<Vec<Planned>, Error> {
     match recipe {
-        AnyRecipe::Experts(recipe) => Pipeline::new(recipe.as_ref(), options).planned(),
-        AnyRecipe::Language(recipe) => Pipeline::new(recipe.as_ref(), options).planned(),
+        AnyRecipe::Encoder(recipe) => Pipeline::new(recipe.as_ref(), options).planned(),
+        AnyRecipe::Decoder(recipe) => Pipeline::new(recipe.as_ref(), options).planned(),
     }
 }
 
-struct Pipeline<'a, R> {
-    recipe: &'a R,
-    common: Common<'a>,
+struct Pipeline<'a, T: RecipeFamily> {
+    recipe: &'a Recipe<T>,
+    plan: Vec<ModelPlan>,
     options: &'a RunOptions,
     progress: Progress,
     environment: Environment,
 }
 
-impl<'a, R: Runnable> Pipeline<'a, R> {
-    fn new(recipe: &'a R, options: &'a RunOptions) -> Self {
-        let common = recipe.common();
+impl<'a, T: Runnable> Pipeline<'a, T> {
+    fn new(recipe: &'a Recipe<T>, options: &'a RunOptions) -> Self {
         Self {
             recipe,
-            environment: Environment::capture(&options.device_name, common.seeds),
-            common,
+            plan: recipe.plan(),
+            environment: Environment::capture(&options.device_name, &recipe.seeds),
             options,
             progress: Progress::new(options.ui),
         }
@@ -159,7 +142,7 @@ impl<'a, R: Runnable> Pipeline<'a, R> {
 
     fn run(&self) -> Result<(), Error> {
         let options = self.options;
-        let inputs = self.recipe.read(options)?;
+        let inputs = T::read(self.recipe, options)?;
         let mut folder = self.folder()?;
         let store = Store::open(&options.store)?;
         let nodes = self.nodes(&inputs, &store)?;
@@ -172,10 +155,10 @@ impl<'a, R: Runnable> Pipeline<'a, R> {
             }
         }
         let run = Run {
-            family: self.recipe.prepare(options, &folder, inputs)?,
-            plan: &self.common.plan,
-            importance: self.common.importance,
-            checkpoint: self.common.checkpoint,
+            family: T::prepare(self.recipe, options, &folder, inputs)?,
+            plan: &self.plan,
+            importance: &self.recipe.importance,
+            checkpoint: &self.recipe.checkpoint,
             options,
             progress: self.progress,
         };
@@ -193,10 +176,10 @@ impl<'a, R: Runnable> Pipeline<'a, R> {
     }
 
     fn planned(&self) -> Result<Vec<Planned>, Error> {
-        let inputs = self.recipe.read(self.options)?;
+        let inputs = T::read(self.recipe, self.options)?;
         let store = Store::open(&self.options.store)?;
         let nodes = self.nodes(&inputs, &store)?.nodes;
-        plan::planned(nodes, &self.common.plan, &Leases::new(&store))
+        plan::planned(nodes, &self.plan, &Leases::new(&store))
     }
 
     /// The run folder, in which this process alone prepares data.
@@ -217,7 +200,7 @@ impl<'a, R: Runnable> Pipeline<'a, R> {
         )
     }
 
-    fn nodes(&self, inputs: &R::Inputs<'_>, store: &Store) -> Result<Nodes, Error> {
+    fn nodes(&self, inputs: &T::Inputs<'_>, store: &Store) -> Result<Nodes, Error> {
         let mut fingerprints = Fingerprints::open(store);
         let Environment {
             device,
@@ -226,13 +209,13 @@ impl<'a, R: Runnable> Pipeline<'a, R> {
             ..
         } = &self.environment;
         let makings = Makings {
-            plan: &self.common.plan,
-            importance: self.common.importance,
-            identity: &self.recipe.identity(inputs, &mut fingerprints)?,
-            folders: nodes::folders(&self.common.plan, &mut fingerprints)?,
+            plan: &self.plan,
+            importance: &self.recipe.importance,
+            identity: &T::identity(self.recipe, inputs, &mut fingerprints)?,
+            folders: nodes::folders(&self.plan, &mut fingerprints)?,
             machine: json!({ "device": device, "cpus": cpus, "system": system }),
         };
-        let nodes = makings.nodes::<<R::Family<'_> as Family>::Learner>(self.common.seeds)?;
+        let nodes = makings.nodes(&self.recipe.seeds)?;
         fingerprints.save();
         Ok(nodes)
     }
@@ -250,7 +233,7 @@ impl<'a, R: Runnable> Pipeline<'a, R> {
             if let Some(key) = &keys.start {
                 link(&format!("start/seed-{seed}"), key)?;
             }
-            for (plan, model) in self.common.plan.iter().zip(&keys.models) {
+            for (plan, model) in self.plan.iter().zip(&keys.models) {
                 for (stage, key) in model.stages() {
                     link(&format!("arms/{}/seed-{seed}/{stage}", plan.name), key)?;
                 }
@@ -270,7 +253,7 @@ impl<'a, R: Runnable> Pipeline<'a, R> {
         let mut rows = vec![];
         let mut trainings = vec![];
         // All seeds of a model together, the models in their order.
-        for (index, plan) in self.common.plan.iter().enumerate() {
+        for (index, plan) in self.plan.iter().enumerate() {
             for keys in &nodes.seeds {
                 let model = &keys.models[index];
                 let latencies: Option<Vec<f64>> = keys
@@ -312,7 +295,7 @@ impl<'a, R: Runnable> Pipeline<'a, R> {
         }
         trainings.sort();
         folder.gather_metrics(&trainings)?;
-        curves::write(self.common.name, &self.common.plan, &family.curve(), folder)?;
+        curves::write(&self.recipe.name, &self.plan, &family.curve(), folder)?;
         folder.write_results(&rows)?;
         let table = Table::new(&rows, &family.columns(&rows));
         folder.write_text("results.md", &table.to_markdown())?;

@@ -7,7 +7,7 @@ use moebert_core::file::{self, FileError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::recipe::{DataRecipe, LanguageRecipe, LanguageTask, Task};
+use crate::recipe::{DataRecipe, DecoderRecipe, LanguageTask, Task};
 
 /// The file in a model's folder.
 pub const TASK_FILE: &str = "kiln_task.json";
@@ -60,7 +60,7 @@ impl TaskSettings {
     }
 
     /// How a run of decoders reads its task; `None` for recall, which the recipe itself describes.
-    pub fn of_decoder(recipe: &LanguageRecipe) -> Option<Self> {
+    pub fn of_decoder(recipe: &DecoderRecipe) -> Option<Self> {
         let data = &recipe.data;
         let settings = Self {
             task: data.task.to_string(),

@@ -129,7 +129,7 @@ fn check_length(folder: &PretrainedDecoder, length: usize) -> Result<(), Error> 
 /// If the recipe cannot be read or is of another task.
 pub(super) fn recall_problem(recipe: &Path) -> Result<(RecallProblem, usize), Error> {
     let source = recipe.to_string_lossy();
-    if let AnyRecipe::Language(recipe) = AnyRecipe::load(&source, &[])?
+    if let AnyRecipe::Decoder(recipe) = AnyRecipe::load(&source, &[])?
         && let LanguageSource::Recall(data) = recipe.data.source()?
     {
         let length = recipe.data.length;

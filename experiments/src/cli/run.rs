@@ -11,7 +11,7 @@ use crate::interrupt::Stop;
 use crate::recipe::AnyRecipe;
 use crate::run::RunOptions;
 
-/// Run a recipe: compress an encoder, or compare span schedules of a decoder
+/// Run a recipe: train the models of its stages, and compare its arms
 ///
 /// The result of every stage is kept in the store, where other runs find it. To resume a stopped run, run the same
 /// command again; to divide the work, run it in several processes.
@@ -30,8 +30,8 @@ pub struct RunArgs {
 /// A recipe with where it is run.
 #[derive(Debug, Args)]
 pub(super) struct RecipeArgs {
-    /// A recipe file, or the name of a built-in recipe: quickstart, sst2, cola, mnli, squad, recall,
-    /// gutenberg, summary, continue, compose
+    /// A recipe file, or the name of a built-in recipe: quickstart, sst2, cola, mnli, squad, recall, recall-experts,
+    /// gutenberg, gutenberg-experts, compose, summary, continue
     recipe: String,
     /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`
     #[arg(value_name = "KEY.PATH=VALUE")]

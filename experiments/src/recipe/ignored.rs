@@ -1,119 +1,168 @@
-//! Settings of a recipe of experts that nothing would read.
+//! Settings of a recipe that nothing would read.
 //!
-//! A record spells out every default, so a setting counts as made where it differs from its default.
+//! A record spells out defaults, so a setting counts as made where it differs from its default.
 
-use distill::loss::LogitsForm;
-use moebert_core::{
-    heads::Head,
-    partition::NeuronOrder,
-    router::{GateScale, RouterKind},
-};
+use moebert_core::partition::NeuronOrder;
 use serde::Serialize;
 
-use super::{Recipe, problems::Problems};
+use super::{
+    Problem, Recipe, RecipeFamily, StageRecipe, TrainOverrides, plan, problems::Problems,
+    validate::setting,
+};
+use crate::methods::{
+    self, MethodTables,
+    experts::{EXPERTS, Experts},
+};
 
 const A_GATE: &str = "`gate-token`, `gate-sentence` or `top-k`";
 
-/// The settings of `recipe` that would be ignored, as pairs of a dotted key and a reason that continues its
-/// sentence. They are in tables that all students share: an arm of a comparison may well have no use for one.
-pub(super) fn settings(recipe: &Recipe) -> Vec<(String, String)> {
-    let mut found = Problems::default();
-    if !recipe.students.is_empty() {
-        find(&mut found, recipe);
-    }
-    found.into_pairs()
+/// The settings that no model of any arm would read, for each arm.
+pub(super) fn settings<T: RecipeFamily>(arms: &[Recipe<T>]) -> Vec<Vec<Problem>> {
+    let used: Vec<Used<'_>> = arms.iter().flat_map(used).collect();
+    let found = arms.iter().map(|recipe| {
+        let mut found = Problems::default();
+        shared_methods(&mut found, &recipe.methods, &used);
+        experts(&mut found, recipe, &used);
+        importance(&mut found, recipe, &used);
+        stages(&mut found, recipe, &used);
+        found.extend(T::ignored(recipe));
+        found.into_pairs()
+    });
+    found.collect()
 }
 
-fn find(found: &mut Problems, recipe: &Recipe) {
-    gates(found, recipe);
-    several(found, recipe);
-    distillation(found, recipe);
-    if recipe.teacher.fine_tuned {
-        for key in changed(&recipe.teacher.train) {
-            let reason = "would be ignored, as the teacher is not trained: leave it out, or set \
-                          `teacher.fine_tuned` to false";
-            found.add(&format!("teacher.train.{key}"), reason);
+/// A stage that an arm uses.
+struct Used<'a> {
+    name: &'a str,
+    methods: MethodTables,
+    experts: Option<Experts>,
+    needs_teacher: bool,
+}
+
+fn used<T: RecipeFamily>(recipe: &Recipe<T>) -> Vec<Used<'_>> {
+    let stages = plan::order(recipe).into_iter().map(|name| {
+        let stage = &recipe.stages[name];
+        let methods = recipe.methods_of(stage);
+        Used {
+            name,
+            needs_teacher: !methods::with_teacher::<T::Learner>(&methods).is_empty(),
+            experts: recipe.experts_of(stage),
+            methods,
         }
-    }
-    let mut orders = recipe
-        .expert_students()
-        .map(|student| recipe.student_experts(student).order);
-    if !orders.any(NeuronOrder::needs_importance) {
-        for key in changed(&recipe.importance) {
-            let reason = "would be ignored, as no student's `order` needs scores: leave it out, or set \
-                          an order to `importance` or `inverse`";
-            found.add(&format!("importance.{key}"), reason);
-        }
-    }
+    });
+    stages.collect()
 }
 
-fn routers(recipe: &Recipe) -> impl Iterator<Item = RouterKind> {
-    let students = recipe.expert_students();
-    students.map(|student| recipe.student_experts(student).router)
-}
-
-/// Refuses a student's own setting that the same student would not read.
-pub(super) fn check_students(found: &mut Problems, recipe: &Recipe) {
-    for (index, student) in recipe.students.iter().enumerate() {
-        let router = recipe.student_experts(student).router;
-        if student.gate_scale.is_some() && !router.is_gate() {
-            let reason = format!(
-                "is for gates, and the router of `{}` is `{router}`: leave it out, or set `router` to \
-                 {A_GATE}",
-                student.name
-            );
-            found.add(&format!("students.{index}.gate_scale"), &reason);
-        }
+/// Shared settings of methods that no stage names.
+fn shared_methods(found: &mut Problems, shared: &MethodTables, used: &[Used<'_>]) {
+    for name in shared.keys() {
+        let is_used = used.iter().any(|stage| stage.methods.contains_key(name));
+        let reason = format!(
+            "would be ignored, as no stage has it in its `methods`: leave it out, or add \"{name}\" there"
+        );
+        found.require(name, is_used, &reason);
     }
 }
 
-/// What only gates read.
-fn gates(found: &mut Problems, recipe: &Recipe) {
-    if routers(recipe).any(RouterKind::is_gate) {
-        return;
-    }
-    let reason = |what: &str| {
-        format!("{what}, and no student has one: leave it out, or set a `router` to {A_GATE}")
-    };
-    let is_default = recipe.experts.gate_scale == GateScale::default();
-    found.require("experts.gate_scale", is_default, &reason("is for gates"));
-    let is_off = recipe.distill.balance <= 0.0;
-    let balance = reason("weighs the balance loss of gates");
-    found.require("distill.balance", is_off, &balance);
-}
-
-/// What only the router of several experts reads.
-fn several(found: &mut Problems, recipe: &Recipe) {
-    let is_read = routers(recipe).any(RouterKind::takes_several);
-    let reason = "weighs the z-loss of the router `top-k`, and no student has it: leave it out, or set a \
-                  `router` to `top-k`";
-    found.require("distill.z", is_read || recipe.distill.z <= 0.0, reason);
-}
-
-/// What only a student reads that learns from the teacher.
-fn distillation(found: &mut Problems, recipe: &Recipe) {
-    let settings = &recipe.distill;
-    if recipe.students.iter().any(|student| student.distill) {
-        if recipe.data.task.head() == Head::Regression {
-            let reason = "is for classes, and a regression compares logits by their squared error: leave \
-                          it out";
-            let is_one = (settings.temperature - 1.0).abs() <= 0.0;
-            found.require("distill.temperature", is_one, reason);
-            let is_kl = settings.logits == LogitsForm::Kl;
-            found.require("distill.logits", !is_kl, reason);
-        }
-        return;
-    }
-    let counts_padding = settings.balance > 0.0 && routers(recipe).any(RouterKind::sees_padding);
-    for key in changed(settings) {
-        let is_read = match key.as_str() {
-            "balance" | "z" | "train" => true,
-            "padding" => counts_padding,
-            _ => false,
+/// Settings for gates without a gate.
+fn experts<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &[Used<'_>]) {
+    let split: Vec<&Experts> = used
+        .iter()
+        .filter_map(|stage| stage.experts.as_ref())
+        .collect();
+    let has_gate = split.iter().any(|experts| experts.split.router.is_gate());
+    let takes_several = split
+        .iter()
+        .any(|experts| experts.split.router.takes_several());
+    let balances =
+        |experts: &Experts| experts.split.router.sees_padding() && experts.routers.balance > 0.0;
+    let counts_padding = split.iter().any(|experts| balances(experts));
+    let defaults = Experts::default();
+    for (name, stage) in &recipe.stages {
+        let Some(experts) = recipe.experts_of(stage) else {
+            continue;
         };
-        let reason = "would be ignored, as no student is distilled: leave it out, or set `distill` of a \
-                      student to true";
-        found.require(&format!("distill.{key}"), is_read, reason);
+        let gate = |what: &str| {
+            format!("{what}, and no stage has one: leave it out, or set a `router` to {A_GATE}")
+        };
+        let several = "weighs the z-loss of the router `top-k`, and no stage has it: leave it out, or set a `router` to \
+                       `top-k`";
+        let padding = "would be ignored, as nothing balances the tokens of a gate that sees padding: leave it out, or \
+                       set `balance` and a `router` to `gate-token`";
+        let Experts { split, routers } = &experts;
+        let rules = [
+            (
+                "gate_scale",
+                split.gate_scale == defaults.split.gate_scale,
+                has_gate,
+                gate("is for gates"),
+            ),
+            (
+                "balance",
+                routers.balance <= 0.0,
+                has_gate,
+                gate("weighs the balance loss of gates"),
+            ),
+            ("z", routers.z <= 0.0, takes_several, several.to_owned()),
+            (
+                "padding",
+                routers.padding == defaults.routers.padding,
+                counts_padding,
+                padding.to_owned(),
+            ),
+        ];
+        for (of, is_default, is_read, reason) in rules {
+            found.require(
+                &setting(stage, name, EXPERTS, of),
+                is_default || is_read,
+                &reason,
+            );
+        }
+    }
+}
+
+/// Settings for scores that no partition needs.
+fn importance<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &[Used<'_>]) {
+    let orders = used.iter().filter_map(|stage| stage.experts.as_ref());
+    let mut orders = orders.map(|experts| experts.split.order);
+    if orders.any(NeuronOrder::needs_importance) {
+        return;
+    }
+    for key in changed(&recipe.importance) {
+        let reason = "would be ignored, as no `experts.order` needs scores: leave it out, or set an order to `importance` \
+                      or `inverse`";
+        found.add(&format!("importance.{key}"), reason);
+    }
+}
+
+/// Keys of stages that their training does not read.
+fn stages<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &[Used<'_>]) {
+    for (name, stage) in &recipe.stages {
+        let is_compared = used
+            .iter()
+            .any(|used| used.name == name && used.needs_teacher);
+        let reason = "would be ignored, as no method of the stage compares it with a teacher: leave it out, or add such \
+                      a method";
+        found.require(
+            &format!("stages.{name}.teacher"),
+            stage.teacher.is_none() || is_compared,
+            reason,
+        );
+        if recipe.train_of(stage).epochs == 0 {
+            untrained(found, name, stage);
+        }
+    }
+}
+
+fn untrained(found: &mut Problems, name: &str, stage: &StageRecipe) {
+    let others = TrainOverrides {
+        epochs: None,
+        ..stage.train.clone()
+    };
+    for key in changed(&others) {
+        let reason =
+            "would be ignored, as the stage is not trained: leave it out, or set `epochs` above 0";
+        found.add(&format!("stages.{name}.train.{key}"), reason);
     }
 }
 
@@ -130,39 +179,42 @@ fn changed<T: Serialize + Default>(table: &T) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{
-        AnyRecipe,
-        source::{self, VALID},
-    };
-    use super::*;
+    use super::super::load;
 
-    /// The settings that would be ignored, with their reasons.
-    fn ignored(overrides: &[&str]) -> Vec<(String, String)> {
-        let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-        match source::parse("mine.toml", VALID, &overrides) {
-            Ok(AnyRecipe::Experts(recipe)) => settings(&recipe),
-            other => panic!("{overrides:?}: {other:?}"),
-        }
-    }
+    /// A recipe with a teacher and its student, which is split and distilled.
+    const VALID: &str = r#"name = "mine"
+[model]
+path = "bert"
+[data]
+task = "sst2"
+path = "glue"
+[stages.teacher]
+[stages.student]
+from = "teacher"
+methods = ["experts", "layerwise"]
+"#;
 
     #[track_caller]
     fn accept(overrides: &[&str]) {
-        assert_eq!(ignored(overrides), [], "{overrides:?}");
+        assert_eq!(
+            load::ignored(VALID, overrides),
+            Vec::<String>::new(),
+            "{overrides:?}"
+        );
     }
 
     #[track_caller]
     fn warns(overrides: &[&str], expected: &str) {
-        let found = ignored(overrides);
-        let [(key, reason)] = &found[..] else {
+        let found = load::ignored(VALID, overrides);
+        let [message] = &found[..] else {
             panic!("{overrides:?}: {found:?}");
         };
-        let message = format!("`{key}` {reason}");
         assert!(message.contains(expected), "{overrides:?}: {message}");
     }
 
-    const GATED: &str = "students=[{name='hash'}, {name='gate', router='gate-token'}]";
-    const LABELS: &str = "students=[{name='plain', distill=false}]";
-    const RANDOM: &str = "students=[{name='dealt', order='random'}]";
+    const GATED: &str = "arms=[{name='hash'}, {name='gate', experts={router='gate-token'}}]";
+    const LABELS: &str = "stages.student.methods=['experts']";
+    const RANDOM: &str = "experts.order='random'";
 
     #[test]
     fn settings_of_gates_need_a_gate() {
@@ -173,50 +225,65 @@ mod tests {
         accept(&[
             GATED,
             "experts.gate_scale=probability",
-            "distill.balance=0.1",
+            "experts.balance=0.1",
         ]);
-        accept(&["experts.gate_scale=unit", "distill.balance=0"]);
+        accept(&["experts.gate_scale=unit", "experts.balance=0"]);
         warns(
             &["experts.gate_scale=probability"],
-            "`experts.gate_scale` is for gates, and no student has one: leave it out, or set a `router` \
-             to `gate-token`, `gate-sentence` or `top-k`",
+            "override `experts.gate_scale=probability`: `experts.gate_scale` is for gates, and no stage has one: leave it \
+             out, or set a `router` to `gate-token`, `gate-sentence` or `top-k`",
         );
         warns(
-            &["distill.balance=0.1"],
-            "`distill.balance` weighs the balance loss of gates, and no student has one",
+            &["experts.balance=0.1"],
+            "`experts.balance` weighs the balance loss of gates, and no stage has one",
         );
-        let message = source::refusal(VALID, &["students=[{name='a', gate_scale='unit'}]"]);
-        let expected =
-            "`students.0.gate_scale` is for gates, and the router of `a` is `hash-random`";
-        assert!(message.contains(expected), "{message}");
+        warns(
+            &["experts.z=0.1"],
+            "`experts.z` weighs the z-loss of the router `top-k`, and no stage has it",
+        );
+        warns(
+            &["stages.student.methods={experts={gate_scale='probability'}}"],
+            "`stages.student.methods.experts.gate_scale` is for gates",
+        );
+        accept(&[
+            "experts.router=gate-token",
+            "experts.balance=0.1",
+            "experts.padding=include",
+        ]);
+        warns(
+            &["experts.router=gate-token", "experts.padding=include"],
+            "`experts.padding` would be ignored",
+        );
     }
 
     #[test]
-    fn settings_of_distillation_need_a_student_that_is_distilled() {
-        let settings = [
-            "distill.lambda=3",
-            "distill.layers=last",
-            "distill.padding=include",
-            "distill.logits=kl",
-            "distill.temperature=2",
-        ];
-        for setting in settings {
-            accept(&[setting]);
-            let (key, _) = setting.split_once('=').expect("an override");
-            let expected = format!("`{key}` would be ignored, as no student is distilled");
-            warns(&[LABELS, setting], &expected);
+    fn settings_of_a_method_need_a_stage_that_has_it() {
+        for setting in [
+            "weight=3",
+            "layers=last",
+            "padding=include",
+            "logits=kl",
+            "temperature=2",
+        ] {
+            let setting = format!("layerwise.{setting}");
+            accept(&[&setting]);
+            warns(
+                &[LABELS, &setting],
+                "`layerwise` would be ignored, as no stage has it in its `methods`",
+            );
         }
-        accept(&[LABELS, "distill.lambda=1", "distill.train.epochs=1"]);
-        let gated = "students=[{name='gate', router='gate-token', distill=false}]";
-        accept(&[gated, "distill.balance=0.1", "distill.padding=include"]);
-        warns(&[gated, "distill.padding=include"], "`distill.padding`");
+        warns(&["kd.weight=3"], "`kd` would be ignored");
+        accept(&[
+            "kd.weight=3",
+            "arms=[{name='a'}, {name='b', stages={student={methods=['kd']}}}]",
+        ]);
     }
 
     #[test]
     fn a_regression_has_no_temperature() {
         let task = "data.task=stsb";
-        accept(&[task, "distill.logits=mse"]);
-        for setting in ["distill.temperature=2", "distill.logits=kl"] {
+        accept(&[task, "layerwise.logits=mse"]);
+        for setting in ["layerwise.temperature=2", "layerwise.logits=kl"] {
             warns(
                 &[task, setting],
                 "is for classes, and a regression compares",
@@ -225,23 +292,41 @@ mod tests {
     }
 
     #[test]
-    fn a_teacher_that_is_not_trained_has_no_training() {
-        accept(&["teacher.train.epochs=2"]);
-        accept(&["teacher.fine_tuned=true", "train.epochs=2"]);
+    fn a_stage_that_is_not_trained_has_no_training() {
+        accept(&["stages.teacher.train.epochs=2"]);
+        accept(&["stages.teacher.train.epochs=0", "train.epochs=2"]);
         warns(
-            &["teacher.fine_tuned=true", "teacher.train.epochs=2"],
-            "`teacher.train.epochs` would be ignored, as the teacher is not trained",
+            &[
+                "stages.teacher.train.epochs=0",
+                "stages.teacher.train.warmup=0.1",
+            ],
+            "`stages.teacher.train.warmup` would be ignored, as the stage is not trained",
         );
     }
 
     #[test]
-    fn scores_that_no_student_needs_have_no_settings() {
+    fn a_teacher_that_nothing_looks_at_is_ignored() {
+        accept(&["stages.student.teacher=teacher"]);
+        warns(
+            &[LABELS, "stages.student.teacher=teacher"],
+            "`stages.student.teacher` would be ignored, as no method of the stage compares it with a teacher",
+        );
+        accept(&[
+            "stages.student.teacher=teacher",
+            "arms=[{name='a'}, {name='b', stages={student={methods=['experts']}}}]",
+        ]);
+    }
+
+    #[test]
+    fn scores_that_no_stage_needs_have_no_settings() {
         accept(&["importance.samples=9"]);
         accept(&[RANDOM, "importance.batch_size=32"]);
         for setting in ["samples=9", "split=dev", "batch_size=8"] {
             let setting = format!("importance.{setting}");
-            let expected = "would be ignored, as no student's `order` needs scores";
-            warns(&[RANDOM, &setting], expected);
+            warns(
+                &[RANDOM, &setting],
+                "would be ignored, as no `experts.order` needs scores",
+            );
         }
     }
 }

@@ -49,7 +49,7 @@ fn fits(integer: &DeInteger<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::{self, VALID};
+    use super::super::load::{self, VALID};
 
     #[test]
     fn integers_of_more_than_63_bits_are_placed_whatever_their_key() {
@@ -70,17 +70,17 @@ mod tests {
                 "`importance.samples` must be",
             ),
             (
-                "students=[{name='a', width=9223372036854775808}]",
-                "`students.0.width` must be",
+                "arms=[{name='a', experts={width=9223372036854775808}}]",
+                "`arms.0.experts.width` must be",
             ),
         ];
         for (given, expected) in cases {
-            let message = source::refusal(VALID, &[given]);
+            let message = load::refusal(VALID, &[given]);
             let expected = format!("override `{given}`: {expected}");
             assert!(message.starts_with(&expected), "{message}");
         }
         let text = VALID.replace("epochs = 5", "epochs = 9_223_372_036_854_775_808");
-        let message = source::refusal(&text, &[]);
+        let message = load::refusal(&text, &[]);
         let expected = "mine.toml, line 8: `train.epochs` must be from";
         assert!(message.starts_with(expected), "{message}");
     }
@@ -88,6 +88,6 @@ mod tests {
     #[test]
     fn the_largest_seed_is_read_back() {
         let overrides = ["seeds=[9223372036854775807]".to_owned()];
-        source::parse("mine.toml", VALID, &overrides).expect("it fits");
+        load::parse("mine.toml", VALID, &overrides).expect("it fits");
     }
 }

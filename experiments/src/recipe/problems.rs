@@ -1,15 +1,23 @@
 //! A list of what is wrong with a recipe, filled by small rules.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::ops::Range;
+
+/// A dotted key, and a reason that goes on with the sentence that the key begins.
+pub type Problem = (String, String);
 
 /// What was found so far.
 #[derive(Default)]
-pub(super) struct Problems(Vec<(String, String)>);
+pub(super) struct Problems(Vec<Problem>);
 
 impl Problems {
     /// The dotted keys, each with its reason.
-    pub(super) fn into_pairs(self) -> Vec<(String, String)> {
+    pub(super) fn into_pairs(self) -> Vec<Problem> {
         self.0
+    }
+
+    /// Adds what was found elsewhere.
+    pub(super) fn extend(&mut self, others: Vec<Problem>) {
+        self.0.extend(others);
     }
 
     /// How many there are.
@@ -64,14 +72,6 @@ impl Problems {
         if divisor > 0 && !value.is_multiple_of(divisor) {
             let name = by.rsplit('.').next().unwrap_or(by);
             let reason = format!("must be a multiple of the {divisor} {name}, not {value}");
-            self.add(key, &reason);
-        }
-    }
-
-    /// A name that no other row has.
-    pub(super) fn unique<'a>(&mut self, key: &str, name: &'a str, taken: &mut BTreeSet<&'a str>) {
-        if !taken.insert(name) {
-            let reason = format!("`{name}` is taken; every row needs its own");
             self.add(key, &reason);
         }
     }

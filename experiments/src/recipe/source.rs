@@ -1,68 +1,36 @@
-//! From text and overrides to a checked recipe, with the place of every mistake.
+//! The text of a recipe and its overrides, and the place of everything in them.
 
 use std::ops::Range;
 
 use masformer_core::nearest::hint;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeTable, DeValue};
 
-use super::{
-    AnyRecipe, LanguageTask, RecipeError, Schema, Task,
-    integers::{TooLarge, too_large},
-};
+use super::{RecipeError, merge::merge};
 use crate::one_line::one_line;
-use crate::warning::warn;
-
-/// Reads `text`, a recipe called `origin` in messages, lays `overrides` over it and checks the
-/// result. The task says which keys there are.
-pub(super) fn parse(
-    origin: &str,
-    text: &str,
-    overrides: &[String],
-) -> Result<AnyRecipe, RecipeError> {
-    let source = Source::new(origin, text, overrides)?;
-    let table = source.table()?;
-    if let Some(TooLarge { key, span, reason }) = too_large(table.get_ref()) {
-        return Err(RecipeError::Schema {
-            place: source.place(Some(span)),
-            reason: format!("`{key}` {reason}"),
-        });
-    }
-    let data = table.get_ref().get("data").map(Spanned::get_ref);
-    let task = data.and_then(|data| data.get("task"));
-    let Some(name) = task.and_then(|task| task.get_ref().as_str()) else {
-        // The schema says what is missing or of the wrong type.
-        return Ok(AnyRecipe::Experts(Box::new(source.read(&table)?)));
-    };
-    if name.parse::<LanguageTask>().is_ok() {
-        return Ok(AnyRecipe::Language(Box::new(source.read(&table)?)));
-    }
-    // The keys that are there may be those of either kind: the task comes first.
-    name.parse::<Task>().map_err(|error| RecipeError::Schema {
-        place: source.place(task.map(Spanned::span)),
-        reason: format!("`data.task`: {error}"),
-    })?;
-    Ok(AnyRecipe::Experts(Box::new(source.read(&table)?)))
-}
 
 /// The recipe's text and its overrides, as if they were written one after the other: each override
 /// is padded with spaces up to where the text before it ends. So a span of the merged table tells
 /// where it came from.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     origin: &'a str,
     text: &'a str,
-    overrides: Vec<Override<'a>>,
+    pub(super) overrides: Vec<Override<'a>>,
 }
 
 /// One override: TOML behind its padding.
-struct Override<'a> {
-    argument: &'a str,
+pub(super) struct Override<'a> {
+    pub(super) argument: &'a str,
     start: usize,
-    toml: String,
+    pub(super) toml: String,
 }
 
 impl<'a> Source<'a> {
-    fn new(origin: &'a str, text: &'a str, arguments: &'a [String]) -> Result<Self, RecipeError> {
+    pub(super) fn new(
+        origin: &'a str,
+        text: &'a str,
+        arguments: &'a [String],
+    ) -> Result<Self, RecipeError> {
         let mut start = text.len() + 1;
         let mut overrides = Vec::with_capacity(arguments.len());
         for argument in arguments {
@@ -84,49 +52,41 @@ impl<'a> Source<'a> {
         })
     }
 
-    fn table(&self) -> Result<Spanned<DeTable<'_>>, RecipeError> {
+    pub(super) fn table(&self) -> Result<Spanned<DeTable<'_>>, RecipeError> {
         let mut table = DeTable::parse(self.text).map_err(|error| self.error(&error))?;
         for layer in &self.overrides {
             let keys = DeTable::parse(&layer.toml).map_err(|error| self.error(&error))?;
-            merge(table.get_mut(), keys.into_inner()).map_err(|list| RecipeError::Schema {
+            merge(table.get_mut(), keys.into_inner(), &|span| {
+                self.is_whole(span)
+            })
+            .map_err(|list| RecipeError::Schema {
                 place: format!("override `{}`", layer.argument),
-                reason: format!(
-                    "`{list}` is a list and is replaced as a whole: {}",
-                    whole(&list)
-                ),
+                reason: format!("`{}` {}", list.0, list.reason()),
             })?;
         }
         Ok(table)
     }
 
-    /// The recipe of the merged table, checked. What would be ignored is warned of.
-    fn read<R: Schema>(&self, table: &Spanned<DeTable<'_>>) -> Result<R, RecipeError> {
-        let mut recipe = R::deserialize(Deserializer::from(table.clone()))
-            .map_err(|error| self.error(&error))?;
-        recipe.complete();
-        let place = |key: &str| self.place(locate(table.get_ref(), key));
-        let placed = |(key, reason): (String, String)| format!("{}: `{key}` {reason}", place(&key));
-        let problems: Vec<String> = recipe.problems().into_iter().map(placed).collect();
-        if !problems.is_empty() {
-            return Err(RecipeError::Invalid { problems });
-        }
-        for ignored in recipe.ignored().into_iter().map(placed) {
-            warn(&ignored);
-        }
-        Ok(recipe)
+    /// Whether the table at `span` is written as one value, `{ .. }`.
+    pub(super) fn is_whole(&self, span: &Range<usize>) -> bool {
+        let layer = self.layer(span.start);
+        let text = layer.map_or(self.text, |layer| &layer.toml);
+        text.get(span.start..)
+            .is_some_and(|text| text.starts_with('{'))
+    }
+
+    /// The override that stands at `start`, if it is not the text.
+    fn layer(&self, start: usize) -> Option<&Override<'a>> {
+        let layers = self.overrides.iter().rev();
+        layers.into_iter().find(|layer| layer.start <= start)
     }
 
     /// File and line, or override, of what stands at `span`.
-    fn place(&self, span: Option<Range<usize>>) -> String {
+    pub(super) fn place(&self, span: Option<Range<usize>>) -> String {
         let Some(Range { start, .. }) = span else {
             return self.origin.to_owned();
         };
-        if let Some(layer) = self
-            .overrides
-            .iter()
-            .rev()
-            .find(|layer| layer.start <= start)
-        {
+        if let Some(layer) = self.layer(start) {
             return format!("override `{}`", layer.argument);
         }
         let before = &self.text[..self.text.floor_char_boundary(start)];
@@ -136,7 +96,7 @@ impl<'a> Source<'a> {
     /// The error of the TOML reader in our words. Serde hands unknown names on as text only:
     /// ``unknown field `a`, expected one of `b`, `c` ``, and the reader adds a line ``in `table`
     /// ``.
-    fn error(&self, error: &toml::de::Error) -> RecipeError {
+    pub(super) fn error(&self, error: &toml::de::Error) -> RecipeError {
         let shown = error.to_string();
         let (message, table) = match shown.trim_end().rsplit_once("\nin `") {
             Some((message, table)) => (message, table.trim_end_matches('`')),
@@ -185,89 +145,21 @@ fn assignment(argument: &str) -> Option<String> {
     Some(format!("{key} = {}", toml::Value::from(value)))
 }
 
-/// An override that replaces a list of the recipe.
-fn whole(list: &str) -> &'static str {
-    match list {
-        "students" => r#"'students=[{name="importance", width=8}]'"#,
-        "models" => r#"'models=[{name="full", spans="full"}]'"#,
-        "grow" => "'grow=[{length=256, until=0.5}]'",
-        _ => "'seeds=[1, 2, 3]'",
-    }
-}
-
-/// Lays `over` upon `table`: tables key by key, anything else as a whole. The error is the name of a
-/// list, of which a part cannot be replaced.
-fn merge<'i>(table: &mut DeTable<'i>, over: DeTable<'i>) -> Result<(), String> {
-    for (key, value) in over {
-        let span = value.span();
-        let below = table.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut);
-        match (below, value.into_inner()) {
-            (Some(DeValue::Table(below)), DeValue::Table(above)) => merge(below, above)?,
-            (Some(DeValue::Array(_)), DeValue::Table(_)) => {
-                return Err(key.get_ref().clone().into_owned());
-            }
-            (_, value) => {
-                // Taken out first: inserting over a key would keep the old key's place.
-                table.remove(key.get_ref().as_ref());
-                table.insert(key, Spanned::new(span, value));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Where the value of the dotted `path` stands, or the innermost table on the way to it.
-fn locate(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
-    let mut parts = path.split('.');
-    let mut at = table.get(parts.next()?)?;
-    for part in parts {
-        let inner = match part.parse::<usize>() {
-            Ok(index) => at.get_ref().get(index),
-            Err(_) => at.get_ref().get(part),
-        };
-        match inner {
-            Some(inner) => at = inner,
-            None => break,
-        }
-    }
-    Some(at.span())
-}
-
-/// A recipe of experts on which every check passes.
-#[cfg(test)]
-pub(super) const VALID: &str = r#"name = "mine"
-[model]
-path = "bert"
-[data]
-task = "sst2"
-path = "glue"
-[train]
-epochs = 5
-[[students]]
-name = "only"
-"#;
-
-/// What is said of a recipe that must be refused.
-#[cfg(test)]
-pub(super) fn refusal(text: &str, overrides: &[&str]) -> String {
-    let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-    let error = parse("mine.toml", text, &overrides).expect_err("the value cannot work");
-    error.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::recipe::Recipe;
+    use super::super::{
+        AnyRecipe, EncoderRecipe,
+        load::{VALID, parse},
+    };
 
-    fn read(text: &str, overrides: &[&str]) -> Result<Recipe, String> {
+    fn read(text: &str, overrides: &[&str]) -> Result<EncoderRecipe, String> {
         let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
         match parse("mine.toml", text, &overrides) {
-            Ok(AnyRecipe::Experts(recipe)) => Ok(*recipe),
-            Ok(AnyRecipe::Language(recipe)) => {
-                Err(format!("{} is no recipe of experts", recipe.name))
+            Ok(AnyRecipe::Encoder(recipe)) => Ok(*recipe),
+            Ok(AnyRecipe::Decoder(recipe)) => {
+                Err(format!("{} is no recipe of an encoder", recipe.name))
             }
             Err(error) => Err(error.to_string()),
         }
@@ -288,20 +180,34 @@ mod tests {
         assert_eq!(recipe.train.epochs, 3);
         assert_eq!(recipe.train.batch_size, 32);
         assert_eq!(recipe.seeds, [4, 5]);
-        assert_eq!(recipe.students[0].name, "only");
+        assert_eq!(recipe.methods["experts"]["order"].as_str(), Some("random"));
     }
 
     #[test]
     fn a_part_of_a_list_is_refused_with_the_whole() {
-        let message = read(VALID, &["students.0.width=8"]).expect_err("a list");
+        let message = read(VALID, &["arms=[{name='a'}]", "arms.0.name=b"]).expect_err("a list");
         assert_eq!(
             message,
-            "override `students.0.width=8`: `students` is a list and is replaced as a whole: \
-             'students=[{name=\"importance\", width=8}]'"
+            "override `arms.0.name=b`: `arms` is a list and is replaced as a whole: \
+             'arms=[{name=\"wide\", experts={width=8}}]'"
         );
         let message = read(VALID, &["seeds=[1]", "seeds.0=2"]).expect_err("a list");
         assert!(
             message.ends_with("as a whole: 'seeds=[1, 2, 3]'"),
+            "{message}"
+        );
+        read(
+            VALID,
+            &[
+                "stages.a.methods=['lora']",
+                "stages.a.methods={lora={rank=2}}",
+            ],
+        )
+        .expect("a whole value");
+        let methods = ["stages.a.methods=['kd']", "stages.a.methods.kd.weight=2"];
+        let message = read(VALID, &methods).expect_err("a list");
+        assert!(
+            message.contains("`stages.a.methods` is a list and is replaced as a whole: 'stages.a.methods=[\"kd\"]'; settings of a method are set under its name"),
             "{message}"
         );
     }
@@ -344,8 +250,8 @@ mod tests {
                 "override `data.task=sst-2`: `data.task`: unknown task `sst-2`; did you mean `sst2`?",
             ),
             (
-                "distill.logits=kld",
-                "override `distill.logits=kld`: `distill.logits` cannot be `kld`; did you mean `kl`?",
+                "train.keep=bets",
+                "override `train.keep=bets`: `train.keep` cannot be `bets`; did you mean `best`?",
             ),
         ];
         for (given, expected) in cases {

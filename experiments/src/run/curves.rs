@@ -52,7 +52,7 @@ pub(super) fn write(
         points: curve(&lines, &plan.name, &shown.metric, shown.scale),
     });
     let chart = Chart {
-        title: format!("{}: validation while training", name),
+        title: format!("{name}: validation while training"),
         x: Axis::linear(shown.x),
         y: Axis::linear(&shown.label),
         series: series.collect(),

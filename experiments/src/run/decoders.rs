@@ -24,7 +24,7 @@ use moebert_core::{
 };
 
 use super::{
-    Common, Progress, RunOptions, Runnable,
+    Progress, RunOptions, Runnable,
     curves::Curve,
     family::{Extras, Family, Weights},
     fit::judge_epochs,
@@ -43,7 +43,10 @@ use crate::{
     language::{LanguageProblem, Watch},
     learner::language::LanguageLearner,
     predictions::Judgement,
-    recipe::{DataSplit, ImportanceRecipe, LanguageRecipe, LanguageTask, ModelPlan, TrainRecipe},
+    recipe::{
+        DataSplit, DecoderRecipe, ImportanceRecipe, LanguageTask, ModelPlan, OfDecoders,
+        TrainRecipe,
+    },
     record::RunFolder,
     table::{AttentionCost, Row},
     task_settings::TaskSettings,
@@ -54,7 +57,7 @@ const MODEL_TYPE: &str = "gpt2";
 
 /// A task of language models with its data.
 pub(super) struct Decoders<'a> {
-    recipe: &'a LanguageRecipe,
+    recipe: &'a DecoderRecipe,
     problem: Box<dyn LanguageProblem>,
     start: Start,
 }
@@ -63,43 +66,36 @@ pub(super) struct Decoders<'a> {
 enum Start {
     /// A folder, with the positions that the recipe asks for.
     Folder(Box<PretrainedDecoder>),
-    /// Fresh weights, drawn from each seed; the spans are those of the first model, and all layers are attention.
+    /// Fresh weights, drawn from each seed; the spans are those of `[model]`, and all layers are attention.
     Fresh(DecoderConfig),
 }
 
-impl Runnable for LanguageRecipe {
+impl Runnable for OfDecoders {
     type Inputs<'a> = prepare::Inputs<'a>;
     type Family<'a> = Decoders<'a>;
 
-    fn common(&self) -> Common<'_> {
-        Common {
-            name: &self.name,
-            seeds: &self.seeds,
-            plan: self.plan(),
-            importance: &self.importance,
-            checkpoint: &self.checkpoint,
-        }
-    }
-
-    fn read<'a>(&'a self, options: &RunOptions) -> Result<prepare::Inputs<'a>, Error> {
-        prepare::read(self, options)
+    fn read<'a>(
+        recipe: &'a DecoderRecipe,
+        options: &RunOptions,
+    ) -> Result<prepare::Inputs<'a>, Error> {
+        prepare::read(recipe, options)
     }
 
     fn identity(
-        &self,
+        recipe: &DecoderRecipe,
         inputs: &prepare::Inputs<'_>,
         fingerprints: &mut Fingerprints,
     ) -> Result<Identity, Error> {
-        inputs.identity(self, fingerprints)
+        inputs.identity(recipe, fingerprints)
     }
 
     fn prepare<'a>(
-        &'a self,
+        recipe: &'a DecoderRecipe,
         options: &RunOptions,
         folder: &RunFolder,
         inputs: prepare::Inputs<'a>,
     ) -> Result<Decoders<'a>, Error> {
-        prepare::prepare(self, options, folder, inputs)
+        prepare::prepare(recipe, options, folder, inputs)
     }
 }
 

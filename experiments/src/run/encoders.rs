@@ -24,7 +24,7 @@ use moebert_core::{
 };
 
 use super::{
-    Common, Progress, RunOptions, Runnable,
+    Progress, RunOptions, Runnable,
     curves::Curve,
     family::{Extras, Family, Weights},
     fit::judge_epochs,
@@ -48,7 +48,7 @@ use crate::{
     predictions::{Judgement, of_answer},
     problem::{Rule, Sequences},
     quality::Quality,
-    recipe::{DataSplit, ImportanceRecipe, ModelPlan, Recipe, TrainRecipe},
+    recipe::{DataSplit, EncoderRecipe, ImportanceRecipe, ModelPlan, OfEncoders, TrainRecipe},
     record::RunFolder,
     table::{AttentionCost, Row},
     task_settings::TaskSettings,
@@ -56,7 +56,7 @@ use crate::{
 
 /// A task of encoders with its data.
 pub(super) struct Encoders<'a> {
-    recipe: &'a Recipe,
+    recipe: &'a EncoderRecipe,
     head: Head,
     tokenizer: Tokenizer,
     /// The folder that the tokenizer's files are in.
@@ -98,39 +98,32 @@ fn trains_further_parts(plan: &ModelPlan) -> bool {
         .is_some_and(|parts| !parts.is_empty())
 }
 
-impl Runnable for Recipe {
+impl Runnable for OfEncoders {
     type Inputs<'a> = prepare::Inputs<'a>;
     type Family<'a> = Encoders<'a>;
 
-    fn common(&self) -> Common<'_> {
-        Common {
-            name: &self.name,
-            seeds: &self.seeds,
-            plan: self.plan(),
-            importance: &self.importance,
-            checkpoint: &self.checkpoint,
-        }
-    }
-
-    fn read<'a>(&'a self, options: &RunOptions) -> Result<prepare::Inputs<'a>, Error> {
-        prepare::read(self, &options.stop)
+    fn read<'a>(
+        recipe: &'a EncoderRecipe,
+        options: &RunOptions,
+    ) -> Result<prepare::Inputs<'a>, Error> {
+        prepare::read(recipe, &options.stop)
     }
 
     fn identity(
-        &self,
+        recipe: &EncoderRecipe,
         inputs: &prepare::Inputs<'_>,
         fingerprints: &mut Fingerprints,
     ) -> Result<Identity, Error> {
-        inputs.identity(self, fingerprints)
+        inputs.identity(recipe, fingerprints)
     }
 
     fn prepare<'a>(
-        &'a self,
+        recipe: &'a EncoderRecipe,
         options: &RunOptions,
         folder: &RunFolder,
         inputs: prepare::Inputs<'a>,
     ) -> Result<Encoders<'a>, Error> {
-        prepare::prepare(self, options, folder, inputs)
+        prepare::prepare(recipe, options, folder, inputs)
     }
 }
 

@@ -198,7 +198,7 @@ impl<F: Family> Jobs<'_, F> {
     /// The model that a training begins with, its feed-forward layers yet to be split.
     fn begin(&self, index: usize, model: &Model<F>) -> Result<Begun<F>, Error> {
         let plan = &self.run.plan[index];
-        let (learner, kept) = self.kept(plan, self.load(model)?)?;
+        let (learner, kept) = kept_layers(plan, self.load(model)?)?;
         let recipe = plan.experts.as_ref();
         let split = recipe.map(|recipe| self.partition(recipe, index, &learner));
         let is_as_it_was = kept.is_none() && split.is_none();
@@ -209,24 +209,6 @@ impl<F: Family> Jobs<'_, F> {
             base: model.dir.clone().filter(|_| is_as_it_was),
             split: split.transpose()?,
         })
-    }
-
-    /// The model with the layers that a plan keeps, and their indices if some go.
-    fn kept(
-        &self,
-        plan: &ModelPlan,
-        learner: F::Learner,
-    ) -> Result<(F::Learner, Option<Vec<usize>>), Error> {
-        let Some(layers) = &plan.keep_layers else {
-            return Ok((learner, None));
-        };
-        let (depth, _) = learner.neurons();
-        let kept = layers.indices(depth).map_err(|source| Error::OfModel {
-            name: plan.name.clone(),
-            source: source.into(),
-        })?;
-        let learner = keep_layers(learner, &kept);
-        Ok((learner, (kept.len() < depth).then_some(kept)))
     }
 
     /// Which neurons each expert of a model gets.
@@ -259,7 +241,7 @@ impl<F: Family> Jobs<'_, F> {
             progress,
             ..
         } = self.run;
-        let (dense, _) = self.kept(plan, self.load(&self.arranged(plan)?)?)?;
+        let (dense, _) = kept_layers(plan, self.load(&self.arranged(plan)?)?)?;
         let recipe = self.run.importance;
         let loader = family.scoring(recipe, &options.device)?;
         let bar = progress.bar("importance", loader.num_items());
@@ -342,7 +324,7 @@ impl<F: Family> Jobs<'_, F> {
     }
 
     /// The scores of a model, and what it costs.
-    fn judge(&self, learner: &F::Learner, model: &Model<F>, _dir: &Path) -> Result<Value, Error> {
+    fn judge(&self, learner: &F::Learner, model: &Model<F>, dir: &Path) -> Result<Value, Error> {
         let Run {
             family,
             options,
@@ -415,6 +397,20 @@ impl Split {
         let importance = self.importance.clone();
         expert_files(model, &self.plan, recipe, self.dense_width, importance)
     }
+}
+
+/// The model with the layers that a plan keeps, and their indices if some go.
+fn kept_layers<M: Layered>(plan: &ModelPlan, learner: M) -> Result<(M, Option<Vec<usize>>), Error> {
+    let Some(layers) = &plan.keep_layers else {
+        return Ok((learner, None));
+    };
+    let (depth, _) = learner.neurons();
+    let kept = layers.indices(depth).map_err(|source| Error::OfModel {
+        name: plan.name.clone(),
+        source: source.into(),
+    })?;
+    let learner = keep_layers(learner, &kept);
+    Ok((learner, (kept.len() < depth).then_some(kept)))
 }
 
 /// What a person reads of a stage.

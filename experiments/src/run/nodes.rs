@@ -9,11 +9,10 @@ use std::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{family::Learner, identity::Identity};
+use super::identity::Identity;
 use crate::{
     error::Error,
     graph::{Document, Fingerprint, Fingerprints, Format, Key, KeyError, Source},
-    methods::{self, MethodTables},
     recipe::{DataSplit, ImportanceRecipe, ModelPlan, Origin},
 };
 
@@ -151,36 +150,23 @@ impl Makings<'_> {
     /// # Errors
     ///
     /// If a setting has no canonical text.
-    pub fn nodes<M: Learner>(&self, seeds: &[u64]) -> Result<Nodes, Error> {
+    pub fn nodes(&self, seeds: &[u64]) -> Result<Nodes, Error> {
         let mut nodes = Nodes::default();
         for &seed in seeds {
-            let keys = self.seed::<M>(seed, &mut nodes.nodes)?;
+            let keys = self.seed(seed, &mut nodes.nodes)?;
             nodes.seeds.push(keys);
         }
         Ok(nodes)
     }
 
-    fn seed<M: Learner>(&self, seed: u64, nodes: &mut Vec<Node>) -> Result<SeedKeys, Error> {
+    fn seed(&self, seed: u64, nodes: &mut Vec<Node>) -> Result<SeedKeys, Error> {
         let identity = self.identity;
-        let mut add = |job: Job, draft: Draft| -> Result<Key, Error> {
-            let document = draft.document()?;
-            let key = document.key()?;
-            if nodes.iter().all(|node| node.key != key) {
-                nodes.push(Node {
-                    key: key.clone(),
-                    document,
-                    seed,
-                    job,
-                });
-            }
-            Ok(key)
-        };
         let start = if identity.model.is_none() {
             let draft = Draft::new("start", START)
                 .setting("fresh", &identity.fresh)
                 .data("train", identity.train)
                 .seed(seed);
-            Some(add(Job::Start, draft)?)
+            Some(draft.add(nodes, seed, Job::Start)?)
         } else {
             None
         };
@@ -200,93 +186,11 @@ impl Makings<'_> {
                     ..Input::default()
                 },
             };
-            let arrangement = json!({
-                "keep_layers": plan.keep_layers,
-                "mixers": plan.mixers,
-                "spans": plan.spans,
-            });
-            let needs = plan
-                .experts
-                .as_ref()
-                .is_some_and(|experts| experts.order.needs_importance());
-            let importance = if needs {
-                let data = match self.importance.split {
-                    DataSplit::Train => identity.train,
-                    DataSplit::Dev => identity.valid,
-                };
-                let draft = Draft::new("importance", IMPORTANCE)
-                    .setting("samples", &self.importance.samples)
-                    .setting("reading", &identity.reading)
-                    .setting("arrangement", &arrangement)
-                    .data("scored", data)
-                    .input("from", &origin)
-                    .seed(seed);
-                Some(add(Job::Importance(index), draft)?)
-            } else {
-                None
-            };
-            let before = if plan.judge_before {
-                let draft = Draft::new("evaluate", EVALUATE)
-                    .setting("reading", &identity.reading)
-                    .setting("judging", &identity.judging)
-                    .setting("arrangement", &arrangement)
-                    .setting("experts", &plan.experts)
-                    .data("judged", identity.judged)
-                    .data("train", identity.train)
-                    .input("from", &origin)
-                    .stage("importance", importance.as_ref())
-                    .seed(seed);
-                Some(add(Job::Before(index), draft)?)
-            } else {
-                None
-            };
-            let (train, model) = if plan.train.is_some() {
-                let teacher = plan
-                    .teacher
-                    .as_ref()
-                    .map(|name| inputs[name.as_str()].clone());
-                let plan = ModelPlan {
-                    methods: MethodTables::new(),
-                    ..plan.clone()
-                };
-                let draft = Draft::new("train", TRAIN)
-                    .setting("model", &plan)
-                    .setting(
-                        "methods",
-                        &methods::complete::<M>(&self.plan[index].methods),
-                    )
-                    .setting("reading", &identity.reading)
-                    .setting("training", &identity.training)
-                    .data("train", identity.train)
-                    .data("valid", identity.valid)
-                    .input("from", &origin)
-                    .input("teacher", &teacher.unwrap_or_default())
-                    .stage("importance", importance.as_ref())
-                    .seed(seed);
-                let key = add(Job::Train(index), draft)?;
-                let model = Input {
-                    stage: Some(key.clone()),
-                    ..Input::default()
-                };
-                (Some(key), model)
-            } else {
-                let mut model = origin.clone();
-                model.arranged.push(arrangement);
-                (None, model)
-            };
-            let draft = Draft::new("evaluate", EVALUATE)
-                .setting("reading", &identity.reading)
-                .setting("judging", &identity.judging)
-                .data("judged", identity.judged)
-                .input("model", &model);
-            let evaluate = add(Job::Evaluate(index), draft)?;
+            let teacher = plan.teacher.as_ref();
+            let teacher = teacher.map(|name| inputs[name.as_str()].clone());
+            let (keys, model) = self.model(index, &origin, teacher, seed, nodes)?;
+            models.push(keys);
             inputs.insert(&plan.name, model);
-            models.push(ModelKeys {
-                importance,
-                before,
-                train,
-                evaluate,
-            });
         }
         let measure = match &identity.latency {
             Some(latency) => {
@@ -296,7 +200,7 @@ impl Makings<'_> {
                 for (index, plan) in self.plan.iter().enumerate() {
                     draft = draft.input(&format!("model-{index}"), &inputs[plan.name.as_str()]);
                 }
-                Some(add(Job::Measure, draft)?)
+                Some(draft.add(nodes, seed, Job::Measure)?)
             }
             None => None,
         };
@@ -306,6 +210,91 @@ impl Makings<'_> {
             models,
             measure,
         })
+    }
+
+    /// The stages of one model, and the model as the input of others.
+    fn model(
+        &self,
+        index: usize,
+        origin: &Input,
+        teacher: Option<Input>,
+        seed: u64,
+        nodes: &mut Vec<Node>,
+    ) -> Result<(ModelKeys, Input), Error> {
+        let (identity, plan) = (self.identity, &self.plan[index]);
+        let arrangement = json!({
+            "keep_layers": plan.keep_layers,
+            "mixers": plan.mixers,
+            "spans": plan.spans,
+        });
+        let experts = plan.experts.as_ref();
+        let needs = experts.is_some_and(|experts| experts.order.needs_importance());
+        let importance = if needs {
+            let data = match self.importance.split {
+                DataSplit::Train => identity.train,
+                DataSplit::Dev => identity.valid,
+            };
+            let draft = Draft::new("importance", IMPORTANCE)
+                .setting("samples", &self.importance.samples)
+                .setting("reading", &identity.reading)
+                .setting("arrangement", &arrangement)
+                .data("scored", data)
+                .input("from", origin)
+                .seed(seed);
+            Some(draft.add(nodes, seed, Job::Importance(index))?)
+        } else {
+            None
+        };
+        let before = if plan.judge_before {
+            let draft = self
+                .evaluation()
+                .setting("arrangement", &arrangement)
+                .setting("experts", &plan.experts)
+                .data("train", identity.train)
+                .input("from", origin)
+                .stage("importance", importance.as_ref())
+                .seed(seed);
+            Some(draft.add(nodes, seed, Job::Before(index))?)
+        } else {
+            None
+        };
+        let (train, model) = if plan.train.is_some() {
+            let draft = Draft::new("train", TRAIN)
+                .setting("model", plan)
+                .setting("reading", &identity.reading)
+                .setting("training", &identity.training)
+                .data("train", identity.train)
+                .data("valid", identity.valid)
+                .input("from", origin)
+                .input("teacher", &teacher.unwrap_or_default())
+                .stage("importance", importance.as_ref())
+                .seed(seed);
+            let key = draft.add(nodes, seed, Job::Train(index))?;
+            let model = Input {
+                stage: Some(key.clone()),
+                ..Input::default()
+            };
+            (Some(key), model)
+        } else {
+            let mut model = origin.clone();
+            model.arranged.push(arrangement);
+            (None, model)
+        };
+        let draft = self.evaluation().input("model", &model);
+        let keys = ModelKeys {
+            importance,
+            before,
+            train,
+            evaluate: draft.add(nodes, seed, Job::Evaluate(index))?,
+        };
+        Ok((keys, model))
+    }
+
+    fn evaluation(&self) -> Draft {
+        Draft::new("evaluate", EVALUATE)
+            .setting("reading", &self.identity.reading)
+            .setting("judging", &self.identity.judging)
+            .data("judged", self.identity.judged)
     }
 }
 
@@ -363,6 +352,21 @@ impl Draft {
     fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
+    }
+
+    /// Adds the stage, unless it is there.
+    fn add(self, nodes: &mut Vec<Node>, seed: u64, job: Job) -> Result<Key, Error> {
+        let document = self.document()?;
+        let key = document.key()?;
+        if nodes.iter().all(|node| node.key != key) {
+            nodes.push(Node {
+                key: key.clone(),
+                document,
+                seed,
+                job,
+            });
+        }
+        Ok(key)
     }
 
     fn document(self) -> Result<Document, Error> {

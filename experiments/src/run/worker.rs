@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     time::{Duration, Instant},
 };
 
@@ -231,26 +230,14 @@ impl<F: Family> Worker<'_, F> {
     }
 }
 
-/// Whether a disk is full or cannot be written.
+/// Whether a disk is full or cannot be written: no stage is to blame for that.
 fn is_of_disk(error: &Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        if matches!(
-            kind,
-            Some(
-                io::ErrorKind::StorageFull
-                    | io::ErrorKind::FileTooLarge
-                    | io::ErrorKind::QuotaExceeded
-                    | io::ErrorKind::ReadOnlyFilesystem
-                    | io::ErrorKind::PermissionDenied
-            )
-        ) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    // Some errors of Burn keep of the system's error its text alone.
+    let text = error.line();
+    // No space left, file too large, over quota, read-only.
+    [28, 27, 122, 30]
+        .iter()
+        .any(|code| text.contains(&format!("(os error {code})")))
 }
 
 /// Whether a number stopped being finite.

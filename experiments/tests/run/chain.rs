@@ -157,7 +157,7 @@ fn spans_stay_with_the_teacher_and_its_experts() {
         "data.path=sst2",
         "model.path=teacher",
         "model.spans=window:4",
-        "teacher.fine_tuned=true",
+        "stages.teacher.train.epochs=0",
         "train.epochs=1",
         "latency.repeats=1",
     ];

@@ -100,15 +100,17 @@ fn a_decoder_is_scored_split_judged_and_continued() {
 #[test]
 fn a_recipe_compares_spans_and_experts() {
     let kiln = language::kiln();
-    let models = r#"models=[
-        {name="full", spans="full"},
-        {name="full-experts", spans="full", experts={count=4, width=8, shared=4, order="random"}},
-        {name="local-several", spans="window:4", experts={count=4, width=8, shared=0, router="top-k", k=2}},
+    let models = r#"arms=[
+        {name="full", model.spans="full"},
+        {name="full-experts", model.spans="full", stages.train.methods=["experts"],
+            experts={count=4, width=8, shared=4, order="random"}},
+        {name="local-several", model.spans="window:4", stages.train.methods=["experts"],
+            experts={count=4, width=8, shared=0, router="top-k", k=2}},
     ]"#;
     let models = models.replace('\n', "");
     let losses = [
-        "router.balance=0.01",
-        "router.z=0.001",
+        "experts.balance=0.01",
+        "experts.z=0.001",
         "importance.samples=8",
     ];
     let run = |recipe: &str, out: &str, more: &[&str]| {
@@ -139,7 +141,7 @@ fn a_recipe_compares_spans_and_experts() {
     assert!(found[2]["metrics_before"]["bits_per_byte"].is_number());
     // Its experts stay as they are in another training.
     let start = "model.path=more/arms/full-experts/seed-1/train/model";
-    let plain = r#"models=[{name="again", spans="full"}]"#;
+    let plain = r#"arms=[{name="again", model.spans="full"}]"#;
     kiln.succeed(&[
         "run",
         "continue.toml",
@@ -154,7 +156,7 @@ fn a_recipe_compares_spans_and_experts() {
     refuse(
         &kiln,
         &[&command, &losses[..]].concat(),
-        &["full-experts/model has expert layers already"],
+        &["full-experts/seed-1/train/model has expert layers already"],
     );
 }
 

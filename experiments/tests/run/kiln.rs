@@ -39,14 +39,19 @@ batch = 4
 length = 32
 repeats = 200
 
-[[students]]
+[stages.teacher]
+
+[stages.student]
+from = "teacher"
+methods = ["experts", "layerwise"]
+
+[[arms]]
 name = "cut"
 
-[[students]]
+[[arms]]
 name = "gated"
-order = "random"
-router = "gate-token"
-distill = false
+experts = { order = "random", router = "gate-token" }
+stages.student.methods = ["experts"]
 "#;
 
 /// A folder with the recipe `small.toml`, in which the program is started.

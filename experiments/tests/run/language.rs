@@ -31,13 +31,13 @@ epochs = 3
 batch_size = 8
 learning_rate = 3e-3
 
-[[models]]
+[[arms]]
 name = "full"
-spans = "full"
+model.spans = "full"
 
-[[models]]
+[[arms]]
 name = "mixed"
-spans = "bottom:1 window:4"
+model.spans = "bottom:1 window:4"
 "#;
 
 const RECALL: &str = r#"
@@ -70,9 +70,9 @@ epochs = 1
 batch_size = 8
 learning_rate = 1e-3
 
-[[models]]
+[[arms]]
 name = "full"
-spans = "full"
+model.spans = "full"
 "#;
 
 /// A folder with two recipes, and with books of one sentence again and again.
@@ -148,7 +148,7 @@ fn a_model_learns_text_and_continues_under_other_spans() {
         "data.length=64",
         "model.extend=tile",
         "data.epoch=16",
-        r#"models=[{name="switched", spans="window:4"}]"#,
+        r#"arms=[{name="switched", model.spans="window:4"}]"#,
     ]);
     assert!(table.contains("bits_per_byte before training"), "{table}");
     let next = rows(&kiln, "next");
@@ -161,7 +161,7 @@ fn a_model_learns_text_and_continues_under_other_spans() {
 fn chunks_of_feed_forward_layers_train_the_same_model() {
     let kiln = kiln();
     let bits = |out: &str, more: &[&str]| {
-        let model = r#"models=[{name="full", spans="full"}]"#;
+        let model = r#"arms=[{name="full", model.spans="full"}]"#;
         let command = ["run", "text.toml", "--out", out, "train.epochs=1", model];
         kiln.succeed(&[&command, more].concat());
         let rows = rows(&kiln, out);
@@ -310,11 +310,11 @@ fn what_does_not_fit_is_refused_before_a_folder_is_made() {
         &["train has", "one sequence of 4096 needs 4097"],
     );
     refuse(
-        &[r#"models=[{name="a", spans="bottom:3 window:4"}]"#],
-        &["`models.0.spans`", "more layers than the model has"],
+        &[r#"arms=[{name="a", model.spans="bottom:3 window:4"}]"#],
+        &["`model.spans`", "more layers than the model has"],
     );
     refuse(
-        &[r#"models=[{name="a", spans="window:0"}]"#],
+        &[r#"arms=[{name="a", model.spans="window:0"}]"#],
         &["unknown span `window:0`"],
     );
     refuse(&["data.task=rekall"], &["did you mean `recall`?"]);
@@ -339,7 +339,7 @@ fn what_does_not_fit_is_refused_before_a_folder_is_made() {
     refuse(
         &[
             short,
-            r#"models=[{name="deep", spans="bottom:3 window:4"}]"#,
+            r#"arms=[{name="deep", model.spans="bottom:3 window:4"}]"#,
         ],
         &["model `deep`", "more layers than the model has"],
     );

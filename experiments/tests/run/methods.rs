@@ -11,6 +11,7 @@ fn methods_are_listed_and_have_pages() {
     let kiln = Kiln::new();
     let list = kiln.succeed(&["methods"]);
     for name in [
+        "experts",
         "layerwise",
         "kd",
         "pkd",
@@ -31,9 +32,14 @@ fn methods_are_listed_and_have_pages() {
     );
 }
 
-fn run(kiln: &Kiln, students: &str) -> Vec<serde_json::Value> {
-    let students = format!("students=[{students}]");
-    kiln.succeed(&[&["run", "small.toml", &students][..], &ONCE].concat());
+/// The rows of a run of the recipe's student under these changes, one arm each.
+fn run(kiln: &Kiln, students: &[(&str, &str)]) -> Vec<serde_json::Value> {
+    let arms = students.iter().map(|(name, keys)| {
+        let keys = keys.replace('\n', " ");
+        format!("{{ name = \"{name}\", stages.student = {{ {keys} }} }}")
+    });
+    let arms = format!("arms=[{}]", arms.collect::<Vec<_>>().join(", "));
+    kiln.succeed(&[&["run", "small.toml", &arms][..], &ONCE].concat());
     let mut results = results(&kiln.path("run"));
     std::mem::take(results["rows"].as_array_mut().unwrap())
 }
@@ -41,14 +47,15 @@ fn run(kiln: &Kiln, students: &str) -> Vec<serde_json::Value> {
 #[test]
 fn students_keep_layers_or_begin_with_a_folder_and_learn_by_several_methods() {
     let kiln = Kiln::new();
-    let shallow = r#"{ name = "shallow", keep_layers = "every:2", distill = false, task = 0.5,
-        methods = { kd = { weight = 0.5, temperature = 2 }, minilm = {}, tinybert = {}, distilbert = {} } }"#;
-    let mapped = r#"{ name = "mapped", keep_layers = "2", task = 0, methods = { pkd = {} } }"#;
-    let rows = run(&kiln, &shallow.replace('\n', " "));
-    assert_eq!(rows.len(), 2);
+    let shallow = r#"keep_layers = "every:2", task = 0.5,
+        methods = { kd = { weight = 0.5, temperature = 2 }, minilm = {}, tinybert = {}, distilbert = {} }"#;
+    let split = r#"keep_layers = "1", methods = ["experts"]"#;
+    let rows = run(&kiln, &[("shallow", shallow), ("split", split)]);
+    assert_eq!(rows.len(), 3);
     let parameters = |row: &serde_json::Value| row["parameters"].as_u64().unwrap();
     assert!(parameters(&rows[1]) < parameters(&rows[0]));
     assert_eq!(rows[1]["parameters"], rows[1]["active_parameters"]);
+    assert_ne!(rows[2]["parameters"], rows[2]["active_parameters"]);
     let model = "run/arms/shallow/seed-1/train/model";
     let config = std::fs::read_to_string(kiln.path(model).join("config.json")).unwrap();
     assert!(config.contains("\"num_hidden_layers\": 1"), "{config}");
@@ -64,16 +71,8 @@ fn students_keep_layers_or_begin_with_a_folder_and_learn_by_several_methods() {
     }
 
     // PKD compares layers before the last, and this student has none.
-    let students = format!("students=[{mapped}]");
-    let layers = "distill.layers=0-0,1-2";
-    let message = kiln.fail(&[
-        "run",
-        "small.toml",
-        &students,
-        layers,
-        "train.epochs=1",
-        "--out=pkd",
-    ]);
+    let mapped = r#"arms=[{ name = "mapped", stages.student = { keep_layers = "2", task = 0, methods = ["pkd"] } }]"#;
+    let message = kiln.fail(&["run", "small.toml", mapped, "train.epochs=1", "--out=pkd"]);
     assert!(
         message.contains("method `pkd`: a student of one layer"),
         "{message}"
@@ -81,7 +80,7 @@ fn students_keep_layers_or_begin_with_a_folder_and_learn_by_several_methods() {
 
     // A folder with the vocabulary of the teacher's is another beginning.
     let folder = format!(
-        r#"students=[{{ name = "folder", model = "{model}", distill = false, methods = {{ kd = {{}} }} }}]"#
+        r#"arms=[{{ name = "folder", stages.student = {{ folder = "{model}", methods = ["kd"] }} }}]"#
     );
     let teacher = format!("model.path={TEACHER}");
     kiln.write_without_model("path.toml");
@@ -113,21 +112,26 @@ fn students_keep_layers_or_begin_with_a_folder_and_learn_by_several_methods() {
 #[test]
 fn adapters_are_saved_beside_the_model_that_they_are_merged_into() {
     let kiln = Kiln::new();
-    let student = |name: &str, rest: &str, train: &str| {
-        format!(
-            r#"{{ name = "{name}", {rest} distill = false,
-            methods = {{ lora = {{ rank = 2, targets = ["query", "inner"], train = [{train}] }} }} }}"#
-        )
-        .replace('\n', " ")
+    let lora = |train: &str| {
+        format!(r#"lora = {{ rank = 2, targets = ["query", "inner"], train = [{train}] }}"#)
     };
-    let students = [
-        student("low", r#"keep_layers = "every:1","#, ""),
-        // Those of the others do not belong to the weights of any folder.
-        student("pooled", r#"keep_layers = "every:1","#, r#""pooler""#),
-        student("shallow", r#"keep_layers = "2","#, ""),
-        student("split", r#"order = "random","#, ""),
-    ];
-    let rows = run(&kiln, &students.join(", "));
+    let (low, pooled) = (lora(""), lora(r#""pooler""#));
+    let rows = run(
+        &kiln,
+        &[
+            ("low", &format!("methods = {{ {low} }}")),
+            // Those of the others do not belong to the weights of any folder.
+            ("pooled", &format!("methods = {{ {pooled} }}")),
+            (
+                "shallow",
+                &format!(r#"keep_layers = "2", methods = {{ {low} }}"#),
+            ),
+            (
+                "split",
+                &format!("methods = {{ experts = {{ order = \"random\" }}, {low} }}"),
+            ),
+        ],
+    );
     assert_eq!(rows[0]["parameters"], rows[1]["parameters"]);
     let folder = |name: &str| kiln.path("run/arms").join(name).join("seed-1/train");
     let low = folder("low");
@@ -154,12 +158,19 @@ fn adapters_are_saved_beside_the_model_that_they_are_merged_into() {
 #[test]
 fn a_decoder_learns_from_one_further_up() {
     let kiln = language::kiln();
-    let models = r#"models=[{ name = "full", spans = "full" }, { name = "own", spans = "window:4", train = { epochs = 1 } },
-        { name = "taught", spans = "window:4", teacher = "full", task = 0.5, train = { epochs = 1 },
-          methods = { kd = { weight = 0.5 }, layerwise = { logits = "none" }, lora = { targets = ["mixer"] } },
-          experts = { count = 2, width = 16, shared = 0, order = "random" } }]"#;
-    let models = models.replace('\n', " ");
-    kiln.succeed(&["run", "recall.toml", "seeds=[1]", &models, "--out=run"]);
+    let stages = r#"stages={ full = {}, student = { teacher = "full", spans = "window:4", train = { epochs = 1 } } }"#;
+    let taught = r#"{ name = "taught", experts = { count = 2, width = 16, shared = 0, order = "random" }, stages.student = {
+        task = 0.5, methods = { experts = {}, kd = { weight = 0.5 }, layerwise = { logits = "none" },
+        lora = { targets = ["mixer"] } } } }"#;
+    let arms = format!("arms=[{{ name = \"own\" }}, {}]", taught.replace('\n', " "));
+    kiln.succeed(&[
+        "run",
+        "recall.toml",
+        "seeds=[1]",
+        stages,
+        &arms,
+        "--out=run",
+    ]);
     let rows = rows(&kiln, "run");
     let names: Vec<&str> = rows
         .iter()
@@ -173,91 +184,117 @@ fn a_decoder_learns_from_one_further_up() {
 }
 
 #[test]
+fn a_decoder_starts_from_a_stage_or_from_a_folder() {
+    let kiln = language::kiln();
+    kiln.succeed(&["run", "text.toml", "--out=run", "train.epochs=1"]);
+    let (full, mixed) = (
+        "model.path=run/arms/full/seed-1/train/model",
+        "run/arms/mixed/seed-1/train/model",
+    );
+    let stages = format!(
+        r#"stages={{ more = {{}}, local = {{ from = "more", spans = "window:4", train = {{ epochs = 0 }} }},
+            other = {{ folder = "{mixed}", teacher = "local", methods = ["kd"] }} }}"#
+    );
+    let command = [
+        "run",
+        "continue",
+        full,
+        "data.path=books",
+        "data.length=32",
+        "data.epoch=16",
+    ];
+    let run = [
+        &stages.replace('\n', " "),
+        "arms=[]",
+        "--out=next",
+        "train.epochs=1",
+    ];
+    kiln.succeed(&[&command[..], &run].concat());
+    let found = rows(&kiln, "next");
+    let names: Vec<&str> = found
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["checkpoint", "more", "local", "other"]);
+    assert!(found[1]["metrics_before"]["bits_per_byte"].is_f64());
+    assert!(found[2]["metrics_before"].is_null());
+    assert_ne!(found[1]["metrics"], found[2]["metrics"]);
+    assert_eq!(found[2]["spans"][0], "window:4");
+    // Longer inputs than the folder has positions for.
+    let longer = ["data.length=48", "model.extend=tile", "--out=no"];
+    let long = [
+        &command[..4],
+        &["data.epoch=16", run[0], "arms=[]"],
+        &longer,
+    ]
+    .concat();
+    refuse(&kiln, &long, &["`data.length` is 48", "32 positions"]);
+}
+
+#[test]
 fn mistakes_name_what_would_be_right() {
     let kiln = language::kiln();
     let refuse_student = |student: &str, texts: &[&str]| {
-        let students = format!("students=[{{ name = \"a\", {student} }}]");
-        refuse(
-            &kiln,
-            &["run", "small.toml", "--out", "new", &students],
-            texts,
-        );
+        let arms = format!("arms=[{{ name = \"a\", stages.student = {{ {student} }} }}]");
+        refuse(&kiln, &["run", "small.toml", "--out", "new", &arms], texts);
     };
     refuse_student(
-        "methods = { pkdd = {} }",
-        &["`students.0.methods.pkdd` is no method", "`pkd`"],
-    );
-    refuse_student(
-        "methods = { kd = { temprature = 2 } }",
-        &[
-            "`students.0.methods.kd.temprature` is no setting of `kd`",
-            "`temperature`",
-        ],
+        "methods = [\"pkdd\"]",
+        &["`stages.student.methods.pkdd` is no method", "`pkd`"],
     );
     refuse_student(
         "methods = { kd = { form = \"kll\" } }",
-        &["`students.0.methods.kd` cannot work", "kll"],
+        &["`stages.student.methods.kd.form` cannot work", "kll"],
     );
     refuse_student(
-        "keep_layers = \"every:3\"",
+        "keep_layers = \"every:3\", methods = []",
         &["`a`: `every:3` does not fit a model of 2 layers"],
     );
-    refuse_student("keep_layers = \"some\"", &["`some` is no choice of layers"]);
     refuse_student(
         "keep_layers = \"2\"",
-        &["`distill.layers`", "`all` needs equal depths"],
+        &["model `a`: `layerwise.layers`", "`all` needs equal depths"],
     );
     refuse_student(
-        "keep_layers = \"2\", width = 4",
-        &["`students.0.width`", "is for experts"],
+        "task = 0, methods = []",
+        &["`stages.student.task` is 0, and no method adds to the loss"],
     );
     refuse_student(
-        "keep_layers = \"2\", model = \"m\"",
-        &["`students.0.model`", "one beginning"],
+        "folder = \"m\"",
+        &["`stages.student.folder` cannot go with `model.random`"],
     );
-    refuse_student("task = -1.0", &["`students.0.task`"]);
-    refuse_student(
-        "task = 0, distill = false",
-        &["`students.0.task` is 0, and no method adds to the loss"],
-    );
-    refuse_student(
-        "methods = { layerwise = {} }",
-        &["`students.0.methods.layerwise` cannot go with `distill = true`"],
-    );
-    refuse_student(
-        "methods = { minilm = { heads = 0 } }",
-        &["`students.0.methods.minilm` cannot work: `heads` must be at least 1, not 0"],
-    );
-    refuse_student(
-        "model = \"m\"",
-        &["`students.0.model` cannot go with `model.random`"],
-    );
-    let refuse_models = |models: &str, texts: &[&str]| {
-        let models = format!("models=[{{ name = \"full\", spans = \"full\" }}, {models}]");
+    let refuse_decoder = |stages: &str, texts: &[&str]| {
+        let stages = format!("stages={{ {stages} }}");
         refuse(
             &kiln,
-            &["run", "recall.toml", "--out", "new", &models],
+            &["run", "recall.toml", "--out", "new", &stages, "arms=[]"],
             texts,
         );
     };
-    let second = |rest: &str| format!("{{ name = \"b\", spans = \"full\", {rest} }}");
-    refuse_models(
-        &second("teacher = \"ful\""),
-        &["`models.1.teacher`", "did you mean `full`?"],
+    refuse_decoder(
+        "full = {}, b = { teacher = \"ful\" }",
+        &["`stages.b.teacher`", "did you mean `full`?"],
     );
-    refuse_models(&second("teacher = \"b\""), &["`models.1.teacher`"]);
-    refuse_models(&second("train = { epohcs = 2 }"), &["epohcs", "`epochs`"]);
-    refuse_models(
-        &second("methods = { kd = {} }"),
-        &["`models.1.methods.kd` compares the model with its teacher"],
+    refuse_decoder(
+        "full = {}, b = { from = \"full\", train = { epohcs = 2 } }",
+        &["epohcs", "`epochs`"],
+    );
+    refuse_decoder(
+        "full = { from = \"b\" }, b = { methods = [\"kd\"] }",
+        &["`stages.b.methods` has `kd`, which compares the model with its teacher"],
     );
     assert!(!kiln.path("new").exists());
 
-    let models = format!(
-        "models=[{{ name = \"full\", spans = \"full\" }}, {}]",
-        second("teacher = \"full\", methods = { minilm = { heads = 3 } }")
-    );
-    let message = kiln.fail(&["run", "recall.toml", "seeds=[1]", "--out", "new", &models]);
+    let stages =
+        "stages={ full = {}, b = { teacher = \"full\", methods = { minilm = { heads = 3 } } } }";
+    let message = kiln.fail(&[
+        "run",
+        "recall.toml",
+        "seeds=[1]",
+        "--out",
+        "new",
+        stages,
+        "arms=[]",
+    ]);
     assert!(
         message.contains("method `minilm`: 3 relation heads do not divide"),
         "{message}"

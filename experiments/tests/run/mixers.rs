@@ -24,8 +24,8 @@ fn attention_by_its_name_is_attention() {
         kiln.succeed(&command);
         rows(&kiln, out)[0]["metrics"].clone()
     };
-    let plain = run("plain", r#"models=[{name="a", spans="full"}]"#);
-    let named = r#"models=[{name="a", spans="full", mixers="attention"}]"#;
+    let plain = run("plain", r#"arms=[{name="a", model.spans="full"}]"#);
+    let named = r#"arms=[{name="a", model={spans="full", mixers="attention"}}]"#;
     assert_eq!(run("named", named), plain);
     let model = "plain/arms/a/seed-1/train/model";
     let eval = ["eval", model, "--task=text", "--data=books/test.txt"];
@@ -48,7 +48,7 @@ fn mixers_that_cannot_be_are_refused_on_one_line() {
     refuse(&kiln, &command, &["--mixers"]);
 }
 
-const STATES: &str = r#"models=[{name="s4d", spans="window:4", mixers="bottom:1 s4d:states=8"}, {name="frozen", spans="window:4", mixers="bottom:1 s4d:states=8,train=false"}, {name="local", spans="window:4"}]"#;
+const STATES: &str = r#"arms=[{name="s4d", model={spans="window:4", mixers="bottom:1 s4d:states=8"}}, {name="frozen", model={spans="window:4", mixers="bottom:1 s4d:states=8,train=false"}}, {name="local", model.spans="window:4"}]"#;
 
 #[test]
 fn a_state_space_is_trained_judged_and_kept() {
@@ -123,7 +123,7 @@ fn a_state_space_is_trained_judged_and_kept() {
         "data.path=books",
         "data.length=32",
         "data.epoch=16",
-        r#"models=[{name="mixed", spans="window:4", mixers="top:1 s4d:states=4"}]"#,
+        r#"arms=[{name="mixed", model={spans="window:4", mixers="top:1 s4d:states=4"}}]"#,
     ]);
     let told = text_of(&output.stderr);
     assert!(output.status.success(), "{told}");
@@ -166,11 +166,11 @@ fn a_state_space_stays_with_the_teacher_and_its_experts() {
         "model.path=teacher",
         mixers,
     ];
-    let tuned = [&path[..], &["teacher.fine_tuned=true"], &settings].concat();
+    let tuned = [&path[..], &["stages.teacher.train.epochs=0"], &settings].concat();
     refuse(
         &kiln,
         &tuned,
-        &["`model.mixers` gives layer 0 another mixer"],
+        &["model `teacher`: its `mixers` give layer 0 another mixer"],
     );
     kiln.succeed(&[&path[..], &settings].concat());
 }

@@ -35,10 +35,13 @@ const POINTS: [(Point, Option<&str>); 9] = [
         Has("runs/store/.kiln/work/train-*/training/checkpoints/epoch-1"),
         Some("teacher epoch 1/"),
     ),
-    (Told("scoring the neurons of `teacher`"), Some("`teacher`")),
+    (
+        Told("scoring the neurons of `teacher`"),
+        Some("training `teacher`"),
+    ),
     (Has("runs/store/importance-*/done.json"), Some("scoring")),
     (Told("cut epoch 2/"), Some("cut epoch 1/")),
-    (Told("training `gated`"), Some("`cut`")),
+    (Told("training `gated`"), Some("training `cut`")),
     (Told("evaluating `gated`"), Some("training")),
     (Told("measuring latency"), Some("evaluating")),
 ];
@@ -199,7 +202,10 @@ fn stop_everywhere(signal: &str, check: impl Fn(ExitStatus, &str)) {
         assert_eq!(metrics(&run, stage), whole, "{stage}");
     }
     for folder in [run, kiln.path("runs/store")] {
-        assert_eq!(temporary_files(&folder), Vec::<PathBuf>::new());
+        let mut left = temporary_files(&folder);
+        // A lease that was being written: the next claim has a name of its own.
+        left.retain(|path| !path.to_string_lossy().contains("/.kiln/lease/"));
+        assert_eq!(left, Vec::<PathBuf>::new());
     }
 }
 
@@ -270,7 +276,7 @@ fn another_recipe_is_refused_in_a_folder_and_takes_what_it_shares_elsewhere() {
         message.contains("`train.epochs` (3 there, 4 here)"),
         "{message}"
     );
-    let other = ["run", RUN[1], "--out", "other", "distill.lambda=2"];
+    let other = ["run", RUN[1], "--out", "other", "layerwise.weight=2"];
     let output = kiln.start(&other);
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{told}");

@@ -37,9 +37,9 @@ batch_size = 16
 learning_rate = 5e-3
 warmup = 0.05
 
-[[models]]
+[[arms]]
 name = "full"
-spans = "full"
+model.spans = "full"
 "#;
 
 const MODEL: &str = "run/arms/full/seed-1/train/model";
@@ -108,7 +108,7 @@ fn a_model_learns_to_summarise_and_goes_on_from_its_folder() {
         "data.summary={max_new_tokens=4, separator='='}",
         "evaluate.beams=2",
         "train.epochs=1",
-        r#"models=[{name="switched", spans="window:4"}]"#,
+        r#"arms=[{name="switched", model.spans="window:4"}]"#,
     ]);
     assert!(table.contains("rouge1 before training"), "{table}");
     let next = rows(&kiln, "next");
@@ -194,7 +194,7 @@ fn what_does_not_fit_is_refused_before_a_folder_is_made() {
         bad_input::refuse(&pretrained, &[&command[..], changes].concat(), texts);
         assert!(!pretrained.path("new").exists(), "{changes:?}");
     };
-    let models = r#"models=[{name="full", spans="full"}]"#;
+    let models = r#"arms=[{name="full", model.spans="full"}]"#;
     refuse(
         &[models, "data.length=64"],
         &[

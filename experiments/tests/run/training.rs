@@ -56,10 +56,10 @@ fn the_best_epoch_of_a_training_becomes_its_model() {
     let kiln = Kiln::new();
     // A rate at which scores go up and down.
     let settings = [
-        "teacher.train.keep=best",
-        "teacher.train.epochs=6",
+        "stages.teacher.train.keep=best",
+        "stages.teacher.train.epochs=6",
         "train.learning_rate=0.03",
-        "distill.train.keep=last",
+        "stages.student.train.keep=last",
     ];
     let arguments = [&["run", "small.toml"][..], &settings, &ONCE].concat();
     let output = kiln.start(&arguments);
@@ -98,13 +98,13 @@ fn the_best_epoch_of_a_language_model_is_the_one_with_the_lowest_loss() {
 #[test]
 fn the_total_loss_is_shown_beside_its_parts_where_there_are_any() {
     let kiln = Kiln::new();
-    let students = "students=[{name='cut'}, {name='plain', distill=false}, \
-                    {name='gated', router='gate-token'}]";
+    let arms = "arms=[{name='cut'}, {name='plain', stages.student.methods=['experts']}, \
+                {name='gated', experts.router='gate-token'}]";
     let settings = [
         "train.epochs=1",
-        "distill.balance=0.5",
-        "distill.lambda=2",
-        students,
+        "experts.balance=0.5",
+        "layerwise.weight=2",
+        arms,
     ];
     kiln.succeed(&[&["run", "small.toml"][..], &settings, &ONCE].concat());
 

@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 use super::EvalArgs;
 use crate::{
     cli::output,
-    data::squad::SquadVersion,
     error::Error,
     predictions,
     problem::{Answer, Rule, best_class},
@@ -154,7 +153,7 @@ fn cell(answer: &Answer, rule: &Rule) -> String {
 mod tests {
     use super::*;
     use crate::data::glue::{GlueTask, Split};
-    use crate::data::squad::spans::SpanPrediction;
+    use crate::data::squad::{SquadVersion, spans::SpanPrediction};
 
     #[test]
     fn answers_have_the_forms_that_others_read() {

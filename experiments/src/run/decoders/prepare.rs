@@ -3,12 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use masformer_core::{DecoderConfig, PositionEncoding, Span};
+use masformer_core::{DecoderConfig, MixerSchedule, PositionEncoding, Span};
 use moebert_core::pretrained::PretrainedDecoder;
 use serde_json::{Value, json};
 
 use super::{
-    super::{Progress, RunOptions, identity::Identity, nodes},
+    super::{
+        Progress, RunOptions,
+        identity::Identity,
+        nodes,
+        shapes::{self, Shape},
+    },
     Decoders, Start,
 };
 use crate::{
@@ -25,8 +30,8 @@ use crate::{
     },
     metric::perplexity::SlidingWindows,
     recipe::{
-        DecoderSource, EvaluateRecipe, LanguageData, LanguageRecipe, LanguageSource, RandomDecoder,
-        RecallData, TokenizerChoice,
+        DecoderRecipe, DecoderSource, EvaluateRecipe, LanguageData, LanguageSource, ModelPlan,
+        RandomDecoder, RecallData, TokenizerChoice,
     },
     record::RunFolder,
 };
@@ -58,14 +63,15 @@ enum Data {
 }
 
 /// Reads model and data, and checks that they and the recipe go together.
-pub(super) fn read<'a>(
-    recipe: &'a LanguageRecipe,
+pub(in crate::run) fn read<'a>(
+    recipe: &'a DecoderRecipe,
     options: &RunOptions,
 ) -> Result<Inputs<'a>, Error> {
     let model = match recipe.model.source()? {
         DecoderSource::Folder(path) => Model::Folder(Box::new(checkpoint(recipe, path)?)),
         DecoderSource::Fresh(random) => Model::Fresh(random),
     };
+    check_plan(recipe, &model)?;
     let length = recipe.data.length;
     let data = match recipe.data.source()? {
         LanguageSource::Text(path) => text(path, length, recipe.stride(), options),
@@ -77,41 +83,82 @@ pub(super) fn read<'a>(
     Ok(Inputs { model, data })
 }
 
-fn checkpoint(recipe: &LanguageRecipe, path: &Path) -> Result<Checkpoint, Error> {
-    let folder = PretrainedDecoder::open(path)?;
-    let config = &folder.config().decoder;
-    let layers = config.spans.len();
-    for model in &recipe.models {
-        let named = |source| Error::Model {
-            name: model.name.clone(),
-            source,
-        };
-        model.spans.spans(layers).map_err(named)?;
-        if let Some(mixers) = &model.mixers {
-            mixers.decoder_mixers(layers).map_err(named)?;
-        }
-        if let Some(experts) = &model.experts {
-            if folder.experts().is_some() {
-                return Err(Error::Experts {
-                    path: path.to_owned(),
-                });
-            }
-            let fits = experts.partition(0).validate(config.width);
-            fits.map_err(|source| Error::ModelExperts {
-                name: model.name.clone(),
-                source,
-            })?;
-        }
-    }
-    let tokenizer = TextTokenizer::load(path).map_err(DataError::from)?;
-    tokenizer
-        .check_fits(config.vocabulary)
-        .map_err(DataError::from)?;
+fn checkpoint(recipe: &DecoderRecipe, path: &Path) -> Result<Checkpoint, Error> {
+    let (folder, tokenizer) = open(path)?;
     let length = recipe.data.length;
     let folder = folder
         .map(|folder| folder.with_length(length, recipe.model.extend))
         .map_err(|source| Error::Length { length, source })?;
     Ok(Checkpoint { folder, tokenizer })
+}
+
+/// A folder and its tokenizer, whose tokens all have embeddings.
+fn open(path: &Path) -> Result<(PretrainedDecoder, TextTokenizer), Error> {
+    let folder = PretrainedDecoder::open(path)?;
+    let tokenizer = TextTokenizer::load(path).map_err(DataError::from)?;
+    tokenizer
+        .check_fits(folder.config().decoder.vocabulary)
+        .map_err(DataError::from)?;
+    Ok((folder, tokenizer))
+}
+
+/// Checks that the models of the plan fit each other.
+fn check_plan(recipe: &DecoderRecipe, model: &Model<'_>) -> Result<(), Error> {
+    let start = match model {
+        Model::Folder(checkpoint) => shape(&checkpoint.folder),
+        Model::Fresh(random) => Shape {
+            mixers: vec![],
+            layers: random.layers,
+            width: random.width,
+            experts: None,
+        },
+    };
+    shapes::check(
+        &recipe.plan(),
+        &start,
+        |student, dir| other(recipe, student, dir, model),
+        MixerSchedule::decoder_mixers,
+    )
+}
+
+fn shape(folder: &PretrainedDecoder) -> Shape {
+    let config = &folder.config().decoder;
+    Shape {
+        mixers: config.mixers.clone(),
+        layers: config.spans.len(),
+        width: config.width,
+        experts: folder.experts().map(|_| folder.dir().to_owned()),
+    }
+}
+
+/// The shape of a folder that a model of the plan starts from, which must read the same tokens as the recipe's model.
+fn other(
+    recipe: &DecoderRecipe,
+    student: &ModelPlan,
+    dir: &Path,
+    model: &Model<'_>,
+) -> Result<Shape, Error> {
+    let (folder, tokenizer) = open(dir)?;
+    let (length, positions) = (recipe.data.length, folder.config().decoder.positions);
+    if length > positions {
+        return Err(Error::Positions {
+            key: "data.length",
+            length,
+            model: dir.to_owned(),
+            positions,
+        });
+    }
+    let fingerprint = |tokenizer: &TextTokenizer| tokenizer.fingerprint().map_err(DataError::from);
+    if let Model::Folder(model) = model
+        && fingerprint(&tokenizer)? != fingerprint(&model.tokenizer)?
+    {
+        let reason = "its tokenizer is not that of the model; all stages read the same tokens";
+        return Err(Error::OfModel {
+            name: student.name.clone(),
+            source: reason.into(),
+        });
+    }
+    Ok(shape(&folder))
 }
 
 fn text(
@@ -141,7 +188,7 @@ impl Inputs<'_> {
     /// What the keys of stages must know.
     pub(super) fn identity(
         &self,
-        recipe: &LanguageRecipe,
+        recipe: &DecoderRecipe,
         fingerprints: &mut Fingerprints,
     ) -> Result<Identity, Error> {
         let (model, fresh) = match &self.model {
@@ -149,11 +196,11 @@ impl Inputs<'_> {
                 let dir = checkpoint.folder.dir();
                 (Some(nodes::model(dir, fingerprints)?), Value::Null)
             }
-            Model::Fresh(random) => {
+            Model::Fresh(_) => {
                 let tokenizer = recipe.data.tokenizer;
                 (
                     None,
-                    json!({ "model": random, "tokenizer": tokenizer, "length": recipe.data.length }),
+                    json!({ "model": recipe.model, "tokenizer": tokenizer, "length": recipe.data.length }),
                 )
             }
         };
@@ -211,8 +258,8 @@ impl Data {
 }
 
 /// Makes everything that a seed needs of the inputs.
-pub(super) fn prepare<'a>(
-    recipe: &'a LanguageRecipe,
+pub(in crate::run) fn prepare<'a>(
+    recipe: &'a DecoderRecipe,
     options: &RunOptions,
     folder: &RunFolder,
     inputs: Inputs<'_>,
@@ -254,7 +301,12 @@ pub(super) fn prepare<'a>(
     let start = match model {
         Model::Folder(checkpoint) => Start::Folder(Box::new(checkpoint.folder)),
         Model::Fresh(random) => {
-            let spans = recipe.models[0].spans.spans(random.layers)?;
+            let spans = recipe
+                .model
+                .spans
+                .clone()
+                .unwrap_or_default()
+                .spans(random.layers)?;
             let length = recipe.data.length;
             Start::Fresh(fresh_config(random, problem.vocabulary(), length, spans))
         }
@@ -271,7 +323,7 @@ type Learn<'a> = dyn Fn(usize) -> Result<TextTokenizer, TokenizerError> + 'a;
 
 /// The tokenizer of a fresh model, made once a run, and its folder.
 fn fresh_tokenizer(
-    recipe: &LanguageRecipe,
+    recipe: &DecoderRecipe,
     folder: &RunFolder,
     progress: Progress,
     learn: &Learn<'_>,

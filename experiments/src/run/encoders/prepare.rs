@@ -2,12 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use masformer_core::{MixerSpec, Span};
+use masformer_core::{MixerSchedule, MixerSpec};
 use moebert_core::bert::BertConfig;
 use serde_json::{Value, json};
 
 use super::{
-    super::{RunOptions, identity::Identity, nodes, open_dense},
+    super::{
+        RunOptions,
+        identity::Identity,
+        nodes, open_dense,
+        shapes::{self, Shape},
+    },
     Encoders, Start,
 };
 use crate::{
@@ -18,15 +23,13 @@ use crate::{
     interrupt::Stop,
     labels::check_fine_tuned,
     problem::{Rule, Sequences, Source, Texts},
-    recipe::{DataRecipe, ModelRecipe, RandomModel, Recipe, StudentRecipe},
+    recipe::{DataRecipe, EncoderModel, EncoderRecipe, ModelPlan, Origin, RandomModel},
     record::RunFolder,
 };
 
 /// What a run reads before it leaves anything on disk.
 pub(in crate::run) struct Inputs<'a> {
     model: Model<'a>,
-    spans: Option<Vec<Span>>,
-    mixers: Option<Vec<MixerSpec>>,
     data_dir: PathBuf,
     train: Texts,
     dev: Vec<(Texts, Rule)>,
@@ -37,16 +40,6 @@ enum Model<'a> {
     Folder(Box<Checkpoint>),
 }
 
-impl Model<'_> {
-    /// Number of transformer layers L.
-    fn layers(&self) -> usize {
-        match self {
-            Self::Random(random) => random.layers,
-            Self::Folder(checkpoint) => checkpoint.config.num_hidden_layers,
-        }
-    }
-}
-
 /// A Hugging Face folder that fits the recipe.
 struct Checkpoint {
     dir: PathBuf,
@@ -54,37 +47,56 @@ struct Checkpoint {
     tokenizer: Tokenizer,
 }
 
+impl Model<'_> {
+    fn shape(&self) -> Shape {
+        match self {
+            Self::Random(random) => Shape {
+                mixers: vec![],
+                layers: random.layers,
+                width: random.width,
+                experts: None,
+            },
+            Self::Folder(checkpoint) => checkpoint.shape(),
+        }
+    }
+}
+
+impl Checkpoint {
+    fn shape(&self) -> Shape {
+        Shape {
+            mixers: self.config.mixers.clone(),
+            layers: self.config.num_hidden_layers,
+            width: self.config.intermediate_size,
+            experts: None,
+        }
+    }
+}
+
 /// Reads model and data, and checks that they and the recipe go together.
-pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Error> {
+pub(in crate::run) fn read<'a>(
+    recipe: &'a EncoderRecipe,
+    stop: &Stop,
+) -> Result<Inputs<'a>, Error> {
+    let plan = recipe.plan();
+    let mut starts = plan.iter().filter(|model| model.from == Origin::Start);
+    let is_used = starts.any(|model| model.train.is_none());
+    let folder = |dir| Ok::<_, Error>(Model::Folder(Box::new(checkpoint(recipe, dir, is_used)?)));
     let model = match &recipe.model {
-        ModelRecipe {
+        EncoderModel {
             random: Some(random),
             ..
         } => Model::Random(random),
-        ModelRecipe {
+        EncoderModel {
             hub: Some(name), ..
-        } => Model::Folder(Box::new(checkpoint(recipe, hub::model(name)?)?)),
-        ModelRecipe { path, .. } => Model::Folder(Box::new(checkpoint(
-            recipe,
-            path.clone().unwrap_or_default(),
-        )?)),
+        } => folder(hub::model(name)?)?,
+        EncoderModel { path, .. } => folder(path.clone().unwrap_or_default())?,
     };
-    let depth = model.layers();
-    let schedule = recipe.model.spans.as_ref();
-    let spans = schedule.map(|schedule| schedule.spans(depth)).transpose();
-    let spans = spans.map_err(Error::ModelSpans)?;
-    let schedule = recipe.model.mixers.as_ref();
-    let mixers = schedule.map(|schedule| schedule.mixers(depth)).transpose();
-    let mixers = mixers.map_err(Error::ModelMixers)?;
-    if let (Model::Folder(checkpoint), Some(mixers), true) =
-        (&model, &mixers, recipe.teacher.fine_tuned)
-        && let Some(layer) = MixerSpec::differing(&checkpoint.config.mixers, mixers).first()
-    {
-        return Err(Error::FineTunedMixers { layer: *layer });
-    }
-    for student in &recipe.students {
-        check_student(recipe, student, &model)?;
-    }
+    shapes::check(
+        &plan,
+        &model.shape(),
+        |student, dir| other(recipe, student, dir, &model),
+        MixerSchedule::mixers,
+    )?;
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
         (Some(path), _) => path.clone(),
         (None, Some(name)) => hub::data(name)?,
@@ -97,68 +109,43 @@ pub(super) fn read<'a>(recipe: &'a Recipe, stop: &Stop) -> Result<Inputs<'a>, Er
     stop.check()?;
     Ok(Inputs {
         model,
-        spans,
-        mixers,
         data_dir,
         train,
         dev,
     })
 }
 
-/// Checks what a student begins with, and the hidden states that it is to match with its teacher's.
-fn check_student(
-    recipe: &Recipe,
-    student: &StudentRecipe,
-    teacher: &Model<'_>,
-) -> Result<(), Error> {
-    let depth = teacher.layers();
+/// The shape of a folder that a model of the plan starts from, which must read the same tokens as the recipe's model.
+fn other(
+    recipe: &EncoderRecipe,
+    student: &ModelPlan,
+    dir: &Path,
+    model: &Model<'_>,
+) -> Result<Shape, Error> {
     let named = |source| Error::OfModel {
         name: student.name.clone(),
         source,
     };
-    let own = match (&student.keep_layers, &student.model) {
-        (Some(kept), _) => kept
-            .indices(depth)
-            .map_err(|error| named(error.into()))?
-            .len(),
-        (None, Some(dir)) => {
-            let own = open_dense(dir)?.config().bert.clone();
-            let tokenizer = Tokenizer::load(dir).map_err(DataError::from)?;
-            check_sizes(recipe, dir, &own, &tokenizer).map_err(|error| named(error.into()))?;
-            if let Model::Folder(checkpoint) = teacher
-                && !tokenizer.has_vocabulary_of(&checkpoint.tokenizer)
-            {
-                let reason =
-                    "its vocabulary is not that of the teacher; a student reads the same tokens";
-                return Err(named(reason.into()));
-            }
-            own.num_hidden_layers
-        }
-        (None, None) => depth,
-    };
-    if student.distill {
-        recipe.distill.layers.pairs(own, depth)?;
+    let own = checkpoint(recipe, dir.to_owned(), student.train.is_none());
+    let own = own.map_err(|error| named(error.into()))?;
+    if let Model::Folder(model) = model
+        && !own.tokenizer.has_vocabulary_of(&model.tokenizer)
+    {
+        let reason = "its vocabulary is not that of the model; all stages read the same tokens";
+        return Err(named(reason.into()));
     }
-    Ok(())
+    Ok(own.shape())
 }
 
-fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
+/// Opens a folder; one that is used as it is must have been fine-tuned on the task.
+fn checkpoint(recipe: &EncoderRecipe, dir: PathBuf, is_used: bool) -> Result<Checkpoint, Error> {
     let pretrained = open_dense(&dir)?;
-    if recipe.teacher.fine_tuned {
+    if is_used {
         check_fine_tuned(&pretrained, recipe.data.task)?;
     }
     let config = pretrained.config().bert.clone();
     let tokenizer = Tokenizer::load(&dir).map_err(DataError::from)?;
     check_sizes(recipe, &dir, &config, &tokenizer)?;
-    for student in recipe.expert_students() {
-        let partition = recipe.student_experts(student).partition(0);
-        partition
-            .validate(config.intermediate_size)
-            .map_err(|source| Error::Student {
-                name: student.name.clone(),
-                source,
-            })?;
-    }
     Ok(Checkpoint {
         dir,
         config,
@@ -168,7 +155,7 @@ fn checkpoint(recipe: &Recipe, dir: PathBuf) -> Result<Checkpoint, Error> {
 
 /// Refuses a model with fewer embeddings than its tokenizer has tokens, or fewer positions than the recipe asks for.
 fn check_sizes(
-    recipe: &Recipe,
+    recipe: &EncoderRecipe,
     dir: &Path,
     config: &BertConfig,
     tokenizer: &Tokenizer,
@@ -196,7 +183,7 @@ impl Inputs<'_> {
     /// What the keys of stages must know.
     pub(super) fn identity(
         &self,
-        recipe: &Recipe,
+        recipe: &EncoderRecipe,
         fingerprints: &mut Fingerprints,
     ) -> Result<Identity, Error> {
         let content = |texts: &Texts| -> Result<Fingerprint, Error> {
@@ -208,7 +195,7 @@ impl Inputs<'_> {
                 Some(nodes::model(&checkpoint.dir, fingerprints)?),
                 Value::Null,
             ),
-            Model::Random(random) => (None, json!(random)),
+            Model::Random(_) => (None, json!(recipe.model)),
         };
         let dev = self.dev.iter().map(|(texts, _)| content(texts));
         let dev = dev.collect::<Result<Vec<_>, _>>()?;
@@ -233,8 +220,8 @@ impl Inputs<'_> {
 }
 
 /// Makes everything that a seed needs of the inputs.
-pub(super) fn prepare<'a>(
-    recipe: &'a Recipe,
+pub(in crate::run) fn prepare<'a>(
+    recipe: &'a EncoderRecipe,
     options: &RunOptions,
     folder: &RunFolder,
     inputs: Inputs<'a>,
@@ -251,11 +238,7 @@ pub(super) fn prepare<'a>(
         Model::Random(random) => {
             let dir = folder.stage_dir("tokenizer")?;
             let tokenizer = trained_tokenizer(&inputs.train, random, folder, &dir)?;
-            let config = fresh_config(random, tokenizer.vocab_size())
-                .with_spans(inputs.spans.clone().unwrap_or_default())
-                .with_mixers(MixerSpec::compact(
-                    inputs.mixers.clone().unwrap_or_default(),
-                ));
+            let config = fresh_config(&recipe.model, random, tokenizer.vocab_size())?;
             (tokenizer, dir, config.clone(), Start::Fresh(config))
         }
     };
@@ -301,8 +284,18 @@ fn trained_tokenizer(
     Ok(Tokenizer::load(dir).map_err(DataError::from)?)
 }
 
-fn fresh_config(random: &RandomModel, vocabulary: usize) -> BertConfig {
-    BertConfig::new()
+/// The architecture whose weights are drawn, under the spans and mixers of `[model]`.
+fn fresh_config(
+    model: &EncoderModel,
+    random: &RandomModel,
+    vocabulary: usize,
+) -> Result<BertConfig, Error> {
+    let spans = model.spans.as_ref().map(|spans| spans.spans(random.layers));
+    let mixers = model
+        .mixers
+        .as_ref()
+        .map(|mixers| mixers.mixers(random.layers));
+    Ok(BertConfig::new()
         .with_vocab_size(vocabulary)
         .with_hidden_size(random.hidden)
         .with_num_hidden_layers(random.layers)
@@ -312,4 +305,6 @@ fn fresh_config(random: &RandomModel, vocabulary: usize) -> BertConfig {
         .with_initializer_range(random.initializer_range)
         .with_hidden_dropout_prob(random.dropout)
         .with_attention_probs_dropout_prob(random.dropout)
+        .with_spans(spans.transpose()?.unwrap_or_default())
+        .with_mixers(MixerSpec::compact(mixers.transpose()?.unwrap_or_default())))
 }

@@ -1,41 +1,25 @@
-//! Values of a language recipe that cannot work, found before any work starts.
-
-use std::collections::BTreeSet;
-
-use masformer_core::nearest::hint;
-use moebert_core::{adapt::AdaptError, router::RouterKind};
+//! Values of a recipe for decoders that cannot work, found before any work starts.
 
 use super::{
-    DecoderRecipe, EvaluateRecipe, LanguageData, LanguageRecipe, LanguageTask, RandomDecoder,
-    RecallData, RouterRecipe, SummaryData,
+    DecoderModel, EvaluateRecipe, LanguageData, LanguageTask, RandomDecoder, RecallData,
+    SummaryData,
 };
 use crate::{
     data::packing::Documents,
-    learner::language::LanguageLearner,
-    methods,
-    recipe::{
-        CHECKPOINT, ImportanceRecipe, RecipeError,
-        problems::Problems,
-        validate::{experts, loss, one_model, overrides, run, train},
-    },
+    recipe::{DecoderRecipe, Problem, RecipeError, problems::Problems, validate::one_model},
 };
 
-/// Everything in `recipe` that cannot work, as pairs of a dotted key and a reason that continues
-/// its sentence.
-pub(super) fn problems(recipe: &LanguageRecipe) -> Vec<(String, String)> {
+/// What cannot work in the parts of `recipe` that are for decoders.
+pub(super) fn problems(recipe: &DecoderRecipe) -> Vec<Problem> {
     let mut found = Problems::default();
-    run(&mut found, &recipe.name, &recipe.seeds);
     model(&mut found, &recipe.model, recipe.data.length);
     data(&mut found, recipe);
-    train(&mut found, "train", &recipe.train);
     growth(&mut found, recipe);
     found.at_least("evaluate.batch_size", recipe.evaluate.batch_size, 1);
-    models(&mut found, recipe);
-    routers(&mut found, recipe);
     found.into_pairs()
 }
 
-fn model(found: &mut Problems, model: &DecoderRecipe, length: usize) {
+fn model(found: &mut Problems, model: &DecoderModel, length: usize) {
     one_model(
         found,
         &[
@@ -80,7 +64,7 @@ fn model(found: &mut Problems, model: &DecoderRecipe, length: usize) {
     found.positive(&key("initializer_range"), initializer_range);
 }
 
-fn data(found: &mut Problems, recipe: &LanguageRecipe) {
+fn data(found: &mut Problems, recipe: &DecoderRecipe) {
     let LanguageData {
         task,
         path,
@@ -147,7 +131,7 @@ fn data(found: &mut Problems, recipe: &LanguageRecipe) {
     }
 }
 
-fn summary(found: &mut Problems, data: &SummaryData, recipe: &LanguageRecipe) {
+fn summary(found: &mut Problems, data: &SummaryData, recipe: &DecoderRecipe) {
     let SummaryData {
         max_new_tokens,
         separator,
@@ -174,7 +158,7 @@ fn recall(found: &mut Problems, data: &RecallData, length: usize) {
     }
 }
 
-fn growth(found: &mut Problems, recipe: &LanguageRecipe) {
+fn growth(found: &mut Problems, recipe: &DecoderRecipe) {
     let mut before = 0.0;
     let whole = recipe.data.length;
     for (index, part) in recipe.grow.iter().enumerate() {
@@ -196,108 +180,9 @@ fn growth(found: &mut Problems, recipe: &LanguageRecipe) {
     found.require("grow", recipe.grow.is_empty() || cuts, reason);
 }
 
-fn models(found: &mut Problems, recipe: &LanguageRecipe) {
-    let reason = "must hold at least one model";
-    found.require("models", !recipe.models.is_empty(), reason);
-    let mut names = BTreeSet::from([CHECKPOINT]);
-    for (index, model) in recipe.models.iter().enumerate() {
-        let key = |name: &str| format!("models.{index}.{name}");
-        found.name(&key("name"), &model.name);
-        found.unique(&key("name"), &model.name, &mut names);
-        if let Some(random) = &recipe.model.random
-            && let Err(error) = model.spans.spans(random.layers)
-        {
-            found.add(&key("spans"), &format!("cannot work: {error}"));
-        }
-        if let Some(split) = &model.experts {
-            let dense_width = recipe.model.random.as_ref().map(|random| random.width);
-            experts(found, &key("experts"), split, dense_width);
-            if !split.router.is_causal() {
-                let error = AdaptError::NotCausal(split.router);
-                found.add(&key("experts.router"), &format!("cannot work: {error}"));
-            }
-        }
-        if let (Some(random), Some(schedule)) = (&recipe.model.random, &model.mixers)
-            && let Err(error) = schedule.decoder_mixers(random.layers)
-        {
-            found.add(&key("mixers"), &format!("cannot work: {error}"));
-        }
-        learning(found, recipe, index);
-    }
-}
-
-/// What a model learns from, and how.
-fn learning(found: &mut Problems, recipe: &LanguageRecipe, index: usize) {
-    let key = |name: &str| format!("models.{index}.{name}");
-    let (before, model) = (&recipe.models[..index], &recipe.models[index]);
-    found.within(&key("task"), model.task, 0.0..f64::INFINITY);
-    for (key, reason) in methods::problems::<LanguageLearner>(&key("methods"), &model.methods) {
-        found.add(&key, &reason);
-    }
-    let is_added_to = methods::add_to_loss::<LanguageLearner>(&model.methods);
-    loss(found, &key("task"), model.task, is_added_to);
-    if found.is_empty() {
-        overrides(found, &key("train"), &model.train);
-    }
-    if model.teacher.is_none() {
-        for method in methods::with_teacher::<LanguageLearner>(&model.methods) {
-            let reason = "compares the model with its teacher: name a model further up in the list as `teacher`";
-            found.add(&key(&format!("methods.{method}")), reason);
-        }
-    }
-    if let Some(teacher) = &model.teacher {
-        let names: Vec<&str> = before.iter().map(|model| model.name.as_str()).collect();
-        let is_known = names.contains(&teacher.as_str());
-        let known = if names.is_empty() {
-            "there is none".to_owned()
-        } else {
-            hint(teacher, &names)
-        };
-        let reason =
-            format!("must be a model further up in the list, which `{teacher}` is not; {known}");
-        found.require(&key("teacher"), is_known, &reason);
-    }
-}
-
-/// What only models with experts read.
-fn routers(found: &mut Problems, recipe: &LanguageRecipe) {
-    let RouterRecipe { balance, z } = recipe.router;
-    found.within("router.balance", balance, 0.0..f64::INFINITY);
-    found.within("router.z", z, 0.0..f64::INFINITY);
-    found.at_least("importance.batch_size", recipe.importance.batch_size, 1);
-    if let Some(samples) = recipe.importance.samples {
-        found.at_least("importance.samples", samples, 1);
-    }
-    let models = recipe.models.iter();
-    let experts: Vec<_> = models.filter_map(|model| model.experts.as_ref()).collect();
-    let has = |fits: fn(RouterKind) -> bool| experts.iter().any(|split| fits(split.router));
-    let reason = |what: &str, router: &str| {
-        format!("{what}, and no model has it: leave it out, or set an `experts.router` to {router}")
-    };
-    let gate = reason(
-        "weighs the balance loss of a gate",
-        "`gate-token` or `top-k`",
-    );
-    found.require(
-        "router.balance",
-        balance <= 0.0 || has(RouterKind::is_gate),
-        &gate,
-    );
-    let several = reason("weighs the z-loss of the router `top-k`", "it");
-    found.require(
-        "router.z",
-        z <= 0.0 || has(RouterKind::takes_several),
-        &several,
-    );
-    let scores = experts.iter().any(|split| split.order.needs_importance());
-    let is_default = recipe.importance == ImportanceRecipe::default();
-    let reason = "would be ignored, as no model's `experts.order` needs scores: leave it out";
-    found.require("importance", scores || is_default, reason);
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::super::source;
+    use super::super::super::load;
 
     /// A recipe on which every check passes.
     const VALID: &str = r#"
@@ -311,21 +196,15 @@ width = 256
 task = "text"
 path = "books"
 length = 128
-[[models]]
-name = "full"
-spans = "full"
-[[models]]
-name = "local"
-spans = "window:32"
 "#;
 
     fn refusal(overrides: &[&str]) -> String {
-        source::refusal(VALID, overrides)
+        load::refusal(VALID, overrides)
     }
 
     #[test]
     fn the_recipe_of_these_tests_is_valid() {
-        source::parse("mine.toml", VALID, &[]).expect("valid");
+        load::parse("mine.toml", VALID, &[]).expect("valid");
     }
 
     #[test]
@@ -356,23 +235,20 @@ spans = "window:32"
                 "`model.random` cannot go with `model.path`: give exactly one of them",
             ),
             (
-                &[r#"models=[{name="a", spans="bottom:3 window:8"}]"#],
-                "`models.0.spans` cannot work: `bottom:3` asks for more layers than the model has",
+                &[r#"arms=[{name="a", model.spans="bottom:3 window:8"}]"#],
+                "`model.spans` cannot work: `bottom:3` asks for more layers than the model has",
             ),
             (
-                &[r#"models=[{name="a", spans="full"}, {name="a", spans="window:8"}]"#],
-                "`models.1.name` `a` is taken; every row needs its own",
+                &["stages.a.spans=bottom:3 window:8"],
+                "`stages.a.spans` cannot work: `bottom:3` asks for more layers than the model has",
+            ),
+            (&["model.spans=window:0"], "unknown span `window:0`"),
+            (
+                &["model.mixers=top:3 attention"],
+                "`model.mixers` cannot work: `top:3` asks for more layers than the model has",
             ),
             (
-                &[r#"models=[{name="a", spans="window:0"}]"#],
-                "unknown span `window:0`",
-            ),
-            (
-                &[r#"models=[{name="a", spans="full", mixers="top:3 attention"}]"#],
-                "`models.0.mixers` cannot work: `top:3` asks for more layers than the model has",
-            ),
-            (
-                &[r#"models=[{name="a", spans="full", mixers="atention"}]"#],
+                &["stages.a.mixers=atention"],
                 "unknown mixer `atention`; did you mean `attention`?",
             ),
             (
@@ -403,67 +279,14 @@ spans = "window:32"
     }
 
     #[test]
-    fn what_a_model_learns_from_is_checked() {
-        let cases = [
-            (
-                "methods = { kd = {} }",
-                "`models.0.methods.kd` compares the model with its teacher: name a model",
-            ),
-            (
-                "task = 0, methods = { lora = {} }",
-                "`models.0.task` is 0, and no method adds to the loss",
-            ),
-            (
-                "methods = { lora = { targets = [] } }",
-                "`models.0.methods.lora` cannot work: `targets` must name at least one part",
-            ),
-        ];
-        for (learning, expected) in cases {
-            let models = format!("models=[{{ name = \"a\", spans = \"full\", {learning} }}]");
-            let message = refusal(&[&models]);
-            assert!(message.contains(expected), "{learning}: {message}");
-        }
-    }
-
-    #[test]
-    fn experts_and_what_is_for_them_are_checked() {
-        let cases: [(&[&str], &str); 6] = [
-            (
-                &[
-                    r#"models=[{name="a", spans="full", experts={count=4, width=64, shared=0, order="random"}}]"#,
-                    "router.z=0.1",
-                ],
-                "`router.z` weighs the z-loss of the router `top-k`, and no model has it",
-            ),
-            (
-                &[r#"models=[{name="a", spans="full", experts={count=4, width=65, shared=0}}]"#],
-                "`models.0.experts.width` cannot work: an expert of 65 neurons is too wide",
-            ),
-            (
-                &[
-                    r#"models=[{name="a", spans="full", experts={count=4, width=64, shared=0, router="top-k", k=5}}]"#,
-                ],
-                "`models.0.experts.k` cannot work: a token cannot pass 5 of 4 experts",
-            ),
-            (
-                &[
-                    r#"models=[{name="a", spans="full", experts={count=4, width=64, shared=0, router="gate-sentence"}}]"#,
-                ],
-                "`models.0.experts.router` cannot work: the router `gate-sentence` looks at a whole sequence",
-            ),
-            (
-                &["importance.samples=8"],
-                "`importance` would be ignored, as no model's `experts.order` needs scores",
-            ),
-            (
-                &["router.balance=0.1"],
-                "`router.balance` weighs the balance loss of a gate, and no model has it",
-            ),
-        ];
-        for (overrides, expected) in cases {
-            let message = refusal(overrides);
-            assert!(message.contains(expected), "{overrides:?}: {message}");
-        }
+    fn routers_of_decoders_are_causal() {
+        let message = refusal(&[
+            "stages.train.methods=['experts']",
+            "experts={count=4, width=64, shared=0, router='gate-sentence'}",
+        ]);
+        let expected =
+            "`experts.router` cannot work: the router `gate-sentence` looks at a whole sequence";
+        assert!(message.contains(expected), "{message}");
     }
 
     #[test]
@@ -471,7 +294,7 @@ spans = "window:32"
         let text = VALID.replace("task = \"text\"", "task = \"summary\"");
         let parse = |overrides: &[&str]| {
             let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-            source::parse("mine.toml", &text, &overrides)
+            load::parse("mine.toml", &text, &overrides)
         };
         let room = "data.summary.max_new_tokens=32";
         parse(&[room]).expect("valid");
@@ -527,7 +350,7 @@ spans = "window:32"
             "{message}"
         );
         let nowhere = text.replace("path = \"books\"", "");
-        let message = source::refusal(&nowhere, &[room]);
+        let message = load::refusal(&nowhere, &[room]);
         let expected = "`data` has no folder: add data.path=FOLDER with train.jsonl, validation.jsonl \
                         and test.jsonl";
         assert!(message.contains(expected), "{message}");
@@ -537,7 +360,7 @@ spans = "window:32"
     fn an_impossible_recall_task_is_refused_with_its_reason() {
         let text = VALID.replace("task = \"text\"\npath = \"books\"", "task = \"recall\"");
         let overrides = ["data.recall.pairs=100".to_owned()];
-        let error = source::parse("mine.toml", &text, &overrides).expect_err("too many pairs");
+        let error = load::parse("mine.toml", &text, &overrides).expect_err("too many pairs");
         assert!(
             error
                 .to_string()

@@ -1,0 +1,226 @@
+//! `[[arms]]`: the recipe with some keys changed, once per arm.
+
+use std::{collections::BTreeSet, ops::Range};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    CHECKPOINT,
+    keys::Mistake,
+    merge::{leaves, merge},
+    problems::Problems,
+};
+
+/// The key of an arm's name, and of a run's.
+const NAME: &str = "name";
+/// The key of the arms.
+pub(super) const ARMS: &str = "arms";
+
+/// The tables that all arms of a recipe share, for now: what is read and measured once per run.
+const OF_THE_RUN: [&str; 8] = [
+    ARMS,
+    "seeds",
+    "checkpoint",
+    "data",
+    "evaluate",
+    "grow",
+    "latency",
+    "importance",
+];
+/// The keys of `[model]` that an arm can change.
+const OF_A_MODEL: [&str; 2] = ["spans", "mixers"];
+
+/// An arm: a name, and the keys of the recipe under its changes.
+pub(super) struct Arm<'i> {
+    /// Its name; none if the recipe names no arms.
+    pub name: Option<String>,
+    /// The recipe, without arms.
+    pub table: Spanned<DeTable<'i>>,
+}
+
+/// The arms as they are written; empty if there are none.
+pub(super) fn written<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a DeTable<'i>, Range<usize>)> {
+    let arms = table.get(ARMS).and_then(|arms| arms.get_ref().as_array());
+    let arms = arms.into_iter().flatten();
+    arms.filter_map(|arm| Some((arm.get_ref().as_table()?, arm.span())))
+        .collect()
+}
+
+/// The changes of an arm, without its name.
+pub(super) fn changes<'i>(arm: &DeTable<'i>) -> DeTable<'i> {
+    let mut changes = arm.clone();
+    changes.remove(NAME);
+    changes
+}
+
+/// Each arm with the recipe that it stands for; `is_whole` is as in [`merge`].
+///
+/// # Errors
+///
+/// If an arm has no name or another one's, or changes what arms cannot change.
+pub(super) fn resolve<'i>(
+    recipe: &Spanned<DeTable<'i>>,
+    is_whole: &dyn Fn(&Range<usize>) -> bool,
+) -> Result<Vec<Arm<'i>>, Mistake> {
+    let mut base = recipe.clone();
+    base.get_mut().remove(ARMS);
+    let written = written(recipe.get_ref());
+    if written.is_empty() {
+        let arm = Arm {
+            name: None,
+            table: base,
+        };
+        return Ok(vec![arm]);
+    }
+    let mut taken = BTreeSet::from([CHECKPOINT.to_owned()]);
+    let mut arms = vec![];
+    for (index, (arm, span)) in written.into_iter().enumerate() {
+        let name = name(index, arm, &span, &mut taken)?;
+        let changes = changes(arm);
+        check_changes(&changes, &span)?;
+        let mut table = base.clone();
+        merge(table.get_mut(), changes, is_whole).map_err(|list| Mistake {
+            span,
+            reason: format!("`{}` {}", list.0, list.reason()),
+        })?;
+        arms.push(Arm {
+            name: Some(name),
+            table,
+        });
+    }
+    Ok(arms)
+}
+
+fn name(
+    index: usize,
+    arm: &DeTable<'_>,
+    span: &Range<usize>,
+    taken: &mut BTreeSet<String>,
+) -> Result<String, Mistake> {
+    let key = format!("{ARMS}.{index}.{NAME}");
+    let value = arm.get(NAME).ok_or_else(|| Mistake {
+        span: span.clone(),
+        reason: format!("the key `{key}` is missing: every arm has a name"),
+    })?;
+    let mistake = |reason: &str| Mistake {
+        span: value.span(),
+        reason: format!("`{key}` {reason}"),
+    };
+    let DeValue::String(name) = value.get_ref() else {
+        return Err(mistake("must be a text"));
+    };
+    let mut found = Problems::default();
+    found.name(&key, name);
+    if let Some((_, reason)) = found.into_pairs().first() {
+        return Err(mistake(reason));
+    }
+    if !taken.insert(name.to_string()) {
+        return Err(mistake(&format!(
+            "`{name}` is taken; every arm needs its own"
+        )));
+    }
+    Ok(name.to_string())
+}
+
+/// Refuses changes of what all arms share.
+fn check_changes(changes: &DeTable<'_>, span: &Range<usize>) -> Result<(), Mistake> {
+    for path in leaves(changes) {
+        let is_shared = match path.first().map(String::as_str) {
+            Some("model") => path
+                .get(1)
+                .is_none_or(|key| !OF_A_MODEL.contains(&key.as_str())),
+            Some(key) => OF_THE_RUN.contains(&key),
+            None => false,
+        };
+        if is_shared {
+            let path = path.join(".");
+            return Err(Mistake {
+                span: locate(changes, &path).unwrap_or_else(|| span.clone()),
+                reason: format!("an arm cannot change `{path}` yet: set it for the whole recipe"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Where the value of the dotted `path` stands, or the innermost table on the way to it.
+pub(super) fn locate(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
+    let mut parts = path.split('.');
+    let mut at = table.get(parts.next()?)?;
+    for part in parts {
+        let inner = match part.parse::<usize>() {
+            Ok(index) => at.get_ref().get(index),
+            Err(_) => at.get_ref().get(part),
+        };
+        match inner {
+            Some(inner) => at = inner,
+            None => break,
+        }
+    }
+    Some(at.span())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::{self, VALID};
+
+    #[test]
+    fn arms_have_names_of_their_own() {
+        for (arms, expected) in [
+            ("[{}]", "the key `arms.0.name` is missing"),
+            (
+                "[{name='a'}, {name='a'}]",
+                "`arms.1.name` `a` is taken; every arm needs its own",
+            ),
+            (
+                "[{name='checkpoint'}]",
+                "`arms.0.name` `checkpoint` is taken",
+            ),
+            ("[{name='a/b'}]", "`arms.0.name` must be a plain name"),
+            ("[{name=3}]", "`arms.0.name` must be a text"),
+            ("[3]", "`arms`: invalid type"),
+            ("{name='a'}", "`arms`: invalid type: map"),
+        ] {
+            let given = format!("arms={arms}");
+            let message = load::refusal(VALID, &[&given]);
+            assert!(message.contains(expected), "{arms}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_all_arms_share_cannot_be_changed_by_one() {
+        for key in [
+            "seeds=[3]",
+            "checkpoint.every='1s'",
+            "data.max_length=64",
+            "data.task='cola'",
+            "latency.length=3",
+            "importance.samples=3",
+            "evaluate.stride=3",
+            "grow=[]",
+            "arms=[]",
+            "model.path='m'",
+            "model.random.layers=3",
+            "model={}",
+        ] {
+            let given = format!("arms=[{{name='a', {key}}}]");
+            let message = load::refusal(VALID, &[&given]);
+            let (path, _) = key.split_once('=').unwrap();
+            let expected =
+                format!("an arm cannot change `{path}` yet: set it for the whole recipe");
+            let is_unknown = message.contains(&format!(
+                "unknown key `{}`",
+                path.split('.').next().unwrap()
+            ));
+            assert!(
+                message.contains(&expected) || is_unknown,
+                "{key}: {message}"
+            );
+        }
+        let text = format!("{VALID}\n[[arms]]\nname = \"a\"\ndata.max_length = 64\n");
+        let message = load::refusal(&text, &[]);
+        let expected = "mine.toml, line 12: an arm cannot change `data.max_length` yet";
+        assert!(message.starts_with(expected), "{message}");
+    }
+}

@@ -1,0 +1,261 @@
+//! From the text of a recipe to its arms and models, checked.
+
+use toml::Spanned;
+use toml::de::{DeTable, Deserializer};
+
+use super::{
+    AnyRecipe, LanguageTask, OfDecoders, OfEncoders, Problem, Recipe, RecipeError, RecipeFamily,
+    Task,
+    arms::{self, Arm, locate},
+    ignored,
+    integers::{TooLarge, too_large},
+    keys::{self, Mistake},
+    merge::{leaves, replaces},
+    plan,
+    source::Source,
+    stages, validate,
+};
+use crate::warning::warn;
+
+/// Reads `text`, a recipe called `origin` in messages, lays `overrides` over it and checks the
+/// result. The task says which keys there are.
+pub(super) fn parse(
+    origin: &str,
+    text: &str,
+    overrides: &[String],
+) -> Result<AnyRecipe, RecipeError> {
+    let (recipe, warnings) = read(origin, text, overrides)?;
+    for warning in warnings {
+        warn(&warning);
+    }
+    Ok(recipe)
+}
+
+/// A recipe, with what would be ignored in it.
+fn read(
+    origin: &str,
+    text: &str,
+    overrides: &[String],
+) -> Result<(AnyRecipe, Vec<String>), RecipeError> {
+    let source = Source::new(origin, text, overrides)?;
+    let table = source.table()?;
+    if let Some(TooLarge { key, span, reason }) = too_large(table.get_ref()) {
+        return Err(RecipeError::Schema {
+            place: source.place(Some(span)),
+            reason: format!("`{key}` {reason}"),
+        });
+    }
+    let data = table.get_ref().get("data").map(Spanned::get_ref);
+    let task = data.and_then(|data| data.get("task"));
+    let name = task.and_then(|task| task.get_ref().as_str());
+    if name.is_some_and(|name| name.parse::<LanguageTask>().is_ok()) {
+        let (recipe, warnings) = source.read::<OfDecoders>(&table)?;
+        return Ok((AnyRecipe::Decoder(Box::new(recipe)), warnings));
+    }
+    // The keys that are there may be those of either kind: the task comes first.
+    if let Some(Err(error)) = name.map(str::parse::<Task>) {
+        return Err(RecipeError::Schema {
+            place: source.place(task.map(Spanned::span)),
+            reason: format!("`data.task`: {error}"),
+        });
+    }
+    // The schema says what is missing or of the wrong type.
+    let (recipe, warnings) = source.read::<OfEncoders>(&table)?;
+    Ok((AnyRecipe::Encoder(Box::new(recipe)), warnings))
+}
+
+impl Source<'_> {
+    /// The recipe of the merged table and its arms, checked, with what would be ignored.
+    fn read<T: RecipeFamily>(
+        &self,
+        table: &Spanned<DeTable<'_>>,
+    ) -> Result<(Recipe<T>, Vec<String>), RecipeError> {
+        self.check_keys::<T>(table.get_ref())?;
+        let mut recipe = self.deserialize::<T>(table)?;
+        T::complete(&mut recipe);
+        let arms = arms::resolve(table, &|span| self.is_whole(span))
+            .map_err(|mistake| self.mistake(&mistake))?;
+        let mut resolved = vec![];
+        let mut problems = Told::default();
+        for Arm { name, table } in &arms {
+            let mut arm = self.deserialize::<T>(table)?.with_stages();
+            T::complete(&mut arm);
+            problems.add(self, table.get_ref(), validate::problems(&arm));
+            let name = name.as_deref().or_else(|| stages::last(&arm.stages));
+            resolved.push((name.unwrap_or_default().to_owned(), arm));
+        }
+        problems.into_result()?;
+        match plan::plan(&resolved) {
+            Ok(models) => recipe.models = models,
+            Err(found) => {
+                let mut problems = Told::default();
+                problems.add(self, table.get_ref(), found);
+                problems.into_result()?;
+            }
+        }
+        let mut warnings = self.without_effect(table.get_ref());
+        let resolved: Vec<Recipe<T>> = resolved.into_iter().map(|(_, recipe)| recipe).collect();
+        let mut ignored = Told::default();
+        for (arm, found) in arms.iter().zip(ignored::settings(&resolved)) {
+            ignored.add(self, arm.table.get_ref(), found);
+        }
+        warnings.extend(ignored.0);
+        Ok((recipe, warnings))
+    }
+
+    fn deserialize<T: RecipeFamily>(
+        &self,
+        table: &Spanned<DeTable<'_>>,
+    ) -> Result<Recipe<T>, RecipeError> {
+        serde::Deserialize::deserialize(Deserializer::from(table.clone()))
+            .map_err(|error| self.error(&error))
+    }
+
+    /// Refuses top-level keys that no recipe has, those of arms included.
+    fn check_keys<T: RecipeFamily>(&self, table: &DeTable<'_>) -> Result<(), RecipeError> {
+        let mut found = keys::mistakes::<T>(table);
+        for (arm, _) in arms::written(table) {
+            found.extend(keys::mistakes::<T>(&arms::changes(arm)));
+        }
+        let mut problems = Told::default();
+        for Mistake { span, reason } in found {
+            problems.insert(format!("{}: {reason}", self.place(Some(span))));
+        }
+        problems.into_result()
+    }
+
+    fn mistake(&self, mistake: &Mistake) -> RecipeError {
+        RecipeError::Schema {
+            place: self.place(Some(mistake.span.clone())),
+            reason: mistake.reason.clone(),
+        }
+    }
+
+    /// The overrides that every arm overrides.
+    fn without_effect(&self, table: &DeTable<'_>) -> Vec<String> {
+        let arms: Vec<_> = arms::written(table)
+            .into_iter()
+            .map(|(arm, _)| arms::changes(arm))
+            .collect();
+        let mut warnings = vec![];
+        if arms.is_empty() {
+            return warnings;
+        }
+        for layer in &self.overrides {
+            let Ok(keys) = DeTable::parse(&layer.toml) else {
+                continue;
+            };
+            for path in leaves(keys.get_ref()) {
+                if arms.iter().all(|arm| replaces(arm, &path)) {
+                    let (argument, path) = (layer.argument, path.join("."));
+                    let warning = format!(
+                        "override `{argument}`: every arm sets `{path}`, so the override has no effect"
+                    );
+                    warnings.push(warning);
+                }
+            }
+        }
+        warnings
+    }
+}
+
+/// Problems as they are told, each once.
+#[derive(Default)]
+struct Told(Vec<String>);
+
+impl Told {
+    /// Adds problems of a table, each with its place.
+    fn add(&mut self, source: &Source<'_>, table: &DeTable<'_>, problems: Vec<Problem>) {
+        for (key, reason) in problems {
+            let place = source.place(locate(table, &key));
+            self.insert(format!("{place}: `{key}` {reason}"));
+        }
+    }
+
+    fn insert(&mut self, text: String) {
+        if !self.0.contains(&text) {
+            self.0.push(text);
+        }
+    }
+
+    fn into_result(self) -> Result<(), RecipeError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        Err(RecipeError::Invalid { problems: self.0 })
+    }
+}
+
+/// A recipe on which every check passes.
+#[cfg(test)]
+pub(super) const VALID: &str = r#"name = "mine"
+[model]
+path = "bert"
+[data]
+task = "sst2"
+path = "glue"
+[train]
+epochs = 5
+"#;
+
+/// What is said of a recipe that must be refused.
+#[cfg(test)]
+pub(super) fn refusal(text: &str, overrides: &[&str]) -> String {
+    let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+    let error = parse("mine.toml", text, &overrides).expect_err("the value cannot work");
+    error.to_string()
+}
+
+/// The warnings of settings that would be ignored.
+#[cfg(test)]
+pub(super) fn ignored(text: &str, overrides: &[&str]) -> Vec<String> {
+    let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+    match read("mine.toml", text, &overrides) {
+        Ok((_, warnings)) => warnings,
+        Err(error) => panic!("{overrides:?}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_of_all_arms_is_told_once_and_one_of_an_arm_at_its_place() {
+        let arms = "arms=[{name='a'}, {name='b', train.epochs=2}]";
+        let message = refusal(VALID, &[arms, "train.batch_size=0"]);
+        assert_eq!(
+            message,
+            "override `train.batch_size=0`: `train.batch_size` must be at least 1, not 0"
+        );
+        let text = format!(
+            "{VALID}[[arms]]\nname = \"a\"\n[[arms]]\nname = \"b\"\ntrain.batch_size = 0\n"
+        );
+        let message = refusal(&text, &[]);
+        assert_eq!(
+            message,
+            "mine.toml, line 13: `train.batch_size` must be at least 1, not 0"
+        );
+        let text = text.replace("batch_size = 0", "batch_size = \"some\"");
+        let message = refusal(&text, &[]);
+        assert!(
+            message.starts_with("mine.toml, line 13: `train.batch_size`: invalid type"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_override_that_every_arm_overrides_is_warned_of() {
+        let arms = "arms=[{name='a', model.spans='full'}, {name='b', model.spans='window:4', train.epochs=2}]";
+        assert_eq!(
+            ignored(VALID, &[arms, "model.spans=window:8", "train.epochs=3"]),
+            [
+                "override `model.spans=window:8`: every arm sets `model.spans`, so the override has no effect"
+            ]
+        );
+        assert_eq!(
+            ignored(VALID, &["model.spans=window:8"]),
+            Vec::<String>::new()
+        );
+    }
+}
