@@ -13,7 +13,7 @@ pub mod tinybert;
 use burn::{nn::Linear, prelude::*};
 use masformer_core::{Keep, Trace};
 
-use crate::{Gauge, MethodError, Shape, Signals, StageError};
+use crate::{Gauge, LeftParts, MethodError, Shape, Signals, StageError};
 
 pub use distilbert::DistilBert;
 pub use kd::Kd;
@@ -21,7 +21,7 @@ pub use layerwise::Layerwise;
 pub use minilm::{MiniLm, RelationWeights};
 pub use pkd::{Patience, Pkd};
 pub use router::RouterLosses;
-pub use ted::{StudentFilters, Ted, TedConfig};
+pub use ted::{StudentFilters, Ted};
 pub use ted_filters::{HeadActivation, TedFilters};
 pub use tinybert::TinyBert;
 
@@ -62,19 +62,29 @@ pub trait Objective: Send {
         true
     }
 
-    /// Weights of its own, which are trained with the model and are left behind at the end. They follow from the sizes
-    /// of both models alone: they are made again before a checkpoint is read.
+    /// Whether the model stays as it is, without dropout, while weights of this objective are trained.
+    fn freezes_model(&self) -> bool {
+        false
+    }
+
+    /// The objective whose weights this one begins with: those that earlier trainings of student and teacher left.
+    fn begins_with(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Weights of its own, which are trained with the model. They are made again before a checkpoint is read, with the
+    /// same shapes.
     ///
     /// # Errors
     ///
-    /// If the method does not fit models of these sizes.
-    fn parts(
-        &self,
-        student: &Shape,
-        teacher: Option<&Shape>,
-        device: &Device,
-    ) -> Result<Vec<Linear>, MethodError> {
+    /// If the method does not fit what is given.
+    fn parts(&self, given: Given<'_>) -> Result<Vec<Linear>, MethodError> {
         Ok(vec![])
+    }
+
+    /// Those of its trained weights that later trainings can begin with; the others are gone at the end.
+    fn leaves(&self, parts: &[Linear], model: &Shape) -> Vec<Linear> {
+        vec![]
     }
 
     /// The terms of a batch. `parts` are those of [`parts`](Self::parts), as trained so far; the teacher's signals are
@@ -89,6 +99,21 @@ pub trait Objective: Send {
         student: &Signals,
         teacher: Option<&Signals>,
     ) -> Result<Terms, MethodError>;
+}
+
+/// What there is when an objective makes its weights.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The sizes of the student.
+    pub student: &'a Shape,
+    /// The sizes of the teacher, if there is one.
+    pub teacher: Option<&'a Shape>,
+    /// What the training left that made the model to begin with.
+    pub of_student: &'a LeftParts,
+    /// What the teacher's training left.
+    pub of_teacher: &'a LeftParts,
+    /// Where the weights are to be.
+    pub device: &'a Device,
 }
 
 /// What an objective makes of a batch.
@@ -194,23 +219,30 @@ impl Objectives {
         self.all().any(Objective::adds_to_loss)
     }
 
+    /// Whether any keeps the model as it is.
+    pub fn freeze_model(&self) -> bool {
+        self.all().any(Objective::freezes_model)
+    }
+
     /// The parts of each objective.
-    pub fn parts(
-        &self,
-        student: &Shape,
-        teacher: Option<&Shape>,
-        device: &Device,
-    ) -> Result<Vec<Vec<Linear>>, StageError> {
+    pub fn parts(&self, given: Given<'_>) -> Result<Vec<Vec<Linear>>, StageError> {
         let parts = |objective: &dyn Objective| {
-            if teacher.is_none() && objective.keep_of_teacher().is_some() {
+            if given.teacher.is_none() && objective.keep_of_teacher().is_some() {
                 return Err(StageError::NoTeacher(objective.name()));
             }
-            let parts = objective
-                .check()
-                .and_then(|()| objective.parts(student, teacher, device));
+            let parts = objective.check().and_then(|()| objective.parts(given));
             parts.map_err(|source| StageError::method(objective.name(), source))
         };
         self.all().map(parts).collect()
+    }
+
+    /// What all objectives leave of their trained parts.
+    pub fn left(&self, parts: &[Vec<Linear>], model: &Shape) -> LeftParts {
+        let mut left = LeftParts::default();
+        for (objective, parts) in self.all().zip(parts) {
+            left.insert(objective.name(), objective.leaves(parts, model));
+        }
+        left
     }
 
     /// The weighted loss of the task, if it counts, with the terms of all objectives.

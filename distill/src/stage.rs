@@ -8,7 +8,6 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
 use burn::{
     data::dataloader::DataLoader,
     module::{Module, ParamGroup},
-    nn::Linear,
     prelude::*,
     train::{
         Interrupter, MetricEarlyStoppingStrategy, MetricRegistration, SupervisedTraining,
@@ -19,8 +18,8 @@ use burn::{
 
 pub use self::{config::StageConfig, method::Method};
 use crate::{
-    Batch, Callback, Checkpoints, Epoch, Gauge, Objective, Outcome, Output, SignalSource,
-    StageError, StandIn, Surgery, Trainable, Trainee,
+    Batch, Callback, Checkpoints, Epoch, Gauge, Given, LeftParts, Objective, Outcome, Output,
+    SignalSource, StageError, StandIn, Surgery, Trainable, Trainee,
     best::{Best, Judge},
     callback::Callbacks,
     checkpoint::{Position, State},
@@ -52,6 +51,8 @@ pub struct Stage<M: Trainable> {
     surgeries: Vec<Box<dyn Surgery<M>>>,
     methods: Methods<M>,
     judge: Option<Judge>,
+    /// What earlier trainings of the model and of its teacher left.
+    left: [LeftParts; 2],
 }
 
 /// A model at the end of its stage.
@@ -59,8 +60,8 @@ pub struct Stage<M: Trainable> {
 pub struct Fitted<M> {
     /// The model in evaluation form, without autodiff; `Module::train` brings it back.
     pub model: M,
-    /// The weights of the objectives, in the order of the objectives.
-    pub parts: Vec<Vec<Linear>>,
+    /// What the objectives leave for later trainings.
+    pub left: LeftParts,
     /// How the stage ended.
     pub outcome: Outcome,
     /// The last epoch that was run.
@@ -93,6 +94,7 @@ impl<M: Trainable> Stage<M> {
                 teacher: None,
             },
             judge: None,
+            left: <[LeftParts; 2]>::default(),
         }
     }
 
@@ -170,6 +172,18 @@ impl<M: Trainable> Stage<M> {
         self
     }
 
+    /// What the training that made the model left for objectives of this one.
+    pub fn left_of_student(mut self, left: LeftParts) -> Self {
+        self.left[0] = left;
+        self
+    }
+
+    /// What the teacher's training left.
+    pub fn left_of_teacher(mut self, left: LeftParts) -> Self {
+        self.left[1] = left;
+        self
+    }
+
     /// Adds a change of the model's structure before the training. Those of a stage are made in the order in which
     /// they were added.
     pub fn surgery(self, surgery: impl Surgery<M> + 'static) -> Self {
@@ -239,8 +253,14 @@ impl<M: Trainable> Stage<M> {
         let judge = self.judge.clone();
         state.best = state.best.filter(|_| judge.is_some());
         if let Some(ending) = ended(&directory, resumed_from, self.config.epochs)? {
-            let last = fitted(trainee.valid(), ending, resumed_from);
-            return or_best(last, judge.as_ref(), state.best, &checkpoints);
+            let kept = Kept::of(
+                ending.epoch,
+                trainee.valid(),
+                judge.as_ref(),
+                state.best,
+                &checkpoints,
+            )?;
+            return Ok(kept.fitted(ending, resumed_from, &self.methods.objectives));
         }
         if let Some(best) = state.best
             && Some(Position::after(best.epoch)) != resumed_from
@@ -261,11 +281,19 @@ impl<M: Trainable> Stage<M> {
             });
         };
         let ending = ending?;
-        let last = fitted(session.learner.into_valid(), ending, resumed_from);
-        let fitted = or_best(last, judge.as_ref(), session.best, &checkpoints)?;
-        let kept = Some(fitted.kept);
-        Ending { kept, ..ending }.write(&directory)?;
-        Ok(fitted)
+        let kept = Kept::of(
+            ending.epoch,
+            session.learner.into_valid(),
+            judge.as_ref(),
+            session.best,
+            &checkpoints,
+        )?;
+        let ending = Ending {
+            kept: Some(kept.epoch),
+            ..ending
+        };
+        ending.write(&directory)?;
+        Ok(kept.fitted(ending, resumed_from, &session.methods.objectives))
     }
 
     /// Refuses two methods of one name, and two values of one name on the dashboard.
@@ -296,13 +324,22 @@ impl<M: Trainable> Stage<M> {
             let changed = surgery.check().and_then(|()| surgery.apply(model));
             model = changed.map_err(|source| StageError::method(surgery.name(), source))?;
         }
-        if !self.config.freeze.is_empty() {
+        let objectives = &self.methods.objectives;
+        if objectives.freeze_model() {
+            model = model.freeze();
+        } else if !self.config.freeze.is_empty() {
             let frozen = ParamGroup::from_ids(self.config.freeze.ids(&model)?);
             model = model.freeze_group(frozen);
         }
         let teacher = self.methods.teacher.as_ref().map(|teacher| teacher.shape());
-        let objectives = &self.methods.objectives;
-        let parts = objectives.parts(&model.shape(), teacher.as_ref(), device)?;
+        let [of_student, of_teacher] = &self.left;
+        let parts = objectives.parts(Given {
+            student: &model.shape(),
+            teacher: teacher.as_ref(),
+            of_student,
+            of_teacher,
+            device,
+        })?;
         Ok(Trainee { model, parts })
     }
 
@@ -443,46 +480,58 @@ fn ended(
         .filter(|ending| Some(Position::after(ending.epoch)) == latest && ending.covers(epochs)))
 }
 
-/// The model of the last epoch.
-fn fitted<M: Trainable>(
+/// What is kept of a stage that ended.
+struct Kept<M: Trainable> {
+    epoch: usize,
     trainee: Trainee<M>,
-    ending: Ending,
-    resumed_from: Option<Position>,
-) -> Fitted<M> {
-    Fitted {
-        model: trainee.model,
-        parts: trainee.parts,
-        outcome: ending.outcome,
-        epoch: ending.epoch,
-        kept: ending.epoch,
-        resumed_from,
-    }
 }
 
-/// The model of the best epoch in place of the last one's, if there is a judge.
-fn or_best<M: Trainable>(
-    last: Fitted<M>,
-    judge: Option<&Judge>,
-    best: Option<Best>,
-    checkpoints: &Checkpoints,
-) -> Result<Fitted<M>, StageError> {
-    let Some(judge) = judge else {
-        return Ok(last);
-    };
-    let best = best.ok_or_else(|| StageError::NoBest {
-        metric: judge.metric.to_string(),
-    })?;
-    if best.epoch == last.epoch {
-        return Ok(last);
+impl<M: Trainable> Kept<M> {
+    /// The last epoch, or the best one if there is a judge.
+    fn of(
+        last: usize,
+        trainee: Trainee<M>,
+        judge: Option<&Judge>,
+        best: Option<Best>,
+        checkpoints: &Checkpoints,
+    ) -> Result<Self, StageError> {
+        let Some(judge) = judge else {
+            return Ok(Self {
+                epoch: last,
+                trainee,
+            });
+        };
+        let best = best.ok_or_else(|| StageError::NoBest {
+            metric: judge.metric.to_string(),
+        })?;
+        let trainee = if best.epoch == last {
+            trainee
+        } else {
+            load_best(checkpoints, best, trainee)?
+        };
+        Ok(Self {
+            epoch: best.epoch,
+            trainee,
+        })
     }
-    let Fitted { model, parts, .. } = last;
-    let Trainee { model, parts } = load_best(checkpoints, best, Trainee { model, parts })?;
-    Ok(Fitted {
-        model,
-        parts,
-        kept: best.epoch,
-        ..last
-    })
+
+    /// The model, and what objectives leave.
+    fn fitted(
+        self,
+        ending: Ending,
+        resumed_from: Option<Position>,
+        objectives: &Objectives,
+    ) -> Fitted<M> {
+        let Trainee { model, parts } = self.trainee;
+        Fitted {
+            left: objectives.left(&parts, &model.shape()),
+            model,
+            outcome: ending.outcome,
+            epoch: ending.epoch,
+            kept: self.epoch,
+            resumed_from,
+        }
+    }
 }
 
 fn load_best<M: Trainable>(

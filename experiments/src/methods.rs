@@ -212,19 +212,36 @@ fn chosen<M: Trainable>(tables: &MethodTables) -> impl Iterator<Item = (Entry<M>
     })
 }
 
+/// The methods of these tables whose settings are right, with their names.
+fn made<M: Trainable>(tables: &MethodTables) -> impl Iterator<Item = (&'static str, Method<M>)> {
+    chosen::<M>(tables).filter_map(|(entry, settings)| {
+        let method = entry.make(settings)?.ok()?;
+        Some((entry.name, method))
+    })
+}
+
 /// The names of those methods of these tables that compare a model with its teacher.
 pub fn with_teacher<M: Trainable>(tables: &MethodTables) -> Vec<&'static str> {
-    let chosen = chosen::<M>(tables);
-    let needs = chosen.filter(|(entry, settings)| {
-        let method = entry.make(settings).and_then(Result::ok);
-        method.is_some_and(|method| method.needs_teacher())
-    });
-    needs.map(|(entry, _)| entry.name).collect()
+    let needs = made::<M>(tables).filter(|(_, method)| method.needs_teacher());
+    needs.map(|(name, _)| name).collect()
+}
+
+/// The name of a method of these tables that trains weights of its own while the model stays as it is, if any does.
+pub fn freezing<M: Trainable>(tables: &MethodTables) -> Option<&'static str> {
+    let mut freezing = made::<M>(tables).filter(|(_, method)| method.freezes_model());
+    freezing.next().map(|(name, _)| name)
+}
+
+/// The methods of these tables that begin with weights of another method, each with the name of that.
+pub fn continuing<M: Trainable>(tables: &MethodTables) -> Vec<(&'static str, &'static str)> {
+    let continuing = made::<M>(tables);
+    let continuing = continuing.filter_map(|(name, method)| Some((name, method.begins_with()?)));
+    continuing.collect()
 }
 
 /// Whether some method of these tables adds to the loss.
 pub fn add_to_loss<M: Trainable>(tables: &MethodTables) -> bool {
-    make::<M>(tables).is_ok_and(|methods| methods.iter().any(Method::adds_to_loss))
+    made::<M>(tables).any(|(_, method)| method.adds_to_loss())
 }
 
 /// What is wrong with the methods of a table whose keys begin with `prefix`, as pairs of a dotted key and a reason that

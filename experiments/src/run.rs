@@ -31,6 +31,7 @@ mod family;
 mod fit;
 mod identity;
 mod jobs;
+mod learning;
 mod nodes;
 mod plan;
 mod progress;
@@ -254,8 +255,17 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         let mut trainings = vec![];
         // All seeds of a model together, the models in their order.
         for (index, plan) in self.plan.iter().enumerate() {
+            let before = self.plan[..index].iter();
+            let place = before.filter(|plan| plan.is_judged).count();
             for keys in &nodes.seeds {
                 let model = &keys.models[index];
+                if let Some(key) = &model.train {
+                    let metrics = store.stage(key).join("training/metrics.jsonl");
+                    trainings.push((format!("seed-{}/{}", keys.seed, plan.name), metrics));
+                }
+                let Some(evaluate) = &model.evaluate else {
+                    continue;
+                };
                 let latencies: Option<Vec<f64>> = keys
                     .measure
                     .as_ref()
@@ -266,7 +276,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
                     .as_ref()
                     .map(|key| store.result(key))
                     .transpose()?;
-                let judged: Judged = store.result(&model.evaluate)?;
+                let judged: Judged = store.result(evaluate)?;
                 let done = model
                     .train
                     .as_ref()
@@ -284,13 +294,9 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
                     active_parameters: judged.active_parameters,
                     multiply_adds_per_token: judged.multiply_adds_per_token,
                     attention: judged.attention,
-                    latency_ms: latencies.and_then(|latencies| latencies.get(index).copied()),
+                    latency_ms: latencies.and_then(|latencies| latencies.get(place).copied()),
                     seconds: done.flatten().map(|done| done.seconds),
                 });
-                if let Some(key) = &model.train {
-                    let metrics = store.stage(key).join("training/metrics.jsonl");
-                    trainings.push((format!("seed-{}/{}", keys.seed, plan.name), metrics));
-                }
             }
         }
         trainings.sort();

@@ -1,11 +1,11 @@
 //! The direction of the last hidden state, after `DistilBERT`.
 
-use burn::{nn::Linear, prelude::*};
+use burn::nn::Linear;
 use masformer_core::{Keep, Layers};
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, check_weight, followed, hidden_state};
-use crate::{MethodError, Shape, Signals, loss::cosine::cosine};
+use super::{Given, Objective, Terms, check_weight, followed, hidden_state};
+use crate::{MethodError, Signals, loss::cosine::cosine};
 
 /// The cosine distance on the dashboard.
 const COSINE: &str = "Cosine";
@@ -51,9 +51,9 @@ impl Objective for DistilBert {
 
     fn parts(
         &self,
-        student: &Shape,
-        teacher: Option<&Shape>,
-        _: &Device,
+        Given {
+            student, teacher, ..
+        }: Given<'_>,
     ) -> Result<Vec<Linear>, MethodError> {
         if let Some(teacher) = teacher {
             student.check_width(teacher)?;

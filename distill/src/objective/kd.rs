@@ -1,13 +1,13 @@
 //! The teacher's predictions.
 
-use burn::{nn::Linear, prelude::*};
+use burn::nn::Linear;
 use masformer_core::Keep;
 use moebert_core::heads::Head;
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, check_weight, followed};
+use super::{Given, Objective, Terms, check_weight, followed};
 use crate::{
-    MethodError, Shape, Signals,
+    MethodError, Signals,
     loss::logits::{LogitsForm, check_temperature, logits_distance},
 };
 
@@ -59,12 +59,7 @@ impl Objective for Kd {
         check_temperature(self.temperature)
     }
 
-    fn parts(
-        &self,
-        student: &Shape,
-        _: Option<&Shape>,
-        _: &Device,
-    ) -> Result<Vec<Linear>, MethodError> {
+    fn parts(&self, Given { student, .. }: Given<'_>) -> Result<Vec<Linear>, MethodError> {
         if student.head == Head::Encoder && !student.is_causal {
             return Err("the student predicts nothing: it has no head of a task".into());
         }

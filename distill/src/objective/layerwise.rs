@@ -4,9 +4,9 @@ use burn::{nn::Linear, prelude::*};
 use masformer_core::Keep;
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, check_weight, followed, hidden_state};
+use super::{Given, Objective, Terms, check_weight, followed, hidden_state};
 use crate::{
-    LayerMap, MethodError, Shape, Signals,
+    LayerMap, MethodError, Signals,
     loss::{
         LogitsForm, Padding,
         hidden::hidden_error,
@@ -126,9 +126,9 @@ impl Objective for Layerwise {
 
     fn parts(
         &self,
-        student: &Shape,
-        teacher: Option<&Shape>,
-        _: &Device,
+        Given {
+            student, teacher, ..
+        }: Given<'_>,
     ) -> Result<Vec<Linear>, MethodError> {
         if let Some(teacher) = teacher {
             self.layers.pairs(student.layers, teacher.layers)?;

@@ -4,7 +4,7 @@ use burn::{nn::Linear, prelude::*};
 use masformer_core::{HeadTrace, Keep, Layers, Trace};
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, check_weight, followed};
+use super::{Given, Objective, Terms, check_weight, followed};
 use crate::{
     MethodError, Shape, Signals,
     loss::{pairs::Pairs, relation::relation},
@@ -190,9 +190,9 @@ impl Objective for MiniLm {
 
     fn parts(
         &self,
-        student: &Shape,
-        teacher: Option<&Shape>,
-        _: &Device,
+        Given {
+            student, teacher, ..
+        }: Given<'_>,
     ) -> Result<Vec<Linear>, MethodError> {
         if let Some(teacher) = teacher {
             self.heads([

@@ -1,11 +1,11 @@
 //! The first token's states of many layers, after BERT-PKD.
 
-use burn::{nn::Linear, prelude::*};
+use burn::nn::Linear;
 use masformer_core::{Keep, Layers};
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, check_weight, followed, hidden_state};
-use crate::{MethodError, Shape, Signals, loss::first_token::first_tokens};
+use super::{Given, Objective, Terms, check_weight, followed, hidden_state};
+use crate::{MethodError, Signals, loss::first_token::first_tokens};
 
 /// The patience loss on the dashboard.
 const PATIENCE: &str = "Patience";
@@ -107,9 +107,9 @@ impl Objective for Pkd {
 
     fn parts(
         &self,
-        student: &Shape,
-        teacher: Option<&Shape>,
-        _: &Device,
+        Given {
+            student, teacher, ..
+        }: Given<'_>,
     ) -> Result<Vec<Linear>, MethodError> {
         if student.is_causal {
             return Err(

@@ -7,78 +7,71 @@ use burn::{
 use masformer_core::{Keep, Layers};
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, check_weight, followed, hidden_state, ted_filters::filtered_states};
+use super::{
+    Given, Objective, Terms, check_weight, followed, hidden_state,
+    ted_filters::{TED_FILTERS, filtered_states},
+};
 use crate::{
-    MethodError, Shape, Signals,
+    LeftParts, MethodError, Signals,
     loss::{Padding, hidden::hidden_error},
 };
 
 /// The mean squared error of filtered states on the dashboard.
 const FILTERED: &str = "Filtered hidden";
 
-/// How a student follows filtered states.
+/// The student's filtered hidden states follow the teacher's (TED, arXiv 2210.01351, stage II). The paper adds `kd` at
+/// temperature 2. The teacher's filters stay as they are, the student's are trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TedConfig {
+pub struct Ted {
     /// The factor of the mean squared error; 10 to 7500 in the published settings.
     pub weight: f64,
     /// Whether padded positions count, as in the published code.
     pub padding: Padding,
+    /// Where the filters come from.
+    pub filters: StudentFilters,
+    /// Layers of the student from one random filter to the next; divides their number.
+    pub every: usize,
 }
 
-impl Default for TedConfig {
+/// The filters that a student begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StudentFilters {
+    /// Those that `ted-filters` trained for it; the teacher has its own.
+    #[default]
+    Trained,
+    /// Fresh ones from the student's width to the teacher's, whose states are not filtered: layer-wise distillation of the
+    /// paper's comparison.
+    Random,
+}
+
+impl Default for Ted {
     fn default() -> Self {
         Self {
             weight: 100.0,
             padding: Padding::default(),
+            filters: StudentFilters::default(),
+            every: 1,
         }
     }
 }
 
-/// The student's filtered hidden states follow the teacher's (TED, arXiv 2210.01351, stage II). The paper adds `kd` at
-/// temperature 2. The teacher's filters stay as they are, the student's are trained on.
-pub struct Ted {
-    config: TedConfig,
-    student: StudentFilters,
-    teacher: Vec<Linear>,
+/// The states of a model of so many layers that its filters are for.
+fn states(filters: usize, layers: usize) -> Result<Vec<usize>, MethodError> {
+    if filters == 0 || !layers.is_multiple_of(filters) {
+        return Err(format!("{filters} filters do not fit a model of {layers} layers").into());
+    }
+    filtered_states(layers / filters, layers)
 }
 
-/// The filters that a student begins with.
-pub enum StudentFilters {
-    /// Those of its own stage of `ted-filters`.
-    Trained(Vec<Linear>),
-    /// As many fresh ones, from the student's width to the teacher's: layer-wise distillation of the paper's comparison,
-    /// for a teacher without filters.
-    Random(usize),
-}
-
-impl Ted {
-    /// Follows these filters of the teacher; without any, its raw states.
-    pub fn new(config: TedConfig, student: StudentFilters, teacher: Vec<Linear>) -> Self {
-        let teacher = teacher.into_iter().map(|filter| filter.valid()).collect();
-        Self {
-            config,
-            student,
-            teacher,
-        }
+/// The filters that `ted-filters` trained for a model.
+fn trained(model: &str, left: &LeftParts) -> Result<Vec<Linear>, MethodError> {
+    let filters = left.of(TED_FILTERS).to_vec();
+    if filters.is_empty() {
+        return Err(format!("the {model} has no filters: train some by `{TED_FILTERS}`").into());
     }
-
-    /// Number of filters `K` of the student.
-    fn filters(&self) -> usize {
-        match &self.student {
-            StudentFilters::Trained(filters) => filters.len(),
-            StudentFilters::Random(count) => *count,
-        }
-    }
-
-    /// The states that are compared in a model of so many layers.
-    fn states(&self, layers: usize) -> Result<Vec<usize>, MethodError> {
-        let filters = self.filters();
-        if filters == 0 || !layers.is_multiple_of(filters) {
-            return Err(format!("{filters} filters do not fit a model of {layers} layers").into());
-        }
-        filtered_states(layers / filters, layers)
-    }
+    Ok(filters)
 }
 
 /// Refuses filters that do not map the states of a model to those that are compared.
@@ -117,47 +110,61 @@ impl Objective for Ted {
     }
 
     fn check(&self) -> Result<(), MethodError> {
-        check_weight("weight", self.config.weight)
+        check_weight("weight", self.weight)?;
+        if self.every == 0 {
+            return Err("`every` must be at least 1, not 0".into());
+        }
+        Ok(())
     }
 
     fn shows(&self) -> Vec<&'static str> {
         vec![FILTERED]
     }
 
-    /// The student's filters `[D_s, D_f]`.
+    fn begins_with(&self) -> Option<&'static str> {
+        (self.filters == StudentFilters::Trained).then_some(TED_FILTERS)
+    }
+
+    /// The student's filters `[D_s, D_f]`, then the teacher's `[D_t, D_f]`, which are frozen, if it has any.
     fn parts(
         &self,
-        student: &Shape,
-        teacher: Option<&Shape>,
-        device: &Device,
+        Given {
+            student,
+            teacher,
+            of_student,
+            of_teacher,
+            device,
+        }: Given<'_>,
     ) -> Result<Vec<Linear>, MethodError> {
         let teacher = teacher.unwrap_or(student);
-        self.states(student.layers)?;
-        self.states(teacher.layers)?;
-        if !self.teacher.is_empty() && self.teacher.len() != self.filters() {
-            return Err(format!(
-                "the student has {} filters and the teacher {}",
-                self.filters(),
-                self.teacher.len()
-            )
-            .into());
-        }
-        let target = match self.teacher.first() {
-            Some(filter) => filter.weight.dims()[1],
-            None => teacher.hidden,
+        let (mut own, other) = match self.filters {
+            StudentFilters::Random => {
+                let count = filtered_states(self.every, student.layers)?.len();
+                let config = LinearConfig::new(student.hidden, teacher.hidden);
+                ((0..count).map(|_| config.init(device)).collect(), vec![])
+            }
+            StudentFilters::Trained => {
+                let own = trained("student", of_student)?;
+                let other = trained("teacher", of_teacher)?;
+                if own.len() != other.len() {
+                    return Err(format!(
+                        "the student has {} filters and the teacher {}; choose `every` of both stages of `{TED_FILTERS}` so \
+                         that they are as many",
+                        own.len(),
+                        other.len()
+                    )
+                    .into());
+                }
+                let target = other[0].weight.dims()[1];
+                check_sizes("teacher", &other, [teacher.hidden, target])?;
+                check_sizes("student", &own, [student.hidden, target])?;
+                (own, other)
+            }
         };
-        check_sizes("teacher", &self.teacher, [teacher.hidden, target])?;
-        match &self.student {
-            StudentFilters::Random(count) => {
-                let config = LinearConfig::new(student.hidden, target);
-                Ok((0..*count).map(|_| config.init(device)).collect())
-            }
-            StudentFilters::Trained(filters) => {
-                check_sizes("student", filters, [student.hidden, target])?;
-                let own = |filter: &Linear| filter.clone().fork(device);
-                Ok(filters.iter().map(own).collect())
-            }
-        }
+        states(own.len(), student.layers)?;
+        states(own.len(), teacher.layers)?;
+        own.extend(other.into_iter().map(Linear::freeze));
+        Ok(own.into_iter().map(|filter| filter.fork(device)).collect())
     }
 
     fn terms(
@@ -167,23 +174,28 @@ impl Objective for Ted {
         teacher: Option<&Signals>,
     ) -> Result<Terms, MethodError> {
         let (own, other) = (&student.trace, &followed(teacher)?.trace);
-        let states = self.states(own.layers())?;
-        let targets = self.states(other.layers())?;
+        let (filters, of_teacher) = match self.filters {
+            StudentFilters::Random => (parts, None),
+            StudentFilters::Trained => {
+                let (own, other) = parts.split_at(parts.len() / 2);
+                (own, Some(other))
+            }
+        };
+        let from = states(filters.len(), own.layers())?;
+        let to = states(filters.len(), other.layers())?;
         let mut losses = vec![];
-        for (index, (filter, (from, to))) in
-            parts.iter().zip(states.iter().zip(targets)).enumerate()
-        {
-            let state = filter.forward(hidden_state("student", own, *from)?);
-            let target = hidden_state("teacher", other, to)?;
-            let target = match self.teacher.get(index) {
-                Some(filter) => filter.forward(target),
+        for (index, filter) in filters.iter().enumerate() {
+            let state = filter.forward(hidden_state("student", own, from[index])?);
+            let target = hidden_state("teacher", other, to[index])?;
+            let target = match of_teacher {
+                Some(filters) => filters[index].valid().forward(target),
                 None => target,
             };
             losses.push(hidden_error(
                 state,
                 target,
                 student.padding.as_ref(),
-                self.config.padding,
+                self.padding,
             ));
         }
         let mut terms = Terms::default();
@@ -191,7 +203,7 @@ impl Objective for Ted {
         terms.add(
             FILTERED,
             losses.into_iter().map(|loss| loss.div_scalar(count)),
-            self.config.weight,
+            self.weight,
         );
         Ok(terms)
     }
@@ -202,6 +214,7 @@ mod tests {
     use moebert_core::heads::Head;
 
     use super::*;
+    use crate::Shape;
 
     fn shape(hidden: usize) -> Shape {
         Shape {
@@ -221,13 +234,22 @@ mod tests {
             let filter = |[from, to]: [usize; 2]| LinearConfig::new(from, to).init(&device);
             sizes.map(filter).to_vec()
         };
+        let left = |sizes| {
+            let mut left = LeftParts::default();
+            left.insert(TED_FILTERS, filters(sizes));
+            left
+        };
         let parts = |student: [[usize; 2]; 2], teacher: [[usize; 2]; 2]| {
-            let student = StudentFilters::Trained(filters(student));
-            let ted = Ted::new(TedConfig::default(), student, filters(teacher));
-            ted.parts(&shape(4), Some(&shape(6)), &device)
+            Ted::default().parts(Given {
+                student: &shape(4),
+                teacher: Some(&shape(6)),
+                of_student: &left(student),
+                of_teacher: &left(teacher),
+                device: &device,
+            })
         };
         let _turn = crate::toy::serial();
-        assert_eq!(parts([[4, 3]; 2], [[6, 3]; 2]).unwrap().len(), 2);
+        assert_eq!(parts([[4, 3]; 2], [[6, 3]; 2]).unwrap().len(), 4);
         for (student, teacher, message) in [
             ([[4, 3]; 2], [[6, 3], [4, 3]], "filter 1 of the teacher"),
             ([[4, 3], [6, 3]], [[6, 3]; 2], "filter 1 of the student"),

@@ -8,15 +8,17 @@ use masformer_core::{Activation, Keep, Layers};
 use moebert_core::heads::Head;
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, check_weight, hidden_state};
+use super::{Given, Objective, Terms, check_weight, hidden_state};
 use crate::{MethodError, Shape, Signals};
 
+/// The name of the method.
+pub(super) const TED_FILTERS: &str = "ted-filters";
 /// The mean over the filters of the losses of their heads, on the dashboard.
 const FILTERS: &str = "Filters";
 
 /// Trains a filter on every `every`-th layer, and a head on it that does the model's task: what part of the layer's state
-/// the task needs (TED, arXiv 2210.01351, stage I). The model itself is frozen by the stage's `freeze`; the filters go to
-/// `ted`, the heads are left behind.
+/// the task needs (TED, arXiv 2210.01351, stage I). The model itself stays as it is; the filters go to `ted`, the heads are
+/// left behind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TedFilters {
@@ -80,19 +82,6 @@ fn parts_of_filter(head: Head) -> Result<usize, MethodError> {
     }
 }
 
-/// The filters among the parts of a stage of [`TedFilters`], for a model with this head.
-///
-/// # Errors
-///
-/// If the model has no head of a task.
-pub fn filters(parts: &[Linear], head: Head) -> Result<Vec<Linear>, MethodError> {
-    Ok(parts
-        .iter()
-        .step_by(parts_of_filter(head)?)
-        .cloned()
-        .collect())
-}
-
 impl TedFilters {
     /// The logits of a head on filtered states `[B, T, D_f]`.
     fn logits(&self, head: &[Linear], filtered: Tensor<3>) -> Vec<Tensor<2>> {
@@ -122,7 +111,7 @@ impl TedFilters {
 
 impl Objective for TedFilters {
     fn name(&self) -> &'static str {
-        "ted-filters"
+        TED_FILTERS
     }
 
     fn keep(&self) -> Keep {
@@ -130,6 +119,10 @@ impl Objective for TedFilters {
             hidden: Layers::All,
             ..Keep::default()
         }
+    }
+
+    fn freezes_model(&self) -> bool {
+        true
     }
 
     fn check(&self) -> Result<(), MethodError> {
@@ -156,9 +149,9 @@ impl Objective for TedFilters {
     /// question answering.
     fn parts(
         &self,
-        student: &Shape,
-        _: Option<&Shape>,
-        device: &Device,
+        Given {
+            student, device, ..
+        }: Given<'_>,
     ) -> Result<Vec<Linear>, MethodError> {
         parts_of_filter(student.head)?;
         let width = self.width.unwrap_or(student.hidden);
@@ -176,6 +169,12 @@ impl Objective for TedFilters {
             }
         }
         Ok(parts)
+    }
+
+    /// The filters, without their heads.
+    fn leaves(&self, parts: &[Linear], model: &Shape) -> Vec<Linear> {
+        let each = parts_of_filter(model.head).unwrap_or(1);
+        parts.iter().step_by(each).cloned().collect()
     }
 
     fn terms(

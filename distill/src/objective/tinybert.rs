@@ -1,15 +1,12 @@
 //! Attention scores and projected hidden states, after `TinyBERT`.
 
-use burn::{
-    nn::{Linear, LinearConfig},
-    prelude::*,
-};
+use burn::nn::{Linear, LinearConfig};
 use masformer_core::{Keep, Layers};
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, Terms, check_weight, followed, hidden_state};
+use super::{Given, Objective, Terms, check_weight, followed, hidden_state};
 use crate::{
-    MethodError, Shape, Signals,
+    MethodError, Signals,
     loss::{
         Padding,
         hidden::hidden_error,
@@ -100,9 +97,12 @@ impl Objective for TinyBert {
     /// The projection of hidden states, `[D_s, D_t]`.
     fn parts(
         &self,
-        student: &Shape,
-        teacher: Option<&Shape>,
-        device: &Device,
+        Given {
+            student,
+            teacher,
+            device,
+            ..
+        }: Given<'_>,
     ) -> Result<Vec<Linear>, MethodError> {
         let teacher = teacher.unwrap_or(student);
         step(student.layers, teacher.layers)?;

@@ -41,4 +41,20 @@ impl<M: Trainable> Method<M> {
             Self::Surgery(_) | Self::Callback(_) => false,
         }
     }
+
+    /// Whether the model stays as it is while weights of the method are trained.
+    pub fn freezes_model(&self) -> bool {
+        match self {
+            Self::Objective(objective) => objective.freezes_model(),
+            Self::Surgery(_) | Self::Callback(_) => false,
+        }
+    }
+
+    /// The method whose weights it begins with, which student and teacher were trained with.
+    pub fn begins_with(&self) -> Option<&'static str> {
+        match self {
+            Self::Objective(objective) => objective.begins_with(),
+            Self::Surgery(_) | Self::Callback(_) => None,
+        }
+    }
 }

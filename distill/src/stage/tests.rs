@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod best;
+mod left;
 
 /// Stops the training in the given epoch and batch, before its forward pass: asks for it, or dies.
 struct StopAt {

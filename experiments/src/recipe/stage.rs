@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
+use distill::Names;
 use masformer_core::{MixerSchedule, SpanSchedule};
 use moebert_core::keep_layers::KeepLayers;
 use serde::{
@@ -34,6 +35,9 @@ pub struct StageRecipe {
     pub mixers: Option<MixerSchedule>,
     /// What changes it and what it learns from.
     pub methods: StageMethods,
+    /// Parts of it that stay as they are, by names such as `embeddings` or `layers.0`. Default: none.
+    #[serde(skip_serializing_if = "Names::is_empty")]
+    pub freeze: Names,
     /// The factor of the labels' loss; 0 learns from `methods` alone. Default 1.
     pub task: f64,
     /// What is different from `[train]`.
@@ -50,6 +54,7 @@ impl Default for StageRecipe {
             spans: None,
             mixers: None,
             methods: StageMethods::default(),
+            freeze: Names::default(),
             task: 1.0,
             train: TrainOverrides::default(),
         }

@@ -43,7 +43,9 @@ pub(super) fn write(
     folder: &RunFolder,
 ) -> Result<(), Error> {
     let lines: Vec<Line> = folder.metrics()?;
-    let trained = plan.iter().filter(|plan| plan.train.is_some());
+    let trained = plan
+        .iter()
+        .filter(|plan| plan.train.is_some() && plan.is_judged);
     let series = trained.map(|plan| Series {
         name: match &plan.legend {
             Some(legend) => format!("{} ({legend})", plan.name),

@@ -12,7 +12,10 @@ use burn::{
         },
     },
 };
-use distill::{Adam, Batch, Epoch, Fitted, Schedule, Stage, StageConfig, StageError, Trainable};
+use distill::{
+    Adam, Batch, Epoch, Fitted, LeftParts, Names, Schedule, Stage, StageConfig, StageError,
+    Trainable,
+};
 
 use super::{Progress, RunOptions};
 use crate::{
@@ -31,6 +34,8 @@ pub(super) struct Training<'a> {
     pub seed: u64,
     /// The factor of the task's loss.
     pub task: f64,
+    /// What stays as it is.
+    pub freeze: &'a Names,
 }
 
 impl Training<'_> {
@@ -55,6 +60,7 @@ impl Training<'_> {
         config.accumulation = recipe.accumulate;
         config.clip_norm = (recipe.clip_norm > 0.0).then_some(recipe.clip_norm);
         config.task_weight = self.task;
+        config.freeze = self.freeze.clone();
         config.checkpoint_every = self.checkpoint.every;
         config.ui = options.ui;
         Stage::new(config, train, dev)
@@ -88,20 +94,20 @@ pub(super) fn judge_epochs<M: Trainable, Me: Metric>(
     }
 }
 
-/// Trains a learner, or goes on where a stop left it; returns it in evaluation form.
+/// Trains a learner, or goes on where a stop left it; returns it in evaluation form, and what its objectives leave.
 pub(super) fn fit<M: Trainable>(
     stage: Stage<M>,
     learner: M,
     label: &str,
     progress: Progress,
-) -> Result<M, Error> {
+) -> Result<(M, LeftParts), Error> {
     match stage.fit(learner) {
         Ok(fitted) => {
             let Fitted { kept, epoch, .. } = fitted;
             if kept != epoch {
                 progress.say(&format!("{label}: kept the best epoch, {kept} of {epoch}"));
             }
-            Ok(fitted.model)
+            Ok((fitted.model, fitted.left))
         }
         Err(StageError::Interrupted { .. }) => Err(Error::Stopped),
         Err(error) => Err(error.into()),

@@ -5,9 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use distill::{
-    Epoch, Method, Teacher, loss::Padding, objective::RouterLosses, surgery::ExpertPartition,
-};
+use burn::prelude::Device;
+use distill::{Epoch, LeftParts, Method, Teacher};
 use masformer_core::{MixerSpec, Span, seed};
 use moebert_core::{
     cost::Cost,
@@ -16,11 +15,7 @@ use moebert_core::{
     importance::{Importance, ImportanceSource},
     keep_layers::keep_layers,
     layered::Layered,
-    router::{
-        RouterKind,
-        gate::{BALANCE, BALANCE_WITH_PADDING},
-        top_k::Z,
-    },
+    router::RouterKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,6 +24,7 @@ use super::{
     Run, expert_files, expert_plan,
     family::{Extras, Family, Weights},
     fit::{Training, fit},
+    learning::methods,
     nodes::{Job, ModelKeys, SeedKeys},
     score_neurons,
 };
@@ -36,7 +32,6 @@ use crate::{
     error::Error,
     graph::{Key, KeyError, Store},
     learner::ExpertPlan,
-    methods,
     metric::Scores,
     predictions::{Judgement, lines},
     recipe::{ExpertsRecipe, ModelPlan, Origin},
@@ -47,6 +42,8 @@ use crate::{
 const MODEL: &str = "model";
 /// The file of predictions in the folder of an evaluation.
 const PREDICTIONS: &str = "predictions.jsonl";
+/// The file of what the objectives of a training leave for later ones, in the folder of a stage.
+const LEFT: &str = "left.safetensors";
 /// The file of importance scores in the folder of a stage.
 const IMPORTANCE: &str = "importance.safetensors";
 
@@ -63,6 +60,8 @@ struct Model<F: Family> {
     weights: Weights,
     /// The folder on disk, where it holds the model as it is.
     dir: Option<PathBuf>,
+    /// What the objectives of its training left, if anything.
+    left: Option<PathBuf>,
 }
 
 /// A model before its training.
@@ -127,11 +126,13 @@ impl<F: Family> Jobs<'_, F> {
 
     /// The folder of a model that a stage made.
     fn made(&self, key: &Key, weights: Weights) -> Result<Model<F>, Error> {
-        let dir = self.store.stage(key).join(MODEL);
+        let stage = self.store.stage(key);
+        let (dir, left) = (stage.join(MODEL), stage.join(LEFT));
         Ok(Model {
             folder: self.run.family.open(&dir)?,
             weights,
             dir: Some(dir),
+            left: left.is_file().then_some(left),
         })
     }
 
@@ -263,8 +264,13 @@ impl<F: Family> Jobs<'_, F> {
         let family = &self.run.family;
         let plan = &self.run.plan[index];
         let training = dir.join("training");
-        let begun = self.begin(index, &self.arranged(plan)?)?;
-        let learner = self.fit(plan, &training, &begun)?;
+        let model = self.arranged(plan)?;
+        let begun = self.begin(index, &model)?;
+        let left = model.left(&self.run.options.device)?;
+        let (learner, left) = self.fit(plan, &training, &begun, left)?;
+        if !left.is_empty() {
+            left.save(&dir.join(LEFT))?;
+        }
         let experts = match (&begun.split, &plan.experts) {
             (Some(split), Some(recipe)) => Some(split.files(&learner, recipe)?),
             _ => family.experts(&begun.folder).cloned(),
@@ -287,7 +293,8 @@ impl<F: Family> Jobs<'_, F> {
         plan: &ModelPlan,
         directory: &Path,
         begun: &Begun<F>,
-    ) -> Result<F::Learner, Error> {
+        left: LeftParts,
+    ) -> Result<(F::Learner, LeftParts), Error> {
         let Run {
             family,
             options,
@@ -307,14 +314,19 @@ impl<F: Family> Jobs<'_, F> {
             checkpoint: self.run.checkpoint,
             seed: self.keys.seed,
             task: plan.task,
+            freeze: &plan.freeze,
         };
-        let methods = methods(family, plan, begun)?;
+        let split = begun.split.as_ref().map(|split| &split.plan);
+        let methods = methods(family, plan, &begun.learner, split)?;
         let follows = methods.iter().any(Method::needs_teacher);
-        let stage = training.stage(options, epoch, train, dev).methods(methods);
+        let stage = training.stage(options, epoch, train, dev);
+        let stage = stage.methods(methods).left_of_student(left);
         let stage = match plan.teacher.as_ref().filter(|_| follows) {
             Some(name) => {
-                let teacher = self.load(&self.model(self.plan(name))?)?;
-                stage.teacher(Teacher::new(&teacher))
+                let model = self.model(self.plan(name))?;
+                let left = model.left(device)?;
+                let teacher = Teacher::new(&self.load(&model)?);
+                stage.teacher(teacher).left_of_teacher(left)
             }
             None => stage,
         };
@@ -350,13 +362,13 @@ impl<F: Family> Jobs<'_, F> {
         Ok(serde_json::to_value(judged).map_err(KeyError::from)?)
     }
 
-    /// The latency of every model in milliseconds, all of them measured in turns.
+    /// The latency of every model that is judged in milliseconds, all of them measured in turns.
     fn measure(&self) -> Result<Value, Error> {
         let Run {
             family, options, ..
         } = self.run;
-        let models = self.run.plan.iter();
-        let learners = models.map(|plan| self.load(&self.model(plan)?));
+        let judged = self.run.plan.iter().filter(|plan| plan.is_judged);
+        let learners = judged.map(|plan| self.load(&self.model(plan)?));
         let learners = learners.collect::<Result<Vec<_>, _>>()?;
         let latencies = family.latencies(&learners, &options.stop)?;
         Ok(latencies.into())
@@ -369,6 +381,15 @@ impl<F: Family> Model<F> {
             folder,
             weights: Weights::Given,
             dir: Some(dir),
+            left: None,
+        }
+    }
+
+    /// What the objectives of its training left.
+    fn left(&self, device: &Device) -> Result<LeftParts, Error> {
+        match &self.left {
+            Some(path) => Ok(LeftParts::load(path, device)?),
+            None => Ok(LeftParts::default()),
         }
     }
 
@@ -435,53 +456,4 @@ pub(super) fn title(plan: &[ModelPlan], seed: u64, job: Job) -> String {
         Job::Measure => "measuring latency".to_owned(),
     };
     format!("seed {seed}: {what}")
-}
-
-/// The methods of a training, in the order in which they change the model and add to the loss.
-fn methods<F: Family>(
-    family: &F,
-    plan: &ModelPlan,
-    begun: &Begun<F>,
-) -> Result<Vec<Method<F::Learner>>, Error> {
-    let mut methods = vec![];
-    if let Some(split) = &begun.split {
-        let experts = ExpertPartition::new(split.plan.clone());
-        methods.push(Method::Surgery(Box::new(experts)));
-    }
-    if let Some(losses) = routers(plan, &begun.learner) {
-        methods.push(Method::Objective(Box::new(losses)));
-    }
-    methods.extend(family.callbacks());
-    let others = methods::make(&plan.methods).map_err(|source| Error::OfModel {
-        name: plan.name.clone(),
-        source: source.into(),
-    })?;
-    methods.extend(others);
-    Ok(methods)
-}
-
-/// What the routers of a model add to its loss; none for a dense model.
-fn routers(plan: &ModelPlan, model: &impl Layered) -> Option<RouterLosses> {
-    let (is_gate, takes_several) = if let Some(experts) = &plan.experts {
-        (experts.router.is_gate(), experts.router.takes_several())
-    } else {
-        let layers = model.stack().layers.iter();
-        let mut experts = layers.filter_map(|layer| layer.feed_forward.experts());
-        let router = &experts.next()?.router;
-        (router.gate().is_some(), router.experts_per_token() > 1)
-    };
-    let weights = &plan.routers;
-    let mut losses = RouterLosses::default();
-    // A table has no balance loss, and nothing of it to show.
-    if is_gate {
-        let name = match weights.padding {
-            Padding::Exclude => BALANCE,
-            Padding::Include => BALANCE_WITH_PADDING,
-        };
-        losses = losses.with(name, "Balance loss", weights.balance);
-    }
-    if takes_several {
-        losses = losses.with(Z, "Router z-loss", weights.z);
-    }
-    Some(losses)
 }

@@ -67,7 +67,8 @@ pub(super) struct ModelKeys {
     pub before: Option<Key>,
     /// None where it is judged as it is.
     pub train: Option<Key>,
-    pub evaluate: Key,
+    /// None where it is not judged.
+    pub evaluate: Option<Key>,
 }
 
 impl ModelKeys {
@@ -77,7 +78,7 @@ impl ModelKeys {
             ("importance", self.importance.as_ref()),
             ("before", self.before.as_ref()),
             ("train", self.train.as_ref()),
-            ("evaluate", Some(&self.evaluate)),
+            ("evaluate", self.evaluate.as_ref()),
         ];
         stages
             .into_iter()
@@ -197,7 +198,8 @@ impl Makings<'_> {
                 let mut draft = Draft::new("measure", MEASURE)
                     .setting("latency", latency)
                     .setting("machine", &self.machine);
-                for (index, plan) in self.plan.iter().enumerate() {
+                let judged = self.plan.iter().filter(|plan| plan.is_judged);
+                for (index, plan) in judged.enumerate() {
                     draft = draft.input(&format!("model-{index}"), &inputs[plan.name.as_str()]);
                 }
                 Some(draft.add(nodes, seed, Job::Measure)?)
@@ -280,12 +282,17 @@ impl Makings<'_> {
             model.arranged.push(arrangement);
             (None, model)
         };
-        let draft = self.evaluation().input("model", &model);
+        let evaluate = if plan.is_judged {
+            let draft = self.evaluation().input("model", &model);
+            Some(draft.add(nodes, seed, Job::Evaluate(index))?)
+        } else {
+            None
+        };
         let keys = ModelKeys {
             importance,
             before,
             train,
-            evaluate: draft.add(nodes, seed, Job::Evaluate(index))?,
+            evaluate,
         };
         Ok((keys, model))
     }

@@ -9,9 +9,9 @@ use burn::{
     prelude::*,
 };
 use distill::{
-    Objective, Shape, Signals, TaskLoss,
+    Given, LeftParts, Objective, Shape, Signals, TaskLoss,
     loss::{LogitsForm, Padding, logits::logits_distance},
-    objective::{HeadActivation, StudentFilters, Ted, TedConfig, TedFilters, ted_filters},
+    objective::{HeadActivation, StudentFilters, Ted, TedFilters},
 };
 use moebert_core::heads::Head;
 
@@ -84,7 +84,6 @@ fn stage_1(name: &str, head: Head, task: TaskLoss) {
     for (name, layer) in names.iter().zip(&parts) {
         assert_linear(&fixture, name, layer, &gradients);
     }
-    assert_eq!(ted_filters::filters(&parts, head).unwrap().len(), filters);
 
     // The parts that the method makes itself have these shapes.
     let shape = Shape {
@@ -99,7 +98,16 @@ fn stage_1(name: &str, head: Head, task: TaskLoss) {
         width: Some(parts[0].weight.dims()[1]),
         ..method
     };
-    let made = wide.parts(&shape, None, &fixture.device).unwrap();
+    let nothing = LeftParts::default();
+    let made = wide.parts(Given {
+        student: &shape,
+        teacher: None,
+        of_student: &nothing,
+        of_teacher: &nothing,
+        device: &fixture.device,
+    });
+    let made = made.unwrap();
+    assert_eq!(wide.leaves(&parts, &shape).len(), filters);
     let dims = |parts: &[Linear]| {
         parts
             .iter()
@@ -172,21 +180,33 @@ fn a_student_follows_filtered_states_as_in_stage_2() {
         let padding = Some(fixture.padding());
         let student = signals(states.clone(), vec![], padding.clone());
         let teacher = signals(hidden(&fixture, "teacher.", filters), vec![], padding);
-        let term = |padding, weight: f64, teacher_filters: Vec<Linear>| {
-            let ted = Ted::new(
-                TedConfig { weight, padding },
-                StudentFilters::Trained(own.clone()),
-                teacher_filters,
-            );
-            let terms = ted.terms(&own, &student, Some(&teacher)).unwrap();
+        let both: Vec<Linear> = own.iter().chain(&other).cloned().collect();
+        let term = |padding, weight: f64, filters: StudentFilters| {
+            let parts = match filters {
+                StudentFilters::Trained => &both,
+                StudentFilters::Random => &own,
+            };
+            let ted = Ted {
+                weight,
+                padding,
+                filters,
+                ..Ted::default()
+            };
+            let terms = ted.terms(parts, &student, Some(&teacher)).unwrap();
             terms.added[0].clone()
         };
-        fixture.assert_loss("mse_loss", &term(Padding::Include, 1.0, other.clone()));
+        fixture.assert_loss(
+            "mse_loss",
+            &term(Padding::Include, 1.0, StudentFilters::Trained),
+        );
         fixture.assert_loss(
             "mse_loss_without_padding",
-            &term(Padding::Exclude, 1.0, other.clone()),
+            &term(Padding::Exclude, 1.0, StudentFilters::Trained),
         );
-        fixture.assert_loss("lwd_mse_loss", &term(Padding::Include, 1.0, vec![]));
+        fixture.assert_loss(
+            "lwd_mse_loss",
+            &term(Padding::Include, 1.0, StudentFilters::Random),
+        );
 
         let sides = if kind == "qa" { 2 } else { 1 };
         let logits = |model: &str| -> Vec<Tensor<2>> {
@@ -203,7 +223,11 @@ fn a_student_follows_filtered_states_as_in_stage_2() {
         );
         fixture.assert_loss("kl_loss", &kl.unwrap().unwrap().autodiff());
 
-        let loss = term(Padding::Include, fixture.number("mse_alpha"), other);
+        let loss = term(
+            Padding::Include,
+            fixture.number("mse_alpha"),
+            StudentFilters::Trained,
+        );
         let gradients = loss.backward();
         for (index, (filter, state)) in own.iter().zip(&states[1..]).enumerate() {
             assert_linear(

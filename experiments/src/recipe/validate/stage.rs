@@ -99,6 +99,7 @@ fn learning<T: RecipeFamily>(
         learns || !is_trained,
         reason,
     );
+    continuing(found, recipe, name, stage);
     if recipe.teacher_of(stage).is_none() {
         for method in methods::with_teacher::<T::Learner>(&methods) {
             let reason = format!(
@@ -106,6 +107,43 @@ fn learning<T: RecipeFamily>(
             );
             found.add(&format!("stages.{name}.methods"), &reason);
         }
+    }
+}
+
+/// Methods that begin with what another one trained in earlier stages, and methods beside one that leaves the model as it
+/// is.
+fn continuing<T: RecipeFamily>(
+    found: &mut Problems,
+    recipe: &Recipe<T>,
+    name: &str,
+    stage: &StageRecipe,
+) {
+    let key = format!("stages.{name}.methods");
+    let methods = recipe.methods_of(stage);
+    for (method, needed) in methods::continuing::<T::Learner>(&methods) {
+        let sides = [
+            ("from", recipe.start_of(stage)),
+            ("teacher", recipe.teacher_of(stage)),
+        ];
+        for (side, from) in sides {
+            let from = from.map(|from| recipe.methods_of(&recipe.stages[from]));
+            let has = from.is_some_and(|methods| methods.contains_key(needed));
+            let reason = format!(
+                "has `{method}`, which begins with what `{needed}` trained: name a stage with `{needed}` as \
+                 `stages.{name}.{side}`"
+            );
+            found.require(&key, has, &reason);
+        }
+    }
+    let Some(freezing) = methods::freezing::<T::Learner>(&methods) else {
+        return;
+    };
+    let other = methods.keys().find(|method| *method != freezing);
+    if let Some(other) = other {
+        let reason = format!(
+            "has `{freezing}`, which leaves the model as it is, beside `{other}`: give them a stage each"
+        );
+        found.add(&key, &reason);
     }
 }
 
@@ -282,6 +320,7 @@ methods = ["experts", "layerwise"]
                 "methods=3",
                 "`stages.student.methods`: invalid type: integer `3`, expected a list of methods, or a table",
             ),
+            ("freeze=3", "`stages.student.freeze`: invalid type"),
             ("task=-1.0", "`stages.student.task` must be 0 or more"),
             (
                 "train.learning_rate=0",
