@@ -55,6 +55,8 @@ pub fn all<M: Trainable>() -> Vec<Entry<M>> {
         objective::<objective::MiniLm, M>(include_str!("../../docs/methods/minilm.md")),
         objective::<objective::TinyBert, M>(include_str!("../../docs/methods/tinybert.md")),
         objective::<objective::DistilBert, M>(include_str!("../../docs/methods/distilbert.md")),
+        objective::<objective::TedFilters, M>(include_str!("../../docs/methods/ted-filters.md")),
+        objective::<objective::Ted, M>(include_str!("../../docs/methods/ted.md")),
         surgery::<surgery::Lora, M>(include_str!("../../docs/methods/lora.md")),
     ]
 }

@@ -4,6 +4,10 @@
 pub const SHIPPED: &[(&str, &str)] = &[
     ("quickstart", include_str!("../../recipes/quickstart.toml")),
     ("sst2", include_str!("../../recipes/sst2.toml")),
+    (
+        "sst2-students",
+        include_str!("../../recipes/sst2-students.toml"),
+    ),
     ("cola", include_str!("../../recipes/cola.toml")),
     ("mnli", include_str!("../../recipes/mnli.toml")),
     ("squad", include_str!("../../recipes/squad.toml")),

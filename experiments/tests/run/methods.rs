@@ -18,6 +18,8 @@ fn methods_are_listed_and_have_pages() {
         "minilm",
         "tinybert",
         "distilbert",
+        "ted-filters",
+        "ted",
         "lora",
     ] {
         assert!(list.contains(&format!("{name}: ")), "{list}");
@@ -106,6 +108,46 @@ fn students_keep_layers_or_begin_with_a_folder_and_learn_by_several_methods() {
         std::fs::write(&path, config.replace(from, to)).unwrap();
         let arguments = ["run", "path.toml", &teacher, &folder, "--out=small"];
         refuse(&kiln, &arguments, &messages);
+    }
+}
+
+#[test]
+fn filters_are_trained_in_stages_of_their_own_and_followed_in_another() {
+    let kiln = Kiln::new();
+    let stages = r#"arms=[{ name = "ted", stages = {
+        small = { from = "teacher", keep_layers = "2" },
+        filters = { from = "small", methods = ["ted-filters"] },
+        teacher-filters = { from = "teacher", methods = { ted-filters = { every = 2 } }, train.keep = "best" },
+        student = { from = "filters", teacher = "teacher-filters", methods = ["kd", "ted"], freeze = ["embeddings"] }
+    } }]"#
+        .replace('\n', " ");
+    kiln.succeed(&[&["run", "small.toml", &stages][..], &ONCE].concat());
+    let found = rows(&kiln, "run");
+    let names: Vec<&str> = found
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    // Models that stayed as they were have no rows.
+    assert_eq!(names, ["teacher", "small", "ted"]);
+    let of = |model: &str, file: &str| {
+        let path = format!("run/arms/{model}/seed-1/train/{file}");
+        std::fs::read(kiln.path(&path)).ok()
+    };
+    let weights = |model: &str| of(model, "model/model.safetensors").unwrap();
+    assert_eq!(weights("teacher-filters"), weights("teacher"));
+    assert_eq!(weights("filters"), weights("small"));
+    assert_ne!(weights("ted"), weights("small"));
+    for (model, is_left) in [
+        ("filters", true),
+        ("teacher-filters", true),
+        ("teacher", false),
+        ("ted", false),
+    ] {
+        assert_eq!(of(model, "left.safetensors").is_some(), is_left, "{model}");
+    }
+    let metrics = std::fs::read_to_string(kiln.path("run/metrics.jsonl")).unwrap();
+    for name in ["Filters", "Filtered hidden", "KD logits"] {
+        assert!(metrics.contains(&format!("\"name\":\"{name}\"")), "{name}");
     }
 }
 

@@ -77,6 +77,24 @@ fn a_stage_that_another_arm_ends_with_is_called_as_that_arm() {
 }
 
 #[test]
+fn a_model_that_stays_as_it_is_is_not_judged_nor_are_its_epochs() {
+    let stages = "stages={teacher={}, filters={from='teacher', methods=['ted-filters']}, \
+                  student={from='filters', methods=['ted']}}";
+    let plan = planned(
+        VALID,
+        &[stages, "train.keep=best", "train.early_stopping=2"],
+    );
+    assert_eq!(names(&plan), ["teacher", "filters", "student"]);
+    let judged: Vec<bool> = plan.iter().map(|model| model.is_judged).collect();
+    assert_eq!(judged, [true, false, true]);
+    let train = |index: usize| plan[index].train.clone().expect("a training");
+    assert_eq!(train(0).keep, KeptEpoch::Best);
+    assert_eq!(train(1).keep, KeptEpoch::Last);
+    assert_eq!(train(1).early_stopping, None);
+    assert_eq!(plan[2].teacher.as_deref(), Some("filters"));
+}
+
+#[test]
 fn names_that_two_models_would_have_are_refused() {
     let message = load::refusal(VALID, &[STAGES, "arms=[{name='teacher'}]"]);
     let expected =

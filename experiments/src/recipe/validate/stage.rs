@@ -320,6 +320,16 @@ methods = ["experts", "layerwise"]
                 "methods=3",
                 "`stages.student.methods`: invalid type: integer `3`, expected a list of methods, or a table",
             ),
+            (
+                "methods=['ted']",
+                "`stages.student.methods` has `ted`, which begins with what `ted-filters` trained: name a stage with \
+                 `ted-filters` as `stages.student.from`",
+            ),
+            (
+                "methods=['ted-filters', 'kd']",
+                "`stages.student.methods` has `ted-filters`, which leaves the model as it is, beside `kd`: give them a \
+                 stage each",
+            ),
             ("freeze=3", "`stages.student.freeze`: invalid type"),
             ("task=-1.0", "`stages.student.task` must be 0 or more"),
             (
