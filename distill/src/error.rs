@@ -22,7 +22,7 @@ pub enum StageError {
         /// What would be right.
         rule: &'static str,
     },
-    /// Two methods of one name.
+    /// Two methods of one name and form.
     #[error("two methods are named `{0}`; names must differ, saved state goes by them")]
     DuplicateMethod(String),
     /// Two values of one name on the dashboard.

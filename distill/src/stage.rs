@@ -296,7 +296,7 @@ impl<M: Trainable> Stage<M> {
         Ok(kept.fitted(ending, resumed_from, &session.methods.objectives))
     }
 
-    /// Refuses two methods of one name, and two values of one name on the dashboard.
+    /// Refuses two methods of one name and form, and two values of one name on the dashboard.
     fn check_names(&self) -> Result<(), StageError> {
         let Methods {
             callbacks,
@@ -304,8 +304,11 @@ impl<M: Trainable> Stage<M> {
             ..
         } = &self.methods;
         let surgeries = self.surgeries.iter().map(|surgery| surgery.name());
-        let names = surgeries.chain(objectives.names()).chain(callbacks.names());
-        if let Some(name) = repeated(names) {
+        // The forms of one method share its name.
+        let name = repeated(surgeries)
+            .or_else(|| repeated(objectives.names()))
+            .or_else(|| repeated(callbacks.names()));
+        if let Some(name) = name {
             return Err(StageError::DuplicateMethod(name.to_owned()));
         }
         let gauges = callbacks.gauges();

@@ -39,11 +39,13 @@ fn complete<T: Serialize + DeserializeOwned>(settings: Value) -> Result<Value, s
 
 /// What becomes of the settings of a method.
 enum Form<M: Trainable> {
-    /// The method.
-    Method(fn(Value) -> Result<Method<M>, serde_json::Error>),
+    /// The forms of the method: most have one, a paper may need several.
+    Methods(Box<Make<M>>),
     /// The pipeline takes them: the method also needs scores and counts of the run. They are read here only to check them.
     Pipeline(fn(Value) -> Result<(), serde_json::Error>),
 }
+
+type Make<M> = dyn Fn(Value) -> Result<Vec<Method<M>>, serde_json::Error>;
 
 /// Every method, in the order in which their terms join the loss.
 pub fn all<M: Trainable>() -> Vec<Entry<M>> {
@@ -67,17 +69,9 @@ where
     T: Objective + Default + Serialize + DeserializeOwned + 'static,
     M: Trainable,
 {
-    let default = T::default();
-    Entry {
-        name: default.name(),
-        page,
-        defaults: serde_json::to_value(&default).unwrap_or_default(),
-        form: Form::Method(|settings| {
-            let method = serde_json::from_value::<T>(settings)?;
-            Ok(Method::Objective(Box::new(method)))
-        }),
-        complete: complete::<T>,
-    }
+    entry(T::default().name(), page, |settings: T| {
+        vec![Method::Objective(Box::new(settings))]
+    })
 }
 
 /// A surgery, whose settings are its fields.
@@ -86,15 +80,24 @@ where
     T: Surgery<M> + Default + Serialize + DeserializeOwned + 'static,
     M: Trainable,
 {
-    let default = T::default();
+    entry(T::default().name(), page, |settings: T| {
+        vec![Method::Surgery(Box::new(settings))]
+    })
+}
+
+/// A method of one or several forms, which follow from its settings.
+fn entry<T, M>(name: &'static str, page: &'static str, forms: fn(T) -> Vec<Method<M>>) -> Entry<M>
+where
+    T: Default + Serialize + DeserializeOwned + 'static,
+    M: Trainable,
+{
     Entry {
-        name: default.name(),
+        name,
         page,
-        defaults: serde_json::to_value(&default).unwrap_or_default(),
-        form: Form::Method(|settings| {
-            let method = serde_json::from_value::<T>(settings)?;
-            Ok(Method::Surgery(Box::new(method)))
-        }),
+        defaults: serde_json::to_value(T::default()).unwrap_or_default(),
+        form: Form::Methods(Box::new(move |settings| {
+            Ok(forms(serde_json::from_value::<T>(settings)?))
+        })),
         complete: complete::<T>,
     }
 }
@@ -135,7 +138,10 @@ impl<M: Trainable> Entry<M> {
             let reason = format!("is no setting of `{}`; {}", self.name, hint(key, &known));
             (format!(".{key}"), reason)
         });
-        let problems: Vec<_> = unknown.collect();
+        let infinite = settings.iter().filter(|(_, value)| !is_finite(value));
+        let infinite =
+            infinite.map(|(key, _)| (format!(".{key}"), "must be a finite number".to_owned()));
+        let problems: Vec<_> = unknown.chain(infinite).collect();
         if problems.is_empty()
             && let Err(error) = self.check(settings)
         {
@@ -157,17 +163,18 @@ impl<M: Trainable> Entry<M> {
     }
 
     fn check(&self, settings: &toml::Table) -> Result<(), MethodError> {
-        match self.form {
-            Form::Method(make) => make(serde_json::to_value(settings)?)?.check(),
-            Form::Pipeline(check) => Ok(check(serde_json::to_value(settings)?)?),
+        let settings = serde_json::to_value(settings)?;
+        match &self.form {
+            Form::Methods(make) => make(settings)?.iter().try_for_each(Method::check),
+            Form::Pipeline(check) => Ok(check(settings)?),
         }
     }
 
-    /// The method; none if the pipeline makes it.
-    fn make(&self, settings: &toml::Table) -> Option<Result<Method<M>, serde_json::Error>> {
-        match self.form {
-            Form::Method(make) => Some(serde_json::to_value(settings).and_then(make)),
-            Form::Pipeline(_) => None,
+    /// The forms of the method; none if the pipeline makes it.
+    fn make(&self, settings: &toml::Table) -> Result<Vec<Method<M>>, serde_json::Error> {
+        match &self.form {
+            Form::Methods(make) => serde_json::to_value(settings).and_then(make),
+            Form::Pipeline(_) => Ok(vec![]),
         }
     }
 }
@@ -185,7 +192,7 @@ pub fn settings<'a, M: Trainable>(
     let entry = all::<M>().into_iter().find(|entry| entry.name == name)?;
     let mut given = toml::Table::new();
     for table in tables {
-        given.extend(table.clone());
+        lay_over(&mut given, table);
     }
     let settings = serde_json::to_value(&given).and_then(entry.complete);
     // Settings that are not right are refused elsewhere, as they were given.
@@ -195,15 +202,37 @@ pub fn settings<'a, M: Trainable>(
     Some(settings.unwrap_or(given))
 }
 
+/// Lays a table over another: tables key by key, anything else as a whole.
+fn lay_over(below: &mut toml::Table, above: &toml::Table) {
+    for (key, value) in above {
+        match (below.get_mut(key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => lay_over(below, above),
+            _ => drop(below.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+/// Whether a value holds a number that is not finite.
+fn is_finite(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::Float(number) => number.is_finite(),
+        toml::Value::Array(values) => values.iter().all(is_finite),
+        toml::Value::Table(table) => table.values().all(is_finite),
+        _ => true,
+    }
+}
+
 /// The methods of these tables, without those that the pipeline makes.
 ///
 /// # Errors
 ///
 /// If settings are not those of their method; recipes that were loaded have right ones.
 pub fn make<M: Trainable>(tables: &MethodTables) -> Result<Vec<Method<M>>, serde_json::Error> {
-    chosen(tables)
-        .filter_map(|(entry, settings)| entry.make(settings))
-        .collect()
+    let mut methods = vec![];
+    for (entry, settings) in chosen(tables) {
+        methods.extend(entry.make(settings)?);
+    }
+    Ok(methods)
 }
 
 /// The entries of these tables, each with its settings.
@@ -216,9 +245,9 @@ fn chosen<M: Trainable>(tables: &MethodTables) -> impl Iterator<Item = (Entry<M>
 
 /// The methods of these tables whose settings are right, with their names.
 fn made<M: Trainable>(tables: &MethodTables) -> impl Iterator<Item = (&'static str, Method<M>)> {
-    chosen::<M>(tables).filter_map(|(entry, settings)| {
-        let method = entry.make(settings)?.ok()?;
-        Some((entry.name, method))
+    chosen::<M>(tables).flat_map(|(entry, settings)| {
+        let forms = entry.make(settings).unwrap_or_default().into_iter();
+        forms.map(move |form| (entry.name, form))
     })
 }
 
@@ -333,6 +362,24 @@ mod tests {
                 "{problems:?}"
             );
         }
+    }
+
+    #[test]
+    fn numbers_are_finite_and_tables_are_laid_over_each_other() {
+        assert_eq!(
+            problems_of("[kd]\nweight = nan\n"),
+            ["`methods.kd.weight` must be a finite number"]
+        );
+        let tables = [
+            "pairs = { qq = 2.0, vv = 0.5 }\nweight = 3.0",
+            "pairs = { vv = 1.5 }",
+        ];
+        let tables: Vec<toml::Table> = tables.map(|text| toml::from_str(text).unwrap()).into();
+        let laid = settings::<TaskLearner>("minilm", &tables).unwrap();
+        let pairs = laid["pairs"].as_table().unwrap();
+        let weight = |pair: &str| pairs[pair].as_float().unwrap();
+        assert_eq!((weight("qq"), weight("vv")), (2.0, 1.5));
+        assert_eq!(laid["weight"].as_float(), Some(3.0));
     }
 
     #[test]

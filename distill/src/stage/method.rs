@@ -2,7 +2,7 @@
 
 use crate::{Callback, MethodError, Objective, Surgery, Trainable};
 
-/// A method in one of its three forms. Most methods have one; a paper may need several.
+/// A method in one of its three forms. Most methods have one; a paper may need several, under one name.
 pub enum Method<M: Trainable> {
     /// Changes the model before the training.
     Surgery(Box<dyn Surgery<M>>),

@@ -34,6 +34,7 @@ pub(super) fn settings<T: RecipeFamily>(arms: &[Recipe<T>]) -> Vec<Vec<Problem>>
 /// A stage that an arm uses.
 struct Used<'a> {
     name: &'a str,
+    /// Its methods with the settings that it has of its own.
     methods: MethodTables,
     experts: Option<Experts>,
     needs_teacher: bool,
@@ -47,20 +48,34 @@ fn used<T: RecipeFamily>(recipe: &Recipe<T>) -> Vec<Used<'_>> {
             name,
             needs_teacher: !methods::with_teacher::<T::Learner>(&methods).is_empty(),
             experts: recipe.experts_of(stage),
-            methods,
+            methods: stage.methods.tables(),
         }
     });
     stages.collect()
 }
 
-/// Shared settings of methods that no stage names.
+/// Shared settings of methods that no stage names, and those that each stage has of its own.
 fn shared_methods(found: &mut Problems, shared: &MethodTables, used: &[Used<'_>]) {
-    for name in shared.keys() {
-        let is_used = used.iter().any(|stage| stage.methods.contains_key(name));
+    for (name, settings) in shared {
+        let stages: Vec<_> = used
+            .iter()
+            .filter_map(|stage| Some((stage.name, stage.methods.get(name)?)))
+            .collect();
         let reason = format!(
             "would be ignored, as no stage has it in its `methods`: leave it out, or add \"{name}\" there"
         );
-        found.require(name, is_used, &reason);
+        found.require(name, !stages.is_empty(), &reason);
+        for setting in settings.keys() {
+            let sets = |(_, own): &(&str, &toml::Table)| own.contains_key(setting);
+            let Some((stage, _)) = stages.iter().find(|_| stages.iter().all(sets)) else {
+                continue;
+            };
+            let reason = format!(
+                "would be ignored, as every stage with `{name}` has its own: set \
+                 `stages.{stage}.methods.{name}.{setting}`"
+            );
+            found.add(&format!("{name}.{setting}"), &reason);
+        }
     }
 }
 
@@ -215,6 +230,17 @@ methods = ["experts", "layerwise"]
     const GATED: &str = "arms=[{name='hash'}, {name='gate', experts={router='gate-token'}}]";
     const LABELS: &str = "stages.student.methods=['experts']";
     const RANDOM: &str = "experts.order='random'";
+
+    #[test]
+    fn settings_that_every_stage_has_of_its_own_are_not_shared() {
+        let own = "stages.student.methods={experts={}, layerwise={weight=2.0}}";
+        accept(&[own, "layerwise.logits=none"]);
+        warns(
+            &[own, "layerwise.weight=3"],
+            "`layerwise.weight` would be ignored, as every stage with `layerwise` has its own: set \
+             `stages.student.methods.layerwise.weight`",
+        );
+    }
 
     #[test]
     fn settings_of_gates_need_a_gate() {
