@@ -31,7 +31,7 @@ pub struct Context<'a> {
     pub learning_rate: f64,
     /// Stops the training when asked to.
     pub interrupter: &'a Interrupter,
-    /// The metrics so far; those of an epoch are there in `on_validation_end`.
+    /// The metrics so far: those of the epochs before.
     pub store: &'a EventStoreClient,
 }
 

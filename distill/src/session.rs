@@ -334,6 +334,14 @@ impl<M: Trainable> Session<M> {
     }
 
     fn validate(&mut self, show: &mut Show<'_, M>) -> Result<(), StageError> {
+        let Settings {
+            device,
+            seed,
+            epoch,
+            ..
+        } = &self.settings;
+        // Batches are counted from 1.
+        seed::seed(device, epoch.seed_of_batch(*seed, 0));
         let model = self.learner.model().valid();
         let loader = self.valid.clone();
         show.valid(LearnerEvent::StartSplit {
