@@ -91,11 +91,15 @@ impl Encoders<'_> {
     }
 }
 
-/// Whether `lora` trains parts of a model whole that a folder of adapters does not hold.
-fn trains_further_parts(plan: &ModelPlan) -> bool {
-    let lora = plan.methods.get("lora").and_then(|lora| lora.get("train"));
-    lora.and_then(toml::Value::as_array)
-        .is_some_and(|parts| !parts.is_empty())
+/// Whether a model is that of its folder but for adapters and its head: `lora` alone changed it, and trained no further
+/// parts whole, which a folder of adapters does not hold.
+fn has_adapters_alone(plan: &ModelPlan) -> bool {
+    let further = |lora: &toml::Table| {
+        let parts = lora.get("train").and_then(toml::Value::as_array);
+        parts.is_some_and(|parts| !parts.is_empty())
+    };
+    let lora = plan.methods.get("lora");
+    lora.is_some_and(|lora| !further(lora))
 }
 
 impl Runnable for OfEncoders {
@@ -204,7 +208,7 @@ impl Family for Encoders<'_> {
         let model = learner.model;
         if let Some(base) = extras.base
             && has_adapters(&model)
-            && !trains_further_parts(extras.plan)
+            && has_adapters_alone(extras.plan)
             && self.is_whole(folder, &model)?
         {
             let base = fs::canonicalize(base).map_err(|source| Error::file(base, source))?;
