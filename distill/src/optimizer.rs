@@ -184,7 +184,7 @@ mod tests {
             let column = Tensor::<1>::from_data([0.3, -1.0, 2.0, 0.7], &device).unsqueeze::<3>();
             let flow = Flow {
                 hidden: (input + 1.0) * column.clone(),
-                tokens: Tokens { ids, padding: None },
+                tokens: Tokens::new(ids, None),
             };
             let output = layer.forward(&flow, &mut Trace::nothing());
             let gradients = (output * column).sum().backward();

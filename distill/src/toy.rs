@@ -121,10 +121,10 @@ impl Trainable for Toy {
     fn forward_step(&self, batch: ToyBatch, keep: Keep) -> Step<ClassificationOutput> {
         let mut trace = Trace::new(keep);
         let [samples, tokens, hidden] = batch.inputs.dims();
-        let tokens = Tokens {
-            ids: Tensor::zeros([samples, tokens], &batch.inputs.device()),
-            padding: batch.padding.clone(),
-        };
+        let tokens = Tokens::new(
+            Tensor::zeros([samples, tokens], &batch.inputs.device()),
+            batch.padding.clone(),
+        );
         let mut flow = Flow {
             hidden: batch.inputs,
             tokens,

@@ -16,7 +16,7 @@ use distill::{
     MethodError, Shape, Signals, Step, TaskLoss, Trainable, WithoutAutodiff,
     surgery::PartitionIntoExperts,
 };
-use masformer_core::{Keep, Mixer, SpanAttention, Stack, Trace};
+use masformer_core::{Keep, Mix, SpanAttention, Stack, Trace};
 use moebert_core::{
     adapt::{AdaptError, adapt},
     bert::BertInput,
@@ -183,10 +183,7 @@ impl WithoutAutodiff for TaskBatch {
 /// What objectives must know of a model.
 fn shape(model: &impl Layered, head: Head) -> Shape {
     let layers = &model.stack().layers;
-    let attention = layers.iter().find_map(|layer| match &layer.mixer {
-        Mixer::Attention(attention) => Some(attention),
-        _ => None,
-    });
+    let attention = layers.iter().find_map(|layer| layer.mixer.attention());
     Shape {
         layers: layers.len(),
         hidden: model.width(),

@@ -417,10 +417,7 @@ impl<F: FeedForward> Decoder<F> {
         };
         Flow {
             hidden: dropout(&self.dropout, sum),
-            tokens: Tokens {
-                ids: input.input_ids.clone(),
-                padding: input.padding.clone(),
-            },
+            tokens: Tokens::new(input.input_ids.clone(), input.padding.clone()),
         }
     }
 }

@@ -328,10 +328,7 @@ mod tests {
     #[test]
     fn probes_change_no_value() {
         let device = Device::default().autodiff();
-        let tokens = Tokens {
-            ids: Tensor::zeros([1, 3], &device),
-            padding: None,
-        };
+        let tokens = Tokens::new(Tensor::zeros([1, 3], &device), None);
         let placements = PLACEMENTS.map(|placement| [(placement, false), (placement, true)]);
         for (placement, gated) in placements.into_iter().flatten() {
             let config = MlpConfig::new(4, 6).with_dropout(0.0).with_gated(gated);

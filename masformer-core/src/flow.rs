@@ -11,6 +11,13 @@ pub struct Tokens {
     pub padding: Option<Tensor<2, Bool>>,
 }
 
+impl Tokens {
+    /// The tokens of these ids `[B, T]`, with padding `[B, T]` where there is any.
+    pub fn new(ids: Tensor<2, Int>, padding: Option<Tensor<2, Bool>>) -> Self {
+        Self { ids, padding }
+    }
+}
+
 /// The one value that travels between the layers of a model.
 #[derive(Clone, Debug)]
 pub struct Flow {

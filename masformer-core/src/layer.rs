@@ -211,10 +211,7 @@ mod tests {
             let x = Tensor::<3>::random([2, 5, 8], normal, &device);
             let flow = |hidden| Flow {
                 hidden,
-                tokens: Tokens {
-                    ids: Tensor::zeros([2, 5], &device),
-                    padding: None,
-                },
+                tokens: Tokens::new(Tensor::zeros([2, 5], &device), None),
             };
             let mixer = |x| Mix::forward(&layer.mixer, flow(x), None, &mut Trace::nothing());
             let feed_forward = |x: Tensor<3>| {

@@ -57,6 +57,11 @@ pub trait Mix: Module + ModuleDisplay {
 
     /// Multiply-adds of the mixer for one sequence of `length` tokens.
     fn cost(&self, length: usize) -> usize;
+
+    /// The attention that it keeps heads of in the trace, if it has any.
+    fn attention(&self) -> Option<&SpanAttention> {
+        None
+    }
 }
 
 /// What a mixer keeps of the tokens before, for each sequence of a batch.
@@ -184,6 +189,12 @@ macro_rules! mixers {
             fn cost(&self, length: usize) -> usize {
                 match self {
                     $(Self::$arm(mixer) => Mix::cost(mixer, length)),+
+                }
+            }
+
+            fn attention(&self) -> Option<&SpanAttention> {
+                match self {
+                    $(Self::$arm(mixer) => Mix::attention(mixer)),+
                 }
             }
         }
@@ -338,6 +349,17 @@ mod tests {
             assert_eq!((spec.name(), spec.to_string().as_str()), (*name, *name));
         }
         assert_eq!(MixerSpec::default().name(), "attention");
+    }
+
+    #[test]
+    fn a_mixer_has_attention_where_pairs_of_tokens_meet() {
+        let device = Device::default();
+        for name in MixerSpec::NAMES {
+            let spec: MixerSpec = name.parse().unwrap();
+            let mixer = spec.init(&SpanAttentionConfig::new(4, 2), &device);
+            let has_pairs = spec.reach(Span::Full).span.is_some();
+            assert_eq!(Mix::attention(&mixer).is_some(), has_pairs, "{name}");
+        }
     }
 
     #[test]

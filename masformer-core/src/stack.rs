@@ -136,10 +136,7 @@ mod tests {
     fn flow(hidden: &Tensor<3>, range: std::ops::Range<usize>) -> Flow {
         let hidden = hidden.clone().slice_dim(1, range);
         let [batch, length, _] = hidden.dims();
-        let tokens = Tokens {
-            ids: Tensor::zeros([batch, length], &hidden.device()),
-            padding: None,
-        };
+        let tokens = Tokens::new(Tensor::zeros([batch, length], &hidden.device()), None);
         Flow { hidden, tokens }
     }
 

@@ -231,10 +231,7 @@ impl Bert {
     pub fn forward(&self, input: &BertInput, trace: &mut Trace) -> BertOutput {
         let flow = Flow {
             hidden: self.embeddings.forward(input),
-            tokens: Tokens {
-                ids: input.input_ids.clone(),
-                padding: input.padding.clone(),
-            },
+            tokens: Tokens::new(input.input_ids.clone(), input.padding.clone()),
         };
         let Flow { hidden, .. } = self.stack.forward(flow, None, trace);
         let pooled = self.pooler.as_ref().map(|pooler| {

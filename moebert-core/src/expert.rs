@@ -336,10 +336,7 @@ mod tests {
             let placement = if is_pre { NormPlacement::Pre } else { NormPlacement::Post };
             let router = config.init(shape, &device).unwrap();
             let layer = layer(router, experts, placement, &device);
-            let tokens = Tokens {
-                ids: Tensor::zeros([1, count], &device),
-                padding: None,
-            };
+            let tokens = Tokens::new(Tensor::zeros([1, count], &device), None);
             let normal = Distribution::Normal(0.0, 1.0);
             let input = Tensor::random([1, count, HIDDEN], normal, &device);
             assert_grouped_equals_masked(&layer, input, &tokens);
@@ -374,10 +371,7 @@ mod tests {
                 for placement in [NormPlacement::Pre, NormPlacement::Post] {
                     let router = config.init(shape, &device).unwrap();
                     let layer = layer(router, 3, placement, &device);
-                    let tokens = Tokens {
-                        ids: Tensor::zeros([3, 4], &device),
-                        padding: None,
-                    };
+                    let tokens = Tokens::new(Tensor::zeros([3, 4], &device), None);
                     let normal = Distribution::Normal(0.0, 1.0);
                     let input = Tensor::random([3, 4, HIDDEN], normal, &device);
                     assert_grouped_equals_masked(&layer, input, &tokens);
@@ -396,10 +390,7 @@ mod tests {
             gate_scale: GateScale::Probability,
             seed: 1,
         };
-        let tokens = Tokens {
-            ids: Tensor::zeros([3, 4], &device),
-            padding: None,
-        };
+        let tokens = Tokens::new(Tensor::zeros([3, 4], &device), None);
         let pre = mlp().with_norm_placement(NormPlacement::Pre);
         for (expert, is_fused) in [
             (pre.clone(), true),
@@ -437,7 +428,7 @@ mod tests {
         let input = Tensor::random([3, 4, HIDDEN], Distribution::Normal(0.0, 1.0), &device);
         let ids = Tensor::<2, Int>::from_data([[0, 1, 2, 3], [3, 3, 3, 3], [2, 0, 1, 0]], &device);
         let forward = |input, ids| {
-            let tokens = Tokens { ids, padding: None };
+            let tokens = Tokens::new(ids, None);
             layer.forward(&flow(input, &tokens), &mut Trace::nothing())
         };
         let together = forward(input.clone(), ids.clone());
@@ -455,10 +446,10 @@ mod tests {
         let device = Device::default();
         let router = Router::Hash(HashRouter::new(&[1, 0], &device));
         let layer = layer(router, 3, NormPlacement::Post, &device);
-        let tokens = Tokens {
-            ids: Tensor::from_data([[0, 1, 1]], &device),
-            padding: Some(Tensor::from_data([[false, false, true]], &device)),
-        };
+        let tokens = Tokens::new(
+            Tensor::from_data([[0, 1, 1]], &device),
+            Some(Tensor::from_data([[false, false, true]], &device)),
+        );
         let mut trace = Trace::new(Keep {
             routes: Layers::All,
             ..Keep::default()

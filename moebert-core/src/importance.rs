@@ -422,10 +422,7 @@ mod tests {
     ) -> Tensor<1> {
         let [samples, tokens, _] = input.dims();
         let device = input.device();
-        let tokens = Tokens {
-            ids: Tensor::zeros([samples, tokens], &device),
-            padding,
-        };
+        let tokens = Tokens::new(Tensor::zeros([samples, tokens], &device), padding);
         let hidden = input;
         let output = encoder.forward(Flow { hidden, tokens }, None, trace).hidden;
         let weights = Tensor::<1, Int>::arange(1..HIDDEN as i64 + 1, &device).float();

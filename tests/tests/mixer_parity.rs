@@ -101,10 +101,7 @@ fn spade_combines_its_parts_as_the_official_layer() {
     };
     let flow = Flow {
         hidden,
-        tokens: Tokens {
-            ids: Tensor::zeros([batch, length], device),
-            padding: None,
-        },
+        tokens: Tokens::new(Tensor::zeros([batch, length], device), None),
     };
     fixture.assert_same("y", mlp.forward(&flow, &mut Trace::nothing()));
 }

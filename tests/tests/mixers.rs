@@ -339,10 +339,7 @@ fn weight_decay_leaves_state_spaces_alone() {
     let before = S4dSpec::default().init(&attention, &device).valid().train();
     let flow = Flow {
         hidden: Tensor::ones([1, 3, 4], &device),
-        tokens: Tokens {
-            ids: Tensor::zeros([1, 3], &device),
-            padding: None,
-        },
+        tokens: Tokens::new(Tensor::zeros([1, 3], &device), None),
     };
     // No gradient moves a weight.
     let loss = (Mix::forward(&before, flow, None, &mut Trace::nothing()) * 0.0).sum();

@@ -183,6 +183,10 @@ impl Mix for Spade {
         }
     }
 
+    fn attention(&self) -> Option<&SpanAttention> {
+        Some(&self.attention)
+    }
+
     fn cost(&self, length: usize) -> usize {
         let aggregate = self.join.as_ref().and_then(|join| join.aggregate.as_ref());
         let aggregate = aggregate.map_or(0, |layer| layer.weight.shape().num_elements());

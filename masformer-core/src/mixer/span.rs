@@ -321,6 +321,10 @@ impl Mix for SpanAttention {
     }
 
     /// The four projections, then `2 D` for each pair of a query and a key: scores and weighted sums.
+    fn attention(&self) -> Option<&SpanAttention> {
+        Some(self)
+    }
+
     fn cost(&self, length: usize) -> usize {
         let projections = [&self.query, &self.key, &self.value, &self.output];
         let projections = projections.map(|layer| layer.weight.shape().num_elements());

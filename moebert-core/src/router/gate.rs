@@ -241,13 +241,13 @@ mod tests {
     fn random_input(device: &Device) -> (Tensor<3>, Tokens) {
         let distribution = burn::tensor::Distribution::Normal(0.0, 30.0);
         let input = Tensor::random([2, 5, 4], distribution, device);
-        let tokens = Tokens {
-            ids: Tensor::zeros([2, 5], device),
-            padding: Some(Tensor::from_data(
+        let tokens = Tokens::new(
+            Tensor::zeros([2, 5], device),
+            Some(Tensor::from_data(
                 [[false, false, true, true, true], [false; 5]],
                 device,
             )),
-        };
+        );
         (input, tokens)
     }
 

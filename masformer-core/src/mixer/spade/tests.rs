@@ -30,7 +30,7 @@ fn flow(hidden: Tensor<3>) -> Flow {
     let ids = Tensor::zeros([batch, length], &hidden.device());
     Flow {
         hidden,
-        tokens: Tokens { ids, padding: None },
+        tokens: Tokens::new(ids, None),
     }
 }
 
