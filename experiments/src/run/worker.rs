@@ -21,6 +21,7 @@ use crate::{
         Claim, Key, Lease, Leases, Outcome, Publication, Work, claim,
         failure::{self, Cause, Failure},
     },
+    memory,
 };
 
 /// How often stages of other processes are looked at.
@@ -127,7 +128,9 @@ impl<F: Family> Worker<'_, F> {
     /// Does a stage; the line of its failure, if it fails.
     fn attempt(&self, node: &Node, work: Work) -> Result<Option<Ended>, Error> {
         let clock = Instant::now();
-        let result = match self.done(node, &work) {
+        let device = &self.run.options.device;
+        let (result, bytes) = memory::peak(device, || self.done(node, &work));
+        let result = match result {
             Ok(result) => result,
             Err(error) => return self.ended(node, work, error, clock.elapsed()),
         };
@@ -135,7 +138,7 @@ impl<F: Family> Worker<'_, F> {
             document: node.document.clone(),
             result,
             elapsed: clock.elapsed(),
-            peak_memory: None,
+            peak_memory: Some(bytes),
             backend: self.run.options.device_name.clone(),
             environment: self.environment.clone(),
         };
