@@ -15,7 +15,7 @@ pub use data::{LanguageData, LanguageSource, LanguageTask, RecallData, SummaryDa
 pub use tokenizer::TokenizerChoice;
 
 use super::{
-    Problem, Recipe, RecipeError, RecipeFamily, StartModel,
+    Problem, RandomStudent, Recipe, RecipeError, RecipeFamily, StartModel, random,
     schema::{FreshSize, NoKeys},
     validate::NO_MODEL,
 };
@@ -163,20 +163,26 @@ pub struct RandomDecoder {
     /// Rotary positions with this base, `10000` in their paper. Absent: learned positions.
     pub rotary: Option<f32>,
     /// Dropout of embeddings, attention and hidden states. Default 0.1.
-    #[serde(default = "dropout")]
+    #[serde(default = "random::dropout")]
     pub dropout: f64,
     /// Standard deviation of the weights at the start. Default 0.02, GPT-2's; a narrow model learns
     /// faster from about `1 / sqrt(hidden)`.
-    #[serde(default = "initializer_range")]
+    #[serde(default = "random::initializer_range")]
     pub initializer_range: f64,
 }
 
-fn dropout() -> f64 {
-    0.1
-}
-
-fn initializer_range() -> f64 {
-    0.02
+impl RandomDecoder {
+    /// Its size, without its tokens and positions.
+    pub fn size(&self) -> RandomStudent {
+        RandomStudent {
+            layers: self.layers,
+            hidden: self.hidden,
+            heads: self.heads,
+            width: self.width,
+            dropout: self.dropout,
+            initializer_range: self.initializer_range,
+        }
+    }
 }
 
 /// `[evaluate]`: how a trained model is judged.

@@ -9,7 +9,7 @@ use moebert_core::{adapt::AdaptError, heads::Head, router::RouterKind};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Problem, Recipe, RecipeFamily, StartModel, Task,
+    Problem, RandomStudent, Recipe, RecipeFamily, StartModel, Task, random,
     schema::{FreshSize, NoKeys},
 };
 use crate::{data::squad::windows::WindowConfig, learner::TaskLearner};
@@ -144,24 +144,30 @@ pub struct RandomModel {
     #[serde(default = "bert_positions")]
     pub positions: usize,
     /// Dropout of hidden states and attention. Default 0.1.
-    #[serde(default = "bert_dropout")]
+    #[serde(default = "random::dropout")]
     pub dropout: f64,
     /// Standard deviation of the weights at the start. Default 0.02, BERT's; a narrow model learns
     /// faster from about `1 / sqrt(hidden)`.
-    #[serde(default = "bert_initializer_range")]
+    #[serde(default = "random::initializer_range")]
     pub initializer_range: f64,
-}
-
-fn bert_initializer_range() -> f64 {
-    0.02
 }
 
 fn bert_positions() -> usize {
     512
 }
 
-fn bert_dropout() -> f64 {
-    0.1
+impl RandomModel {
+    /// Its size, without its tokens and positions.
+    pub fn size(&self) -> RandomStudent {
+        RandomStudent {
+            layers: self.layers,
+            hidden: self.hidden,
+            heads: self.heads,
+            width: self.width,
+            dropout: self.dropout,
+            initializer_range: self.initializer_range,
+        }
+    }
 }
 
 /// `[data]`: the task and where its files are.

@@ -8,7 +8,8 @@ use moebert_core::keep_layers::KeepLayers;
 use serde::Serialize;
 
 use super::{
-    KeptEpoch, Problem, Recipe, RecipeFamily, StageRecipe, StartModel, TrainRecipe, stages,
+    KeptEpoch, Problem, RandomStudent, Recipe, RecipeFamily, StageRecipe, StartModel, TrainRecipe,
+    stages,
 };
 use crate::methods::{
     self, MethodTables,
@@ -63,7 +64,7 @@ pub struct ModelPlan {
 }
 
 /// Where a model's weights come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Origin {
     /// The model of the recipe's `[model]`.
     Start,
@@ -71,6 +72,8 @@ pub enum Origin {
     Model(String),
     /// A folder of its own.
     Folder(PathBuf),
+    /// Weights of its own that are drawn.
+    Random(RandomStudent),
 }
 
 impl ModelPlan {
@@ -289,10 +292,11 @@ fn content<T: RecipeFamily>(recipe: &Recipe<T>, name: &str, places: &Places<'_>)
         found.map(|(_, place)| place.to_string())
     };
     let start = recipe.start_of(stage).and_then(place);
-    let (from, arrangement) = match (start, &stage.folder) {
-        (Some(place), _) => (Origin::Model(place), None),
-        (None, Some(dir)) => (Origin::Folder(dir.clone()), None),
-        (None, None) => (Origin::Start, Some(&recipe.model)),
+    let (from, arrangement) = match (start, &stage.folder, stage.random) {
+        (Some(place), ..) => (Origin::Model(place), None),
+        (None, Some(dir), _) => (Origin::Folder(dir.clone()), None),
+        (None, None, Some(random)) => (Origin::Random(random), None),
+        (None, None, None) => (Origin::Start, Some(&recipe.model)),
     };
     let spans = stage
         .spans

@@ -10,7 +10,7 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor, value},
 };
 
-use super::TrainOverrides;
+use super::{RandomStudent, TrainOverrides};
 use crate::methods::MethodTables;
 
 /// The name of the recipe's `[model]` among the starts of stages.
@@ -20,11 +20,13 @@ pub(super) const FROM_MODEL: &str = "model";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StageRecipe {
-    /// The stage that it starts from, or `model` (default), the recipe's `[model]`. With a `folder`, a stage that is
-    /// named here is the teacher alone.
+    /// The stage that it starts from, or `model` (default), the recipe's `[model]`. With a `folder` or `random`, a stage
+    /// that is named here is the teacher alone.
     pub from: Option<String>,
     /// The Hugging Face folder that it starts from instead, which has the vocabulary of the recipe's model.
     pub folder: Option<PathBuf>,
+    /// The size of the fresh model that it starts from instead, which has the tokens and positions of the recipe's model.
+    pub random: Option<RandomStudent>,
     /// The stage that its methods compare it with. Default: the stage that `from` names, if any.
     pub teacher: Option<String>,
     /// The layers that it keeps of its start, such as `every:2` or `2,4,6` (from 1). Absent: all.
@@ -44,11 +46,19 @@ pub struct StageRecipe {
     pub train: TrainOverrides,
 }
 
+impl StageRecipe {
+    /// Whether it starts from a model of its own, and not from that of a stage or of the recipe.
+    pub(super) fn has_own_start(&self) -> bool {
+        self.folder.is_some() || self.random.is_some()
+    }
+}
+
 impl Default for StageRecipe {
     fn default() -> Self {
         Self {
             from: None,
             folder: None,
+            random: None,
             teacher: None,
             keep_layers: None,
             spans: None,

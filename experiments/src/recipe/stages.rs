@@ -21,9 +21,9 @@ fn named<'a>(
     named.filter(|(_, name)| stages.contains_key(*name))
 }
 
-/// The stage whose model a stage starts from. One that has a folder starts from that.
+/// The stage whose model a stage starts from. One that has a model of its own starts from that.
 pub(super) fn start<'a>(stages: &'a Stages, stage: &StageRecipe) -> Option<&'a str> {
-    let from = stage.from.as_ref().filter(|_| stage.folder.is_none())?;
+    let from = stage.from.as_ref().filter(|_| !stage.has_own_start())?;
     let (name, _) = stages.get_key_value(from)?;
     Some(name)
 }

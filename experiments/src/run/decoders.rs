@@ -45,7 +45,7 @@ use crate::{
     predictions::Judgement,
     recipe::{
         DataSplit, DecoderRecipe, ImportanceRecipe, LanguageTask, ModelPlan, OfDecoders,
-        TrainRecipe,
+        RandomStudent, TrainRecipe,
     },
     record::RunFolder,
     table::{AttentionCost, Row},
@@ -68,6 +68,27 @@ enum Start {
     Folder(Box<PretrainedDecoder>),
     /// Fresh weights, drawn from each seed; the spans are those of `[model]`, and all layers are attention.
     Fresh(DecoderConfig),
+}
+
+/// The architecture of a fresh decoder.
+fn sized(
+    size: &RandomStudent,
+    vocabulary: usize,
+    positions: usize,
+    spans: Vec<Span>,
+) -> DecoderConfig {
+    DecoderConfig::new(
+        vocabulary,
+        positions,
+        size.hidden,
+        size.heads,
+        size.width,
+        spans,
+    )
+    .with_embedding_dropout(size.dropout)
+    .with_attention_dropout(size.dropout)
+    .with_residual_dropout(size.dropout)
+    .with_initializer_range(size.initializer_range)
 }
 
 impl Runnable for OfDecoders {
@@ -110,12 +131,23 @@ impl Family for Decoders<'_> {
         }
     }
 
-    fn draw(&self, dir: &Path, device: &Device) -> Result<(), Error> {
-        let Start::Fresh(config) = &self.start else {
-            return Ok(());
+    fn draw(&self, dir: &Path, size: Option<&RandomStudent>, device: &Device) -> Result<(), Error> {
+        let start = match &self.start {
+            Start::Folder(folder) => &folder.config().decoder,
+            Start::Fresh(config) => config,
+        };
+        let config = match size {
+            Some(size) => sized(
+                size,
+                start.vocabulary,
+                start.positions,
+                vec![Span::Full; size.layers],
+            )
+            .with_position_encoding(start.position_encoding),
+            None => start.clone(),
         };
         let model = half::dense(config.init(device));
-        let config = DecoderFolderConfig::new(MODEL_TYPE, config.clone())?;
+        let config = DecoderFolderConfig::new(MODEL_TYPE, config)?;
         let tokenizer = self.problem.tokenizer_dir();
         Ok(save_decoder(dir, &model, &config, None, tokenizer)?)
     }

@@ -48,7 +48,10 @@ use crate::{
     predictions::{Judgement, of_answer},
     problem::{Rule, Sequences},
     quality::Quality,
-    recipe::{DataSplit, EncoderRecipe, ImportanceRecipe, ModelPlan, OfEncoders, TrainRecipe},
+    recipe::{
+        DataSplit, EncoderRecipe, ImportanceRecipe, ModelPlan, OfEncoders, RandomStudent,
+        TrainRecipe,
+    },
     record::RunFolder,
     table::{AttentionCost, Row},
     task_settings::TaskSettings,
@@ -102,6 +105,18 @@ fn has_adapters_alone(plan: &ModelPlan) -> bool {
     lora.is_some_and(|lora| !further(lora))
 }
 
+/// An architecture of another size.
+fn sized(config: BertConfig, size: &RandomStudent) -> BertConfig {
+    config
+        .with_hidden_size(size.hidden)
+        .with_num_hidden_layers(size.layers)
+        .with_num_attention_heads(size.heads)
+        .with_intermediate_size(size.width)
+        .with_initializer_range(size.initializer_range)
+        .with_hidden_dropout_prob(size.dropout)
+        .with_attention_probs_dropout_prob(size.dropout)
+}
+
 impl Runnable for OfEncoders {
     type Inputs<'a> = prepare::Inputs<'a>;
     type Family<'a> = Encoders<'a>;
@@ -142,10 +157,14 @@ impl Family for Encoders<'_> {
         }
     }
 
-    fn draw(&self, dir: &Path, device: &Device) -> Result<(), Error> {
-        let Start::Fresh(config) = &self.start else {
-            return Ok(());
+    fn draw(&self, dir: &Path, size: Option<&RandomStudent>, device: &Device) -> Result<(), Error> {
+        let mut config = match &self.start {
+            Start::Folder(dir) => Pretrained::open(dir)?.config().bert.clone(),
+            Start::Fresh(config) => config.clone(),
         };
+        if let Some(size) = size {
+            config = sized(config, size).with_spans(vec![]).with_mixers(vec![]);
+        }
         let model = BertModelConfig::new(config.clone(), Head::Encoder).init(device);
         let config = PretrainedConfig::new(config.clone(), Head::Encoder);
         Ok(save(dir, &model, &config, self.save_options())?)

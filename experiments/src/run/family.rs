@@ -17,7 +17,7 @@ use crate::{
     interrupt::Stop,
     learner::ExpertPlan,
     predictions::Judgement,
-    recipe::{ImportanceRecipe, ModelPlan, TrainRecipe},
+    recipe::{ImportanceRecipe, ModelPlan, RandomStudent, TrainRecipe},
     table::{AttentionCost, Row},
 };
 
@@ -68,8 +68,8 @@ pub(super) trait Family {
     /// The folder to begin with, and where it is; none where weights are drawn.
     fn start(&self) -> Result<Option<(PathBuf, Self::Folder)>, Error>;
 
-    /// Draws weights from the device's generator and saves the model to begin with.
-    fn draw(&self, dir: &Path, device: &Device) -> Result<(), Error>;
+    /// Draws weights from the device's generator and saves the model to begin with, or one of another size.
+    fn draw(&self, dir: &Path, size: Option<&RandomStudent>, device: &Device) -> Result<(), Error>;
 
     /// Opens the folder of a model.
     fn open(&self, dir: &Path) -> Result<Self::Folder, Error>;

@@ -101,7 +101,8 @@ impl<F: Family> Jobs<'_, F> {
         self.run.progress.say(&title);
         let plan = |index: usize| &self.run.plan[index];
         match job {
-            Job::Start => self.draw(dir),
+            Job::Start => self.draw(None, dir),
+            Job::Draw(index) => self.draw(Some(index), dir),
             Job::Importance(index) => self.score(plan(index), dir),
             Job::Before(index) => {
                 let model = self.arranged(plan(index))?;
@@ -117,10 +118,15 @@ impl<F: Family> Jobs<'_, F> {
         }
     }
 
-    fn draw(&self, dir: &Path) -> Result<Value, Error> {
+    /// Draws the weights to begin with, or those of one model of the plan.
+    fn draw(&self, index: Option<usize>, dir: &Path) -> Result<Value, Error> {
         let device = &self.run.options.device;
+        let size = match index.map(|index| &self.run.plan[index].from) {
+            Some(Origin::Random(size)) => Some(size),
+            _ => None,
+        };
         seed::seed(device, self.keys.seed);
-        self.run.family.draw(&dir.join(MODEL), device)?;
+        self.run.family.draw(&dir.join(MODEL), size, device)?;
         Ok(Value::Null)
     }
 
@@ -143,6 +149,11 @@ impl<F: Family> Jobs<'_, F> {
             Origin::Folder(dir) => {
                 let folder = self.run.family.open(dir)?;
                 Ok(Model::given(folder, dir.clone()))
+            }
+            Origin::Random(_) => {
+                let key = self.keys_of(plan).drawn.as_ref();
+                let key = key.expect("a model of random weights has a stage that draws them");
+                self.made(key, Weights::Drawn)
             }
             Origin::Start => match (&self.keys.start, self.run.family.start()?) {
                 (None, Some((dir, folder))) => Ok(Model::given(folder, dir)),
@@ -439,6 +450,7 @@ pub(super) fn title(plan: &[ModelPlan], seed: u64, job: Job) -> String {
     let name = |index: usize| &plan[index].name;
     let what = match job {
         Job::Start => "drawing weights".to_owned(),
+        Job::Draw(index) => format!("drawing the weights of `{}`", name(index)),
         Job::Importance(index) => {
             let owner = match &plan[index].from {
                 Origin::Model(name) => name,

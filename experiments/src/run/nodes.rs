@@ -37,6 +37,8 @@ pub(super) struct Node {
 pub(super) enum Job {
     /// Draws the weights to begin with.
     Start,
+    /// Draws the weights that a model of its own size begins with.
+    Draw(usize),
     /// Scores the neurons that a model begins with.
     Importance(usize),
     /// Judges a model before its training.
@@ -63,6 +65,8 @@ pub(super) struct SeedKeys {
 /// The stages of one model.
 #[derive(Clone, Debug)]
 pub(super) struct ModelKeys {
+    /// Where weights are drawn for it alone.
+    pub drawn: Option<Key>,
     pub importance: Option<Key>,
     pub before: Option<Key>,
     /// None where it is judged as it is.
@@ -75,6 +79,7 @@ impl ModelKeys {
     /// The stages that belong to the model, by the names that they have in its folder.
     pub fn stages(&self) -> impl Iterator<Item = (&'static str, &Key)> {
         let stages = [
+            ("start", self.drawn.as_ref()),
             ("importance", self.importance.as_ref()),
             ("before", self.before.as_ref()),
             ("train", self.train.as_ref()),
@@ -179,6 +184,7 @@ impl Makings<'_> {
         let mut inputs: BTreeMap<&str, Input> = BTreeMap::new();
         let mut models = vec![];
         for (index, plan) in self.plan.iter().enumerate() {
+            let mut drawn = None;
             let origin = match &plan.from {
                 Origin::Start => begin.clone(),
                 Origin::Model(name) => inputs[name.as_str()].clone(),
@@ -186,11 +192,33 @@ impl Makings<'_> {
                     folder: self.folders.get(dir).copied(),
                     ..Input::default()
                 },
+                Origin::Random(random) => {
+                    // Its tokens and positions are those of the model to begin with.
+                    let key = Draft::new("start", START)
+                        .setting("fresh", &identity.fresh)
+                        .setting("reading", &identity.reading)
+                        .setting("size", random)
+                        .data("train", identity.train)
+                        .input(
+                            "model",
+                            &Input {
+                                stage: None,
+                                ..begin.clone()
+                            },
+                        )
+                        .seed(seed)
+                        .add(nodes, seed, Job::Draw(index))?;
+                    drawn = Some(key.clone());
+                    Input {
+                        stage: Some(key),
+                        ..Input::default()
+                    }
+                }
             };
             let teacher = plan.teacher.as_ref();
             let teacher = teacher.map(|name| inputs[name.as_str()].clone());
             let (keys, model) = self.model(index, &origin, teacher, seed, nodes)?;
-            models.push(keys);
+            models.push(ModelKeys { drawn, ..keys });
             inputs.insert(&plan.name, model);
         }
         let measure = match &identity.latency {
@@ -289,6 +317,7 @@ impl Makings<'_> {
             None
         };
         let keys = ModelKeys {
+            drawn: None,
             importance,
             before,
             train,

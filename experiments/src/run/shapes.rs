@@ -40,6 +40,12 @@ pub(super) fn check(
             Origin::Start => start.clone(),
             Origin::Model(name) => shapes[name.as_str()].clone(),
             Origin::Folder(dir) => folder(model, dir)?,
+            Origin::Random(random) => Shape {
+                mixers: vec![],
+                layers: random.layers,
+                width: random.width,
+                experts: None,
+            },
         };
         let shape = shape(model, origin, &mixers)?;
         if let Some(teacher) = &model.teacher {

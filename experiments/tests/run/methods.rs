@@ -47,17 +47,23 @@ fn run(kiln: &Kiln, students: &[(&str, &str)]) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn students_keep_layers_or_begin_with_a_folder_and_learn_by_several_methods() {
+fn students_keep_layers_or_begin_elsewhere_and_learn_by_several_methods() {
     let kiln = Kiln::new();
     let shallow = r#"keep_layers = "every:2", task = 0.5,
         methods = { kd = { weight = 0.5, temperature = 2 }, minilm = {}, tinybert = {}, distilbert = {} }"#;
     let split = r#"keep_layers = "1", methods = ["experts"]"#;
-    let rows = run(&kiln, &[("shallow", shallow), ("split", split)]);
-    assert_eq!(rows.len(), 3);
+    let fresh = r#"random = { layers = 1, hidden = 8, heads = 2, width = 12 }, methods = ["kd", "tinybert"]"#;
+    let rows = run(
+        &kiln,
+        &[("shallow", shallow), ("split", split), ("fresh", fresh)],
+    );
+    assert_eq!(rows.len(), 4);
     let parameters = |row: &serde_json::Value| row["parameters"].as_u64().unwrap();
     assert!(parameters(&rows[1]) < parameters(&rows[0]));
     assert_eq!(rows[1]["parameters"], rows[1]["active_parameters"]);
     assert_ne!(rows[2]["parameters"], rows[2]["active_parameters"]);
+    assert!(parameters(&rows[3]) < parameters(&rows[2]));
+    assert!(kiln.path("run/arms/fresh/seed-1/start/model").exists());
     let model = "run/arms/shallow/seed-1/train/model";
     let config = std::fs::read_to_string(kiln.path(model).join("config.json")).unwrap();
     assert!(config.contains("\"num_hidden_layers\": 1"), "{config}");
@@ -204,7 +210,9 @@ fn a_decoder_learns_from_one_further_up() {
     let taught = r#"{ name = "taught", experts = { count = 2, width = 16, shared = 0, order = "random" }, stages.student = {
         task = 0.5, methods = { experts = {}, kd = { weight = 0.5 }, layerwise = { logits = "none" },
         lora = { targets = ["mixer"] } } } }"#;
-    let arms = format!("arms=[{{ name = \"own\" }}, {}]", taught.replace('\n', " "));
+    let fresh = r#"{ name = "fresh", stages.student = { random = { layers = 1, hidden = 8, heads = 2, width = 8 },
+        spans = "full", methods = ["kd"] } }"#;
+    let arms = format!("arms=[{{ name = \"own\" }}, {taught}, {fresh}]").replace('\n', " ");
     kiln.succeed(&[
         "run",
         "recall.toml",
@@ -218,7 +226,8 @@ fn a_decoder_learns_from_one_further_up() {
         .iter()
         .map(|row| row["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["full", "own", "taught"]);
+    assert_eq!(names, ["full", "own", "taught", "fresh"]);
+    assert!(rows[3]["parameters"].as_u64() < rows[1]["parameters"].as_u64());
     let metrics = std::fs::read_to_string(kiln.path("run/metrics.jsonl")).unwrap();
     for name in ["KD logits", "Distill hidden", "Busiest expert"] {
         assert!(metrics.contains(&format!("\"name\":\"{name}\"")), "{name}");

@@ -38,18 +38,13 @@ fn model(found: &mut Problems, model: &DecoderModel, length: usize) {
     found.require("model.extend", !extends, reason);
     let key = |name: &str| format!("model.random.{name}");
     let RandomDecoder {
-        layers,
         hidden,
         heads,
-        width,
         positions,
         rotary,
-        dropout,
-        initializer_range,
+        ..
     } = *random;
-    found.at_least(&key("layers"), layers, 1);
-    found.at_least(&key("width"), width, 1);
-    found.divided(&key("hidden"), hidden, &key("heads"), heads);
+    random.size().problems(found, "model.random");
     if positions.is_some_and(|positions| positions < length) {
         let reason = format!("must be at least {length}, as `data.length` is");
         found.add(&key("positions"), &reason);
@@ -60,8 +55,6 @@ fn model(found: &mut Problems, model: &DecoderModel, length: usize) {
         let reason = "needs heads of an even width: `hidden / heads` is odd";
         found.require(&key("rotary"), is_even, reason);
     }
-    found.within(&key("dropout"), dropout, 0.0..1.0);
-    found.positive(&key("initializer_range"), initializer_range);
 }
 
 fn data(found: &mut Problems, recipe: &DecoderRecipe) {

@@ -69,14 +69,10 @@ fn model(found: &mut Problems, model: &EncoderModel) {
 
 fn random_model(found: &mut Problems, random: &RandomModel) {
     let key = |name: &str| format!("model.random.{name}");
-    found.at_least(&key("layers"), random.layers, 1);
-    found.at_least(&key("width"), random.width, 1);
+    random.size().problems(found, "model.random");
     // The special tokens and the letters must fit.
     found.at_least(&key("vocabulary"), random.vocabulary, 100);
     found.at_least(&key("positions"), random.positions, SHORTEST_INPUT);
-    found.within(&key("dropout"), random.dropout, 0.0..1.0);
-    found.positive(&key("initializer_range"), random.initializer_range);
-    found.divided(&key("hidden"), random.hidden, &key("heads"), random.heads);
 }
 
 fn data(found: &mut Problems, data: &DataRecipe) {

@@ -76,6 +76,12 @@ fn start<T: RecipeFamily>(
     stage: &StageRecipe,
 ) {
     let key = format!("stages.{name}.folder");
+    if let Some(random) = &stage.random {
+        let table = format!("stages.{name}.random");
+        random.problems(found, &table);
+        let reason = "cannot go with `folder`: a stage starts from one of them";
+        found.require(&table, stage.folder.is_none(), reason);
+    }
     if stage.folder.is_none() {
         return;
     }
@@ -210,9 +216,17 @@ fn ancestors<'a, T: RecipeFamily>(
 
 /// The size of the model that a stage starts with, if it descends from a fresh one.
 fn size<T: RecipeFamily>(recipe: &Recipe<T>, stage: &StageRecipe) -> Option<FreshSize> {
-    let mut size = recipe.model.fresh()?;
-    let ancestors: Vec<_> = ancestors(recipe, stage).map(|(_, stage)| stage).collect();
-    for ancestor in ancestors.into_iter().rev() {
+    let drawn = |stage: &StageRecipe| {
+        let random = stage.random?;
+        Some(FreshSize {
+            layers: random.layers,
+            width: random.width,
+        })
+    };
+    let mut ancestors: Vec<_> = ancestors(recipe, stage).map(|(_, stage)| stage).collect();
+    let root = ancestors.last().copied().unwrap_or(stage);
+    let mut size = drawn(root).or(recipe.model.fresh())?;
+    while let Some(ancestor) = ancestors.pop() {
         if let Some(kept) = &ancestor.keep_layers {
             size.layers = kept.indices(size.layers).ok()?.len();
         }
@@ -241,9 +255,10 @@ fn untrained<T: RecipeFamily>(
         );
         found.add(&key, &reason);
     }
-    let is_drawn = recipe.start_of(stage).is_none()
-        && stage.folder.is_none()
-        && recipe.model.fresh().is_some();
+    let is_drawn = stage.random.is_some()
+        || recipe.start_of(stage).is_none()
+            && stage.folder.is_none()
+            && recipe.model.fresh().is_some();
     let reason = format!("is 0, and the weights of the stage `{name}` are random: train it");
     found.require(&key, !is_drawn, &reason);
 }
@@ -329,6 +344,18 @@ methods = ["experts", "layerwise"]
                 "methods=['ted-filters', 'kd']",
                 "`stages.student.methods` has `ted-filters`, which leaves the model as it is, beside `kd`: give them a \
                  stage each",
+            ),
+            (
+                "random={layers=1, hidden=9, heads=2, width=4}",
+                "`stages.student.random.hidden` must be a multiple of the 2 heads, not 9",
+            ),
+            (
+                "random={layers=1, hidden=8, heads=2, width=4, vocabulary=3}",
+                "unknown key `stages.student.random.vocabulary`",
+            ),
+            (
+                "random={layers=1, hidden=8, heads=2, width=64, dropout=1.0}",
+                "`stages.student.random.dropout` must be from 0 to below 1",
             ),
             ("freeze=3", "`stages.student.freeze`: invalid type"),
             ("task=-1.0", "`stages.student.task` must be 0 or more"),
@@ -429,6 +456,13 @@ methods = ["experts", "layerwise"]
     #[test]
     fn stages_that_can_work_are_accepted() {
         accept(FRESH, &["stages.student.task=0"]);
+        accept(
+            FRESH,
+            &[
+                "stages.student.random={layers=2, hidden=8, heads=2, width=256}",
+                "stages.student.spans=layers:2 window:8",
+            ],
+        );
         accept(
             FRESH,
             &[

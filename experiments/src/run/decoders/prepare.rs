@@ -14,7 +14,7 @@ use super::{
         nodes,
         shapes::{self, Shape},
     },
-    Decoders, Start,
+    Decoders, Start, sized,
 };
 use crate::{
     data::{
@@ -350,19 +350,9 @@ fn fresh_config(
     length: usize,
     spans: Vec<Span>,
 ) -> DecoderConfig {
-    DecoderConfig::new(
-        vocabulary,
-        random.positions.unwrap_or(length),
-        random.hidden,
-        random.heads,
-        random.width,
-        spans,
-    )
-    .with_embedding_dropout(random.dropout)
-    .with_attention_dropout(random.dropout)
-    .with_residual_dropout(random.dropout)
-    .with_initializer_range(random.initializer_range)
-    .with_position_encoding(match random.rotary {
+    let positions = random.positions.unwrap_or(length);
+    let config = sized(&random.size(), vocabulary, positions, spans);
+    config.with_position_encoding(match random.rotary {
         Some(theta) => PositionEncoding::Rotary { theta },
         None => PositionEncoding::Learned,
     })

@@ -13,7 +13,7 @@ use super::{
         nodes, open_dense,
         shapes::{self, Shape},
     },
-    Encoders, Start,
+    Encoders, Start, sized,
 };
 use crate::{
     data::{DataError, loader::check_fits, tokenizer::Tokenizer},
@@ -295,16 +295,9 @@ fn fresh_config(
         .mixers
         .as_ref()
         .map(|mixers| mixers.mixers(random.layers));
-    Ok(BertConfig::new()
+    Ok(sized(BertConfig::new(), &random.size())
         .with_vocab_size(vocabulary)
-        .with_hidden_size(random.hidden)
-        .with_num_hidden_layers(random.layers)
-        .with_num_attention_heads(random.heads)
-        .with_intermediate_size(random.width)
         .with_max_position_embeddings(random.positions)
-        .with_initializer_range(random.initializer_range)
-        .with_hidden_dropout_prob(random.dropout)
-        .with_attention_probs_dropout_prob(random.dropout)
         .with_spans(spans.transpose()?.unwrap_or_default())
         .with_mixers(MixerSpec::compact(mixers.transpose()?.unwrap_or_default())))
 }
