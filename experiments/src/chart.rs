@@ -5,11 +5,16 @@ use std::{convert::Infallible, ops::Range};
 use plotters::{
     coord::ranged1d::{AsRangedCoord, ValueFormatter},
     drawing::DrawingAreaErrorKind,
+    element::DashedPathElement,
     prelude::*,
 };
 
-/// Size of a picture in pixels.
+/// Width of a picture and height of its plot, in pixels.
 const SIZE: (u32, u32) = (880, 480);
+/// Height of a line of the legend, which is below the plot.
+const LEGEND_LINE: u32 = 20;
+/// Room to the left of the plot and of the legend.
+const LEFT: u32 = 80;
 /// Okabe and Ito's palette, which colour-blind people can tell apart.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0x00, 0x72, 0xb2),
@@ -89,7 +94,10 @@ impl Chart {
     pub fn to_svg(&self) -> Result<String, ChartError> {
         let mut text = String::new();
         let drawn = {
-            let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+            let (width, height) = SIZE;
+            let legend = LEGEND_LINE * (self.series.len() as u32 + 1);
+            let size = (width, height + legend);
+            let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
             let x = bounds(&self.x, self.points().map(|point| point.0));
             let y = bounds(&self.y, self.points().map(|point| point.1));
             match (self.x.log, self.y.log) {
@@ -105,21 +113,6 @@ impl Chart {
                 title: self.title.clone(),
                 source,
             }),
-        }
-    }
-
-    /// Where the legend hides least: lines that rise leave the left free.
-    fn corner(&self) -> SeriesLabelPosition {
-        let rise: f64 = self
-            .series
-            .iter()
-            .filter_map(|series| Some(series.points.last()?.1 - series.points.first()?.1))
-            .filter(|rise| rise.is_finite())
-            .sum();
-        if rise > 0.0 {
-            SeriesLabelPosition::UpperLeft
-        } else {
-            SeriesLabelPosition::UpperRight
         }
     }
 
@@ -152,11 +145,13 @@ impl Chart {
             DrawingAreaErrorKind::LayoutError => DrawingAreaErrorKind::LayoutError,
         };
         area.fill(&WHITE).map_err(broken)?;
-        let mut chart = ChartBuilder::on(area)
+        let (plot, legend) = area.split_vertically(SIZE.1);
+        let margin = 16;
+        let mut chart = ChartBuilder::on(&plot)
             .caption(&self.title, (FONT, 20))
-            .margin(16)
+            .margin(margin)
             .x_label_area_size(44)
-            .y_label_area_size(64)
+            .y_label_area_size(LEFT - margin)
             .build_cartesian_2d(x, y)
             .map_err(broken)?;
         chart
@@ -169,24 +164,32 @@ impl Chart {
             .y_label_formatter(&|value| number(*value))
             .draw()
             .map_err(broken)?;
-        for (series, colour) in self.series.iter().zip(COLOURS.into_iter().cycle()) {
+        for (index, series) in self.series.iter().enumerate() {
+            let style = COLOURS[index % COLOURS.len()].stroke_width(2);
             let points = series.points.iter().copied();
-            let points = points.filter(|point| self.is_drawable(*point));
-            let line = chart
-                .draw_series(LineSeries::new(points, colour.stroke_width(2)))
-                .map_err(broken)?;
-            line.label(&series.name).legend(move |(x, y)| {
-                PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
-            });
+            let points: Vec<_> = points.filter(|point| self.is_drawable(*point)).collect();
+            let (left, middle) = (
+                LEFT as i32,
+                (LEGEND_LINE * (2 * index as u32 + 1) / 2) as i32,
+            );
+            let mark = [(left, middle), (left + 24, middle)];
+            // Colours that come again are told apart by their strokes.
+            if index < COLOURS.len() {
+                let line = LineSeries::new(points, style);
+                chart.draw_series(line).map_err(broken)?;
+                legend
+                    .draw(&PathElement::new(mark, style))
+                    .map_err(broken)?;
+            } else {
+                let line = DashedLineSeries::new(points, 6, 4, style);
+                chart.draw_series(line).map_err(broken)?;
+                let mark = DashedPathElement::new(mark, 6, 4, style);
+                legend.draw(&mark).map_err(broken)?;
+            }
+            let place = (left + 32, middle - 7);
+            let name = Text::new(series.name.as_str(), place, (FONT, 13));
+            legend.draw(&name).map_err(broken)?;
         }
-        chart
-            .configure_series_labels()
-            .border_style(RGBColor(0xad, 0xb5, 0xbd))
-            .background_style(WHITE.mix(0.85))
-            .label_font((FONT, 13))
-            .position(self.corner())
-            .draw()
-            .map_err(broken)?;
         area.present().map_err(broken)
     }
 }
@@ -255,6 +258,38 @@ mod tests {
             }
             assert!(!svg.contains("NaN"));
         }
+    }
+
+    #[test]
+    fn the_legend_is_below_the_plot_and_lines_of_one_colour_differ() {
+        let series = |index: usize| Series {
+            name: format!("line {index}"),
+            points: vec![(0.0, 0.0), (1.0, index as f64)],
+        };
+        let chart = Chart {
+            title: "many".to_owned(),
+            x: Axis::linear("step"),
+            y: Axis::linear("nats"),
+            series: (0..=COLOURS.len()).map(series).collect(),
+        };
+        let svg = chart.to_svg().unwrap();
+        let texts = svg
+            .split("<text ")
+            .filter_map(|text| text.split_once("</text>"));
+        let names = texts.filter(|(text, _)| text.contains("\nline "));
+        let height = |text: &str| -> f64 {
+            let (_, rest) = text.split_once("y=\"").expect("a place");
+            rest.split('"').next().unwrap().parse().expect("a number")
+        };
+        let heights: Vec<f64> = names.map(|(text, _)| height(text)).collect();
+        assert_eq!(heights.len(), COLOURS.len() + 1);
+        assert!(
+            heights.iter().all(|y| *y > f64::from(SIZE.1)),
+            "{heights:?}"
+        );
+        // A dashed line is many short ones.
+        let lines = |colour: &str| svg.matches(colour).count();
+        assert!(lines("#0072B2") > 2 * lines("#E69F00"));
     }
 
     #[test]
