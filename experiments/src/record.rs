@@ -86,7 +86,7 @@ pub enum RecordError {
     },
 }
 
-/// An open run folder. Until [`release`](Self::release), this process alone prepares data in it.
+/// An open run folder. Until [`release`](Self::release) and after [`hold`](Self::hold), this process alone writes in it.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -109,10 +109,7 @@ impl RunFolder {
         fs::create_dir_all(path).map_err(io_error("make the folder", path))?;
         check_is_run(path)?;
         let lock = lock(path, wait)?;
-        let artifacts = path.join(ARTIFACTS);
-        if artifacts.exists() {
-            stale::delete(&artifacts).map_err(io_error("clean up", path))?;
-        }
+        stale::delete(path).map_err(io_error("clean up", path))?;
         keep_recipe(path, recipe)?;
         add_environment(&path.join(ENVIRONMENT), environment)?;
         Ok(Self {
@@ -124,6 +121,20 @@ impl RunFolder {
     /// Lets other processes prepare data in the folder, or find it prepared.
     pub fn release(&mut self) {
         self.lock = None;
+    }
+
+    /// Waits until no other process writes in the folder; `wait` is called now and then.
+    ///
+    /// # Errors
+    /// The folder cannot be locked; those of `wait`.
+    pub fn hold<E: From<RecordError>>(
+        &mut self,
+        wait: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.lock.is_none() {
+            self.lock = Some(lock(&self.path, wait)?);
+        }
+        Ok(())
     }
 
     /// The folder.

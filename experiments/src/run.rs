@@ -171,6 +171,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
             environment: json!(self.environment),
         };
         let worked = worker.work();
+        folder.hold(|| options.stop.check())?;
         self.link(&nodes, &store, &folder)?;
         worked?;
         self.results(&run.family, &nodes, &store, &folder)
