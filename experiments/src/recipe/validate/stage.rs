@@ -131,15 +131,19 @@ fn continuing<T: RecipeFamily>(
             ("from", recipe.start_of(stage)),
             ("teacher", recipe.teacher_of(stage)),
         ];
-        for (side, from) in sides {
-            let from = from.map(|from| recipe.methods_of(&recipe.stages[from]));
-            let has = from.is_some_and(|methods| methods.contains_key(needed));
-            let reason = format!(
-                "has `{method}`, which begins with what `{needed}` trained: name a stage with `{needed}` as \
-                 `stages.{name}.{side}`"
-            );
-            found.require(&key, has, &reason);
-        }
+        let has = |from: Option<&str>| {
+            let methods = from.map(|from| recipe.methods_of(&recipe.stages[from]));
+            methods.is_some_and(|methods| methods.contains_key(needed))
+        };
+        let lacking = sides.iter().filter(|(_, from)| !has(*from));
+        let lacking: Vec<_> = lacking
+            .map(|(side, _)| format!("`stages.{name}.{side}`"))
+            .collect();
+        let reason = format!(
+            "has `{method}`, which begins with what `{needed}` trained: name a stage with `{needed}` as {}",
+            lacking.join(" and as ")
+        );
+        found.require(&key, lacking.is_empty(), &reason);
     }
     let Some(freezing) = methods::freezing::<T::Learner>(&methods) else {
         return;
@@ -338,7 +342,7 @@ methods = ["experts", "layerwise"]
             (
                 "methods=['ted']",
                 "`stages.student.methods` has `ted`, which begins with what `ted-filters` trained: name a stage with \
-                 `ted-filters` as `stages.student.from`",
+                 `ted-filters` as `stages.student.from` and as `stages.student.teacher`",
             ),
             (
                 "methods=['ted-filters', 'kd']",
@@ -356,6 +360,10 @@ methods = ["experts", "layerwise"]
             (
                 "random={layers=1, hidden=8, heads=2, width=64, dropout=1.0}",
                 "`stages.student.random.dropout` must be from 0 to below 1",
+            ),
+            (
+                "random={layers=0, hidden=8, heads=2, width=64}",
+                "`stages.student.random.layers` must be at least 1",
             ),
             ("freeze=3", "`stages.student.freeze`: invalid type"),
             ("task=-1.0", "`stages.student.task` must be 0 or more"),
@@ -460,7 +468,7 @@ methods = ["experts", "layerwise"]
             FRESH,
             &[
                 "stages.student.random={layers=2, hidden=8, heads=2, width=256}",
-                "stages.student.spans=layers:2 window:8",
+                "stages.student.spans=layers:1 window:8",
             ],
         );
         accept(
