@@ -29,7 +29,7 @@ impl PartOfList {
 }
 
 /// Lays `over` upon `table`. Spans stay with their values. `is_whole` says of the span of a table whether it is written as
-/// one value, `{ .. }`, and not as dotted keys.
+/// one value, `{ .. }`, or under a header, and not as dotted keys.
 ///
 /// # Errors
 ///

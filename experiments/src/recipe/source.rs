@@ -6,7 +6,10 @@ use masformer_core::nearest::hint;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{RecipeError, merge::merge};
+use super::{
+    RecipeError,
+    merge::{leaves, merge},
+};
 use crate::one_line::one_line;
 
 /// The recipe's text and its overrides, as if they were written one after the other: each override
@@ -23,6 +26,8 @@ pub(super) struct Override<'a> {
     pub(super) argument: &'a str,
     start: usize,
     pub(super) toml: String,
+    /// Whether it takes its key out, `key=`.
+    pub(super) removes: bool,
 }
 
 impl<'a> Source<'a> {
@@ -34,7 +39,7 @@ impl<'a> Source<'a> {
         let mut start = text.len() + 1;
         let mut overrides = Vec::with_capacity(arguments.len());
         for argument in arguments {
-            let toml =
+            let (toml, removes) =
                 assignment(argument).ok_or_else(|| RecipeError::NoOverride(argument.clone()))?;
             let toml = format!("{}{toml}", " ".repeat(start));
             let end = toml.len() + 1;
@@ -42,6 +47,7 @@ impl<'a> Source<'a> {
                 argument,
                 start,
                 toml,
+                removes,
             });
             start = end;
         }
@@ -56,6 +62,15 @@ impl<'a> Source<'a> {
         let mut table = DeTable::parse(self.text).map_err(|error| self.error(&error))?;
         for layer in &self.overrides {
             let keys = DeTable::parse(&layer.toml).map_err(|error| self.error(&error))?;
+            if layer.removes {
+                for path in leaves(keys.get_ref()) {
+                    remove(table.get_mut(), &path).ok_or_else(|| RecipeError::Schema {
+                        place: format!("override `{}`", layer.argument),
+                        reason: format!("the recipe has no key `{}` to take out", path.join(".")),
+                    })?;
+                }
+                continue;
+            }
             merge(table.get_mut(), keys.into_inner(), &|span| {
                 self.is_whole(span)
             })
@@ -67,12 +82,15 @@ impl<'a> Source<'a> {
         Ok(table)
     }
 
-    /// Whether the table at `span` is written as one value, `{ .. }`.
+    /// Whether the table at `span` is written as one value, `{ .. }`, or under a header, and not by a dotted key.
     pub(super) fn is_whole(&self, span: &Range<usize>) -> bool {
         let layer = self.layer(span.start);
         let text = layer.map_or(self.text, |layer| &layer.toml);
-        text.get(span.start..)
-            .is_some_and(|text| text.starts_with('{'))
+        let Some((before, after)) = text.split_at_checked(span.start) else {
+            return false;
+        };
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        after.starts_with(['{', '[']) || line.trim_start().starts_with('[')
     }
 
     /// The override that stands at `start`, if it is not the text.
@@ -130,8 +148,20 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The TOML of an override; none if it is not of the form `key=value`.
-fn assignment(argument: &str) -> Option<String> {
+/// Takes a key out of a table; none if it is not there.
+fn remove(table: &mut DeTable<'_>, path: &[String]) -> Option<()> {
+    match path {
+        [] => None,
+        [key] => table.remove(key.as_str()).map(drop),
+        [key, below @ ..] => match table.get_mut(key.as_str())?.get_mut() {
+            DeValue::Table(table) => remove(table, below),
+            _ => None,
+        },
+    }
+}
+
+/// The TOML of an override, and whether it takes its key out; none if it is not of the form `key=value`.
+fn assignment(argument: &str) -> Option<(String, bool)> {
     let (key, value) = argument.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
     if key.is_empty() {
@@ -139,10 +169,11 @@ fn assignment(argument: &str) -> Option<String> {
     }
     let toml = format!("{key} = {value}");
     if DeValue::parse(value).is_ok() {
-        return Some(toml);
+        return Some((toml, false));
     }
     // A bare word, most often a path or a name.
-    Some(format!("{key} = {}", toml::Value::from(value)))
+    let toml = format!("{key} = {}", toml::Value::from(value));
+    Some((toml, value.is_empty()))
 }
 
 #[cfg(test)]
@@ -150,7 +181,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        AnyRecipe, EncoderRecipe,
+        AnyRecipe, EncoderRecipe, KeptEpoch,
         load::{VALID, parse},
     };
 
@@ -181,6 +212,25 @@ mod tests {
         assert_eq!(recipe.train.batch_size, 32);
         assert_eq!(recipe.seeds, [4, 5]);
         assert_eq!(recipe.methods["experts"]["order"].as_str(), Some("random"));
+    }
+
+    #[test]
+    fn keys_are_taken_out() {
+        let set = ["train.epochs=2", "train.keep=best", "experts.order=random"];
+        let out = |keys: &[&str]| read(VALID, &[&set[..], keys].concat());
+        let recipe = out(&["train.epochs=", "experts="]).expect("valid");
+        // Neither that of the recipe nor that of the override, but the default.
+        assert_eq!(recipe.train.epochs, 3);
+        assert_eq!(recipe.train.keep, KeptEpoch::Best);
+        assert!(recipe.methods.is_empty());
+        for (key, name) in [
+            ("train.epohcs=", "train.epohcs"),
+            ("name.x=", "name.x"),
+            ("latency=", "latency"),
+        ] {
+            let expected = format!("override `{key}`: the recipe has no key `{name}` to take out");
+            assert_eq!(out(&[key]).expect_err("no key"), expected);
+        }
     }
 
     #[test]
