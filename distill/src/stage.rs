@@ -1,6 +1,7 @@
 //! The one entry point: a stage fits a model, writes checkpoints and goes on from them.
 
 mod config;
+mod kept;
 mod method;
 
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
@@ -16,11 +17,12 @@ use burn::{
     },
 };
 
+use self::kept::{Kept, ended, load_best};
 pub use self::{config::StageConfig, method::Method};
 use crate::{
     Batch, Callback, Checkpoints, Epoch, Gauge, Given, LeftParts, Objective, Outcome, Output,
     SignalSource, StageError, StandIn, Surgery, Trainable, Trainee,
-    best::{Best, Judge},
+    best::Judge,
     callback::Callbacks,
     checkpoint::{Position, State},
     metric_log::{LogFailure, MetricLog, Pace, SharedSums},
@@ -470,81 +472,6 @@ fn create(directory: &Path) -> Result<(), StageError> {
         path: directory.to_owned(),
         source,
     })
-}
-
-/// The ending of a stage that has nothing left to do.
-fn ended(
-    directory: &Path,
-    latest: Option<Position>,
-    epochs: usize,
-) -> Result<Option<Ending>, StageError> {
-    let ending = Ending::read(directory)?;
-    Ok(ending
-        .filter(|ending| Some(Position::after(ending.epoch)) == latest && ending.covers(epochs)))
-}
-
-/// What is kept of a stage that ended.
-struct Kept<M: Trainable> {
-    epoch: usize,
-    trainee: Trainee<M>,
-}
-
-impl<M: Trainable> Kept<M> {
-    /// The last epoch, or the best one if there is a judge.
-    fn of(
-        last: usize,
-        trainee: Trainee<M>,
-        judge: Option<&Judge>,
-        best: Option<Best>,
-        checkpoints: &Checkpoints,
-    ) -> Result<Self, StageError> {
-        let Some(judge) = judge else {
-            return Ok(Self {
-                epoch: last,
-                trainee,
-            });
-        };
-        let best = best.ok_or_else(|| StageError::NoBest {
-            metric: judge.metric.to_string(),
-        })?;
-        let trainee = if best.epoch == last {
-            trainee
-        } else {
-            load_best(checkpoints, best, trainee)?
-        };
-        Ok(Self {
-            epoch: best.epoch,
-            trainee,
-        })
-    }
-
-    /// The model, and what objectives leave.
-    fn fitted(
-        self,
-        ending: Ending,
-        resumed_from: Option<Position>,
-        objectives: &Objectives,
-    ) -> Fitted<M> {
-        let Trainee { model, parts } = self.trainee;
-        Fitted {
-            left: objectives.left(&parts, &model.shape()),
-            model,
-            outcome: ending.outcome,
-            epoch: ending.epoch,
-            kept: self.epoch,
-            resumed_from,
-        }
-    }
-}
-
-fn load_best<M: Trainable>(
-    checkpoints: &Checkpoints,
-    Best { epoch, .. }: Best,
-    trainee: Trainee<M>,
-) -> Result<Trainee<M>, StageError> {
-    let lost = |source| StageError::BestLost { epoch, source };
-    let position = Position::after(epoch);
-    checkpoints.load_trainee(position, trainee).map_err(lost)
 }
 
 #[cfg(test)]
