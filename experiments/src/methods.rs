@@ -212,7 +212,7 @@ fn lay_over(below: &mut toml::Table, above: &toml::Table) {
     }
 }
 
-/// Whether a value holds a number that is not finite.
+/// Whether all numbers of a value are finite.
 fn is_finite(value: &toml::Value) -> bool {
     match value {
         toml::Value::Float(number) => number.is_finite(),

@@ -5,34 +5,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use moebert_core::file::{self, FileError};
+use moebert_core::{
+    expert_files::{SETTINGS_FILE, TENSORS_FILE},
+    file::{self, FileError},
+    pretrained::{CONFIG_FILE, TOKENIZER_FILES},
+};
 use serde::Deserialize;
 
 use super::FingerprintError;
+use crate::task_settings::TASK_FILE;
 
-const CONFIG: &str = "config.json";
 /// In order of preference; each is one file, or an index that names the files of its parts.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
-/// Optional: tokenizer, generation settings, experts and task.
-const OTHERS: [&str; 17] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "spm.model",
-    "sentencepiece.bpe.model",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "experts.json",
-    "experts.safetensors",
-    "kiln_task.json",
-];
+/// Optional, besides the tokenizer: experts and task.
+const OTHERS: [&str; 3] = [SETTINGS_FILE, TENSORS_FILE, TASK_FILE];
 
 /// The index of weights in several files.
 #[derive(Deserialize)]
@@ -43,11 +29,12 @@ struct Index {
 
 /// The files of a model that a stage may read.
 pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, FingerprintError> {
-    let config = folder.join(CONFIG);
+    let config = folder.join(CONFIG_FILE);
     file::check_readable(&config)?;
     let mut files = vec![config];
     files.extend(weights(folder)?);
-    let others = OTHERS.iter().map(|name| folder.join(name));
+    let others = TOKENIZER_FILES.iter().chain(&OTHERS);
+    let others = others.map(|name| folder.join(name));
     files.extend(others.filter(|path| path.exists()));
     Ok(files)
 }
