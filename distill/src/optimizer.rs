@@ -164,7 +164,7 @@ mod tests {
         let experts = MlpConfig::new(4, 3).with_dropout(0.0);
         ExpertLayer {
             experts: (0..3).map(|_| experts.init(&device)).collect(),
-            router: Router::Hash(HashRouter::new(&[0, 1, 2], &device)),
+            router: Router::HashRandom(HashRouter::new(&[0, 1, 2], &device)),
         }
     }
 

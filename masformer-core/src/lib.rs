@@ -31,6 +31,7 @@ pub mod seed;
 pub mod span;
 pub mod stack;
 pub mod tensor_file;
+pub mod text_form;
 pub mod trace;
 
 pub use activation::Activation;

@@ -9,17 +9,16 @@ mod s4d;
 mod spade;
 mod span;
 mod state_space;
-mod text;
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use burn::{
     module::{Module, ModuleDisplay},
     prelude::*,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
-use crate::{flow::Flow, span::Span, trace::Trace};
+use crate::{flow::Flow, span::Span, text_form::TextForm, text_forms, trace::Trace};
 
 pub use error::MixerError;
 pub use mixing::Mixing;
@@ -72,12 +71,8 @@ pub trait MixCache: Clone + fmt::Debug {
 
 /// How a mixer is made: its settings, and what they alone say of it.
 ///
-/// The fields are the keys of the text form ([`MixerSpec`]); each has a default and is a number, a truth value or
-/// a name.
-pub trait MixSpec: Clone + fmt::Debug + Default + PartialEq + Serialize + DeserializeOwned {
-    /// The name in the text form; not that of a [`Placement`](crate::Placement).
-    const NAME: &'static str;
-
+/// The name in the text form is not that of a [`Placement`](crate::Placement).
+pub trait MixSpec: TextForm {
     /// The mixer.
     type Mixer: Mix;
 
@@ -86,18 +81,9 @@ pub trait MixSpec: Clone + fmt::Debug + Default + PartialEq + Serialize + Deseri
     ///
     /// # Panics
     ///
-    /// If the settings are none that [`Self::check`] accepts, or as [`SpanAttentionConfig::init`] for a mixer
+    /// If the settings are none that [`TextForm::check`] accepts, or as [`SpanAttentionConfig::init`] for a mixer
     /// with attention.
     fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> Self::Mixer;
-
-    /// Checks that the settings make sense.
-    ///
-    /// # Errors
-    ///
-    /// If they do not: what is wrong, with the key in backticks.
-    fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
 
     /// Whether a decoder can have the mixer: no token sees those after it, and it has steps with a cache.
     fn decodes(&self) -> bool {
@@ -208,9 +194,6 @@ macro_rules! mixers {
         }
 
         impl MixerSpec {
-            /// The names of all mixers.
-            pub const NAMES: &[&str] = &[$(<$spec>::NAME),+];
-
             /// Makes the mixer: see [`MixSpec::init`].
             ///
             /// # Panics
@@ -219,13 +202,6 @@ macro_rules! mixers {
             pub fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> Mixer {
                 match self {
                     $(Self::$arm(spec) => Mixer::$arm(spec.init(attention, device))),+
-                }
-            }
-
-            /// The name, without settings.
-            pub fn name(&self) -> &'static str {
-                match self {
-                    $(Self::$arm(_) => <$spec>::NAME),+
                 }
             }
 
@@ -251,25 +227,7 @@ macro_rules! mixers {
             }
         }
 
-        impl fmt::Display for MixerSpec {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self {
-                    $(Self::$arm(spec) => text::write(spec, f)),+
-                }
-            }
-        }
-
-        impl FromStr for MixerSpec {
-            type Err = MixerError;
-
-            fn from_str(text: &str) -> Result<Self, MixerError> {
-                let (name, settings) = text::split(text.trim());
-                match name {
-                    $(<$spec>::NAME => text::read(settings).map(Self::$arm),)+
-                    _ => Err(MixerError::unknown(name, Self::NAMES)),
-                }
-            }
-        }
+        text_forms!("mixer", MixerSpec { $($arm($spec)),+ });
     };
 }
 
@@ -321,20 +279,6 @@ impl MixerSpec {
             return vec![];
         }
         mixers
-    }
-}
-
-impl TryFrom<String> for MixerSpec {
-    type Error = MixerError;
-
-    fn try_from(text: String) -> Result<Self, MixerError> {
-        text.parse()
-    }
-}
-
-impl From<MixerSpec> for String {
-    fn from(spec: MixerSpec) -> Self {
-        spec.to_string()
     }
 }
 

@@ -39,9 +39,9 @@ pub enum AdaptError {
     #[error(
         "the router `{0}` looks at a whole sequence, and a decoder's tokens may not depend on later ones: \
          expected {causal}",
-        causal = RouterKind::causal_names()
+        causal = RouterKind::names(|kind| kind.is_causal)
     )]
-    NotCausal(RouterKind),
+    NotCausal(&'static str),
     /// The router cannot be made.
     #[error(transparent)]
     Router(#[from] RouterError),
@@ -63,8 +63,9 @@ pub fn adapt<M: Layered>(
     router: &RouterConfig,
     token_counts: Option<&[u64]>,
 ) -> Result<M, AdaptError> {
-    if model.is_causal() && !router.kind.is_causal() {
-        return Err(AdaptError::NotCausal(router.kind));
+    let kind = router.spec.kind();
+    if model.is_causal() && !kind.is_causal {
+        return Err(AdaptError::NotCausal(kind.name));
     }
     let vocabulary = model.vocabulary();
     let layers = &mut model.stack_mut().layers;
@@ -152,7 +153,7 @@ mod tests {
         bert::{BertConfig, BertInput},
         half,
         heads::{BertModel, BertModelConfig, Head},
-        router::GateScale,
+        router::{GateScale, GateSentence, GateToken, HashBalance, HashRandom, RouterSpec},
     };
 
     fn dense(device: &Device) -> BertModel {
@@ -181,9 +182,9 @@ mod tests {
         }
     }
 
-    fn router(kind: RouterKind, gate_scale: GateScale) -> RouterConfig {
+    fn router(spec: RouterSpec, gate_scale: GateScale) -> RouterConfig {
         RouterConfig {
-            kind,
+            spec,
             gate_scale,
             seed: 3,
             ..RouterConfig::default()
@@ -202,20 +203,20 @@ mod tests {
         let device = Device::default();
         let model = dense(&device);
         let before = logits(&model, &device);
-        for kind in [
-            RouterKind::HashRandom,
-            RouterKind::GateToken,
-            RouterKind::GateSentence,
+        for spec in [
+            RouterSpec::HashRandom(HashRandom {}),
+            RouterSpec::GateToken(GateToken {}),
+            RouterSpec::GateSentence(GateSentence {}),
         ] {
             let split = adapt(
                 model.clone(),
                 &whole(2),
-                &router(kind, GateScale::Unit),
+                &router(spec.clone(), GateScale::Unit),
                 None,
             );
             let after = logits(&split.unwrap(), &device);
             let difference = (before.clone() - after).abs().max();
-            assert!(difference.into_scalar::<f32>() < 1e-5, "{kind}");
+            assert!(difference.into_scalar::<f32>() < 1e-5, "{spec}");
         }
     }
 
@@ -232,7 +233,7 @@ mod tests {
         };
         let hidden = |model: &Decoder<Half>| model.hidden(&input, &mut Trace::nothing());
         let before = hidden(&model);
-        let router = router(RouterKind::HashRandom, GateScale::Unit);
+        let router = router(RouterSpec::HashRandom(HashRandom {}), GateScale::Unit);
         let split = adapt(model, &whole(2), &router, None).unwrap();
         let difference = (before - hidden(&split)).abs().max();
         assert!(difference.into_scalar::<f32>() < 1e-5);
@@ -243,7 +244,7 @@ mod tests {
         let device = Device::default();
         let model = dense(&device);
         let before = logits(&model, &device);
-        let router = router(RouterKind::GateToken, GateScale::Probability);
+        let router = router(RouterSpec::GateToken(GateToken {}), GateScale::Probability);
         let after = logits(&adapt(model, &whole(2), &router, None).unwrap(), &device);
         assert!((before - after).abs().max().into_scalar::<f32>() > 1e-3);
     }
@@ -258,7 +259,7 @@ mod tests {
         let layout = ExpertLayout {
             neurons: vec![vec![vec![3, 0], vec![3, 7]]; 2],
         };
-        let router = router(RouterKind::HashRandom, GateScale::Unit);
+        let router = router(RouterSpec::HashRandom(HashRandom {}), GateScale::Unit);
         let model = adapt(model, &layout, &router, None).unwrap();
         let Half::Experts(split) = &model.bert.stack.layers[1].feed_forward else {
             panic!("every layer is split");
@@ -275,7 +276,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let device = Device::default();
-        let hash = router(RouterKind::HashRandom, GateScale::Unit);
+        let hash = router(RouterSpec::HashRandom(HashRandom {}), GateScale::Unit);
         let refused = |layout: &ExpertLayout| {
             adapt(dense(&device), layout, &hash, None)
                 .unwrap_err()
@@ -289,8 +290,11 @@ mod tests {
         let split = adapt(dense(&device), &whole(2), &hash, None).unwrap();
         let error = adapt(split, &whole(2), &hash, None).unwrap_err();
         assert_eq!(error, AdaptError::NotDense(0));
-        let balance = router(RouterKind::HashBalance, GateScale::Unit);
+        let balance = router(RouterSpec::HashBalance(HashBalance {}), GateScale::Unit);
         let error = adapt(dense(&device), &whole(2), &balance, None).unwrap_err();
-        assert_eq!(error, AdaptError::Router(RouterError::NoTokenCounts));
+        assert_eq!(
+            error,
+            AdaptError::Router(RouterError::NoTokenCounts("hash-balance"))
+        );
     }
 }

@@ -50,7 +50,7 @@ mod tests {
         bert::BertConfig,
         heads::{BertModelConfig, Head},
         partition::ExpertLayout,
-        router::{RouterConfig, RouterKind},
+        router::{GateToken, RouterConfig, RouterSpec},
     };
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
             neurons: vec![vec![vec![0, 1], vec![2, 3], vec![4, 5]]],
         };
         let gates = RouterConfig {
-            kind: RouterKind::GateToken,
+            spec: RouterSpec::GateToken(GateToken {}),
             ..RouterConfig::default()
         };
         let expert = (4 * 2 + 2) + (2 * 4 + 4) + 8;

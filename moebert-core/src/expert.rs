@@ -6,7 +6,7 @@ use masformer_core::{
     ops::{Groups, expert_feed_forward},
 };
 
-use crate::router::{Router, Routing, chosen};
+use crate::router::{Route, Router, Routing, chosen};
 
 /// A feed-forward layer split into experts.
 ///
@@ -39,7 +39,7 @@ impl FeedForward for ExpertLayer {
             .reshape([batch, length, width])
     }
 
-    /// `k` of the widest experts and the gate, if there is one; the other experts are idle.
+    /// `k` of the widest experts and the router; the other experts are idle.
     fn cost(&self) -> FeedForwardCost {
         let k = self.router.experts_per_token();
         let products = self
@@ -47,12 +47,8 @@ impl FeedForward for ExpertLayer {
             .iter()
             .map(|expert| expert.cost().multiply_adds);
         let sizes = self.experts.iter().map(Module::num_params);
-        let gate = self
-            .router
-            .gate()
-            .map_or(0, |gate| gate.weight.shape().num_elements());
         FeedForwardCost {
-            multiply_adds: k * products.max().unwrap_or(0) + gate,
+            multiply_adds: k * products.max().unwrap_or(0) + self.router.cost(),
             idle_parameters: sizes.clone().sum::<usize>() - k * sizes.max().unwrap_or(0),
         }
     }
@@ -136,7 +132,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::router::{GateScale, HashRouter, RouterConfig, RouterKind, RouterShape};
+    use crate::router::{
+        GateScale, GateSentence, GateToken, HashRouter, RouterConfig, RouterShape, RouterSpec, TopK,
+    };
 
     const HIDDEN: usize = 6;
 
@@ -247,7 +245,12 @@ mod tests {
             let gamma = expert.norm.gamma.val();
             push(gamma.grad(&gradients).map(Tensor::into_data), HIDDEN);
         }
-        if let Some(gate) = layer.router.gate() {
+        let gate = match &layer.router {
+            Router::GateToken(router) | Router::GateSentence(router) => Some(&router.gate),
+            Router::TopK(router) => Some(&router.gate),
+            Router::HashRandom(_) | Router::HashBalance(_) => None,
+        };
+        if let Some(gate) = gate {
             let weight = gate.weight.val();
             push(
                 weight.grad(&gradients).map(Tensor::into_data),
@@ -296,7 +299,7 @@ mod tests {
                 ids: Tensor::<1, Int>::arange(0..routing.len() as i64, &device).unsqueeze(),
                 padding: None,
             };
-            let router = Router::Hash(HashRouter::new(&routing, &device));
+            let router = Router::HashRandom(HashRouter::new(&routing, &device));
             let placement = if is_pre { NormPlacement::Pre } else { NormPlacement::Post };
             let layer = layer(router, 6, placement, &device);
             let shape = [1, routing.len(), HIDDEN];
@@ -321,7 +324,7 @@ mod tests {
             let device = Device::default().autodiff();
             device.seed(seed);
             let config = RouterConfig {
-                kind: RouterKind::TopK,
+                spec: RouterSpec::TopK(TopK {}),
                 k,
                 seed,
                 ..RouterConfig::default()
@@ -347,16 +350,16 @@ mod tests {
     fn gates_have_the_same_gradients_grouped_and_masked() {
         let device = Device::default().autodiff();
         device.seed(5);
-        for (kind, k) in [
-            (RouterKind::GateToken, 1),
-            (RouterKind::GateSentence, 1),
-            (RouterKind::TopK, 1),
-            (RouterKind::TopK, 2),
-            (RouterKind::TopK, 3),
+        for (spec, k) in [
+            (RouterSpec::GateToken(GateToken {}), 1),
+            (RouterSpec::GateSentence(GateSentence {}), 1),
+            (RouterSpec::TopK(TopK {}), 1),
+            (RouterSpec::TopK(TopK {}), 2),
+            (RouterSpec::TopK(TopK {}), 3),
         ] {
             for gate_scale in [GateScale::Unit, GateScale::Probability] {
                 let config = RouterConfig {
-                    kind,
+                    spec: spec.clone(),
                     k,
                     gate_scale,
                     seed: 1,
@@ -385,7 +388,7 @@ mod tests {
         let device = Device::default().autodiff();
         device.seed(6);
         let config = RouterConfig {
-            kind: RouterKind::TopK,
+            spec: RouterSpec::TopK(TopK {}),
             k: 2,
             gate_scale: GateScale::Probability,
             seed: 1,
@@ -420,7 +423,7 @@ mod tests {
     fn output_does_not_depend_on_the_rest_of_the_batch() {
         let device = Device::default();
         let layer = layer(
-            Router::Hash(HashRouter::new(&[0, 1, 2, 1], &device)),
+            Router::HashRandom(HashRouter::new(&[0, 1, 2, 1], &device)),
             3,
             NormPlacement::Post,
             &device,
@@ -444,7 +447,7 @@ mod tests {
     #[test]
     fn load_counts_real_tokens() {
         let device = Device::default();
-        let router = Router::Hash(HashRouter::new(&[1, 0], &device));
+        let router = Router::HashRandom(HashRouter::new(&[1, 0], &device));
         let layer = layer(router, 3, NormPlacement::Post, &device);
         let tokens = Tokens::new(
             Tensor::from_data([[0, 1, 1]], &device),

@@ -1,19 +1,26 @@
 //! Routers: which expert a token passes through.
+//!
+//! A router is one file with three small implementations ([`TextForm`], [`RouteSpec`], [`Route`]) and one line of the
+//! registry below, which makes [`Router`] and [`RouterSpec`] and everything that they hand on.
 
-use std::{fmt, str::FromStr};
-
-use burn::{module::Module, nn::Linear, prelude::*};
-use masformer_core::{Tokens, nearest::hint};
+use burn::{
+    module::{Module, ModuleDisplay},
+    prelude::*,
+};
+use masformer_core::{Tokens, text_form::TextForm, text_forms};
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
+
+mod kind;
 
 pub mod gate;
 pub mod hash;
 pub mod top_k;
 
-pub use gate::{GateLevel, GateRouter, GateScale};
-pub use hash::HashRouter;
-pub use top_k::TopKRouter;
+pub use gate::{GateRouter, GateScale, GateSentence, GateToken};
+pub use hash::{HashBalance, HashRandom, HashRouter};
+pub use kind::{RouterKind, RouterLoss};
+pub use top_k::{TopK, TopKRouter};
 
 /// What a router decided for `N = B * T` tokens. It stays on the device.
 #[derive(Clone, Debug)]
@@ -36,99 +43,178 @@ pub(crate) fn chosen(experts: Tensor<2, Int>, count: usize) -> Tensor<2> {
     pairs.equal(ids.expand([tokens * k, count])).float()
 }
 
-/// The routers by name; a new router is a file, a variant here and one in [`Router`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RouterKind {
-    /// A table drawn at random for each layer: token id to expert.
-    #[default]
-    HashRandom,
-    /// A table that balances the tokens of the training set.
-    HashBalance,
-    /// A learned gate for each token.
-    GateToken,
-    /// A learned gate for each sequence.
-    GateSentence,
-    /// A learned gate that sends each token to several experts.
-    TopK,
+/// A router as part of an expert layer.
+///
+/// Its parameters are saved under the names of its fields, a table under that of [`Self::table`] alone.
+pub trait Route: Module + ModuleDisplay {
+    /// Routes a batch, and gives the losses that [`RouterKind::losses`] names where they are asked for.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[B, T, D]`
+    /// - the routing is of `B * T` tokens
+    fn route(&self, input: &Tensor<3>, tokens: &Tokens, with_losses: bool) -> Routing;
+
+    /// The number of experts per token, `k`.
+    fn experts_per_token(&self) -> usize {
+        1
+    }
+
+    /// Multiply-adds for one token.
+    fn cost(&self) -> usize {
+        0
+    }
+
+    /// The table `[V]` from token ids to experts, if it has one.
+    fn table(&self) -> Option<Tensor<1, Int>> {
+        None
+    }
+
+    /// Puts a table `[V]` in the place of that which it has.
+    fn set_table(&mut self, _table: &[usize]) {}
 }
 
-impl RouterKind {
-    const NAMES: [(Self, &'static str); 5] = [
-        (Self::HashRandom, "hash-random"),
-        (Self::HashBalance, "hash-balance"),
-        (Self::GateToken, "gate-token"),
-        (Self::GateSentence, "gate-sentence"),
-        (Self::TopK, "top-k"),
-    ];
+/// How a router is made: its settings beside those that all have ([`RouterConfig`]), and what they alone say of it.
+pub trait RouteSpec: TextForm {
+    /// What is known of the router before it is made.
+    const KIND: RouterKind;
 
-    /// Every name, for messages.
-    fn names(fits: impl Fn(Self) -> bool) -> String {
-        let names = Self::NAMES.iter().filter(|(kind, _)| fits(*kind));
-        let names: Vec<String> = names.map(|(_, name)| format!("`{name}`")).collect();
-        match names.as_slice() {
-            [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
-            names => names.concat(),
+    /// The router.
+    type Router: Route;
+
+    /// Makes the router of one layer; `config` has the settings that all routers have.
+    ///
+    /// # Errors
+    ///
+    /// If the router counts tokens, and there are no counts or they do not fit the vocabulary.
+    fn init(
+        &self,
+        config: &RouterConfig,
+        shape: RouterShape<'_>,
+        device: &Device,
+    ) -> Result<Self::Router, RouterError>;
+}
+
+/// Makes the enums of all routers from one line for each, with the specification that makes it.
+macro_rules! routers {
+    ($($(#[$doc:meta])* $arm:ident($spec:ty)),+ $(,)?) => {
+        /// Any router, as part of an expert layer.
+        ///
+        /// The variant is no part of the names under which parameters are saved.
+        #[derive(Module, Debug)]
+        pub enum Router {
+            $($(#[$doc])* $arm(<$spec as RouteSpec>::Router)),+
         }
-    }
 
-    /// Whether a token's experts depend on no token after it, as in a decoder they may not.
-    pub fn is_causal(self) -> bool {
-        self != Self::GateSentence
-    }
+        /// How any router is made; by default, `hash-random`.
+        ///
+        /// The text form is `NAME` or `NAME:KEY=VALUE,KEY=VALUE,...`, with the keys that are not to have their
+        /// default value.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub enum RouterSpec {
+            $($(#[$doc])* $arm($spec)),+
+        }
 
-    /// The routers that a decoder may have, for messages.
-    pub(crate) fn causal_names() -> String {
-        Self::names(Self::is_causal)
-    }
+        impl Route for Router {
+            fn route(&self, input: &Tensor<3>, tokens: &Tokens, with_losses: bool) -> Routing {
+                match self {
+                    $(Self::$arm(router) => Route::route(router, input, tokens, with_losses)),+
+                }
+            }
 
-    /// Whether padded tokens take part in a balance loss that counts them.
-    pub fn sees_padding(self) -> bool {
-        matches!(self, Self::GateToken | Self::TopK)
-    }
+            fn experts_per_token(&self) -> usize {
+                match self {
+                    $(Self::$arm(router) => Route::experts_per_token(router)),+
+                }
+            }
 
-    /// Whether a token may pass several experts.
-    pub fn takes_several(self) -> bool {
-        self == Self::TopK
-    }
+            fn cost(&self) -> usize {
+                match self {
+                    $(Self::$arm(router) => Route::cost(router)),+
+                }
+            }
 
-    /// Whether it is a learned gate, and not a table.
-    pub fn is_gate(self) -> bool {
-        matches!(self, Self::GateToken | Self::GateSentence | Self::TopK)
-    }
+            fn table(&self) -> Option<Tensor<1, Int>> {
+                match self {
+                    $(Self::$arm(router) => Route::table(router)),+
+                }
+            }
+
+            fn set_table(&mut self, table: &[usize]) {
+                match self {
+                    $(Self::$arm(router) => Route::set_table(router, table)),+
+                }
+            }
+        }
+
+        impl Router {
+            /// What is known of the router.
+            pub fn kind(&self) -> &'static RouterKind {
+                match self {
+                    $(Self::$arm(_) => &<$spec as RouteSpec>::KIND),+
+                }
+            }
+        }
+
+        impl RouterSpec {
+            /// What is known of the router.
+            pub fn kind(&self) -> &'static RouterKind {
+                match self {
+                    $(Self::$arm(_) => &<$spec as RouteSpec>::KIND),+
+                }
+            }
+
+            /// Makes the router of one layer: see [`RouteSpec::init`].
+            fn init(
+                &self,
+                config: &RouterConfig,
+                shape: RouterShape<'_>,
+                device: &Device,
+            ) -> Result<Router, RouterError> {
+                Ok(match self {
+                    $(Self::$arm(spec) => Router::$arm(spec.init(config, shape, device)?)),+
+                })
+            }
+        }
+
+        impl RouterKind {
+            /// Every kind, in the order of the registry.
+            pub const ALL: &[&Self] = &[$(&<$spec as RouteSpec>::KIND),+];
+        }
+
+        text_forms!("router", RouterSpec { $($arm($spec)),+ });
+    };
 }
 
-/// A router name that is not known.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown router `{name}`; {hint}", name = .0, hint = hint(.0, &RouterKind::NAMES.map(|(_, name)| name)))]
-pub struct UnknownRouter(String);
-
-impl fmt::Display for RouterKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::NAMES.iter().find(|(kind, _)| kind == self);
-        f.write_str(name.map_or("", |(_, name)| name))
-    }
+routers! {
+    /// A table drawn at random for each layer: token id to expert.
+    HashRandom(HashRandom),
+    /// A table that balances the tokens of the training set.
+    HashBalance(HashBalance),
+    /// A learned gate for each token.
+    GateToken(GateToken),
+    /// A learned gate for each sequence.
+    GateSentence(GateSentence),
+    /// A learned gate that sends each token to several experts.
+    TopK(TopK),
 }
 
-impl FromStr for RouterKind {
-    type Err = UnknownRouter;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let kind = Self::NAMES.iter().find(|(_, name)| *name == text);
-        kind.map(|(kind, _)| *kind)
-            .ok_or_else(|| UnknownRouter(text.to_owned()))
+impl Default for RouterSpec {
+    fn default() -> Self {
+        Self::HashRandom(HashRandom {})
     }
 }
 
 /// How to make the routers of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RouterConfig {
     /// Which router.
-    pub kind: RouterKind,
-    /// Experts per token, `k`; only `top-k` can have more than one.
+    pub spec: RouterSpec,
+    /// Experts per token, `k`; more than one is for routers that send a token to several.
     #[serde(default = "one")]
     pub k: usize,
-    /// How a gate's probability acts on the output; hash routers ignore it.
+    /// How a gate's probability acts on the output; routers without a gate ignore it.
     pub gate_scale: GateScale,
     /// Seed of the tables and of the gates' weights.
     pub seed: u64,
@@ -141,7 +227,7 @@ fn one() -> usize {
 impl Default for RouterConfig {
     fn default() -> Self {
         Self {
-            kind: RouterKind::default(),
+            spec: RouterSpec::default(),
             k: 1,
             gate_scale: GateScale::default(),
             seed: 0,
@@ -167,9 +253,9 @@ pub struct RouterShape<'a> {
 /// A router that cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouterError {
-    /// `hash-balance` balances the tokens of the training set, which were not given.
-    #[error("the router `hash-balance` needs the token counts of the training set")]
-    NoTokenCounts,
+    /// The router counts the tokens of the training set, and no counts were given.
+    #[error("the router `{0}` needs the token counts of the training set")]
+    NoTokenCounts(&'static str),
     /// A token cannot pass as many experts.
     #[error("a token cannot pass {k} of {experts} experts: expected k from 1 to {experts}")]
     TooMany {
@@ -180,10 +266,10 @@ pub enum RouterError {
     },
     /// The router knows only one expert a token.
     #[error("the router `{router}` sends a token to one expert, not {k}: expected k = 1, or {several}",
-        several = RouterKind::names(RouterKind::takes_several))]
+        several = RouterKind::names(|kind| kind.takes_several))]
     OnlyOne {
         /// The router.
-        router: RouterKind,
+        router: &'static str,
         /// Experts per token that were asked for.
         k: usize,
     },
@@ -197,17 +283,6 @@ pub enum RouterError {
     },
 }
 
-/// Any router, as part of an expert layer.
-#[derive(Module, Debug)]
-pub enum Router {
-    /// A fixed table from token ids to experts.
-    Hash(HashRouter),
-    /// A learned gate.
-    Gate(GateRouter),
-    /// A learned gate for several experts per token.
-    TopK(TopKRouter),
-}
-
 impl RouterConfig {
     /// Checks the number of experts per token against the number of experts.
     ///
@@ -215,11 +290,12 @@ impl RouterConfig {
     ///
     /// If there are not as many, or the router knows only one.
     pub fn check(&self, experts: usize) -> Result<(), RouterError> {
-        let (router, k) = (self.kind, self.k);
+        let (kind, k) = (self.spec.kind(), self.k);
         if k == 0 || k > experts {
             return Err(RouterError::TooMany { k, experts });
         }
-        if k > 1 && !router.takes_several() {
+        if k > 1 && !kind.takes_several {
+            let router = kind.name;
             return Err(RouterError::OnlyOne { router, k });
         }
         Ok(())
@@ -229,25 +305,10 @@ impl RouterConfig {
     ///
     /// # Errors
     ///
-    /// As [`Self::check`], and if `hash-balance` has no token counts, or they do not fit the vocabulary.
+    /// As [`Self::check`], and if the router counts tokens, and there are no counts or they do not fit the vocabulary.
     pub fn init(&self, shape: RouterShape<'_>, device: &Device) -> Result<Router, RouterError> {
         self.check(shape.experts)?;
-        let gate = |level| {
-            let gate = GateRouter::new(level, self.gate_scale, shape, self.seed, device);
-            Router::Gate(gate)
-        };
-        Ok(match self.kind {
-            RouterKind::HashRandom => Router::Hash(HashRouter::random(shape, self.seed, device)),
-            RouterKind::HashBalance => {
-                Router::Hash(HashRouter::balanced(shape, self.seed, device)?)
-            }
-            RouterKind::GateToken => gate(GateLevel::Token),
-            RouterKind::GateSentence => gate(GateLevel::Sentence),
-            RouterKind::TopK => {
-                let gate = TopKRouter::new(self.k, self.gate_scale, shape, self.seed, device);
-                Router::TopK(gate)
-            }
-        })
+        self.spec.init(self, shape, device)
     }
 }
 
@@ -256,63 +317,62 @@ fn layer_rng(seed: u64, layer: usize) -> StdRng {
     StdRng::seed_from_u64(seed ^ (layer as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
-impl Router {
-    /// Routes a batch; a gate adds its losses where they are asked for.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[B, T, D]`
-    /// - the routing is of `B * T` tokens
-    pub fn route(&self, input: &Tensor<3>, tokens: &Tokens, with_losses: bool) -> Routing {
-        match self {
-            Self::Hash(hash) => hash.route(tokens),
-            Self::Gate(gate) => gate.route(input, tokens, with_losses),
-            Self::TopK(gate) => gate.route(input, tokens, with_losses),
-        }
-    }
-
-    /// The number of experts per token, `k`.
-    pub fn experts_per_token(&self) -> usize {
-        match self {
-            Self::Hash(_) | Self::Gate(_) => 1,
-            Self::TopK(gate) => gate.k(),
-        }
-    }
-
-    /// The table `[V]` of a hash router.
-    pub fn table(&self) -> Option<Tensor<1, Int>> {
-        match self {
-            Self::Hash(hash) => Some(hash.table.val()),
-            Self::Gate(_) | Self::TopK(_) => None,
-        }
-    }
-
-    /// The weights of a gate.
-    pub fn gate(&self) -> Option<&Linear> {
-        match self {
-            Self::Hash(_) => None,
-            Self::Gate(gate) => Some(&gate.linear),
-            Self::TopK(gate) => Some(&gate.linear),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_round_trip() {
-        for (kind, name) in RouterKind::NAMES {
-            assert_eq!(kind.to_string(), name);
-            assert_eq!(name.parse(), Ok(kind));
-            assert_eq!(serde_json::to_value(kind).unwrap(), name);
+        for (name, kind) in RouterSpec::NAMES.iter().zip(RouterKind::ALL) {
+            let spec: RouterSpec = name.parse().unwrap();
+            assert_eq!((spec.to_string().as_str(), kind.name), (*name, *name));
+            assert_eq!(spec.kind(), *kind);
+            assert_eq!(serde_json::to_value(&spec).unwrap(), *name);
         }
-        let error = |name: &str| name.parse::<RouterKind>().unwrap_err().to_string();
+        let error = |name: &str| name.parse::<RouterSpec>().unwrap_err().to_string();
+        let all = RouterSpec::NAMES.join(", ");
         assert_eq!(
             error("gate-tokens"),
-            "unknown router `gate-tokens`; did you mean `gate-token`?"
+            format!("unknown router `gate-tokens`; did you mean `gate-token`? There is {all}")
         );
-        assert!(error("xyz").contains("gate-sentence"));
+        assert_eq!(
+            error("xyz"),
+            format!("unknown router `xyz`; there is {all}")
+        );
+        assert_eq!(
+            error("top-k:k=2"),
+            "the router `top-k` has no key `k`; it has none"
+        );
+    }
+
+    #[test]
+    fn a_router_has_what_its_kind_says() {
+        let device = Device::default();
+        let counts = [1; 10];
+        for name in RouterSpec::NAMES {
+            let config = RouterConfig {
+                spec: name.parse().unwrap(),
+                ..RouterConfig::default()
+            };
+            let shape = RouterShape {
+                experts: 3,
+                hidden: 4,
+                vocabulary: 10,
+                layer: 0,
+                token_counts: Some(&counts),
+            };
+            let router = config.init(shape, &device).unwrap();
+            let kind = router.kind();
+            assert_eq!(kind, config.spec.kind());
+            let tokens = Tokens::new(Tensor::zeros([1, 2], &device), None);
+            let routing = router.route(&Tensor::ones([1, 2, 4], &device), &tokens, true);
+            let given: Vec<_> = routing.losses.iter().map(|(name, _)| *name).collect();
+            for loss in kind.losses {
+                assert!(given.contains(&loss.name), "{name}: {}", loss.name);
+                let padded = loss.with_padding.is_none_or(|name| given.contains(&name));
+                assert!(padded, "{name}: {}", loss.name);
+            }
+            assert!(kind.losses.is_empty() == given.is_empty(), "{name}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use moebert_core::{
     half::{Half, dense},
     partition::{ExpertLayout, NeuronOrder},
     pretrained::{PretrainedDecoder, save_decoder},
-    router::{RouterConfig, RouterKind},
+    router::{RouterConfig, RouterSpec, TopK},
 };
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ fn logits(model: &Decoder<Half>, device: &Device) -> TensorData {
 /// A top-2 gate over three experts of 8 neurons in each layer.
 fn with_experts(model: Decoder<Half>) -> (Decoder<Half>, ExpertFiles) {
     let router = RouterConfig {
-        kind: RouterKind::TopK,
+        spec: RouterSpec::TopK(TopK {}),
         k: 2,
         ..RouterConfig::default()
     };
@@ -69,7 +69,7 @@ fn with_experts(model: Decoder<Half>) -> (Decoder<Half>, ExpertFiles) {
             dense_width: 16,
             order: NeuronOrder::Random,
             seed: 0,
-            router: RouterKind::TopK.to_string(),
+            router: RouterSpec::TopK(TopK {}).to_string(),
             k: 2,
             gate_scale: Some("unit".to_owned()),
             layers: vec![0, 1],

@@ -25,7 +25,7 @@ use moebert_core::{
         ADAPTER_CONFIG, Pretrained, PretrainedError, SaveOptions, has_adapters, load_adapter, save,
         save_adapter,
     },
-    router::{GateScale, RouterConfig, RouterKind},
+    router::{GateScale, HashRandom, RouterConfig, RouterSpec},
 };
 
 /// Attaches one adapter to every matrix.
@@ -285,7 +285,7 @@ fn adapters_anywhere_are_found_and_merged_where_a_model_is_saved() {
         neurons: vec![vec![(0..width).collect(), (0..width).rev().collect()]; layers],
     };
     let router = RouterConfig {
-        kind: RouterKind::HashRandom,
+        spec: RouterSpec::HashRandom(HashRandom {}),
         k: 1,
         gate_scale: GateScale::Unit,
         seed: 1,

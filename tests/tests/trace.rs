@@ -104,7 +104,7 @@ fn experts(mlp: Mlp) -> Half {
     let routing = [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1];
     Half::Experts(ExpertLayer {
         experts: vec![mlp.clone(), mlp],
-        router: Router::Hash(HashRouter::new(&routing, &device())),
+        router: Router::HashRandom(HashRouter::new(&routing, &device())),
     })
 }
 

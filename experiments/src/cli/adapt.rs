@@ -15,7 +15,7 @@ use moebert_core::{
     layered::Layered,
     partition::NeuronOrder,
     pretrained::{SaveOptions, save, save_decoder},
-    router::{GateScale, RouterKind},
+    router::{GateScale, RouterKind, RouterSpec},
 };
 
 use super::{decoder_task::DecoderTask, output, reading::ReadingArgs, task_folder::TaskFolder};
@@ -48,11 +48,9 @@ pub struct AdaptArgs {
     /// Which neurons count as important: importance, random, inverse or contiguous
     #[arg(long, default_value = "importance")]
     order: NeuronOrder,
-    /// Which tokens an expert sees: hash-random, hash-balance, gate-token, gate-sentence or top-k
-    #[arg(long, default_value = "hash-random")]
-    router: RouterKind,
-    /// Experts per token; only --router top-k takes more than one
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t, help = routers())]
+    router: RouterSpec,
+    #[arg(long, default_value_t = 1, help = several())]
     k: usize,
     /// A gate's factor on the output: unit (does not change the initial model) or probability [default:
     /// unit]
@@ -79,7 +77,7 @@ impl AdaptArgs {
     /// Refuses options that lack what they need, and those that nothing would read.
     fn check(&self) -> Result<(), Error> {
         let Self { order, router, .. } = self;
-        let balances = *router == RouterKind::HashBalance;
+        let kind = router.kind();
         let problem = match (order.needs_importance(), &self.importance) {
             (true, None) => Some(format!(
                 "the order `{order}` needs --importance FILE, which `kiln importance` makes"
@@ -88,16 +86,18 @@ impl AdaptArgs {
                 "--importance is for the orders `importance` and `inverse`, and the order is `{order}`: \
                  leave it out, or choose one of these with --order"
             )),
-            _ if balances && self.data.is_none() => Some(format!(
+            _ if kind.counts_tokens && self.data.is_none() => Some(format!(
                 "the router `{router}` needs --data DIR and --task NAME, whose tokens it counts"
             )),
-            _ if !balances && self.data.is_some() => Some(format!(
-                "--data and --task are for the router `hash-balance`, and the router is `{router}`: \
-                 leave them out, or choose --router hash-balance"
+            _ if !kind.counts_tokens && self.data.is_some() => Some(format!(
+                "--data and --task are for the router {counting}, and the router is `{router}`: \
+                 leave them out, or choose {counting} with --router",
+                counting = RouterKind::names(|kind| kind.counts_tokens)
             )),
-            _ if !router.is_gate() && self.gate_scale.is_some() => Some(format!(
+            _ if !kind.is_gate && self.gate_scale.is_some() => Some(format!(
                 "--gate-scale is for gates, and the router is `{router}`: leave it out, or choose \
-                 --router gate-token, gate-sentence or top-k"
+                 {} with --router",
+                RouterKind::names(|kind| kind.is_gate)
             )),
             _ if self.data.is_none() && self.reading != ReadingArgs::default() => Some(
                 "lengths are for --data DIR, whose tokens they cut: give it, or leave them out"
@@ -111,6 +111,16 @@ impl AdaptArgs {
 
 /// The sequence length for which costs are printed.
 const COST_LENGTH: usize = 128;
+
+fn routers() -> String {
+    let names = RouterKind::names(|_| true);
+    format!("Which tokens an expert sees: {names}")
+}
+
+fn several() -> String {
+    let names = RouterKind::names(|kind| kind.takes_several);
+    format!("Experts per token; more than one is for --router {names}")
+}
 
 fn gate_scale(text: &str) -> Result<GateScale, &'static str> {
     let known = [GateScale::Unit, GateScale::Probability];
@@ -183,8 +193,9 @@ impl AdaptArgs {
         let config = &folder.config().decoder;
         let sizes = (config.spans.len(), config.width);
         self.recipe().partition(self.seed).validate(sizes.1)?;
-        if !self.router.is_causal() {
-            return Err(AdaptError::NotCausal(self.router).into());
+        let kind = self.router.kind();
+        if !kind.is_causal {
+            return Err(AdaptError::NotCausal(kind.name).into());
         }
         let counts = match (self.task, &self.data) {
             (Some(AnyTask::Decoder(task)), Some(data)) => {
@@ -218,7 +229,7 @@ impl AdaptArgs {
             width: self.width,
             shared: self.shared,
             order: self.order,
-            router: self.router,
+            router: self.router.clone(),
             k: self.k,
             gate_scale: self.gate_scale.unwrap_or_default(),
         }

@@ -1,11 +1,11 @@
 //! The method `experts`: feed-forward layers become experts, and what their routers add to the loss.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use distill::loss::Padding;
 use moebert_core::partition::{NeuronOrder, PartitionConfig};
-use moebert_core::router::{GateScale, RouterConfig, RouterKind};
-use serde::{Deserialize, Serialize};
+use moebert_core::router::{GateScale, RouterConfig, RouterKind, RouterSpec};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The name of the method.
 pub const EXPERTS: &str = "experts";
@@ -23,16 +23,45 @@ pub struct Experts {
 }
 
 /// Weights of what routers add to the loss.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RouterWeights {
-    /// Weight of the balance loss of gates, the paper's `lambda_balance`. Default 0.
-    pub balance: f64,
-    /// Weight of the z-loss of the router `top-k`, which keeps its scores small. Default 0.
-    pub z: f64,
-    /// Whether padded tokens count in the balance loss of `gate-token`: `exclude` (default) or `include` (as in the
-    /// published code).
+    /// Whether padded tokens count in the losses of gates that decide for tokens: `exclude` (default) or `include` (as in
+    /// the published code).
     pub padding: Padding,
+    /// The weight of each loss that a router has ([`RouterKind::losses`]), by its name: the paper's `lambda_balance` is
+    /// `balance`. Default 0.
+    #[serde(flatten, deserialize_with = "with_defaults")]
+    losses: BTreeMap<String, f64>,
+}
+
+impl RouterWeights {
+    /// The weight of the loss of this name.
+    pub fn of(&self, loss: &str) -> f64 {
+        self.losses.get(loss).copied().unwrap_or(0.0)
+    }
+}
+
+impl Default for RouterWeights {
+    fn default() -> Self {
+        Self {
+            padding: Padding::default(),
+            losses: unweighted(),
+        }
+    }
+}
+
+/// No weight for any loss of a router.
+fn unweighted() -> BTreeMap<String, f64> {
+    let losses = RouterKind::all_losses().into_iter();
+    losses.map(|loss| (loss.name.to_owned(), 0.0)).collect()
+}
+
+/// Weights, those that are not given among them.
+fn with_defaults<'de, D: Deserializer<'de>>(weights: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let mut all = unweighted();
+    all.extend(BTreeMap::<String, f64>::deserialize(weights)?);
+    Ok(all)
 }
 
 /// How each feed-forward layer of width F becomes experts. Defaults are the published
@@ -49,10 +78,9 @@ pub struct ExpertsRecipe {
     /// Which neurons count as important: `importance` (default), `random`, `inverse` or
     /// `contiguous`.
     pub order: NeuronOrder,
-    /// Which tokens an expert sees: `hash-random` (default), `hash-balance`, `gate-token`, `gate-sentence` or
-    /// `top-k`.
-    pub router: RouterKind,
-    /// Experts that a token passes; more than one is for `top-k`. Default 1.
+    /// Which tokens an expert sees: `hash-random` by default.
+    pub router: RouterSpec,
+    /// Experts that a token passes; more than one is for routers that can send it to several. Default 1.
     pub k: usize,
     /// A gate's factor on the output: `unit` (default; leaves the starting point as it is) or
     /// `probability` (as published).
@@ -63,7 +91,7 @@ impl ExpertsRecipe {
     /// The routers; `seed` decides their tables and first weights.
     pub fn routers(&self, seed: u64) -> RouterConfig {
         RouterConfig {
-            kind: self.router,
+            spec: self.router.clone(),
             k: self.k,
             gate_scale: self.gate_scale,
             seed,
@@ -104,7 +132,7 @@ impl Default for ExpertsRecipe {
             width: 768,
             shared: 512,
             order: NeuronOrder::default(),
-            router: RouterKind::default(),
+            router: RouterSpec::default(),
             k: 1,
             gate_scale: GateScale::default(),
         }

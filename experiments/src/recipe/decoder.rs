@@ -66,11 +66,11 @@ impl RecipeFamily for OfDecoders {
         mixers.decoder_mixers(layers).map(drop)
     }
 
-    fn check_router(router: RouterKind) -> Result<(), AdaptError> {
-        if router.is_causal() {
+    fn check_router(router: &RouterKind) -> Result<(), AdaptError> {
+        if router.is_causal {
             Ok(())
         } else {
-            Err(AdaptError::NotCausal(router))
+            Err(AdaptError::NotCausal(router.name))
         }
     }
 }

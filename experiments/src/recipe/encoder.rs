@@ -81,7 +81,7 @@ impl RecipeFamily for OfEncoders {
         mixers.mixers(layers).map(drop)
     }
 
-    fn check_router(_: RouterKind) -> Result<(), AdaptError> {
+    fn check_router(_: &RouterKind) -> Result<(), AdaptError> {
         Ok(())
     }
 }

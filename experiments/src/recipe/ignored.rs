@@ -2,7 +2,10 @@
 //!
 //! A record spells out defaults, so a setting counts as made where it differs from its default.
 
-use moebert_core::partition::NeuronOrder;
+use moebert_core::{
+    partition::NeuronOrder,
+    router::{RouterKind, RouterLoss},
+};
 use serde::Serialize;
 
 use super::{
@@ -13,8 +16,6 @@ use crate::methods::{
     self, MethodTables,
     experts::{EXPERTS, Experts},
 };
-
-const A_GATE: &str = "`gate-token`, `gate-sentence` or `top-k`";
 
 /// The settings that no model of any arm would read, for each arm.
 pub(super) fn settings<T: RecipeFamily>(arms: &[Recipe<T>]) -> Vec<Vec<Problem>> {
@@ -79,53 +80,54 @@ fn shared_methods(found: &mut Problems, shared: &MethodTables, used: &[Used<'_>]
     }
 }
 
-/// Settings for gates without a gate.
+/// Settings for routers that no stage has.
 fn experts<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &[Used<'_>]) {
-    let split: Vec<&Experts> = used
-        .iter()
-        .filter_map(|stage| stage.experts.as_ref())
+    let split = used.iter().filter_map(|stage| stage.experts.as_ref());
+    let split: Vec<(&RouterKind, &Experts)> = split
+        .map(|experts| (experts.split.router.kind(), experts))
         .collect();
-    let has_gate = split.iter().any(|experts| experts.split.router.is_gate());
-    let takes_several = split
-        .iter()
-        .any(|experts| experts.split.router.takes_several());
-    let balances =
-        |experts: &Experts| experts.split.router.sees_padding() && experts.routers.balance > 0.0;
-    let counts_padding = split.iter().any(|experts| balances(experts));
+    let any = |fits: &dyn Fn(&RouterKind) -> bool| split.iter().any(|(kind, _)| fits(kind));
+    let sees_padding = |loss: &RouterLoss| loss.with_padding.is_some();
+    let counts_padding = split.iter().any(|(kind, experts)| {
+        let weight = |loss: &RouterLoss| experts.routers.of(loss.name);
+        let mut losses = kind.losses.iter();
+        losses.any(|loss| sees_padding(loss) && weight(loss) > 0.0)
+    });
     let defaults = Experts::default();
     for (name, stage) in &recipe.stages {
         let Some(experts) = recipe.experts_of(stage) else {
             continue;
         };
-        let gate = |what: &str| {
-            format!("{what}, and no stage has one: leave it out, or set a `router` to {A_GATE}")
-        };
-        let several = "weighs the z-loss of the router `top-k`, and no stage has it: leave it out, or set a `router` to \
-                       `top-k`";
-        let padding = "would be ignored, as nothing balances the tokens of a gate that sees padding: leave it out, or \
-                       set `balance` and a `router` to `gate-token`";
         let Experts { split, routers } = &experts;
-        let rules = [
+        let gates = RouterKind::names(|kind| kind.is_gate);
+        let padded = RouterKind::names(|kind| kind.losses.iter().any(sees_padding));
+        let mut rules = vec![
             (
                 "gate_scale",
                 split.gate_scale == defaults.split.gate_scale,
-                has_gate,
-                gate("is for gates"),
+                any(&|kind| kind.is_gate),
+                format!(
+                    "is for gates, and no stage has one: leave it out, or set a `router` to {gates}"
+                ),
             ),
-            (
-                "balance",
-                routers.balance <= 0.0,
-                has_gate,
-                gate("weighs the balance loss of gates"),
-            ),
-            ("z", routers.z <= 0.0, takes_several, several.to_owned()),
             (
                 "padding",
                 routers.padding == defaults.routers.padding,
                 counts_padding,
-                padding.to_owned(),
+                format!(
+                    "would be ignored, as no loss that has a weight sees padding: leave it out, or set `balance` and a \
+                     `router` to {padded}"
+                ),
             ),
         ];
+        rules.extend(RouterKind::all_losses().into_iter().map(|loss| {
+            let has = |kind: &RouterKind| kind.has_loss(loss.name);
+            let names = RouterKind::names(has);
+            let reason = format!(
+                "weighs a loss of {names}, and no stage has such a router: leave it out, or set a `router` to {names}"
+            );
+            (loss.name, routers.of(loss.name) <= 0.0, any(&has), reason)
+        }));
         for (of, is_default, is_read, reason) in rules {
             found.require(
                 &setting(stage, name, EXPERTS, of),
@@ -261,11 +263,11 @@ methods = ["experts", "layerwise"]
         );
         warns(
             &["experts.balance=0.1"],
-            "`experts.balance` weighs the balance loss of gates, and no stage has one",
+            "`experts.balance` weighs a loss of `gate-token`, `gate-sentence` or `top-k`, and no stage has such a router",
         );
         warns(
             &["experts.z=0.1"],
-            "`experts.z` weighs the z-loss of the router `top-k`, and no stage has it",
+            "`experts.z` weighs a loss of `top-k`, and no stage has such a router: leave it out, or set a `router` to `top-k`",
         );
         warns(
             &["stages.student.methods={experts={gate_scale='probability'}}"],

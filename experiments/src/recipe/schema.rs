@@ -123,7 +123,7 @@ pub trait RecipeFamily: Clone + Debug + PartialEq + 'static {
     /// # Errors
     ///
     /// If they cannot.
-    fn check_router(router: RouterKind) -> Result<(), AdaptError>;
+    fn check_router(router: &RouterKind) -> Result<(), AdaptError>;
 }
 
 /// A part of a recipe.

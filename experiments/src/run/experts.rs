@@ -11,7 +11,7 @@ use moebert_core::{
     layered::Layered,
     partition::{PartitionError, partition},
     pretrained::{Pretrained, PretrainedDecoder},
-    router::RouterKind,
+    router::Route,
 };
 
 use crate::{error::Error, interrupt::Stop, learner::ExpertPlan, recipe::ExpertsRecipe};
@@ -84,7 +84,7 @@ pub fn expert_plan(
     seed: u64,
 ) -> Result<ExpertPlan, PartitionError> {
     let layout = partition(&recipe.partition(seed), importance, layers, width)?;
-    let balances = recipe.router == RouterKind::HashBalance;
+    let balances = recipe.router.kind().counts_tokens;
     Ok(ExpertPlan {
         layout,
         router: recipe.routers(seed),
@@ -112,7 +112,7 @@ pub fn expert_files(
             continue;
         };
         layers.push(index);
-        gated |= experts.router.gate().is_some();
+        gated |= experts.router.kind().is_gate;
         if let Some(table) = experts.router.table() {
             let table = table.try_into_data()?;
             tables.push(table.iter::<i64>().map(|expert| expert as usize).collect());
@@ -127,7 +127,7 @@ pub fn expert_files(
             dense_width,
             order: recipe.order,
             seed: plan.router.seed,
-            router: plan.router.kind.to_string(),
+            router: plan.router.spec.to_string(),
             k: plan.router.k,
             gate_scale: gated.then(|| plan.router.gate_scale.name().to_owned()),
             layers,

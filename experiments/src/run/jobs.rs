@@ -15,7 +15,6 @@ use moebert_core::{
     importance::{Importance, ImportanceSource},
     keep_layers::keep_layers,
     layered::Layered,
-    router::RouterKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -234,7 +233,7 @@ impl<F: Family> Jobs<'_, F> {
             Some(key) => Some(Importance::load(&self.store.stage(key).join(IMPORTANCE))?.0),
             None => None,
         };
-        let balances = recipe.router == RouterKind::HashBalance;
+        let balances = recipe.router.kind().counts_tokens;
         let counts = balances.then(|| self.run.family.token_counts(dense.vocabulary()));
         let counts = counts.transpose()?;
         let (scores, sizes) = (importance.as_ref(), dense.neurons());

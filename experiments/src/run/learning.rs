@@ -1,13 +1,7 @@
 //! What a model of a run learns from.
 
 use distill::{Method, loss::Padding, objective::RouterLosses, surgery::ExpertPartition};
-use moebert_core::{
-    layered::Layered,
-    router::{
-        gate::{BALANCE, BALANCE_WITH_PADDING},
-        top_k::Z,
-    },
-};
+use moebert_core::layered::Layered;
 
 use super::family::Family;
 use crate::{error::Error, learner::ExpertPlan, methods, recipe::ModelPlan};
@@ -39,26 +33,20 @@ pub(super) fn methods<F: Family>(
 
 /// What the routers of a model add to its loss; none for a dense model.
 fn routers(plan: &ModelPlan, model: &impl Layered) -> Option<RouterLosses> {
-    let (is_gate, takes_several) = if let Some(experts) = &plan.experts {
-        (experts.router.is_gate(), experts.router.takes_several())
+    let kind = if let Some(experts) = &plan.experts {
+        experts.router.kind()
     } else {
         let layers = model.stack().layers.iter();
         let mut experts = layers.filter_map(|layer| layer.feed_forward.experts());
-        let router = &experts.next()?.router;
-        (router.gate().is_some(), router.experts_per_token() > 1)
+        experts.next()?.router.kind()
     };
     let weights = &plan.routers;
-    let mut losses = RouterLosses::default();
-    // A table has no balance loss, and nothing of it to show.
-    if is_gate {
-        let name = match weights.padding {
-            Padding::Exclude => BALANCE,
-            Padding::Include => BALANCE_WITH_PADDING,
+    let losses = kind.losses.iter();
+    Some(losses.fold(RouterLosses::default(), |losses, loss| {
+        let name = match (weights.padding, loss.with_padding) {
+            (Padding::Include, Some(with_padding)) => with_padding,
+            _ => loss.name,
         };
-        losses = losses.with(name, "Balance loss", weights.balance);
-    }
-    if takes_several {
-        losses = losses.with(Z, "Router z-loss", weights.z);
-    }
-    Some(losses)
+        losses.with(name, loss.title, weights.of(loss.name))
+    }))
 }

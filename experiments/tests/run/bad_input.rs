@@ -253,7 +253,7 @@ fn options_of_adapt_that_nothing_would_read_are_refused() {
     for scale in ["unit", "probability"] {
         adapt(
             &["--gate-scale", scale],
-            &["--gate-scale", "`hash-random`", "--router gate-token"],
+            &["--gate-scale", "`hash-random`", "choose `gate-token`"],
         );
     }
     adapt(
@@ -262,7 +262,7 @@ fn options_of_adapt_that_nothing_would_read_are_refused() {
     );
     adapt(
         &["--task", "sst2", "--data", "sst2"],
-        &["--data", "`hash-random`", "--router hash-balance"],
+        &["--data", "`hash-random`", "choose `hash-balance`"],
     );
     // With a gate it is the model that is missing.
     let gated = ["--router", "gate-token", "--gate-scale", "unit"];

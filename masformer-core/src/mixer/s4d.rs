@@ -16,6 +16,7 @@ use crate::{
     feed_forward::{apply_linear, zero_bias},
     flow::Flow,
     span::Span,
+    text_form::TextForm,
     trace::Trace,
 };
 
@@ -40,9 +41,15 @@ pub struct S4d {
     pub project: Linear,
 }
 
-impl MixSpec for S4dSpec {
+impl TextForm for S4dSpec {
     const NAME: &'static str = "s4d";
 
+    fn check(&self) -> Result<(), String> {
+        self.state_space.check()
+    }
+}
+
+impl MixSpec for S4dSpec {
     type Mixer = S4d;
 
     fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> S4d {
@@ -54,10 +61,6 @@ impl MixSpec for S4dSpec {
             state_space: self.state_space.init(hidden, attention.direction, device),
             project: zero_bias(project),
         }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        self.state_space.check()
     }
 
     fn reach(&self, _span: Span) -> Reach {

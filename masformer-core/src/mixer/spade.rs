@@ -17,6 +17,7 @@ use crate::{
     flow::Flow,
     norm::{Norm, NormConfig},
     span::Span,
+    text_form::TextForm,
     trace::Trace,
 };
 
@@ -80,9 +81,15 @@ pub struct SpadeCache {
     pub attention: LayerCache,
 }
 
-impl MixSpec for SpadeSpec {
+impl TextForm for SpadeSpec {
     const NAME: &'static str = "spade";
 
+    fn check(&self) -> Result<(), String> {
+        self.state_space.check()
+    }
+}
+
+impl MixSpec for SpadeSpec {
     type Mixer = Spade;
 
     fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> Spade {
@@ -107,10 +114,6 @@ impl MixSpec for SpadeSpec {
                 Combine::Stack => None,
             },
         }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        self.state_space.check()
     }
 
     fn reach(&self, span: Span) -> Reach {

@@ -20,6 +20,7 @@ use crate::{
     ops::{SpanAttentionOptions, WeightDropout, span_attention},
     seed,
     span::{Direction, Span},
+    text_form::TextForm,
     trace::{HeadTrace, Trace},
 };
 
@@ -281,9 +282,11 @@ impl SpanAttention {
     }
 }
 
-impl MixSpec for AttentionSpec {
+impl TextForm for AttentionSpec {
     const NAME: &'static str = "attention";
+}
 
+impl MixSpec for AttentionSpec {
     type Mixer = SpanAttention;
 
     fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> SpanAttention {

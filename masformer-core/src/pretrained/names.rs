@@ -19,7 +19,7 @@ impl Names {
     /// Several modules with one name in the file share its tensor, side by side in their order.
     ///
     /// Hugging Face has no names for experts. Theirs are those of the dense feed-forward half with
-    /// `experts.{e}.` after the layer, and their router's are `router.gate.` there.
+    /// `experts.{e}.` after the layer, and their router's those of the module after it.
     ///
     /// # Panics
     ///
@@ -34,8 +34,7 @@ impl Names {
                 let in_layer = |name: &str| format!("{above}{LAYER}{name}");
                 let expert = module.replace(HALF, &format!("{HALF}experts.{{e}}."));
                 names.push((in_layer(&format!("experts.{{e}}.{below}")), expert));
-                let gate = format!("{layer}{HALF}router.linear.");
-                router = Some((in_layer("router.gate."), gate));
+                router = Some((in_layer("router."), format!("{layer}{HALF}router.")));
             }
         }
         names.extend(router);
@@ -152,7 +151,7 @@ mod tests {
             ),
             (
                 "net.h.3.router.gate.weight",
-                "layers.3.feed_forward.router.linear.weight",
+                "layers.3.feed_forward.router.gate.weight",
             ),
             ("head.weight", "top.weight"),
             ("other.weight", "other.weight"),

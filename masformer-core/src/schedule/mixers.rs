@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{Placement, ScheduleError};
-use crate::mixer::MixerSpec;
+use crate::mixer::{MixerError, MixerSpec};
 
 /// One mixer for each layer of a model; layer 0 is the one at the bottom, next to the embeddings.
 ///
@@ -92,7 +92,9 @@ impl FromStr for Part {
         for word in &words {
             let is_second = match Placement::read(word)? {
                 Some(found) => placement.replace(found.checked()?).is_some(),
-                None => mixer.replace(word.parse()?).is_some(),
+                None => mixer
+                    .replace(word.parse().map_err(MixerError::from)?)
+                    .is_some(),
             };
             if is_second {
                 return Err(wrong());

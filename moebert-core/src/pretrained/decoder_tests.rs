@@ -11,15 +11,15 @@ use crate::{
     half,
     half::Half,
     partition::{ExpertLayout, NeuronOrder},
-    router::{RouterConfig, RouterKind},
+    router::{GateToken, HashRandom, Route, RouterConfig, RouterSpec, TopK},
 };
 
-const ROUTERS: [(RouterKind, usize); 5] = [
-    (RouterKind::HashRandom, 1),
-    (RouterKind::GateToken, 1),
-    (RouterKind::TopK, 1),
-    (RouterKind::TopK, 2),
-    (RouterKind::TopK, 3),
+const ROUTERS: [(RouterSpec, usize); 5] = [
+    (RouterSpec::HashRandom(HashRandom {}), 1),
+    (RouterSpec::GateToken(GateToken {}), 1),
+    (RouterSpec::TopK(TopK {}), 1),
+    (RouterSpec::TopK(TopK {}), 2),
+    (RouterSpec::TopK(TopK {}), 3),
 ];
 
 fn config() -> DecoderConfig {
@@ -27,10 +27,10 @@ fn config() -> DecoderConfig {
     DecoderConfig::new(11, 8, 8, 2, 12, spans.into()).with_initializer_range(0.5)
 }
 
-fn router((kind, k): (RouterKind, usize)) -> RouterConfig {
+fn router((spec, k): &(RouterSpec, usize)) -> RouterConfig {
     RouterConfig {
-        kind,
-        k,
+        spec: spec.clone(),
+        k: *k,
         seed: 3,
         ..RouterConfig::default()
     }
@@ -66,7 +66,7 @@ fn copies_of_the_whole_layer_are_the_dense_decoder_under_every_router() {
     let model = half::dense(config().init(&device));
     let expected = logits(&model, &device);
     let copies = vec![(0..12).rev().collect::<Vec<_>>(); 3];
-    for kind in ROUTERS {
+    for kind in &ROUTERS {
         let found = logits(&split(&model, &copies, &router(kind)), &device);
         let difference = (found - expected.clone()).abs().max().into_scalar::<f32>();
         let largest = expected.clone().abs().max().into_scalar::<f32>();
@@ -84,7 +84,7 @@ fn steps_equal_the_whole_with_experts() {
     let parts: Vec<Vec<usize>> = (0..3)
         .map(|expert| (expert * 4..expert * 4 + 4).collect())
         .collect();
-    for kind in ROUTERS {
+    for kind in &ROUTERS {
         let model = split(&model, &parts, &router(kind));
         let whole = model.hidden(&input(0..6, &device), &mut Trace::nothing());
         let mut cache = model.cache();
@@ -117,7 +117,7 @@ fn a_decoder_with_experts_comes_back_from_its_folder() {
             ..config()
         };
         let dense = half::dense(config.init(&device));
-        for kind in ROUTERS {
+        for kind in &ROUTERS {
             let router = router(kind);
             let model = split(&dense, &parts, &router);
             let tables: Vec<_> = model
@@ -138,9 +138,9 @@ fn a_decoder_with_experts_comes_back_from_its_folder() {
                     dense_width: 12,
                     order: NeuronOrder::Contiguous,
                     seed: 3,
-                    router: router.kind.to_string(),
+                    router: router.spec.to_string(),
                     k: router.k,
-                    gate_scale: router.kind.is_gate().then(|| "unit".to_owned()),
+                    gate_scale: router.spec.kind().is_gate.then(|| "unit".to_owned()),
                     layers: vec![0, 1],
                 },
                 layout: ExpertLayout {

@@ -10,7 +10,7 @@ use crate::{
     expert_files::{ExpertFiles, SETTINGS_FILE, TENSORS_FILE},
     file::FileError,
     half::Half,
-    router::{GateScale, HashRouter, Router, RouterConfig, RouterKind, RouterShape},
+    router::{GateScale, Route, Router, RouterConfig, RouterShape, RouterSpec},
 };
 
 /// What a folder says of its expert layers.
@@ -71,14 +71,14 @@ impl SavedExperts<'_> {
 
     fn router_config(&self) -> Result<RouterConfig, FileError> {
         let settings = &self.files.settings;
-        let kind: Result<RouterKind, _> = settings.router.parse();
+        let spec: Result<RouterSpec, _> = settings.router.parse();
         let gate_scale = match &settings.gate_scale {
             Some(name) => serde_json::from_value(name.as_str().into())
                 .map_err(|error| self.wrong("gate_scale", format!("is wrong: {error}")))?,
             None => GateScale::default(),
         };
         Ok(RouterConfig {
-            kind: kind.map_err(|error| self.wrong("router", format!("is wrong: {error}")))?,
+            spec: spec.map_err(|error| self.wrong("router", format!("is wrong: {error}")))?,
             k: settings.k,
             gate_scale,
             seed: 0,
@@ -97,10 +97,12 @@ impl SavedExperts<'_> {
             token_counts: Some(&vec![0; self.vocabulary]),
         };
         let fresh = config.init(shape, device);
-        match fresh.map_err(|error| self.wrong("router", format!("is wrong: {error}")))? {
-            Router::Hash(_) => Ok(Router::Hash(HashRouter::new(self.table(index)?, device))),
-            gate @ (Router::Gate(_) | Router::TopK(_)) => Ok(gate),
+        let mut router =
+            fresh.map_err(|error| self.wrong("router", format!("is wrong: {error}")))?;
+        if router.table().is_some() {
+            router.set_table(self.table(index)?);
         }
+        Ok(router)
     }
 
     fn table(&self, index: usize) -> Result<&[usize], FileError> {

@@ -6,10 +6,13 @@ use burn::{
     prelude::*,
     tensor::Distribution,
 };
-use masformer_core::{Tokens, ops::softmax};
+use masformer_core::{Tokens, ops::softmax, text_form::TextForm};
 use serde::{Deserialize, Serialize};
 
-use super::{RouterShape, Routing, chosen, layer_rng};
+use super::{
+    Route, RouteSpec, RouterConfig, RouterError, RouterKind, RouterLoss, RouterShape, Routing,
+    chosen, layer_rng,
+};
 
 /// Standard deviation that the gates' weights start with, BERT's.
 const WEIGHT_STD: f64 = 0.02;
@@ -19,9 +22,24 @@ pub const BALANCE: &str = "balance";
 /// The balance loss of a gate over all tokens, padding included, as the published code of `MoEBERT` has it.
 pub const BALANCE_WITH_PADDING: &str = "balance-with-padding";
 
+/// The balance loss of a gate that decides for tokens, of which padding may count.
+pub(super) const TOKEN_BALANCE: RouterLoss = RouterLoss {
+    name: BALANCE,
+    title: "Balance loss",
+    with_padding: Some(BALANCE_WITH_PADDING),
+};
+
+/// `gate-token` in texts: a [`GateRouter`] for each token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateToken {}
+
+/// `gate-sentence` in texts: a [`GateRouter`] for each sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateSentence {}
+
 /// What a gate decides for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GateLevel {
+enum GateLevel {
     /// One expert for each token.
     Token,
     /// One expert for each sequence, from the mean of its tokens that are not padding.
@@ -64,43 +82,91 @@ impl GateScale {
 #[derive(Module, Debug)]
 pub struct GateRouter {
     /// `Wg`, stored `[D, E]`.
-    pub linear: Linear,
+    pub gate: Linear,
     #[module(skip)]
     level: GateLevel,
     #[module(skip)]
     scale: GateScale,
 }
 
+/// The weights of a gate without bias, of its own for each layer, drawn from the seed.
+pub(super) fn weights(config: &RouterConfig, shape: RouterShape<'_>, device: &Device) -> Linear {
+    let weight = TensorData::random::<f32, _, _>(
+        [shape.hidden, shape.experts],
+        Distribution::Normal(0.0, WEIGHT_STD),
+        &mut layer_rng(config.seed, shape.layer),
+    );
+    Linear {
+        weight: Param::from_data(weight, device),
+        bias: None,
+    }
+}
+
 impl GateRouter {
-    /// A gate with weights of its own for each layer, drawn from the seed.
-    pub(super) fn new(
+    fn new(
         level: GateLevel,
-        scale: GateScale,
+        config: &RouterConfig,
         shape: RouterShape<'_>,
-        seed: u64,
         device: &Device,
     ) -> Self {
         Self {
-            linear: Self::linear(shape, seed, device),
+            gate: weights(config, shape, device),
             level,
-            scale,
+            scale: config.gate_scale,
         }
     }
+}
 
-    /// The weights of a gate without bias, of its own for each layer, drawn from the seed.
-    pub(super) fn linear(shape: RouterShape<'_>, seed: u64, device: &Device) -> Linear {
-        let weight = TensorData::random::<f32, _, _>(
-            [shape.hidden, shape.experts],
-            Distribution::Normal(0.0, WEIGHT_STD),
-            &mut layer_rng(seed, shape.layer),
-        );
-        Linear {
-            weight: Param::from_data(weight, device),
-            bias: None,
-        }
+impl TextForm for GateToken {
+    const NAME: &'static str = "gate-token";
+}
+
+impl RouteSpec for GateToken {
+    const KIND: RouterKind = RouterKind::gate(Self::NAME, &[TOKEN_BALANCE]);
+
+    type Router = GateRouter;
+
+    fn init(
+        &self,
+        config: &RouterConfig,
+        shape: RouterShape<'_>,
+        device: &Device,
+    ) -> Result<GateRouter, RouterError> {
+        Ok(GateRouter::new(GateLevel::Token, config, shape, device))
     }
+}
 
-    pub(super) fn route(&self, input: &Tensor<3>, tokens: &Tokens, with_losses: bool) -> Routing {
+impl TextForm for GateSentence {
+    const NAME: &'static str = "gate-sentence";
+}
+
+impl RouteSpec for GateSentence {
+    const KIND: RouterKind = RouterKind {
+        is_causal: false,
+        ..RouterKind::gate(
+            Self::NAME,
+            &[RouterLoss {
+                // A sequence is no padding.
+                with_padding: None,
+                ..TOKEN_BALANCE
+            }],
+        )
+    };
+
+    type Router = GateRouter;
+
+    fn init(
+        &self,
+        config: &RouterConfig,
+        shape: RouterShape<'_>,
+        device: &Device,
+    ) -> Result<GateRouter, RouterError> {
+        Ok(GateRouter::new(GateLevel::Sentence, config, shape, device))
+    }
+}
+
+impl Route for GateRouter {
+    fn route(&self, input: &Tensor<3>, tokens: &Tokens, with_losses: bool) -> Routing {
         let [batch, length, hidden] = input.dims();
         let real = tokens.padding.as_ref().map(|padding| {
             let real: Tensor<2> = padding.clone().bool_not().float();
@@ -113,7 +179,7 @@ impl GateRouter {
             ),
             GateLevel::Sentence => (sentence_mean(input, real), None),
         };
-        let probabilities = softmax(self.linear.forward(units));
+        let probabilities = softmax(self.gate.forward(units));
         let experts = probabilities.clone().argmax(1);
         let probability = probabilities.clone().gather(1, experts.clone());
         let losses = if with_losses {
@@ -135,6 +201,10 @@ impl GateRouter {
                 losses,
             },
         }
+    }
+
+    fn cost(&self) -> usize {
+        self.gate.weight.shape().num_elements()
     }
 }
 
@@ -206,32 +276,33 @@ fn balance_loss(
 mod tests {
     use super::*;
 
-    fn gate(level: GateLevel, scale: GateScale, device: &Device) -> GateRouter {
-        let shape = RouterShape {
+    fn shape<'a>(layer: usize) -> RouterShape<'a> {
+        RouterShape {
             experts: 3,
             hidden: 4,
             vocabulary: 10,
-            layer: 0,
+            layer,
             token_counts: None,
+        }
+    }
+
+    fn gate(level: GateLevel, gate_scale: GateScale, device: &Device) -> GateRouter {
+        let config = RouterConfig {
+            gate_scale,
+            ..RouterConfig::default()
         };
-        GateRouter::new(level, scale, shape, 0, device)
+        GateRouter::new(level, &config, shape(0), device)
     }
 
     #[test]
     fn layers_draw_weights_of_their_own_and_the_seed_repeats_them() {
         let device = Device::default();
         let weights = |seed, layer| {
-            let shape = RouterShape {
-                experts: 3,
-                hidden: 4,
-                vocabulary: 10,
-                layer,
-                token_counts: None,
+            let config = RouterConfig {
+                seed,
+                ..RouterConfig::default()
             };
-            GateRouter::new(GateLevel::Token, GateScale::Unit, shape, seed, &device)
-                .linear
-                .weight
-                .to_data()
+            weights(&config, shape(layer), &device).weight.to_data()
         };
         assert_eq!(weights(1, 0), weights(1, 0));
         assert_ne!(weights(1, 0), weights(1, 1));
@@ -265,7 +336,7 @@ mod tests {
         );
         let weighted = scale * Tensor::<2>::from_data([[1.0], [-2.0]], &device).repeat_dim(0, 5);
         let gradients = weighted.sum().backward();
-        let gradient = gate.linear.weight.val().grad(&gradients).unwrap();
+        let gradient = gate.gate.weight.val().grad(&gradients).unwrap();
         assert!(gradient.abs().max().into_scalar::<f32>() > 0.0);
     }
 

@@ -4,10 +4,21 @@ use burn::{
     module::{Module, Param, ParamId},
     prelude::*,
 };
-use masformer_core::Tokens;
+use masformer_core::{Tokens, text_form::TextForm};
 use rand::{RngExt, rngs::StdRng};
+use serde::{Deserialize, Serialize};
 
-use super::{RouterError, RouterShape, Routing, layer_rng};
+use super::{
+    Route, RouteSpec, RouterConfig, RouterError, RouterKind, RouterShape, Routing, layer_rng,
+};
+
+/// `hash-random` in texts: a [`HashRouter`] with a table drawn uniformly, another one for each layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashRandom {}
+
+/// `hash-balance` in texts: a [`HashRouter`] whose experts see about as many training tokens each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashBalance {}
 
 /// Sends each token to the expert that a table holds for its id.
 #[derive(Module, Debug)]
@@ -24,41 +35,79 @@ impl HashRouter {
             table: Param::initialized(ParamId::new(), Tensor::from_data(table.as_slice(), device)),
         }
     }
+}
 
-    /// A router with a table drawn uniformly, another one for each layer.
-    pub(super) fn random(shape: RouterShape<'_>, seed: u64, device: &Device) -> Self {
-        let mut rng = layer_rng(seed, shape.layer);
-        let table: Vec<usize> = (0..shape.vocabulary)
-            .map(|_| rng.random_range(0..shape.experts))
-            .collect();
-        Self::new(&table, device)
-    }
-
-    /// A router whose experts see about as many training tokens each.
-    pub(super) fn balanced(
-        shape: RouterShape<'_>,
-        seed: u64,
-        device: &Device,
-    ) -> Result<Self, RouterError> {
-        let counts = shape.token_counts.ok_or(RouterError::NoTokenCounts)?;
-        if counts.len() != shape.vocabulary {
-            return Err(RouterError::TokenCounts {
-                found: counts.len(),
-                expected: shape.vocabulary,
-            });
-        }
-        let mut rng = layer_rng(seed, shape.layer);
-        let table = balanced_table(counts, shape.experts, &mut rng);
-        Ok(Self::new(&table, device))
-    }
-
-    pub(super) fn route(&self, tokens: &Tokens) -> Routing {
+impl Route for HashRouter {
+    fn route(&self, _: &Tensor<3>, tokens: &Tokens, _: bool) -> Routing {
         let ids = tokens.ids.clone().flatten::<1>(0, 1);
         Routing {
             experts: self.table.val().select(0, ids).unsqueeze_dim(1),
             weights: None,
             losses: vec![],
         }
+    }
+
+    fn table(&self) -> Option<Tensor<1, Int>> {
+        Some(self.table.val())
+    }
+
+    fn set_table(&mut self, table: &[usize]) {
+        *self = Self::new(table, &self.table.val().device());
+    }
+}
+
+impl TextForm for HashRandom {
+    const NAME: &'static str = "hash-random";
+}
+
+impl RouteSpec for HashRandom {
+    const KIND: RouterKind = RouterKind::table(Self::NAME);
+
+    type Router = HashRouter;
+
+    fn init(
+        &self,
+        config: &RouterConfig,
+        shape: RouterShape<'_>,
+        device: &Device,
+    ) -> Result<HashRouter, RouterError> {
+        let mut rng = layer_rng(config.seed, shape.layer);
+        let table: Vec<usize> = (0..shape.vocabulary)
+            .map(|_| rng.random_range(0..shape.experts))
+            .collect();
+        Ok(HashRouter::new(&table, device))
+    }
+}
+
+impl TextForm for HashBalance {
+    const NAME: &'static str = "hash-balance";
+}
+
+impl RouteSpec for HashBalance {
+    const KIND: RouterKind = RouterKind {
+        counts_tokens: true,
+        ..RouterKind::table(Self::NAME)
+    };
+
+    type Router = HashRouter;
+
+    fn init(
+        &self,
+        config: &RouterConfig,
+        shape: RouterShape<'_>,
+        device: &Device,
+    ) -> Result<HashRouter, RouterError> {
+        let counts = shape.token_counts;
+        let counts = counts.ok_or(RouterError::NoTokenCounts(Self::NAME))?;
+        if counts.len() != shape.vocabulary {
+            return Err(RouterError::TokenCounts {
+                found: counts.len(),
+                expected: shape.vocabulary,
+            });
+        }
+        let mut rng = layer_rng(config.seed, shape.layer);
+        let table = balanced_table(counts, shape.experts, &mut rng);
+        Ok(HashRouter::new(&table, device))
     }
 }
 
@@ -105,7 +154,11 @@ mod tests {
                 layer,
                 token_counts: None,
             };
-            let router = HashRouter::random(shape, 7, &device);
+            let config = RouterConfig {
+                seed: 7,
+                ..RouterConfig::default()
+            };
+            let router = HashRandom {}.init(&config, shape, &device).unwrap();
             router
                 .table
                 .val()

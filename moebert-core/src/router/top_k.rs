@@ -5,16 +5,22 @@ use burn::{
     nn::Linear,
     prelude::*,
 };
-use masformer_core::{Tokens, ops::softmax};
+use masformer_core::{Tokens, ops::softmax, text_form::TextForm};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    GateScale, RouterShape, Routing,
-    gate::{GateRouter, balance_losses},
+    GateScale, Route, RouteSpec, RouterConfig, RouterError, RouterKind, RouterLoss, RouterShape,
+    Routing,
+    gate::{self, TOKEN_BALANCE, balance_losses},
 };
 
 /// The mean square of the logarithm of the scores' sum (ST-MoE, arXiv 2202.08906, equation 5), which keeps
 /// scores small.
 pub const Z: &str = "z";
+
+/// `top-k` in texts: a [`TopKRouter`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopK {}
 
 /// `z = x W + b`, and a softmax over the `k` largest of the scores (arXiv 1701.06538, equations 3 to 5,
 /// without noise). Of equal scores the one of the lower expert counts as larger.
@@ -24,36 +30,56 @@ pub const Z: &str = "z";
 #[derive(Module, Debug)]
 pub struct TopKRouter {
     /// `W`, stored `[D, E]`, and `b`.
-    pub linear: Linear,
+    pub gate: Linear,
     k: usize,
     #[module(skip)]
     scale: GateScale,
 }
 
-impl TopKRouter {
-    /// A gate with small random weights of the layer's own.
-    pub(super) fn new(
-        k: usize,
-        scale: GateScale,
+impl TextForm for TopK {
+    const NAME: &'static str = "top-k";
+}
+
+impl RouteSpec for TopK {
+    const KIND: RouterKind = RouterKind {
+        takes_several: true,
+        ..RouterKind::gate(
+            Self::NAME,
+            &[
+                TOKEN_BALANCE,
+                RouterLoss {
+                    name: Z,
+                    title: "Router z-loss",
+                    with_padding: None,
+                },
+            ],
+        )
+    };
+
+    type Router = TopKRouter;
+
+    fn init(
+        &self,
+        config: &RouterConfig,
         shape: RouterShape<'_>,
-        seed: u64,
         device: &Device,
-    ) -> Self {
-        let mut linear = GateRouter::linear(shape, seed, device);
+    ) -> Result<TopKRouter, RouterError> {
+        let mut gate = gate::weights(config, shape, device);
         let bias = Tensor::zeros([shape.experts], device);
-        linear.bias = Some(Param::from_tensor(bias));
-        Self { linear, k, scale }
+        gate.bias = Some(Param::from_tensor(bias));
+        Ok(TopKRouter {
+            gate,
+            k: config.k,
+            scale: config.gate_scale,
+        })
     }
+}
 
-    /// Experts per token, `k`.
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
-    pub(super) fn route(&self, input: &Tensor<3>, tokens: &Tokens, with_losses: bool) -> Routing {
+impl Route for TopKRouter {
+    fn route(&self, input: &Tensor<3>, tokens: &Tokens, with_losses: bool) -> Routing {
         let [batch, length, hidden] = input.dims();
         let count = batch * length;
-        let scores = self.linear.forward(input.clone().reshape([count, hidden]));
+        let scores = self.gate.forward(input.clone().reshape([count, hidden]));
         let experts = largest(scores.clone().detach(), self.k);
         let chosen = scores.clone().gather(1, experts.clone());
         let probabilities = softmax(scores.clone());
@@ -80,6 +106,14 @@ impl TopKRouter {
             weights,
             losses,
         }
+    }
+
+    fn experts_per_token(&self) -> usize {
+        self.k
+    }
+
+    fn cost(&self) -> usize {
+        self.gate.weight.shape().num_elements()
     }
 }
 
@@ -147,12 +181,12 @@ mod tests {
     fn gates_losses_and_gradients_are_those_of_the_reference() {
         let device = Device::default().autodiff();
         let file = fixture("topk_e4_k2.safetensors");
-        let linear = Linear {
+        let gate = Linear {
             weight: Param::from_tensor(matrix(&file, "weight", &device).transpose()),
             bias: Some(Param::from_tensor(vector(&file, "bias", &device))),
         };
         let router = TopKRouter {
-            linear,
+            gate,
             k: 2,
             scale: GateScale::Unit,
         };
@@ -175,14 +209,14 @@ mod tests {
         };
         close("gate", gate.inner());
         close("grad.input", input.grad(&gradients).unwrap());
-        let weight = router.linear.weight.val().grad(&gradients).unwrap();
+        let weight = router.gate.weight.val().grad(&gradients).unwrap();
         close("grad.weight", weight.transpose());
         for (name, found) in [
             ("balance_loss", balance.1.inner()),
             ("z_loss", z.1.inner()),
             (
                 "grad.bias",
-                router.linear.bias.unwrap().val().grad(&gradients).unwrap(),
+                router.gate.bias.unwrap().val().grad(&gradients).unwrap(),
             ),
         ] {
             let expected = vector(&file, name, &device.clone().inner());
@@ -220,7 +254,12 @@ mod tests {
             layer: 0,
             token_counts: None,
         };
-        let router = TopKRouter::new(2, GateScale::Unit, shape, 1, &device);
+        let config = RouterConfig {
+            k: 2,
+            seed: 1,
+            ..RouterConfig::default()
+        };
+        let router = TopK {}.init(&config, shape, &device).unwrap();
         let distribution = burn::tensor::Distribution::Normal(0.0, 30.0);
         let input = Tensor::random([1, 5, 4], distribution, &device);
         let losses = |input: Tensor<3>, padding: Option<Tensor<2, Bool>>| -> Vec<f32> {

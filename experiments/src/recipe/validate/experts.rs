@@ -1,6 +1,6 @@
 //! Sizes of experts, and what their routers can do.
 
-use moebert_core::partition::PartitionError;
+use moebert_core::{partition::PartitionError, router::RouterKind};
 
 use super::super::{RecipeFamily, problems::Problems};
 use crate::methods::experts::{Experts, ExpertsRecipe};
@@ -14,9 +14,10 @@ pub(super) fn problems<T: RecipeFamily>(
     dense_width: Option<usize>,
 ) {
     let Experts { split, routers } = experts;
-    found.within(&key("balance"), routers.balance, 0.0..f64::INFINITY);
-    found.within(&key("z"), routers.z, 0.0..f64::INFINITY);
-    if let Err(error) = T::check_router(split.router) {
+    for loss in RouterKind::all_losses() {
+        found.within(&key(loss.name), routers.of(loss.name), 0.0..f64::INFINITY);
+    }
+    if let Err(error) = T::check_router(split.router.kind()) {
         found.add(&key("router"), &format!("cannot work: {error}"));
     }
     let ExpertsRecipe {
