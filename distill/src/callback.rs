@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use burn::{
     optim::GradientsParams,
+    tensor::Tensor,
     train::{Interrupter, metric::store::EventStoreClient},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Batch, Gauge, MethodError, StageError, Trainable};
@@ -35,18 +37,55 @@ pub struct Context<'a> {
     pub store: &'a EventStoreClient,
 }
 
+/// What a checkpoint must remember of a callback.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallbackState {
+    /// Numbers and texts; `Null` for none.
+    pub value: Value,
+    /// Tensors by names of the callback's own, flat, float32 and without autodiff. They are read from the device only
+    /// when a checkpoint is written.
+    #[serde(skip)]
+    pub tensors: BTreeMap<String, Tensor<1>>,
+}
+
+impl CallbackState {
+    fn is_empty(&self) -> bool {
+        self.value.is_null() && self.tensors.is_empty()
+    }
+}
+
 /// A method that takes part in the training loop.
 ///
 /// Callbacks run in the order in which a stage got them. An error of any of them stops the training and comes back from
 /// `Stage::fit`.
 #[allow(unused_variables, reason = "the defaults do nothing")]
 pub trait Callback<M: Trainable>: Send {
-    /// A name that is unique in a stage; the saved state and errors go by it.
-    fn name(&self) -> &str;
+    /// A name that is unique in a stage and has no `/`; the saved state and errors go by it.
+    fn name(&self) -> &'static str;
+
+    /// Refuses settings that cannot work, whatever the model is.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a setting.
+    fn check(&self) -> Result<(), MethodError> {
+        Ok(())
+    }
 
     /// Numbers that it shows on the dashboard.
     fn gauges(&self) -> Vec<Gauge> {
         vec![]
+    }
+
+    /// Before the training: sees the model that it begins with, after all surgery. Where a training goes on, that is the
+    /// model of the checkpoint, and [`load_state`](Self::load_state) follows.
+    ///
+    /// # Errors
+    ///
+    /// If the method does not fit the model.
+    fn begin(&mut self, model: &M) -> Result<(), MethodError> {
+        Ok(())
     }
 
     /// Before the forward pass: may change the batch.
@@ -90,9 +129,19 @@ pub trait Callback<M: Trainable>: Send {
         Ok(None)
     }
 
-    /// What a checkpoint must remember of this callback; `Null` for nothing.
-    fn state(&self) -> Value {
-        Value::Null
+    /// The model as it is validated, and kept at the end, where that is not the model as it is trained. The given one
+    /// has no autodiff; the result has the same structure.
+    ///
+    /// # Errors
+    ///
+    /// Stops the training.
+    fn for_evaluation(&self, model: M) -> Result<M, MethodError> {
+        Ok(model)
+    }
+
+    /// What a checkpoint must remember of this callback.
+    fn state(&self) -> CallbackState {
+        CallbackState::default()
     }
 
     /// Takes back what [`state`](Self::state) gave, before the training goes on.
@@ -100,7 +149,7 @@ pub trait Callback<M: Trainable>: Send {
     /// # Errors
     ///
     /// If the state does not fit this callback.
-    fn load_state(&mut self, state: Value) -> Result<(), MethodError> {
+    fn load_state(&mut self, state: CallbackState) -> Result<(), MethodError> {
         Ok(())
     }
 }
@@ -121,7 +170,7 @@ impl<M: Trainable> Callbacks<M> {
     }
 
     /// The names of the callbacks.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.0.iter().map(|callback| callback.name())
     }
 
@@ -143,17 +192,28 @@ impl<M: Trainable> Callbacks<M> {
         })
     }
 
+    /// The model as it is validated and kept.
+    pub fn for_evaluation(&self, model: M) -> Result<M, StageError> {
+        self.0.iter().try_fold(model, |model, callback| {
+            let model = callback.for_evaluation(model);
+            model.map_err(|source| StageError::method(callback.name(), source))
+        })
+    }
+
     /// The state of every callback that has one, by name.
-    pub fn states(&self) -> BTreeMap<String, Value> {
+    pub fn states(&self) -> BTreeMap<String, CallbackState> {
         self.0
             .iter()
             .map(|callback| (callback.name().to_owned(), callback.state()))
-            .filter(|(_, state)| !state.is_null())
+            .filter(|(_, state)| !state.is_empty())
             .collect()
     }
 
     /// Gives the saved states back.
-    pub fn load_states(&mut self, mut states: BTreeMap<String, Value>) -> Result<(), StageError> {
+    pub fn load_states(
+        &mut self,
+        mut states: BTreeMap<String, CallbackState>,
+    ) -> Result<(), StageError> {
         self.each(|callback| match states.remove(callback.name()) {
             Some(state) => callback.load_state(state),
             None => Ok(()),

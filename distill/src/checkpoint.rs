@@ -6,6 +6,7 @@
 //! before it untouched. The newest stays, and that of the best epoch if a stage returns its model. The learning rate
 //! follows from the place in the data, and teachers do not change; neither is saved.
 
+mod callbacks;
 mod every;
 mod position;
 
@@ -18,10 +19,10 @@ use std::{
 use burn::{
     module::Module,
     optim::OptimizerRecord,
+    prelude::*,
     store::{ModuleRecord, RecordError},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub use self::{
     every::{CheckpointEvery, CheckpointEveryError},
@@ -29,13 +30,15 @@ pub use self::{
 };
 
 use crate::{
-    Trainable, Trainee, best::Best, metric_log::Sums, outcome::write_json, trainee::Learner,
+    CallbackState, Trainable, Trainee, best::Best, metric_log::Sums, outcome::write_json,
+    trainee::Learner,
 };
 
 const MODEL: &str = "model.bpk";
 const PARTS: &str = "parts.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const STATE: &str = "state.json";
+const CALLBACKS: &str = "callbacks.safetensors";
 const PREFIX: &str = "epoch-";
 const PARTIAL: &str = ".partial";
 
@@ -63,15 +66,15 @@ pub struct Checkpoints {
 }
 
 /// What a checkpoint knows besides the parameters and the optimiser's state.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
     /// Optimiser steps taken.
     pub step: usize,
     /// The learning rate of the latest.
     pub rate: f64,
-    /// The callbacks' states by name.
-    pub callbacks: BTreeMap<String, Value>,
+    /// The callbacks' states by name; their tensors are in a file of their own.
+    pub callbacks: BTreeMap<String, CallbackState>,
     /// The best epoch up to the checkpoint, where it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
@@ -162,11 +165,19 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Reads the state of a checkpoint.
-    pub(crate) fn load_state(&self, position: Position) -> Result<State, CheckpointError> {
-        let path = self.path(position).join(STATE);
+    /// Reads the state of a checkpoint; tensors come to a device.
+    pub(crate) fn load_state(
+        &self,
+        position: Position,
+        device: &Device,
+    ) -> Result<State, CheckpointError> {
+        let folder = self.path(position);
+        let path = folder.join(STATE);
         let text = fs::read(&path).map_err(|error| CheckpointError::new(&path, error))?;
-        serde_json::from_slice(&text).map_err(|error| CheckpointError::new(&path, error))
+        let state = serde_json::from_slice(&text);
+        let mut state: State = state.map_err(|error| CheckpointError::new(&path, error))?;
+        callbacks::load(&folder.join(CALLBACKS), &mut state.callbacks, device)?;
+        Ok(state)
     }
 
     /// Reads the parameters of a checkpoint into a model and parts of the same structure.
@@ -239,6 +250,7 @@ fn write_files<M: Trainable>(
     let path = folder.join(OPTIMIZER);
     let saved = learner.optimizer().to_record().save(path.clone());
     saved.map_err(|error| CheckpointError::new(&path, error))?;
+    callbacks::save(&folder.join(CALLBACKS), &state.callbacks)?;
     let path = folder.join(STATE);
     write_json(&path, state).map_err(|error| CheckpointError::new(&path, error))
 }

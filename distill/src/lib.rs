@@ -42,7 +42,7 @@ mod strategy;
 #[cfg(test)]
 mod toy;
 
-pub use callback::{Callback, Context};
+pub use callback::{Callback, CallbackState, Context};
 pub use checkpoint::{
     CheckpointError, CheckpointEvery, CheckpointEveryError, Checkpoints, Position,
 };

@@ -14,11 +14,10 @@ use burn::{
     },
 };
 use masformer_core::{Keep, seed};
-use serde_json::Value;
 
 use crate::{
-    Batch, Checkpoints, Context, Epoch, Gauge, Outcome, Output, Schedule, SignalSource, StageError,
-    StandIn, Trainable, Trainee,
+    Batch, CallbackState, Checkpoints, Context, Epoch, Gauge, Outcome, Output, Schedule,
+    SignalSource, StageError, StandIn, Trainable, Trainee,
     best::{Best, Judge},
     callback::Callbacks,
     checkpoint::{CheckpointEvery, Position, State},
@@ -70,7 +69,7 @@ pub(crate) struct Session<M: Trainable> {
     /// Where the next group of batches begins.
     pub position: Position,
     /// The callbacks' states there.
-    pub states: BTreeMap<String, Value>,
+    pub states: BTreeMap<String, CallbackState>,
     /// The latest checkpoint.
     pub saved: Saved,
     /// Optimiser steps taken.
@@ -343,6 +342,7 @@ impl<M: Trainable> Session<M> {
         // Batches are counted from 1.
         seed::seed(device, epoch.seed_of_batch(*seed, 0));
         let model = self.learner.model().valid();
+        let model = self.methods.callbacks.for_evaluation(model)?;
         let loader = self.valid.clone();
         show.valid(LearnerEvent::StartSplit {
             epoch_number: self.epoch,

@@ -236,21 +236,25 @@ impl<M: Trainable> Stage<M> {
                         train anew";
             config::check("epochs", epochs, epochs >= epoch, rule)?;
         }
-        let mut state = match resumed_from {
-            Some(position) => checkpoints.load_state(position)?,
-            None => State::default(),
-        };
-        let callbacks = &mut self.methods.callbacks;
-        callbacks.load_states(std::mem::take(&mut state.callbacks))?;
-
         let Some(device) = model.devices().into_iter().next() else {
             return Err(StageError::Untrainable);
         };
         let device = device.autodiff();
+        let mut state = match resumed_from {
+            Some(position) => checkpoints.load_state(position, &device.clone().inner())?,
+            None => State::default(),
+        };
         let mut trainee = self.prepare(model, &device)?;
         if let Some(position) = resumed_from {
             trainee = checkpoints.load_trainee(position, trainee)?;
         }
+        let callbacks = &mut self.methods.callbacks;
+        callbacks.each(|callback| {
+            callback
+                .check()
+                .and_then(|()| callback.begin(&trainee.model))
+        })?;
+        callbacks.load_states(std::mem::take(&mut state.callbacks))?;
 
         let judge = self.judge.clone();
         state.best = state.best.filter(|_| judge.is_some());
@@ -261,8 +265,9 @@ impl<M: Trainable> Stage<M> {
                 judge.as_ref(),
                 state.best,
                 &checkpoints,
+                &mut self.methods.callbacks,
             )?;
-            return Ok(kept.fitted(ending, resumed_from, &self.methods.objectives));
+            return kept.fitted(ending, resumed_from, &self.methods);
         }
         if let Some(best) = state.best
             && Some(Position::after(best.epoch)) != resumed_from
@@ -274,8 +279,10 @@ impl<M: Trainable> Stage<M> {
         if let Some(position) = resumed_from {
             learner.load_optimizer(checkpoints.load_optimizer(position)?);
         }
-        let Run { session, ending } =
-            self.launch(&device, learner, &checkpoints, resumed_from, state)?;
+        let Run {
+            mut session,
+            ending,
+        } = self.launch(&device, learner, &checkpoints, resumed_from, state)?;
         let Some(ending) = ending else {
             return Err(StageError::Interrupted {
                 epoch: 0,
@@ -289,13 +296,14 @@ impl<M: Trainable> Stage<M> {
             judge.as_ref(),
             session.best,
             &checkpoints,
+            &mut session.methods.callbacks,
         )?;
         let ending = Ending {
             kept: Some(kept.epoch),
             ..ending
         };
         ending.write(&directory)?;
-        Ok(kept.fitted(ending, resumed_from, &session.methods.objectives))
+        kept.fitted(ending, resumed_from, &session.methods)
     }
 
     /// Refuses two methods of one name and form, and two values of one name on the dashboard.

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
+use burn::module::Module;
+
 use super::Fitted;
 use crate::{
     Checkpoints, StageError, Trainable, Trainee,
     best::{Best, Judge},
+    callback::Callbacks,
     checkpoint::Position,
-    objective::Objectives,
     outcome::Ending,
+    session::Methods,
 };
 
 /// The ending of a stage that has nothing left to do.
@@ -36,6 +39,7 @@ impl<M: Trainable> Kept<M> {
         judge: Option<&Judge>,
         best: Option<Best>,
         checkpoints: &Checkpoints,
+        callbacks: &mut Callbacks<M>,
     ) -> Result<Self, StageError> {
         let Some(judge) = judge else {
             return Ok(Self {
@@ -49,7 +53,14 @@ impl<M: Trainable> Kept<M> {
         let trainee = if best.epoch == last {
             trainee
         } else {
-            load_best(checkpoints, best, trainee)?
+            let devices = trainee.devices();
+            let trainee = load_best(checkpoints, best, trainee)?;
+            if let Some(device) = devices.first() {
+                let position = Position::after(best.epoch);
+                let state = checkpoints.load_state(position, device)?;
+                callbacks.load_states(state.callbacks)?;
+            }
+            trainee
         };
         Ok(Self {
             epoch: best.epoch,
@@ -57,22 +68,22 @@ impl<M: Trainable> Kept<M> {
         })
     }
 
-    /// The model, and what objectives leave.
+    /// The model as callbacks have it in evaluation, and what objectives leave.
     pub fn fitted(
         self,
         ending: Ending,
         resumed_from: Option<Position>,
-        objectives: &Objectives,
-    ) -> Fitted<M> {
+        methods: &Methods<M>,
+    ) -> Result<Fitted<M>, StageError> {
         let Trainee { model, parts } = self.trainee;
-        Fitted {
-            left: objectives.left(&parts, &model.shape()),
-            model,
+        Ok(Fitted {
+            left: methods.objectives.left(&parts, &model.shape()),
+            model: methods.callbacks.for_evaluation(model)?,
             outcome: ending.outcome,
             epoch: ending.epoch,
             kept: self.epoch,
             resumed_from,
-        }
+        })
     }
 }
 

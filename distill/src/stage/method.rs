@@ -22,7 +22,7 @@ impl<M: Trainable> Method<M> {
         match self {
             Self::Surgery(surgery) => surgery.check(),
             Self::Objective(objective) => objective.check(),
-            Self::Callback(_) => Ok(()),
+            Self::Callback(callback) => callback.check(),
         }
     }
 

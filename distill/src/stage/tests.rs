@@ -14,11 +14,11 @@ use burn::train::{
         store::{Aggregate, Direction, Split},
     },
 };
-use serde_json::Value;
 
 use super::*;
 use crate::{
-    Adam, CheckpointEvery, Context, MethodError, Schedule, Shape, Signals, Teacher, Ui,
+    Adam, CallbackState, CheckpointEvery, Context, MethodError, Schedule, Shape, Signals, Teacher,
+    Ui,
     objective::{Kd, Layerwise, RouterLosses},
     surgery::ExpertPartition,
     toy::{Toy, ToyBatch, ToyLoader, serial},
@@ -74,13 +74,16 @@ impl Callback<Toy> for Count {
         Ok(())
     }
 
-    fn state(&self) -> Value {
-        self.0.load(Ordering::Relaxed).into()
+    fn state(&self) -> CallbackState {
+        CallbackState {
+            value: self.0.load(Ordering::Relaxed).into(),
+            ..CallbackState::default()
+        }
     }
 
-    fn load_state(&mut self, state: Value) -> Result<(), MethodError> {
+    fn load_state(&mut self, state: CallbackState) -> Result<(), MethodError> {
         self.0
-            .store(serde_json::from_value(state)?, Ordering::Relaxed);
+            .store(serde_json::from_value(state.value)?, Ordering::Relaxed);
         Ok(())
     }
 }

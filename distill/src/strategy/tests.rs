@@ -53,7 +53,7 @@ impl Diary {
 }
 
 impl Callback<Toy> for Diary {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         self.name
     }
 
