@@ -148,6 +148,13 @@ fn continuing<T: RecipeFamily>(
     let Some(freezing) = methods::freezing::<T::Learner>(&methods) else {
         return;
     };
+    let reason =
+        format!("would be ignored, as `{freezing}` leaves all of the model as it is: leave it out");
+    found.require(
+        &format!("stages.{name}.freeze"),
+        stage.freeze.is_empty(),
+        &reason,
+    );
     let other = methods.keys().find(|method| *method != freezing);
     if let Some(other) = other {
         let reason = format!(
@@ -407,7 +414,14 @@ methods = ["experts", "layerwise"]
 
     #[test]
     fn what_stages_learn_from_and_start_with_is_checked() {
-        let cases: [(&[&str], &str); 8] = [
+        let cases: [(&[&str], &str); 9] = [
+            (
+                &[
+                    "stages.student.methods=['ted-filters']",
+                    "stages.student.freeze=['head']",
+                ],
+                "`stages.student.freeze` would be ignored, as `ted-filters` leaves all of the model as it is: leave it out",
+            ),
             (
                 &["stages.student={from='teacher', task=0, methods=['lora']}"],
                 "`stages.student.task` is 0, and no method adds to the loss",
