@@ -1,5 +1,6 @@
 //! The seam for what takes part in the training loop, one method a file.
 
+pub mod ema;
 pub mod growing_length;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use crate::{Batch, Gauge, MethodError, StageError, Trainable};
 
+pub use ema::Ema;
 pub use growing_length::{Cut, GrowingLength, Growth};
 
 /// Where in the training a callback is called.

@@ -4,7 +4,9 @@ pub mod experts;
 
 use std::collections::BTreeMap;
 
-use distill::{Method, MethodError, Objective, Surgery, Trainable, objective, surgery};
+use distill::{
+    Callback, Method, MethodError, Objective, Surgery, Trainable, callback, objective, surgery,
+};
 use masformer_core::nearest::hint;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -60,6 +62,7 @@ pub fn all<M: Trainable>() -> Vec<Entry<M>> {
         objective::<objective::TedFilters, M>(include_str!("../../docs/methods/ted-filters.md")),
         objective::<objective::Ted, M>(include_str!("../../docs/methods/ted.md")),
         surgery::<surgery::Lora, M>(include_str!("../../docs/methods/lora.md")),
+        callback::<callback::Ema, M>(include_str!("../../docs/methods/ema.md")),
     ]
 }
 
@@ -82,6 +85,17 @@ where
 {
     entry(T::default().name(), page, |settings: T| {
         vec![Method::Surgery(Box::new(settings))]
+    })
+}
+
+/// A callback, whose settings are its fields.
+fn callback<T, M>(page: &'static str) -> Entry<M>
+where
+    T: Callback<M> + Default + Serialize + DeserializeOwned + 'static,
+    M: Trainable,
+{
+    entry(T::default().name(), page, |settings: T| {
+        vec![Method::Callback(Box::new(settings))]
     })
 }
 
