@@ -14,6 +14,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use burn::{
@@ -73,6 +74,9 @@ pub(crate) struct State {
     pub step: usize,
     /// The learning rate of the latest.
     pub rate: f64,
+    /// The time that they took in seconds, over all resumes.
+    #[serde(default)]
+    pub seconds: f64,
     /// The callbacks' states by name; their tensors are in a file of their own.
     pub callbacks: BTreeMap<String, CallbackState>,
     /// The best epoch up to the checkpoint, where it is kept.
@@ -81,6 +85,13 @@ pub(crate) struct State {
     /// The metrics of an epoch that is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sums: Option<Sums>,
+}
+
+impl State {
+    /// The time before the checkpoint, over all resumes.
+    pub fn earlier(&self) -> Duration {
+        Duration::try_from_secs_f64(self.seconds).unwrap_or_default()
+    }
 }
 
 impl Checkpoints {

@@ -1,6 +1,11 @@
 //! A session owns the model and its optimiser, and is the training loop of a stage.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use burn::{
     data::dataloader::DataLoader,
@@ -86,6 +91,10 @@ pub(crate) struct Session<M: Trainable> {
     pub done: f64,
     /// The learning rate of the latest optimiser step.
     pub rate: f64,
+    /// When it began.
+    pub began: Instant,
+    /// The time before, up to the checkpoint that it went on from.
+    pub earlier: Duration,
 }
 
 /// The latest checkpoint of a session, or its beginning.
@@ -386,6 +395,7 @@ impl<M: Trainable> Session<M> {
         let state = State {
             step: self.step,
             rate: self.rate,
+            seconds: (self.earlier + self.began.elapsed()).as_secs_f64(),
             callbacks: self.states.clone(),
             best: self.best,
             sums: (batch > 0).then(|| self.settings.sums.up_to(batch)),

@@ -2,9 +2,10 @@
 
 mod config;
 mod kept;
+mod launch;
 mod method;
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Duration};
 
 use burn::{
     data::dataloader::DataLoader,
@@ -12,7 +13,6 @@ use burn::{
     prelude::*,
     train::{
         Interrupter, MetricEarlyStoppingStrategy, MetricRegistration, SupervisedTraining,
-        TrainingStrategy,
         metric::{Adaptor, Metric, Numeric, store::Direction},
     },
 };
@@ -25,12 +25,11 @@ use crate::{
     best::Judge,
     callback::Callbacks,
     checkpoint::{Position, State},
-    metric_log::{LogFailure, MetricLog, Pace, SharedSums},
     objective::Objectives,
     outcome::Ending,
-    session::{Methods, Saved, Session, Settings},
+    session::Methods,
     stand_in::NoData,
-    strategy::{Run, SessionStrategy},
+    strategy::Run,
     trainee::Learner,
 };
 
@@ -72,6 +71,8 @@ pub struct Fitted<M> {
     pub kept: usize,
     /// The place of the checkpoint that this run went on from.
     pub resumed_from: Option<Position>,
+    /// The time that the training had taken up to there, over all resumes.
+    pub earlier: Duration,
 }
 
 impl<M: Trainable> Stage<M> {
@@ -244,6 +245,7 @@ impl<M: Trainable> Stage<M> {
             Some(position) => checkpoints.load_state(position, &device.clone().inner())?,
             None => State::default(),
         };
+        let earlier = state.earlier();
         let mut trainee = self.prepare(model, &device)?;
         if let Some(position) = resumed_from {
             trainee = checkpoints.load_trainee(position, trainee)?;
@@ -267,7 +269,7 @@ impl<M: Trainable> Stage<M> {
                 &checkpoints,
                 &mut self.methods.callbacks,
             )?;
-            return kept.fitted(ending, resumed_from, &self.methods);
+            return kept.fitted(ending, resumed_from, earlier, &self.methods);
         }
         if let Some(best) = state.best
             && Some(Position::after(best.epoch)) != resumed_from
@@ -303,7 +305,7 @@ impl<M: Trainable> Stage<M> {
             ..ending
         };
         ending.write(&directory)?;
-        kept.fitted(ending, resumed_from, &session.methods)
+        kept.fitted(ending, resumed_from, earlier, &session.methods)
     }
 
     /// Refuses two methods of one name and form, and two values of one name on the dashboard.
@@ -354,118 +356,6 @@ impl<M: Trainable> Stage<M> {
             device,
         })?;
         Ok(Trainee { model, parts })
-    }
-
-    /// Runs the session under burn-train.
-    fn launch(
-        self,
-        device: &Device,
-        learner: Learner<M>,
-        checkpoints: &Checkpoints,
-        resumed_from: Option<Position>,
-        state: State,
-    ) -> Result<Run<M>, StageError> {
-        let Self {
-            config,
-            mut training,
-            epoch,
-            interrupter,
-            methods,
-            judge,
-            ..
-        } = self;
-        let position = resumed_from.unwrap_or(Position::START);
-        let metrics_path = config.directory.join("metrics.jsonl");
-        let (log_failure, sums) = (LogFailure::default(), SharedSums::default());
-        let pace = Pace {
-            every: config.log_every,
-            accumulation: config.accumulation,
-            position,
-            step: state.step,
-            sums: state.sums,
-        };
-        let log = MetricLog::open(&metrics_path, pace, log_failure.clone(), sums.clone())?;
-        let gradient_norm = Gauge::new(GRADIENT_NORM);
-        let adds = methods.objectives.add_to_loss();
-        let total_loss = adds.then(|| Gauge::new(TOTAL_LOSS));
-        let mut gauges = methods.callbacks.gauges();
-        gauges.extend(methods.objectives.gauges().cloned());
-        for gauge in &gauges {
-            training = training.metric_train_numeric(gauge.clone());
-        }
-        if let Some(total_loss) = total_loss.clone() {
-            training = training.metric_train_numeric(total_loss);
-        }
-        let session = Session {
-            settings: Settings {
-                device: device.clone(),
-                epochs: config.epochs,
-                seed: config.seed,
-                learning_rate: config.learning_rate,
-                schedule: config.schedule,
-                accumulation: config.accumulation,
-                clip_norm: config.clip_norm,
-                task_weight: config.task_weight,
-                epoch,
-                checkpoints: checkpoints.clone(),
-                every: config.checkpoint_every,
-                gradient_norm: gradient_norm.clone(),
-                gauges,
-                total_loss,
-                judge,
-                log_failure,
-                sums,
-                metrics_path,
-            },
-            keep: methods.objectives.keep(),
-            states: methods.callbacks.states(),
-            methods,
-            learner,
-            train: self.train.to_device(device),
-            valid: self.valid.to_device(&device.clone().inner()),
-            position,
-            saved: Saved {
-                position,
-                step: state.step,
-                at: Instant::now(),
-            },
-            step: state.step,
-            best: state.best,
-            epoch: position.epoch,
-            iteration: 0,
-            done: 0.0,
-            rate: state.rate,
-        };
-        let strategy = Arc::new(SessionStrategy::new(session));
-        // The number of an epoch, or none: burn-train counts from the one after it.
-        let epochs = Some(position.epochs()).filter(|epochs| *epochs > 0);
-        training = training
-            .num_epochs(config.epochs)
-            .metric_train_numeric(gradient_norm)
-            .with_metric_logger(log)
-            .renderer(config.ui.renderer(&interrupter, epochs))
-            .with_interrupter(interrupter)
-            .with_training_strategy(TrainingStrategy::Custom(strategy.clone()));
-        if let Some(epochs) = epochs {
-            // Only the number of the first epoch follows from this: no checkpointer is registered.
-            training = training.checkpoint(epochs);
-        }
-        let result = training.launch(StandIn::learner(device));
-        let run = strategy.take();
-        if let (
-            Some(Run {
-                ending: Some(Ok(_)),
-                ..
-            }),
-            Some(error),
-        ) = (&run, result.error)
-        {
-            return Err(StageError::Training(error));
-        }
-        run.ok_or(StageError::Interrupted {
-            epoch: 0,
-            reason: None,
-        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is kept of a stage that ended.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use burn::module::Module;
 
@@ -73,6 +73,7 @@ impl<M: Trainable> Kept<M> {
         self,
         ending: Ending,
         resumed_from: Option<Position>,
+        earlier: Duration,
         methods: &Methods<M>,
     ) -> Result<Fitted<M>, StageError> {
         let Trainee { model, parts } = self.trainee;
@@ -83,6 +84,7 @@ impl<M: Trainable> Kept<M> {
             epoch: ending.epoch,
             kept: self.epoch,
             resumed_from,
+            earlier,
         })
     }
 }

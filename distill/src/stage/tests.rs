@@ -126,6 +126,7 @@ fn whole() -> (Vec<Vec<u32>>, String) {
     let directory = tempfile::tempdir().unwrap();
     let fitted = stage(config(directory.path(), 4)).fit(toy()).unwrap();
     assert_eq!((fitted.outcome, fitted.epoch), (Outcome::Finished, 4));
+    assert!(fitted.earlier.is_zero());
     (fitted.model.bits(), metrics(directory.path()))
 }
 
@@ -226,6 +227,7 @@ fn a_kill_and_a_half_written_checkpoint_change_no_bit() {
 
     let fitted = stage(config(directory.path(), 4)).fit(toy()).unwrap();
     assert_eq!(fitted.resumed_from, Some(Position { epoch: 3, batch: 2 }));
+    assert!(fitted.earlier > std::time::Duration::ZERO);
     let (bits, lines) = whole();
     assert!(fitted.model.bits() == bits);
     assert_eq!(metrics(directory.path()), lines);

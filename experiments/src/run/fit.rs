@@ -13,8 +13,7 @@ use burn::{
     },
 };
 use distill::{
-    Adam, Batch, Epoch, Fitted, LeftParts, Names, Schedule, Stage, StageConfig, StageError,
-    Trainable,
+    Adam, Batch, Epoch, Fitted, Names, Schedule, Stage, StageConfig, StageError, Trainable,
 };
 
 use super::{Progress, RunOptions};
@@ -94,20 +93,20 @@ pub(super) fn judge_epochs<M: Trainable, Me: Metric>(
     }
 }
 
-/// Trains a learner, or goes on where a stop left it; returns it in evaluation form, and what its objectives leave.
+/// Trains a learner, or goes on where a stop left it; returns it in evaluation form with what belongs to it.
 pub(super) fn fit<M: Trainable>(
     stage: Stage<M>,
     learner: M,
     label: &str,
     progress: Progress,
-) -> Result<(M, LeftParts), Error> {
+) -> Result<Fitted<M>, Error> {
     match stage.fit(learner) {
         Ok(fitted) => {
-            let Fitted { kept, epoch, .. } = fitted;
+            let Fitted { kept, epoch, .. } = &fitted;
             if kept != epoch {
                 progress.say(&format!("{label}: kept the best epoch, {kept} of {epoch}"));
             }
-            Ok((fitted.model, fitted.left))
+            Ok(fitted)
         }
         Err(StageError::Interrupted { .. }) => Err(Error::Stopped),
         Err(error) => Err(error.into()),

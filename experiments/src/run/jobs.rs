@@ -1,26 +1,23 @@
 //! What the stages of a run do.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+mod model;
 
-use burn::prelude::Device;
-use distill::{Epoch, LeftParts, Method, Teacher};
+use std::{fs, path::Path, time::Duration};
+
+use distill::{Epoch, Fitted, LeftParts, Method, Teacher};
 use masformer_core::{MixerSpec, Span, seed};
 use moebert_core::{
     cost::Cost,
-    expert_files::ExpertFiles,
     file,
     importance::{Importance, ImportanceSource},
-    keep_layers::keep_layers,
     layered::Layered,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::model::{Begun, Model, Split, kept_layers};
 use super::{
-    Run, expert_files, expert_plan,
+    Run, expert_plan,
     family::{Extras, Family, Weights},
     fit::{Training, fit},
     learning::methods,
@@ -30,7 +27,6 @@ use super::{
 use crate::{
     error::Error,
     graph::{Key, KeyError, Store},
-    learner::ExpertPlan,
     metric::Scores,
     predictions::{Judgement, lines},
     recipe::{ExpertsRecipe, ModelPlan, Origin},
@@ -53,32 +49,11 @@ pub(super) struct Jobs<'a, F: Family> {
     pub keys: &'a SeedKeys,
 }
 
-/// A model that is there.
-struct Model<F: Family> {
-    folder: F::Folder,
-    weights: Weights,
-    /// The folder on disk, where it holds the model as it is.
-    dir: Option<PathBuf>,
-    /// What the objectives of its training left, if anything.
-    left: Option<PathBuf>,
-}
-
-/// A model before its training.
-struct Begun<F: Family> {
-    learner: F::Learner,
-    folder: F::Folder,
-    /// The layers that are left of the folder's.
-    kept: Option<Vec<usize>>,
-    /// The folder on disk, if the model is exactly that.
-    base: Option<PathBuf>,
-    split: Option<Split>,
-}
-
-/// How the feed-forward layers of a model are split.
-struct Split {
-    plan: ExpertPlan,
-    importance: Option<Importance>,
-    dense_width: usize,
+/// What a stage gives besides its files.
+pub(super) struct Made {
+    pub result: Value,
+    /// The time of earlier attempts that this one went on from.
+    pub earlier: Duration,
 }
 
 /// The scores of a model, and what it costs.
@@ -94,27 +69,31 @@ pub(super) struct Judged {
 }
 
 impl<F: Family> Jobs<'_, F> {
-    /// Does a stage, whose files go into a folder; its result.
-    pub fn work(&self, job: Job, dir: &Path) -> Result<Value, Error> {
+    /// Does a stage, whose files go into a folder.
+    pub fn work(&self, job: Job, dir: &Path) -> Result<Made, Error> {
         let title = title(self.run.plan, self.keys.seed, job);
         self.run.progress.say(&title);
         let plan = |index: usize| &self.run.plan[index];
-        match job {
-            Job::Start => self.draw(None, dir),
-            Job::Draw(index) => self.draw(Some(index), dir),
-            Job::Importance(index) => self.score(plan(index), dir),
+        let result = match job {
+            Job::Start => self.draw(None, dir)?,
+            Job::Draw(index) => self.draw(Some(index), dir)?,
+            Job::Importance(index) => self.score(plan(index), dir)?,
             Job::Before(index) => {
                 let model = self.arranged(plan(index))?;
                 let learner = self.begin(index, &model)?.split()?;
-                self.judge(&learner, &model, dir)
+                self.judge(&learner, &model, dir)?
             }
-            Job::Train(index) => self.train(index, dir),
+            Job::Train(index) => return self.train(index, dir),
             Job::Evaluate(index) => {
                 let model = self.model(plan(index))?;
-                self.judge(&self.load(&model)?, &model, dir)
+                self.judge(&self.load(&model)?, &model, dir)?
             }
-            Job::Measure => self.measure(),
-        }
+            Job::Measure => self.measure()?,
+        };
+        Ok(Made {
+            result,
+            earlier: Duration::ZERO,
+        })
     }
 
     /// Draws the weights to begin with, or those of one model of the plan.
@@ -270,14 +249,19 @@ impl<F: Family> Jobs<'_, F> {
         Ok(Value::Null)
     }
 
-    fn train(&self, index: usize, dir: &Path) -> Result<Value, Error> {
+    fn train(&self, index: usize, dir: &Path) -> Result<Made, Error> {
         let family = &self.run.family;
         let plan = &self.run.plan[index];
         let training = dir.join("training");
         let model = self.arranged(plan)?;
         let begun = self.begin(index, &model)?;
         let left = model.left(&self.run.options.device)?;
-        let (learner, left) = self.fit(plan, &training, &begun, left)?;
+        let Fitted {
+            model: learner,
+            left,
+            earlier,
+            ..
+        } = self.fit(plan, &training, &begun, left)?;
         if !left.is_empty() {
             left.save(&dir.join(LEFT))?;
         }
@@ -295,7 +279,10 @@ impl<F: Family> Jobs<'_, F> {
         // The model is saved: its checkpoints are not part of the result.
         let checkpoints = training.join("checkpoints");
         fs::remove_dir_all(&checkpoints).map_err(|source| Error::file(&checkpoints, source))?;
-        Ok(Value::Null)
+        Ok(Made {
+            result: Value::Null,
+            earlier,
+        })
     }
 
     fn fit(
@@ -304,7 +291,7 @@ impl<F: Family> Jobs<'_, F> {
         directory: &Path,
         begun: &Begun<F>,
         left: LeftParts,
-    ) -> Result<(F::Learner, LeftParts), Error> {
+    ) -> Result<Fitted<F::Learner>, Error> {
         let Run {
             family,
             options,
@@ -383,65 +370,6 @@ impl<F: Family> Jobs<'_, F> {
         let latencies = family.latencies(&learners, &options.stop)?;
         Ok(latencies.into())
     }
-}
-
-impl<F: Family> Model<F> {
-    fn given(folder: F::Folder, dir: PathBuf) -> Self {
-        Self {
-            folder,
-            weights: Weights::Given,
-            dir: Some(dir),
-            left: None,
-        }
-    }
-
-    /// What the objectives of its training left.
-    fn left(&self, device: &Device) -> Result<LeftParts, Error> {
-        match &self.left {
-            Some(path) => Ok(LeftParts::load(path, device)?),
-            None => Ok(LeftParts::default()),
-        }
-    }
-
-    /// The model, to be used as it is.
-    fn trained(self) -> Self {
-        Self {
-            weights: Weights::Trained,
-            ..self
-        }
-    }
-}
-
-impl<F: Family> Begun<F> {
-    /// The model in the structure that it is trained in.
-    fn split(self) -> Result<F::Learner, Error> {
-        match self.split {
-            Some(split) => Ok(split.plan.split(self.learner)?),
-            None => Ok(self.learner),
-        }
-    }
-}
-
-impl Split {
-    /// What is saved beside the weights.
-    fn files(&self, model: &impl Layered, recipe: &ExpertsRecipe) -> Result<ExpertFiles, Error> {
-        let importance = self.importance.clone();
-        expert_files(model, &self.plan, recipe, self.dense_width, importance)
-    }
-}
-
-/// The model with the layers that a plan keeps, and their indices if some go.
-fn kept_layers<M: Layered>(plan: &ModelPlan, learner: M) -> Result<(M, Option<Vec<usize>>), Error> {
-    let Some(layers) = &plan.keep_layers else {
-        return Ok((learner, None));
-    };
-    let (depth, _) = learner.neurons();
-    let kept = layers.indices(depth).map_err(|source| Error::OfModel {
-        name: plan.name.clone(),
-        source: source.into(),
-    })?;
-    let learner = keep_layers(learner, &kept);
-    Ok((learner, (kept.len() < depth).then_some(kept)))
 }
 
 /// What a person reads of a stage.

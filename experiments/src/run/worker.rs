@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     Run,
     family::Family,
-    jobs::{Jobs, title},
+    jobs::{Jobs, Made, title},
     nodes::{Job, Node, Nodes, SeedKeys},
 };
 use crate::{
@@ -129,15 +129,15 @@ impl<F: Family> Worker<'_, F> {
     fn attempt(&self, node: &Node, work: Work) -> Result<Option<Ended>, Error> {
         let clock = Instant::now();
         let device = &self.run.options.device;
-        let (result, bytes) = memory::peak(device, || self.done(node, &work));
-        let result = match result {
-            Ok(result) => result,
+        let (made, bytes) = memory::peak(device, || self.done(node, &work));
+        let Made { result, earlier } = match made {
+            Ok(made) => made,
             Err(error) => return self.ended(node, work, error, clock.elapsed()),
         };
         let outcome = Outcome {
             document: node.document.clone(),
             result,
-            elapsed: clock.elapsed(),
+            elapsed: earlier + clock.elapsed(),
             peak_memory: Some(bytes),
             backend: self.run.options.device_name.clone(),
             environment: self.environment.clone(),
@@ -150,8 +150,8 @@ impl<F: Family> Worker<'_, F> {
         Ok(None)
     }
 
-    /// The result of a stage.
-    fn done(&self, node: &Node, work: &Work) -> Result<Value, Error> {
+    /// What a stage gives.
+    fn done(&self, node: &Node, work: &Work) -> Result<Made, Error> {
         if node.job != Job::Measure {
             return self.jobs(node).work(node.job, work.folder());
         }
