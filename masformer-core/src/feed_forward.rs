@@ -367,8 +367,10 @@ mod tests {
                 let gradients = output.clone().square().sum().backward();
                 (output.inner(), input.grad(&gradients).unwrap())
             });
-            for difference in [in_parts - composed, gradient - expected] {
-                let difference: f32 = difference.abs().max().into_scalar();
+            // A row that hardly varies has large gradients through the normalisation, and their rounding.
+            for (found, expected) in [(in_parts, composed), (gradient, expected)] {
+                let size = expected.clone().abs().max().clamp_min(1.0);
+                let difference = ((found - expected).abs().max() / size).into_scalar::<f32>();
                 assert!(difference < 1e-4, "{gated} {difference}");
             }
         }
