@@ -16,20 +16,22 @@ use super::{
     owner,
     store::Store,
     walk,
+    work::PARTIAL,
 };
 
-/// A folder that was deleted, or would be in a dry run.
+/// A file or folder that was deleted, or would be in a dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
-    /// The folder.
+    /// The file or folder.
     pub path: PathBuf,
-    /// The total length of its files in bytes.
+    /// The length of the file, or the total length of the folder's files, in bytes.
     pub bytes: u64,
 }
 
 /// Deletes the stages, finished or in progress, that are neither in `keep` nor a direct or indirect input of a stage in
 /// `keep`. Stages with a live lease and stages changed less than `older` ago stay. Also empties the trash of an
-/// interrupted call. With `dry_run`, nothing is deleted.
+/// interrupted call, and deletes what killed processes were writing in the store's own folders. With `dry_run`, nothing is
+/// deleted.
 ///
 /// Returns what was deleted, or would be.
 ///
@@ -59,7 +61,29 @@ pub fn sweep(
             doomed.push(folder);
         }
     }
-    remove(store, doomed, dry_run)
+    let mut removed = remove(store, doomed, dry_run)?;
+    for path in temporary(store, older)? {
+        let bytes = walk::size(&path)?;
+        if !dry_run {
+            walk::remove_file(&path)?;
+        }
+        removed.push(Removed { path, bytes });
+    }
+    Ok(removed)
+}
+
+/// The temporary files in the store's own folders that were written at least `age` ago.
+fn temporary(store: &Store, age: Duration) -> Result<Vec<PathBuf>, StoreError> {
+    let mut found = vec![];
+    for folder in store.own() {
+        for name in walk::names(&folder)? {
+            let path = folder.join(&name);
+            if name.starts_with(PARTIAL) && is_older(&path, age) {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Deletes the work folders of stages in progress without a live lease, with their checkpoints: these stages start from
@@ -215,6 +239,28 @@ mod tests {
             }]
         );
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn deletes_what_a_killed_process_was_writing() {
+        let (_folder, store) = store();
+        let (leases, _) = worker(&store);
+        let folders = store.own();
+        let left = folders.map(|folder| {
+            walk::make(&folder).unwrap();
+            let left = folder.join(".tmpAb12");
+            fs::write(&left, "12").unwrap();
+            left
+        });
+        assert!(
+            sweep(&leases, &BTreeSet::new(), DAY, false)
+                .unwrap()
+                .is_empty()
+        );
+        let removed = sweep(&leases, &BTreeSet::new(), Duration::ZERO, false).unwrap();
+        let paths: Vec<_> = removed.into_iter().map(|removed| removed.path).collect();
+        assert_eq!(paths, left);
+        assert!(left.iter().all(|path| !path.exists()));
     }
 
     #[test]

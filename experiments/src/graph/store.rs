@@ -240,6 +240,16 @@ impl Store {
         self.hidden("trash")
     }
 
+    /// The folders of the store's own files.
+    pub(super) fn own(&self) -> [PathBuf; 4] {
+        [
+            self.root.join(HIDDEN),
+            self.hidden(RUNS),
+            self.lease(),
+            self.failed(),
+        ]
+    }
+
     pub(super) fn fingerprints(&self) -> PathBuf {
         self.hidden("fingerprints.json")
     }

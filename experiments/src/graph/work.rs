@@ -28,7 +28,7 @@ use super::{
 };
 
 /// Begins the names of files that [`file::write`] has not finished.
-const PARTIAL: &str = ".tmp";
+pub(super) const PARTIAL: &str = ".tmp";
 
 /// The outcome of a claim.
 #[derive(Debug)]
