@@ -4,7 +4,7 @@
 //! recipe.toml        the recipe as resolved, written once
 //! environment.json   program, machine and command line of every start
 //! metrics.jsonl      the metrics of every finished training, one JSON object per line
-//! artifacts/         the tokenizer and the tokens of the run's own data
+//! artifacts/         the tokenizer and the tokens of the run's own data, in 1/ and so on those of arms that change them
 //! start/seed-S       links to the weights that were drawn
 //! arms/NAME/seed-S/  links to the stages of a model in the store
 //! stages.json        the keys of all stages
@@ -12,6 +12,7 @@
 //! curves.svg         validation while training
 //! ```
 
+mod artifacts;
 mod difference;
 mod link;
 mod stale;
@@ -30,13 +31,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{environment::Environment, graph::Key};
 
+pub use artifacts::Artifacts;
+
 /// The recipe of a run, in its folder.
 pub(crate) const RECIPE: &str = "recipe.toml";
 /// Where it was run.
 pub(crate) const ENVIRONMENT: &str = "environment.json";
 const LOCK: &str = ".lock";
-/// The folder of prepared data.
-const ARTIFACTS: &str = "artifacts";
 /// The keys of the stages of a run, in its folder.
 const STAGES: &str = "stages.json";
 
@@ -140,47 +141,6 @@ impl RunFolder {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The folder for what `stage` makes, `artifacts/<stage>`; made if it is missing. A stage is
-    /// named by a relative path, such as `seed-1/teacher`.
-    ///
-    /// # Errors
-    /// The folder cannot be made.
-    pub fn stage_dir(&self, stage: &str) -> Result<PathBuf, RecordError> {
-        let path = Self::stage_path(&self.path, stage);
-        fs::create_dir_all(&path).map_err(io_error("make the folder", &path))?;
-        Ok(path)
-    }
-
-    /// Where the folder of `stage` is in the run folder `run`, whether or not it is there: for what is
-    /// read before the run folder is opened.
-    pub fn stage_path(run: &Path, stage: &str) -> PathBuf {
-        run.join(ARTIFACTS).join(stage)
-    }
-
-    /// The result of `stage`, if it was finished.
-    ///
-    /// # Errors
-    /// The result cannot be read, or is not what [`RunFolder::finish`] wrote.
-    pub fn done<T: DeserializeOwned>(&self, stage: &str) -> Result<Option<T>, RecordError> {
-        let path = Self::stage_path(&self.path, stage).join("done.json");
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(damaged(&path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error("read", &path)(error)),
-        }
-    }
-
-    /// Marks `stage` as finished with `result`. Call it last: everything else of the stage must be
-    /// on disk.
-    ///
-    /// # Errors
-    /// The result cannot be written.
-    pub fn finish<T: Serialize>(&self, stage: &str, result: &T) -> Result<(), RecordError> {
-        write_json(&self.stage_dir(stage)?.join("done.json"), result)
     }
 
     /// Writes `metrics.jsonl`: the lines of trainings, each with its `stage`, which is named beside its file.
@@ -404,32 +364,15 @@ mod tests {
     }
 
     #[test]
-    fn a_finished_stage_is_found_again() {
+    fn each_start_is_recorded() {
         let folder = tempfile::tempdir().expect("a folder");
-        let run = open(folder.path(), &recipe(&[])).expect("new");
-        assert_eq!(run.done::<f64>("seed-1/teacher").expect("readable"), None);
-        run.finish("seed-1/teacher", &0.25).expect("written");
-        drop(run);
-        let run = open(folder.path(), &recipe(&[])).expect("the same recipe");
-        assert_eq!(
-            run.done::<f64>("seed-1/teacher").expect("readable"),
-            Some(0.25)
-        );
+        drop(open(folder.path(), &recipe(&[])).expect("new"));
+        drop(open(folder.path(), &recipe(&[])).expect("the same recipe"));
         let starts: Vec<Environment> = serde_json::from_slice(
             &fs::read(folder.path().join("environment.json")).expect("read"),
         )
         .expect("JSON");
         assert_eq!(starts.len(), 2);
-    }
-
-    #[test]
-    fn a_damaged_result_is_named() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let run = open(folder.path(), &recipe(&[])).expect("new");
-        let path = run.stage_dir("teacher").expect("made").join("done.json");
-        fs::write(&path, "{").expect("written");
-        let message = run.done::<f64>("teacher").expect_err("no JSON").to_string();
-        assert!(message.contains("done.json is damaged"), "{message}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     graph::{Fingerprints, Key, Leases, Store, failure},
     interrupt::Stop,
     recipe::{AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily},
-    record::RunFolder,
+    record::{Artifacts, RunFolder},
     table::{Row, Table},
 };
 
@@ -61,7 +61,7 @@ pub struct RunOptions {
     pub stop: Stop,
 }
 
-/// What the stages of a run need.
+/// What the stages of arms on one base need.
 struct Run<'a, F> {
     family: F,
     plan: &'a [ModelPlan],
@@ -69,6 +69,12 @@ struct Run<'a, F> {
     checkpoint: &'a CheckpointRecipe,
     options: &'a RunOptions,
     progress: Progress,
+}
+
+/// The arms on one base: their stages, and what these need.
+struct Part<'a, F: Family> {
+    run: Run<'a, F>,
+    nodes: Nodes,
 }
 
 /// The recipes of a family of models: how their data become what stages need.
@@ -80,7 +86,11 @@ trait Runnable: RecipeFamily {
     type Family<'a>: Family;
 
     /// Reads model and data, and checks that they and the recipe go together.
-    fn read<'a>(recipe: &'a Recipe<Self>, options: &RunOptions) -> Result<Self::Inputs<'a>, Error>;
+    fn read<'a>(
+        recipe: &'a Recipe<Self>,
+        options: &RunOptions,
+        artifacts: &Artifacts,
+    ) -> Result<Self::Inputs<'a>, Error>;
 
     /// What the keys of stages must know.
     fn identity(
@@ -93,7 +103,7 @@ trait Runnable: RecipeFamily {
     fn prepare<'a>(
         recipe: &'a Recipe<Self>,
         options: &RunOptions,
-        folder: &RunFolder,
+        artifacts: &Artifacts,
         inputs: Self::Inputs<'a>,
     ) -> Result<Self::Family<'a>, Error>;
 }
@@ -122,9 +132,15 @@ pub fn plan(recipe: &AnyRecipe, options: &RunOptions) -> Result<Vec<Planned>, Er
     }
 }
 
+/// What some arms stand on.
+struct Base<'a, T: Runnable> {
+    recipe: &'a Recipe<T>,
+    artifacts: Artifacts,
+    inputs: T::Inputs<'a>,
+}
+
 struct Pipeline<'a, T: RecipeFamily> {
     recipe: &'a Recipe<T>,
-    plan: Vec<ModelPlan>,
     options: &'a RunOptions,
     progress: Progress,
     environment: Environment,
@@ -134,7 +150,6 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
     fn new(recipe: &'a Recipe<T>, options: &'a RunOptions) -> Self {
         Self {
             recipe,
-            plan: recipe.plan(),
             environment: Environment::capture(&options.device_name, &recipe.seeds),
             options,
             progress: Progress::new(options.ui),
@@ -143,11 +158,11 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
 
     fn run(&self) -> Result<(), Error> {
         let options = self.options;
-        let inputs = T::read(self.recipe, options)?;
+        let bases = self.read()?;
         let mut folder = self.folder()?;
         let store = Store::open(&options.store)?;
-        let nodes = self.nodes(&inputs, &store)?;
-        let keys: Vec<Key> = nodes.nodes.iter().map(|node| node.key.clone()).collect();
+        let nodes = self.nodes(&bases, &store)?;
+        let keys = keys(&nodes);
         folder.write_stages(&keys)?;
         store.register(folder.path())?;
         if options.retry {
@@ -155,33 +170,66 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
                 failure::retry(&store, key)?;
             }
         }
-        let run = Run {
-            family: T::prepare(self.recipe, options, &folder, inputs)?,
-            plan: &self.plan,
-            importance: &self.recipe.importance,
-            checkpoint: &self.recipe.checkpoint,
-            options,
-            progress: self.progress,
-        };
+        let mut parts = vec![];
+        for (base, nodes) in bases.into_iter().zip(nodes) {
+            let Base {
+                recipe,
+                artifacts,
+                inputs,
+            } = base;
+            let run = Run {
+                family: T::prepare(recipe, options, &artifacts, inputs)?,
+                plan: recipe.plan(),
+                importance: &recipe.importance,
+                checkpoint: &recipe.checkpoint,
+                options,
+                progress: self.progress,
+            };
+            parts.push(Part { run, nodes });
+        }
         folder.release();
         let worker = Worker {
-            run: &run,
-            nodes: &nodes,
+            parts: &parts,
+            options,
+            progress: self.progress,
             leases: Leases::new(&store),
             environment: json!(self.environment),
         };
         let worked = worker.work();
         folder.hold(|| options.stop.check())?;
-        self.link(&nodes, &store, &folder)?;
+        for part in &parts {
+            part.link(&store, &folder)?;
+        }
         worked?;
-        self.results(&run.family, &nodes, &store, &folder)
+        self.results(&parts, &store, &folder)
     }
 
     fn planned(&self) -> Result<Vec<Planned>, Error> {
-        let inputs = T::read(self.recipe, self.options)?;
+        let bases = self.read()?;
         let store = Store::open(&self.options.store)?;
-        let nodes = self.nodes(&inputs, &store)?.nodes;
-        plan::planned(nodes, &self.plan, &Leases::new(&store))
+        let leases = Leases::new(&store);
+        let mut planned: Vec<Planned> = vec![];
+        for (base, nodes) in bases.iter().zip(self.nodes(&bases, &store)?) {
+            let stages = plan::planned(nodes.nodes, base.recipe.plan(), &leases)?;
+            let is_new = |stage: &Planned| planned.iter().all(|other| other.key != stage.key);
+            let new: Vec<Planned> = stages.into_iter().filter(is_new).collect();
+            planned.extend(new);
+        }
+        Ok(planned)
+    }
+
+    /// What the arms stand on, read.
+    fn read(&self) -> Result<Vec<Base<'a, T>>, Error> {
+        let bases = self.recipe.bases().iter().enumerate();
+        let bases = bases.map(|(place, recipe)| {
+            let artifacts = Artifacts::new(&self.options.out, place);
+            Ok(Base {
+                recipe,
+                inputs: T::read(recipe, self.options, &artifacts)?,
+                artifacts,
+            })
+        });
+        bases.collect()
     }
 
     /// The run folder, in which this process alone prepares data.
@@ -202,7 +250,8 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         )
     }
 
-    fn nodes(&self, inputs: &T::Inputs<'_>, store: &Store) -> Result<Nodes, Error> {
+    /// The stages of the arms on each base.
+    fn nodes(&self, bases: &[Base<'_, T>], store: &Store) -> Result<Vec<Nodes>, Error> {
         let mut fingerprints = Fingerprints::open(store);
         let Environment {
             device,
@@ -210,32 +259,77 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
             system,
             ..
         } = &self.environment;
-        let makings = Makings {
-            plan: &self.plan,
-            importance: &self.recipe.importance,
-            identity: &T::identity(self.recipe, inputs, &mut fingerprints)?,
-            folders: nodes::folders(&self.plan, &mut fingerprints)?,
-            machine: json!({ "device": device, "cpus": cpus, "system": system }),
-        };
-        let nodes = makings.nodes(&self.recipe.seeds)?;
+        let machine = json!({ "device": device, "cpus": cpus, "system": system });
+        let mut nodes = vec![];
+        for base in bases {
+            let plan = base.recipe.plan();
+            let makings = Makings {
+                plan,
+                importance: &base.recipe.importance,
+                identity: &T::identity(base.recipe, &base.inputs, &mut fingerprints)?,
+                folders: nodes::folders(plan, &mut fingerprints)?,
+                machine: machine.clone(),
+            };
+            nodes.push(makings.nodes(&self.recipe.seeds)?);
+        }
         fingerprints.save();
         Ok(nodes)
     }
 
+    /// Writes the results of a run that is done, from the store alone, and prints the table.
+    fn results<F: Family>(
+        &self,
+        parts: &[Part<'_, F>],
+        store: &Store,
+        folder: &RunFolder,
+    ) -> Result<(), Error> {
+        let (mut rows, mut trainings, mut curves) = (vec![], vec![], vec![]);
+        for part in parts {
+            part.results(store, &mut rows, &mut trainings)?;
+            let curve = part.run.family.curve();
+            curves.extend(part.run.plan.iter().map(|plan| (plan, curve.clone())));
+        }
+        let models = self.recipe.plan();
+        let place = |name: &str| models.iter().position(|model| model.name == name);
+        rows.sort_by_key(|row: &Row| place(&row.name));
+        curves.sort_by_key(|(plan, _): &(&ModelPlan, _)| place(&plan.name));
+        trainings.sort();
+        folder.gather_metrics(&trainings)?;
+        curves::write(&self.recipe.name, &curves, folder)?;
+        folder.write_results(&rows)?;
+        let columns = parts.first().map(|part| part.run.family.columns(&rows));
+        let table = Table::new(&rows, &columns.unwrap_or_default());
+        folder.write_text("results.md", &table.to_markdown())?;
+        crate::cli::print(&table.to_text())
+    }
+}
+
+/// The keys of all stages, each once.
+fn keys(nodes: &[Nodes]) -> Vec<Key> {
+    let mut keys: Vec<Key> = vec![];
+    for node in nodes.iter().flat_map(|nodes| &nodes.nodes) {
+        if !keys.contains(&node.key) {
+            keys.push(node.key.clone());
+        }
+    }
+    keys
+}
+
+impl<F: Family> Part<'_, F> {
     /// Links what is done into the run folder.
-    fn link(&self, nodes: &Nodes, store: &Store, folder: &RunFolder) -> Result<(), Error> {
+    fn link(&self, store: &Store, folder: &RunFolder) -> Result<(), Error> {
         let link = |path: &str, key: &Key| -> Result<(), Error> {
             if store.is_done(key)? {
                 folder.link(path, &store.stage(key))?;
             }
             Ok(())
         };
-        for keys in &nodes.seeds {
+        for keys in &self.nodes.seeds {
             let seed = keys.seed;
             if let Some(key) = &keys.start {
                 link(&format!("start/seed-{seed}"), key)?;
             }
-            for (plan, model) in self.plan.iter().zip(&keys.models) {
+            for (plan, model) in self.run.plan.iter().zip(&keys.models) {
                 for (stage, key) in model.stages() {
                     link(&format!("arms/{}/seed-{seed}/{stage}", plan.name), key)?;
                 }
@@ -244,21 +338,18 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         Ok(())
     }
 
-    /// Writes the results of a run that is done, from the store alone, and prints the table.
-    fn results<F: Family>(
+    /// Adds the rows of the table, and the metrics of every training with its name.
+    fn results(
         &self,
-        family: &F,
-        nodes: &Nodes,
         store: &Store,
-        folder: &RunFolder,
+        rows: &mut Vec<Row>,
+        trainings: &mut Vec<(String, PathBuf)>,
     ) -> Result<(), Error> {
-        let mut rows = vec![];
-        let mut trainings = vec![];
         // All seeds of a model together, the models in their order.
-        for (index, plan) in self.plan.iter().enumerate() {
-            let before = self.plan[..index].iter();
+        for (index, plan) in self.run.plan.iter().enumerate() {
+            let before = self.run.plan[..index].iter();
             let place = before.filter(|plan| plan.is_judged).count();
-            for keys in &nodes.seeds {
+            for keys in &self.nodes.seeds {
                 let model = &keys.models[index];
                 if let Some(key) = &model.train {
                     let metrics = store.stage(key).join("training/metrics.jsonl");
@@ -300,12 +391,6 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
                 });
             }
         }
-        trainings.sort();
-        folder.gather_metrics(&trainings)?;
-        curves::write(&self.recipe.name, &self.plan, &family.curve(), folder)?;
-        folder.write_results(&rows)?;
-        let table = Table::new(&rows, &family.columns(&rows));
-        folder.write_text("results.md", &table.to_markdown())?;
-        crate::cli::print(&table.to_text())
+        Ok(())
     }
 }

@@ -117,6 +117,14 @@ impl StartModel for DecoderModel {
             width: random.width,
         })
     }
+
+    fn arranged_as(self, other: &Self) -> Self {
+        Self {
+            spans: other.spans.clone(),
+            mixers: other.mixers.clone(),
+            ..self
+        }
+    }
 }
 
 /// The decoder to begin with, as [`DecoderModel::source`] finds it.

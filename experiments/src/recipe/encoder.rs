@@ -124,6 +124,14 @@ impl StartModel for EncoderModel {
             width: random.width,
         })
     }
+
+    fn arranged_as(self, other: &Self) -> Self {
+        Self {
+            spans: other.spans.clone(),
+            mixers: other.mixers.clone(),
+            ..self
+        }
+    }
 }
 
 /// `[model.random]`: the size of a fresh BERT.

@@ -85,8 +85,11 @@ impl Source<'_> {
             resolved.push((name.unwrap_or_default().to_owned(), arm));
         }
         problems.into_result()?;
-        match plan::plan(&resolved) {
-            Ok(models) => recipe.models = models,
+        match plan::plan(&recipe, &resolved) {
+            Ok(plans) => {
+                recipe.models = plans.models;
+                recipe.bases = plans.bases;
+            }
             Err(found) => {
                 let mut problems = Told::default();
                 problems.add(self, table.get_ref(), found);

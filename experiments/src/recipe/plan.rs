@@ -78,9 +78,9 @@ pub enum Origin {
 
 impl ModelPlan {
     /// The model to begin with, judged as it is.
-    fn checkpoint() -> Self {
+    fn checkpoint(name: String) -> Self {
         Self {
-            name: CHECKPOINT.to_owned(),
+            name,
             from: Origin::Start,
             keep_layers: None,
             spans: None,
@@ -116,22 +116,41 @@ impl ModelPlan {
     }
 }
 
-/// The models of all arms. Those that arms share are there once.
+/// The models of a recipe.
+pub(super) struct Plans<T: RecipeFamily> {
+    /// Those of all arms, each after those that it needs. Models that arms share are there once.
+    pub models: Vec<ModelPlan>,
+    /// What the arms stand on, each with the models of its arms.
+    pub bases: Vec<Recipe<T>>,
+}
+
+/// The models of all arms.
 ///
 /// # Errors
 ///
 /// Arms that come out equal, and models of one name.
 pub(super) fn plan<T: RecipeFamily>(
+    recipe: &Recipe<T>,
     arms: &[(String, Recipe<T>)],
-) -> Result<Vec<ModelPlan>, Vec<Problem>> {
+) -> Result<Plans<T>, Vec<Problem>> {
+    let mut bases: Vec<Recipe<T>> = vec![];
+    let of_arms = arms.iter().map(|(_, arm)| {
+        let base = recipe.with_base_of(arm);
+        let found = bases.iter().position(|other| *other == base);
+        found.unwrap_or_else(|| {
+            bases.push(base);
+            bases.len() - 1
+        })
+    });
+    let of_arms: Vec<usize> = of_arms.collect();
     let mut pool = Pool::default();
-    let places: Vec<_> = arms
-        .iter()
-        .map(|(arm, recipe)| pool.add_shared(arm, recipe))
+    let stand = || arms.iter().zip(&of_arms);
+    let places: Vec<_> = stand()
+        .map(|((arm, recipe), base)| pool.add_shared(arm, recipe, *base))
         .collect();
     let mut problems = vec![];
-    for (index, ((arm, recipe), places)) in arms.iter().zip(&places).enumerate() {
-        if let Some(equal) = pool.add_last(arm, recipe, places) {
+    for (index, (((arm, recipe), base), places)) in stand().zip(&places).enumerate() {
+        if let Some(equal) = pool.add_last(arm, recipe, *base, places) {
             let reason = format!("is equal to the arm `{equal}`: they train the same model");
             problems.push((format!("arms.{index}"), reason));
         }
@@ -148,11 +167,22 @@ pub(super) fn plan<T: RecipeFamily>(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let is_given = arms
-        .iter()
-        .any(|(_, recipe)| recipe.model.folder().is_some());
-    let start = (T::JUDGES_BEFORE && is_given).then(ModelPlan::checkpoint);
-    Ok(start.into_iter().chain(pool.named(&names)).collect())
+    for (index, base) in bases.iter_mut().enumerate() {
+        if T::JUDGES_BEFORE && base.model.folder().is_some() {
+            let arm = stand().find(|(_, base)| **base == index);
+            let name = match arm {
+                Some(((arm, _), _)) if index > 0 => format!("{CHECKPOINT}-{arm}"),
+                _ => CHECKPOINT.to_owned(),
+            };
+            base.models.push(ModelPlan::checkpoint(name));
+        }
+    }
+    let mut models: Vec<ModelPlan> = bases.iter().flat_map(Recipe::plan).cloned().collect();
+    for (base, plan) in pool.named(&names) {
+        models.push(plan.clone());
+        bases[base].models.push(plan);
+    }
+    Ok(Plans { models, bases })
 }
 
 /// The models so far. Until they have names, they name each other by their places.
@@ -166,6 +196,8 @@ struct Member {
     arm: String,
     /// Whether it is the last stage of that arm.
     is_last: bool,
+    /// What the arms that have it stand on.
+    base: usize,
     plan: ModelPlan,
 }
 
@@ -174,15 +206,26 @@ type Places<'a> = Vec<(&'a str, usize)>;
 
 impl Pool {
     /// Adds all stages of an arm but the last.
-    fn add_shared<'a, T: RecipeFamily>(&mut self, arm: &str, recipe: &'a Recipe<T>) -> Places<'a> {
+    fn add_shared<'a, T: RecipeFamily>(
+        &mut self,
+        arm: &str,
+        recipe: &'a Recipe<T>,
+        base: usize,
+    ) -> Places<'a> {
         let mut places = Places::new();
         let mut order = order(recipe);
         order.pop();
         for stage in order {
             let plan = content(recipe, stage, &places);
-            let place = self
-                .equal(&plan)
-                .unwrap_or_else(|| self.push(arm, stage, plan, false));
+            let place = self.equal(&plan, base).unwrap_or_else(|| {
+                self.push(Member {
+                    stage: stage.to_owned(),
+                    arm: arm.to_owned(),
+                    is_last: false,
+                    base,
+                    plan,
+                })
+            });
             places.push((stage, place));
         }
         places
@@ -193,12 +236,19 @@ impl Pool {
         &mut self,
         arm: &str,
         recipe: &Recipe<T>,
+        base: usize,
         places: &Places<'_>,
     ) -> Option<&str> {
         let last = *order(recipe).last()?;
         let plan = content(recipe, last, places);
-        match self.equal(&plan) {
-            None => drop(self.push(arm, last, plan, true)),
+        match self.equal(&plan, base) {
+            None => drop(self.push(Member {
+                stage: last.to_owned(),
+                arm: arm.to_owned(),
+                is_last: true,
+                base,
+                plan,
+            })),
             Some(place) if self.0[place].is_last => return Some(&self.0[place].arm),
             Some(place) => {
                 let member = &mut self.0[place];
@@ -209,17 +259,13 @@ impl Pool {
         None
     }
 
-    fn equal(&self, plan: &ModelPlan) -> Option<usize> {
-        self.0.iter().position(|member| member.plan == *plan)
+    fn equal(&self, plan: &ModelPlan, base: usize) -> Option<usize> {
+        let mut members = self.0.iter();
+        members.position(|member| member.base == base && member.plan == *plan)
     }
 
-    fn push(&mut self, arm: &str, stage: &str, plan: ModelPlan, is_last: bool) -> usize {
-        self.0.push(Member {
-            stage: stage.to_owned(),
-            arm: arm.to_owned(),
-            is_last,
-            plan,
-        });
+    fn push(&mut self, member: Member) -> usize {
+        self.0.push(member);
         self.0.len() - 1
     }
 
@@ -247,8 +293,8 @@ impl Pool {
         names.collect()
     }
 
-    /// The models under these names.
-    fn named(self, names: &[String]) -> impl Iterator<Item = ModelPlan> {
+    /// The models under these names, each with what its arms stand on.
+    fn named(self, names: &[String]) -> impl Iterator<Item = (usize, ModelPlan)> {
         let name = |place: &str| {
             let place: Option<usize> = place.parse().ok();
             place
@@ -259,7 +305,7 @@ impl Pool {
         let members = self.0.into_iter().zip(names);
         members.map(move |(member, own)| {
             let plan = member.plan;
-            ModelPlan {
+            let plan = ModelPlan {
                 name: own.clone(),
                 from: match &plan.from {
                     Origin::Model(place) => Origin::Model(name(place)),
@@ -268,7 +314,8 @@ impl Pool {
                 teacher: plan.teacher.as_deref().map(name),
                 legend: plan.legend(),
                 ..plan
-            }
+            };
+            (member.base, plan)
         })
     }
 }

@@ -63,6 +63,9 @@ pub struct Recipe<T: RecipeFamily> {
     /// The models of all arms, which loading works out.
     #[serde(skip)]
     pub(super) models: Vec<ModelPlan>,
+    /// What the arms stand on, which loading works out.
+    #[serde(skip)]
+    pub(super) bases: Vec<Recipe<T>>,
 }
 
 fn one_seed() -> Vec<u64> {
@@ -148,6 +151,10 @@ pub trait StartModel {
 
     /// Its size, if its weights are drawn.
     fn fresh(&self) -> Option<FreshSize>;
+
+    /// The same model with the spans and mixers of another table.
+    #[must_use]
+    fn arranged_as(self, other: &Self) -> Self;
 }
 
 /// The size of a model whose weights are drawn.
@@ -162,8 +169,27 @@ pub struct FreshSize {
 impl<T: RecipeFamily> Recipe<T> {
     /// The models of a run, each after those that it needs: what is begun with, where that is judged, then the stages
     /// that arms share, then the last stage of each arm.
-    pub fn plan(&self) -> Vec<ModelPlan> {
-        self.models.clone()
+    pub fn plan(&self) -> &[ModelPlan] {
+        &self.models
+    }
+
+    /// The recipes that the arms stand on, each with the models of its arms: one for each choice of what models begin with,
+    /// read and are judged by. There is one unless arms change these.
+    pub fn bases(&self) -> &[Self] {
+        &self.bases
+    }
+
+    /// This recipe with what the models of an arm begin with, read and are judged by.
+    pub(super) fn with_base_of(&self, arm: &Self) -> Self {
+        Self {
+            model: arm.model.clone().arranged_as(&self.model),
+            data: arm.data.clone(),
+            grow: arm.grow.clone(),
+            evaluate: arm.evaluate.clone(),
+            latency: arm.latency.clone(),
+            importance: arm.importance.clone(),
+            ..self.clone()
+        }
     }
 
     /// Puts the stage that is meant where none is named.

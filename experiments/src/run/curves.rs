@@ -24,6 +24,7 @@ struct Line {
 }
 
 /// What the picture shows.
+#[derive(Clone)]
 pub(super) struct Curve {
     /// The metric of the validation.
     pub metric: String,
@@ -35,23 +36,26 @@ pub(super) struct Curve {
     pub scale: usize,
 }
 
-/// Writes `curves.svg`: the validation of every trained model after each epoch, the mean over the seeds.
+/// Writes `curves.svg`: the validation of every trained model after each epoch, the mean over the seeds. The first model
+/// says what the axes are.
 pub(super) fn write(
     name: &str,
-    plan: &[ModelPlan],
-    shown: &Curve,
+    models: &[(&ModelPlan, Curve)],
     folder: &RunFolder,
 ) -> Result<(), Error> {
     let lines: Vec<Line> = folder.metrics()?;
-    let trained = plan
+    let Some((_, shown)) = models.first() else {
+        return Ok(());
+    };
+    let trained = models
         .iter()
-        .filter(|plan| plan.train.is_some() && plan.is_judged);
-    let series = trained.map(|plan| Series {
+        .filter(|(plan, _)| plan.train.is_some() && plan.is_judged);
+    let series = trained.map(|(plan, own)| Series {
         name: match &plan.legend {
             Some(legend) => format!("{} ({legend})", plan.name),
             None => plan.name.clone(),
         },
-        points: curve(&lines, &plan.name, &shown.metric, shown.scale),
+        points: curve(&lines, &plan.name, &own.metric, own.scale),
     });
     let chart = Chart {
         title: format!("{name}: validation while training"),

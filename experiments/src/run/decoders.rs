@@ -47,7 +47,7 @@ use crate::{
         DataSplit, DecoderRecipe, ImportanceRecipe, LanguageTask, ModelPlan, OfDecoders,
         RandomStudent, TrainRecipe,
     },
-    record::RunFolder,
+    record::Artifacts,
     table::{AttentionCost, Row},
     task_settings::TaskSettings,
 };
@@ -98,8 +98,9 @@ impl Runnable for OfDecoders {
     fn read<'a>(
         recipe: &'a DecoderRecipe,
         options: &RunOptions,
+        artifacts: &Artifacts,
     ) -> Result<prepare::Inputs<'a>, Error> {
-        prepare::read(recipe, options)
+        prepare::read(recipe, options, artifacts)
     }
 
     fn identity(
@@ -113,10 +114,10 @@ impl Runnable for OfDecoders {
     fn prepare<'a>(
         recipe: &'a DecoderRecipe,
         options: &RunOptions,
-        folder: &RunFolder,
+        artifacts: &Artifacts,
         inputs: prepare::Inputs<'a>,
     ) -> Result<Decoders<'a>, Error> {
-        prepare::prepare(recipe, options, folder, inputs)
+        prepare::prepare(recipe, options, artifacts, inputs)
     }
 }
 

@@ -52,7 +52,7 @@ use crate::{
         DataSplit, EncoderRecipe, ImportanceRecipe, ModelPlan, OfEncoders, RandomStudent,
         TrainRecipe,
     },
-    record::RunFolder,
+    record::Artifacts,
     table::{AttentionCost, Row},
     task_settings::TaskSettings,
 };
@@ -124,6 +124,7 @@ impl Runnable for OfEncoders {
     fn read<'a>(
         recipe: &'a EncoderRecipe,
         options: &RunOptions,
+        _: &Artifacts,
     ) -> Result<prepare::Inputs<'a>, Error> {
         prepare::read(recipe, &options.stop)
     }
@@ -139,10 +140,10 @@ impl Runnable for OfEncoders {
     fn prepare<'a>(
         recipe: &'a EncoderRecipe,
         options: &RunOptions,
-        folder: &RunFolder,
+        artifacts: &Artifacts,
         inputs: prepare::Inputs<'a>,
     ) -> Result<Encoders<'a>, Error> {
-        prepare::prepare(recipe, options, folder, inputs)
+        prepare::prepare(recipe, options, artifacts, inputs)
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -10,10 +12,10 @@ use distill::StageError;
 use serde_json::Value;
 
 use super::{
-    Run,
+    Part, Progress, RunOptions,
     family::Family,
     jobs::{Jobs, Made, title},
-    nodes::{Job, Node, Nodes, SeedKeys},
+    nodes::{Job, Node, SeedKeys},
 };
 use crate::{
     error::Error,
@@ -29,11 +31,18 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// Stages of a run that this process takes part in.
 pub(super) struct Worker<'a, F: Family> {
-    pub run: &'a Run<'a, F>,
-    pub nodes: &'a Nodes,
+    pub parts: &'a [Part<'a, F>],
+    pub options: &'a RunOptions,
+    pub progress: Progress,
     pub leases: Leases,
     /// Versions and machine, for the record.
     pub environment: Value,
+}
+
+/// A stage, and the arms that have it.
+struct Stage<'a, F: Family> {
+    part: &'a Part<'a, F>,
+    node: &'a Node,
 }
 
 /// A stage that failed.
@@ -68,12 +77,10 @@ impl<F: Family> Worker<'_, F> {
                 Round::Over => break,
                 Round::Waiting => {
                     if !is_told {
-                        self.run
-                            .progress
-                            .say("waiting for stages of another process");
+                        self.progress.say("waiting for stages of another process");
                         is_told = true;
                     }
-                    std::thread::sleep(POLL);
+                    thread::sleep(POLL);
                 }
             }
         }
@@ -81,8 +88,9 @@ impl<F: Family> Worker<'_, F> {
             return Ok(());
         }
         let is_open = |key| !settled.contains(key) && !failed.contains_key(key);
-        let blocked = self.nodes.nodes.iter().filter(|node| is_open(&node.key));
-        let blocked = blocked.map(|node| self.title(node)).collect();
+        let stages = self.stages().into_iter();
+        let blocked = stages.filter(|stage| is_open(&stage.node.key));
+        let blocked = blocked.map(|stage| stage.title()).collect();
         Err(Error::Failed {
             is_bad_input: failed.values().all(|ended| ended.cause == Cause::BadInput),
             failed: failed.into_values().map(|ended| ended.line).collect(),
@@ -97,8 +105,9 @@ impl<F: Family> Worker<'_, F> {
         failed: &mut BTreeMap<Key, Ended>,
     ) -> Result<Round, Error> {
         let mut is_waiting = false;
-        for node in &self.nodes.nodes {
-            self.run.options.stop.check()?;
+        for stage in self.stages() {
+            let node = stage.node;
+            self.options.stop.check()?;
             if settled.contains(&node.key) || failed.contains_key(&node.key) {
                 continue;
             }
@@ -108,10 +117,10 @@ impl<F: Family> Worker<'_, F> {
             }
             match claim(&self.leases, &node.key)? {
                 Claim::Done => drop(settled.insert(node.key.clone())),
-                Claim::Failed => drop(failed.insert(node.key.clone(), self.before(node)?)),
+                Claim::Failed => drop(failed.insert(node.key.clone(), self.before(&stage)?)),
                 Claim::Held => is_waiting = true,
                 Claim::Ours(work) => {
-                    if let Some(ended) = self.attempt(node, work)? {
+                    if let Some(ended) = self.attempt(&stage, work)? {
                         failed.insert(node.key.clone(), ended);
                     }
                     return Ok(Round::Moved);
@@ -126,37 +135,69 @@ impl<F: Family> Worker<'_, F> {
     }
 
     /// Does a stage; the line of its failure, if it fails.
-    fn attempt(&self, node: &Node, work: Work) -> Result<Option<Ended>, Error> {
+    fn attempt(&self, stage: &Stage<'_, F>, work: Work) -> Result<Option<Ended>, Error> {
         let clock = Instant::now();
-        let device = &self.run.options.device;
-        let (made, bytes) = memory::peak(device, || self.done(node, &work));
+        let device = &self.options.device;
+        let (made, bytes) = memory::peak(device, || {
+            self.while_ours(&work, || self.done(stage, &work))
+        });
         let Made { result, earlier } = match made {
             Ok(made) => made,
-            Err(error) => return self.ended(node, work, error, clock.elapsed()),
+            // Whatever went wrong, the stage and its files belong to another process.
+            Err(_) if work.is_lost() => {
+                self.tell_fenced();
+                return Ok(None);
+            }
+            Err(error) => return self.ended(stage, work, error, clock.elapsed()),
         };
         let outcome = Outcome {
-            document: node.document.clone(),
+            document: stage.node.document.clone(),
             result,
             elapsed: earlier + clock.elapsed(),
             peak_memory: Some(bytes),
-            backend: self.run.options.device_name.clone(),
+            backend: self.options.device_name.clone(),
             environment: self.environment.clone(),
         };
         if work.publish(outcome)? == Publication::Fenced {
-            self.run
-                .progress
-                .say("another process has taken over this stage");
+            self.tell_fenced();
         }
         Ok(None)
     }
 
+    fn tell_fenced(&self) {
+        self.progress
+            .say("another process has taken over this stage");
+    }
+
+    /// Does a piece of work, and stops it if another process takes over the stage: nothing of it would be published.
+    fn while_ours<R>(&self, work: &Work, piece: impl FnOnce() -> R) -> R {
+        let stop = &self.options.stop;
+        let result = thread::scope(|scope| {
+            let (is_done, done) = mpsc::channel::<()>();
+            scope.spawn(move || {
+                while done.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
+                    if work.is_lost() {
+                        stop.abandon();
+                        break;
+                    }
+                }
+            });
+            let result = piece();
+            drop(is_done);
+            result
+        });
+        stop.go_on();
+        result
+    }
+
     /// What a stage gives.
-    fn done(&self, node: &Node, work: &Work) -> Result<Made, Error> {
-        if node.job != Job::Measure {
-            return self.jobs(node).work(node.job, work.folder());
+    fn done(&self, stage: &Stage<'_, F>, work: &Work) -> Result<Made, Error> {
+        let job = stage.node.job;
+        if job != Job::Measure {
+            return self.jobs(stage).work(job, work.folder());
         }
         let machine = self.machine()?;
-        let result = self.jobs(node).work(node.job, work.folder());
+        let result = self.jobs(stage).work(job, work.folder());
         machine.release()?;
         result
     }
@@ -164,7 +205,7 @@ impl<F: Family> Worker<'_, F> {
     /// What becomes of a stage that could not be done.
     fn ended(
         &self,
-        node: &Node,
+        stage: &Stage<'_, F>,
         work: Work,
         error: Error,
         elapsed: Duration,
@@ -180,8 +221,8 @@ impl<F: Family> Worker<'_, F> {
             work.release()?;
             return Err(error);
         };
-        let line = format!("{}: {}", self.title(node), error.line());
-        self.run.progress.say(&line);
+        let line = format!("{}: {}", stage.title(), error.line());
+        self.progress.say(&line);
         work.fail(Failure {
             cause,
             message: error.line(),
@@ -195,41 +236,56 @@ impl<F: Family> Worker<'_, F> {
     /// Holds the machine for a stage that measures times.
     fn machine(&self) -> Result<Lease, Error> {
         loop {
-            self.run.options.stop.check()?;
+            self.options.stop.check()?;
             if let Some(lease) = self.leases.claim_machine()? {
                 return Ok(lease);
             }
-            std::thread::sleep(POLL);
+            thread::sleep(POLL);
         }
     }
 
-    fn jobs(&self, node: &Node) -> Jobs<'_, F> {
+    fn jobs<'s>(&'s self, stage: &'s Stage<'_, F>) -> Jobs<'s, F> {
         Jobs {
-            run: self.run,
+            run: &stage.part.run,
             store: self.leases.store(),
-            keys: self.keys(node.seed),
+            keys: stage.keys(),
         }
     }
 
-    fn keys(&self, seed: u64) -> &SeedKeys {
-        let keys = self.nodes.seeds.iter().find(|keys| keys.seed == seed);
-        keys.expect("the seeds of the nodes are those of the run")
-    }
-
-    fn title(&self, node: &Node) -> String {
-        title(self.run.plan, node.seed, node.job)
+    /// All stages, each once, and each after those that it reads.
+    fn stages(&self) -> Vec<Stage<'_, F>> {
+        let mut seen = BTreeSet::new();
+        let stages = self.parts.iter().flat_map(|part| {
+            let nodes = part.nodes.nodes.iter();
+            nodes.map(move |node| Stage { part, node })
+        });
+        stages
+            .filter(|stage| seen.insert(&stage.node.key))
+            .collect()
     }
 
     /// What a stage failed with before.
-    fn before(&self, node: &Node) -> Result<Ended, Error> {
-        let record = failure::read(self.leases.store(), &node.key)?;
+    fn before(&self, stage: &Stage<'_, F>) -> Result<Ended, Error> {
+        let record = failure::read(self.leases.store(), &stage.node.key)?;
         let last = record.as_ref().and_then(|record| record.attempts.last());
         let message = last.map_or("", |attempt| attempt.message.as_str());
-        let title = self.title(node);
+        let title = stage.title();
         Ok(Ended {
             line: format!("{title}: {message} (in an earlier start; --retry tries it again)"),
             cause: last.map_or(Cause::Lost, |attempt| attempt.cause),
         })
+    }
+}
+
+impl<F: Family> Stage<'_, F> {
+    fn keys(&self) -> &SeedKeys {
+        let mut seeds = self.part.nodes.seeds.iter();
+        let keys = seeds.find(|keys| keys.seed == self.node.seed);
+        keys.expect("the seeds of the nodes are those of the run")
+    }
+
+    fn title(&self) -> String {
+        title(self.part.run.plan, self.node.seed, self.node.job)
     }
 }
 

@@ -57,8 +57,8 @@ fn a_recipe_that_cannot_work_is_refused_before_a_folder_is_made() {
             &["`arms.1`", "equal to the arm `a`"],
         ),
         (
-            "arms=[{name='a', data.max_length=8}]",
-            &["an arm cannot change `data.max_length` yet"],
+            "arms=[{name='a', seeds=[2]}]",
+            &["an arm cannot change `seeds`"],
         ),
         ("distill.lambda=2", &["`distill`", "`[layerwise]`"]),
         (

@@ -175,6 +175,36 @@ fn chunks_of_feed_forward_layers_train_the_same_model() {
 }
 
 #[test]
+fn arms_may_change_data_model_and_how_they_are_judged() {
+    let kiln = kiln();
+    let arms = "arms=[{name='full', model.spans='full'}, {name='short', data.length=16}, \
+                {name='strict', model.spans='full', evaluate.stride=8}, {name='mixed', model.spans='bottom:1 window:4'}, \
+                {name='wide', model.random.width=64}]";
+    kiln.succeed(&["run", "text.toml", arms, "train.epochs=1", "--out", "run"]);
+    let rows = rows(&kiln, "run");
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["full", "short", "strict", "mixed", "wide"]);
+    let parameters = |row: usize| rows[row]["parameters"].as_u64().unwrap();
+    assert_eq!(parameters(0), parameters(2));
+    assert!(parameters(1) < parameters(0) && parameters(0) < parameters(4));
+    let score = |row: usize| &rows[row]["metrics"]["bits_per_byte"];
+    assert_ne!(score(0), score(2));
+
+    let stage = |arm: &str, stage: &str| {
+        let link = kiln.path(&format!("run/arms/{arm}/seed-1/{stage}"));
+        fs::canonicalize(link).unwrap()
+    };
+    assert_eq!(stage("full", "train"), stage("strict", "train"));
+    assert_ne!(stage("full", "evaluate"), stage("strict", "evaluate"));
+    assert_ne!(stage("full", "train"), stage("short", "train"));
+    let again = kiln.succeed(&["run", "text.toml", arms, "train.epochs=1", "--out", "run"]);
+    assert!(again.contains("wide"), "{again}");
+}
+
+#[test]
 fn recall_is_judged_within_and_beyond_the_window() {
     let kiln = kiln();
     let table = kiln.succeed(&["run", "recall.toml", "--out", "run"]);

@@ -9,8 +9,8 @@ use super::*;
 fn planned(text: &str, overrides: &[&str]) -> Vec<ModelPlan> {
     let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
     match load::parse("mine.toml", text, &overrides) {
-        Ok(AnyRecipe::Encoder(recipe)) => recipe.plan(),
-        Ok(AnyRecipe::Decoder(recipe)) => recipe.plan(),
+        Ok(AnyRecipe::Encoder(recipe)) => recipe.plan().to_vec(),
+        Ok(AnyRecipe::Decoder(recipe)) => recipe.plan().to_vec(),
         Err(error) => panic!("{overrides:?}: {error}"),
     }
 }
@@ -49,6 +49,49 @@ fn arms_share_the_stages_in_which_they_are_equal() {
     let message = load::refusal(VALID, &[STAGES, arms]);
     let expected = "`arms.1` is equal to the arm `a`: they train the same model";
     assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn arms_that_change_data_or_model_stand_on_bases_of_their_own() {
+    let arms = "arms=[{name='a'}, {name='b', experts.order='random', data.max_length=64}, \
+                    {name='c', model.path='other'}, {name='d', model.spans='window:4', data.max_length=64}]";
+    let overrides = [STAGES, arms].map(str::to_owned);
+    let Ok(AnyRecipe::Encoder(recipe)) = load::parse("mine.toml", VALID, &overrides) else {
+        panic!("a recipe of encoders");
+    };
+    let bases: Vec<_> = recipe
+        .bases()
+        .iter()
+        .map(|base| names(base.plan()))
+        .collect();
+    assert_eq!(
+        bases,
+        [
+            vec!["teacher-a", "a"],
+            vec!["teacher-b", "teacher-d", "b", "d"],
+            vec!["teacher-c", "c"]
+        ]
+    );
+    let lengths = recipe.bases().iter().map(|base| base.data.max_length);
+    assert_eq!(lengths.collect::<Vec<_>>()[1], Some(64));
+    let all = [
+        "teacher-a",
+        "teacher-b",
+        "teacher-c",
+        "teacher-d",
+        "a",
+        "b",
+        "c",
+        "d",
+    ];
+    assert_eq!(names(recipe.plan()), all);
+    let students: Vec<_> = recipe
+        .plan()
+        .iter()
+        .filter(|plan| plan.teacher.is_some())
+        .collect();
+    assert_eq!(students.len(), 4);
+    assert_eq!(students[1].teacher.as_deref(), Some("teacher-b"));
 }
 
 #[test]

@@ -33,7 +33,7 @@ use crate::{
         DecoderRecipe, DecoderSource, EvaluateRecipe, LanguageData, LanguageSource, ModelPlan,
         RandomDecoder, RecallData, TokenizerChoice,
     },
-    record::RunFolder,
+    record::Artifacts,
 };
 
 /// The stage of token files.
@@ -66,6 +66,7 @@ enum Data {
 pub(in crate::run) fn read<'a>(
     recipe: &'a DecoderRecipe,
     options: &RunOptions,
+    artifacts: &Artifacts,
 ) -> Result<Inputs<'a>, Error> {
     let model = match recipe.model.source()? {
         DecoderSource::Folder(path) => Model::Folder(Box::new(checkpoint(recipe, path)?)),
@@ -74,7 +75,13 @@ pub(in crate::run) fn read<'a>(
     check_plan(recipe, &model)?;
     let length = recipe.data.length;
     let data = match recipe.data.source()? {
-        LanguageSource::Text(path) => text(path, length, recipe.stride(), options),
+        LanguageSource::Text(path) => text(
+            path,
+            length,
+            recipe.stride(),
+            &artifacts.path(TOKENS),
+            options,
+        ),
         LanguageSource::Summary(path, data) => summaries(path, data.config(length), &model),
         LanguageSource::Recall(data) => recall(&data, length),
     };
@@ -114,7 +121,7 @@ fn check_plan(recipe: &DecoderRecipe, model: &Model<'_>) -> Result<(), Error> {
         },
     };
     shapes::check(
-        &recipe.plan(),
+        recipe.plan(),
         &start,
         |student, dir| other(recipe, student, dir, model),
         MixerSchedule::decoder_mixers,
@@ -165,11 +172,11 @@ fn text(
     path: &Path,
     length: usize,
     stride: usize,
+    tokens: &Path,
     options: &RunOptions,
 ) -> Result<Data, DataError> {
     let windows = SlidingWindows::new(length, stride)?;
-    let tokens = RunFolder::stage_path(&options.out, TOKENS);
-    let files = TextFiles::open(path, length, &tokens, &options.stop)?;
+    let files = TextFiles::open(path, length, tokens, &options.stop)?;
     Ok(Data::Text(files, windows))
 }
 
@@ -261,7 +268,7 @@ impl Data {
 pub(in crate::run) fn prepare<'a>(
     recipe: &'a DecoderRecipe,
     options: &RunOptions,
-    folder: &RunFolder,
+    artifacts: &Artifacts,
     inputs: Inputs<'_>,
 ) -> Result<Decoders<'a>, Error> {
     let progress = Progress::new(options.ui);
@@ -272,7 +279,7 @@ pub(in crate::run) fn prepare<'a>(
                 let dir = checkpoint.folder.dir().to_owned();
                 (checkpoint.tokenizer.clone(), dir)
             }
-            Model::Fresh(_) => fresh_tokenizer(recipe, folder, progress, learn)?,
+            Model::Fresh(_) => fresh_tokenizer(recipe, artifacts, progress, learn)?,
         };
         options.stop.check()?;
         Ok(tokenizer)
@@ -285,7 +292,7 @@ pub(in crate::run) fn prepare<'a>(
                 documents: recipe.data.documents,
                 windows,
             };
-            let tokens = folder.stage_dir(TOKENS)?;
+            let tokens = artifacts.folder(TOKENS)?;
             let problem = TextProblem::new(&files, tokenizer, dir, &tokens, layout, progress);
             Box::new(problem?)
         }
@@ -324,12 +331,12 @@ type Learn<'a> = dyn Fn(usize) -> Result<TextTokenizer, TokenizerError> + 'a;
 /// The tokenizer of a fresh model, made once a run, and its folder.
 fn fresh_tokenizer(
     recipe: &DecoderRecipe,
-    folder: &RunFolder,
+    artifacts: &Artifacts,
     progress: Progress,
     learn: &Learn<'_>,
 ) -> Result<(TextTokenizer, PathBuf), Error> {
-    let dir = folder.stage_dir("tokenizer")?;
-    if folder.done::<()>("tokenizer")?.is_none() {
+    let dir = artifacts.folder("tokenizer")?;
+    if !artifacts.is_done("tokenizer")? {
         let tokenizer = match recipe.data.tokenizer.unwrap_or_default() {
             TokenizerChoice::Bytes => TextTokenizer::bytes(),
             TokenizerChoice::Bpe { vocabulary } => {
@@ -339,7 +346,7 @@ fn fresh_tokenizer(
         };
         let tokenizer = tokenizer.map_err(DataError::from)?;
         tokenizer.save(&dir).map_err(DataError::from)?;
-        folder.finish("tokenizer", &())?;
+        artifacts.finish("tokenizer")?;
     }
     Ok((TextTokenizer::load(&dir).map_err(DataError::from)?, dir))
 }

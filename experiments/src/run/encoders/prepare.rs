@@ -24,7 +24,7 @@ use crate::{
     labels::check_fine_tuned,
     problem::{Rule, Sequences, Source, Texts},
     recipe::{DataRecipe, EncoderModel, EncoderRecipe, ModelPlan, Origin, RandomModel},
-    record::RunFolder,
+    record::Artifacts,
 };
 
 /// What a run reads before it leaves anything on disk.
@@ -92,7 +92,7 @@ pub(in crate::run) fn read<'a>(
         EncoderModel { path, .. } => folder(path.clone().unwrap_or_default())?,
     };
     shapes::check(
-        &plan,
+        plan,
         &model.shape(),
         |student, dir| other(recipe, student, dir, &model),
         MixerSchedule::mixers,
@@ -223,7 +223,7 @@ impl Inputs<'_> {
 pub(in crate::run) fn prepare<'a>(
     recipe: &'a EncoderRecipe,
     options: &RunOptions,
-    folder: &RunFolder,
+    artifacts: &Artifacts,
     inputs: Inputs<'a>,
 ) -> Result<Encoders<'a>, Error> {
     let (tokenizer, tokenizer_dir, config, start) = match inputs.model {
@@ -236,8 +236,8 @@ pub(in crate::run) fn prepare<'a>(
             (tokenizer, dir.clone(), config, Start::Folder(dir))
         }
         Model::Random(random) => {
-            let dir = folder.stage_dir("tokenizer")?;
-            let tokenizer = trained_tokenizer(&inputs.train, random, folder, &dir)?;
+            let dir = artifacts.folder("tokenizer")?;
+            let tokenizer = trained_tokenizer(&inputs.train, random, artifacts, &dir)?;
             let config = fresh_config(&recipe.model, random, tokenizer.vocab_size())?;
             (tokenizer, dir, config.clone(), Start::Fresh(config))
         }
@@ -272,14 +272,14 @@ pub(in crate::run) fn prepare<'a>(
 fn trained_tokenizer(
     texts: &Texts,
     random: &RandomModel,
-    folder: &RunFolder,
+    artifacts: &Artifacts,
     dir: &Path,
 ) -> Result<Tokenizer, Error> {
-    if folder.done::<()>("tokenizer")?.is_none() {
+    if !artifacts.is_done("tokenizer")? {
         let tokenizer =
             Tokenizer::train(texts.lines(), random.vocabulary).map_err(DataError::from)?;
         tokenizer.save(dir).map_err(DataError::from)?;
-        folder.finish("tokenizer", &())?;
+        artifacts.finish("tokenizer")?;
     }
     Ok(Tokenizer::load(dir).map_err(DataError::from)?)
 }
