@@ -86,7 +86,7 @@ fn known(name: &str, names: &[&str]) -> String {
     }
 }
 
-/// Gives the text form to an enum with the settings of one part ([`TextForm`](text_form::TextForm)) in each variant; the first
+/// Gives the text form to an enum with the settings of one part ([`TextForm`](crate::text_form::TextForm)) in each variant; the first
 /// argument says what the parts are, for messages.
 #[macro_export]
 macro_rules! text_forms {
