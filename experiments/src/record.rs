@@ -255,7 +255,7 @@ fn check_is_run(folder: &Path) -> Result<(), RecordError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         // What a run has that was killed, or is writing them now.
         let is_of_run = [RECIPE, ENVIRONMENT, LOCK].contains(&name.as_str());
-        if !is_of_run && !stale::is_temporary(&name) {
+        if !is_of_run && !file::is_temporary(&name) {
             return Err(RecordError::NoRun {
                 path: folder.to_owned(),
                 found: name,

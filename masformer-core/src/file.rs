@@ -199,6 +199,14 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// What the names of temporary files begin with.
+const TEMPORARY: &str = ".tmp";
+
+/// Whether a file has the name of a [`temporary`] one. Where nobody is writing, a killed process has left it.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
+}
+
 /// A temporary file in the folder of `path`, which is deleted unless it is renamed.
 ///
 /// # Errors
@@ -206,6 +214,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The system's.
 pub fn temporary(path: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY);
     // Temporary files are for their owner alone; this one is to be read like any other.
     #[cfg(unix)]
     builder.permissions(PermissionsExt::from_mode(0o666));

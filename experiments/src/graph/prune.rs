@@ -8,6 +8,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use moebert_core::file;
+
 use super::{
     done::FILE,
     error::StoreError,
@@ -16,7 +18,6 @@ use super::{
     owner,
     store::Store,
     walk,
-    work::PARTIAL,
 };
 
 /// A file or folder that was deleted, or would be in a dry run.
@@ -78,7 +79,7 @@ fn temporary(store: &Store, age: Duration) -> Result<Vec<PathBuf>, StoreError> {
     for folder in store.own() {
         for name in walk::names(&folder)? {
             let path = folder.join(&name);
-            if name.starts_with(PARTIAL) && is_older(&path, age) {
+            if file::is_temporary(&name) && is_older(&path, age) {
                 found.push(path);
             }
         }

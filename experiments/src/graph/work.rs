@@ -27,9 +27,6 @@ use super::{
     walk,
 };
 
-/// Begins the names of files that [`file::write`] has not finished.
-pub(super) const PARTIAL: &str = ".tmp";
-
 /// The outcome of a claim.
 #[derive(Debug)]
 pub enum Claim {
@@ -307,11 +304,7 @@ impl Work {
                 continue;
             }
             // A previous owner was killed while it wrote this file.
-            if name
-                .rsplit('/')
-                .next()
-                .is_some_and(|name| name.starts_with(PARTIAL))
-            {
+            if name.rsplit('/').next().is_some_and(file::is_temporary) {
                 walk::remove_file(&path)?;
                 continue;
             }

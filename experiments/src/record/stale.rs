@@ -2,8 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-/// What the names of temporary files begin with.
-const PREFIX: &str = ".tmp";
+use moebert_core::file::is_temporary;
 
 /// Deletes the temporary files in a folder and in the folders within. Nobody may be writing there.
 pub(super) fn delete(folder: &Path) -> io::Result<()> {
@@ -16,11 +15,6 @@ pub(super) fn delete(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether a file has the name of a temporary one.
-pub(super) fn is_temporary(name: &str) -> bool {
-    name.starts_with(PREFIX)
 }
 
 #[cfg(test)]

@@ -321,7 +321,7 @@ fn failures_of_the_disk_leave_nothing_half_written() {
     work.publish(outcome(&document)).unwrap();
     assert!(store.check().unwrap().is_empty());
     let hidden = walk::names(&store.root().join(".kiln")).unwrap();
-    assert!(!hidden.iter().any(|name| name.starts_with(PARTIAL)));
+    assert!(!hidden.iter().any(|name| file::is_temporary(name)));
 }
 
 #[cfg(unix)]
