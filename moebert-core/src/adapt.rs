@@ -63,9 +63,8 @@ pub fn adapt<M: Layered>(
     router: &RouterConfig,
     token_counts: Option<&[u64]>,
 ) -> Result<M, AdaptError> {
-    let kind = router.spec.kind();
-    if model.is_causal() && !kind.is_causal {
-        return Err(AdaptError::NotCausal(kind.name));
+    if model.is_causal() {
+        check_causal(router.spec.kind())?;
     }
     let vocabulary = model.vocabulary();
     let layers = &mut model.stack_mut().layers;
@@ -102,6 +101,19 @@ pub fn adapt<M: Layered>(
         });
     }
     Ok(model)
+}
+
+/// Checks that a decoder can have a router.
+///
+/// # Errors
+///
+/// If a token's expert would depend on the tokens after it.
+pub fn check_causal(router: &RouterKind) -> Result<(), AdaptError> {
+    if router.is_causal {
+        Ok(())
+    } else {
+        Err(AdaptError::NotCausal(router.name))
+    }
 }
 
 /// The narrower layer that some neurons of a dense layer make.

@@ -7,7 +7,7 @@ use clap::Args;
 use distill::Ui;
 use masformer_core::{pretrained::DecoderFolder, seed::seed};
 use moebert_core::{
-    adapt::{AdaptError, adapt},
+    adapt::{AdaptError, adapt, check_causal},
     cost::Cost,
     expert_files::ExpertFiles,
     file,
@@ -193,10 +193,7 @@ impl AdaptArgs {
         let config = &folder.config().decoder;
         let sizes = (config.spans.len(), config.width);
         self.recipe().partition(self.seed).validate(sizes.1)?;
-        let kind = self.router.kind();
-        if !kind.is_causal {
-            return Err(AdaptError::NotCausal(kind.name).into());
-        }
+        check_causal(self.router.kind())?;
         let counts = match (self.task, &self.data) {
             (Some(AnyTask::Decoder(task)), Some(data)) => {
                 let progress = Progress::new(Ui::Plain);

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 
 use distill::callback::Growth;
 use masformer_core::{MixerSchedule, PositionExtension, ScheduleError, SpanSchedule};
-use moebert_core::{adapt::AdaptError, router::RouterKind};
+use moebert_core::{
+    adapt::{AdaptError, check_causal},
+    router::RouterKind,
+};
 use serde::{Deserialize, Serialize};
 
 pub use data::{LanguageData, LanguageSource, LanguageTask, RecallData, SummaryData};
@@ -67,11 +70,7 @@ impl RecipeFamily for OfDecoders {
     }
 
     fn check_router(router: &RouterKind) -> Result<(), AdaptError> {
-        if router.is_causal {
-            Ok(())
-        } else {
-            Err(AdaptError::NotCausal(router.name))
-        }
+        check_causal(router)
     }
 }
 
