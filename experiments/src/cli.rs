@@ -19,7 +19,6 @@ mod task_folder;
 mod variant;
 
 use std::ffi::OsString;
-use std::io::Write;
 
 use burn::tensor::Device;
 use clap::builder::RangedU64ValueParser;
@@ -33,6 +32,7 @@ use moebert_core::pretrained::{Pretrained, PretrainedDecoder};
 use crate::data::{DataError, text_tokenizer::TextTokenizer};
 use crate::error::Error;
 use crate::one_line::one_line;
+use crate::stdout::print;
 
 /// Makes transformers cheaper and shows what each saving costs.
 #[derive(Debug, Parser)]
@@ -116,17 +116,6 @@ fn load_text_tokenizer(folder: &PretrainedDecoder) -> Result<TextTokenizer, Erro
     let fits = tokenizer.check_fits(folder.config().decoder.vocabulary);
     fits.map_err(DataError::from)?;
     Ok(tokenizer)
-}
-
-/// Writes `text` to standard output.
-///
-/// # Errors
-/// It cannot be written, for one because its reader went away.
-pub fn print(text: &str) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(Error::Output)
 }
 
 /// Help and version are answers; anything else is an error on one line, without clap's page of

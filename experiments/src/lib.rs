@@ -31,4 +31,5 @@ pub mod threads;
 
 mod environment;
 mod one_line;
+mod stdout;
 mod warning;

@@ -20,6 +20,7 @@ use crate::{
     interrupt::Stop,
     recipe::{AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily},
     record::{Artifacts, RunFolder},
+    stdout::print,
     table::{Row, Table},
 };
 
@@ -300,7 +301,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         let columns = parts.first().map(|part| part.run.family.columns(&rows));
         let table = Table::new(&rows, &columns.unwrap_or_default());
         folder.write_text("results.md", &table.to_markdown())?;
-        crate::cli::print(&table.to_text())
+        print(&table.to_text())
     }
 }
 
