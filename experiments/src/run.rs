@@ -1,6 +1,6 @@
 //! The pipeline behind `kiln run`: models are made from each other, trained and judged, as stages of a graph.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use burn::tensor::Device;
 use distill::Ui;
@@ -163,7 +163,8 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         let mut folder = self.folder()?;
         let store = Store::open(&options.store)?;
         let nodes = self.nodes(&bases, &store)?;
-        let keys = keys(&nodes);
+        let keys = nodes.iter().flat_map(|nodes| &nodes.nodes);
+        let keys: Vec<Key> = keys.map(|node| node.key.clone()).collect();
         folder.write_stages(&keys)?;
         store.register(folder.path())?;
         if options.retry {
@@ -209,12 +210,9 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         let bases = self.read()?;
         let store = Store::open(&self.options.store)?;
         let leases = Leases::new(&store);
-        let mut planned: Vec<Planned> = vec![];
+        let mut planned = vec![];
         for (base, nodes) in bases.iter().zip(self.nodes(&bases, &store)?) {
-            let stages = plan::planned(nodes.nodes, base.recipe.plan(), &leases)?;
-            let is_new = |stage: &Planned| planned.iter().all(|other| other.key != stage.key);
-            let new: Vec<Planned> = stages.into_iter().filter(is_new).collect();
-            planned.extend(new);
+            planned.extend(plan::planned(nodes.nodes, base.recipe.plan(), &leases)?);
         }
         Ok(planned)
     }
@@ -261,7 +259,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
             ..
         } = &self.environment;
         let machine = json!({ "device": device, "cpus": cpus, "system": system });
-        let mut nodes = vec![];
+        let (mut nodes, mut keys) = (vec![], BTreeSet::new());
         for base in bases {
             let plan = base.recipe.plan();
             let makings = Makings {
@@ -271,7 +269,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
                 folders: nodes::folders(plan, &mut fingerprints)?,
                 machine: machine.clone(),
             };
-            nodes.push(makings.nodes(&self.recipe.seeds)?);
+            nodes.push(makings.nodes(&self.recipe.seeds, &mut keys)?);
         }
         fingerprints.save();
         Ok(nodes)
@@ -303,17 +301,6 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         folder.write_text("results.md", &table.to_markdown())?;
         print(&table.to_text())
     }
-}
-
-/// The keys of all stages, each once.
-fn keys(nodes: &[Nodes]) -> Vec<Key> {
-    let mut keys: Vec<Key> = vec![];
-    for node in nodes.iter().flat_map(|nodes| &nodes.nodes) {
-        if !keys.contains(&node.key) {
-            keys.push(node.key.clone());
-        }
-    }
-    keys
 }
 
 impl<F: Family> Part<'_, F> {

@@ -91,11 +91,19 @@ impl ModelKeys {
     }
 }
 
-/// All stages of a run, each after those that it reads.
-#[derive(Clone, Debug, Default)]
+/// The stages of the arms on one base, each after those that it reads.
+#[derive(Clone, Debug)]
 pub(super) struct Nodes {
+    /// The stages, without those that an earlier base has.
     pub nodes: Vec<Node>,
     pub seeds: Vec<SeedKeys>,
+}
+
+/// The stages of one base in the making.
+struct Graph<'a> {
+    nodes: Vec<Node>,
+    /// The keys of all stages so far, those of other bases included.
+    keys: &'a mut BTreeSet<Key>,
 }
 
 /// What stages are made of.
@@ -151,28 +159,29 @@ pub(super) fn model(dir: &Path, fingerprints: &mut Fingerprints) -> Result<Finge
 }
 
 impl Makings<'_> {
-    /// The stages of all seeds.
+    /// The stages of all seeds that are not among `keys`, which takes their keys in.
     ///
     /// # Errors
     ///
     /// If a setting has no canonical text.
-    pub fn nodes(&self, seeds: &[u64]) -> Result<Nodes, Error> {
-        let mut nodes = Nodes::default();
-        for &seed in seeds {
-            let keys = self.seed(seed, &mut nodes.nodes)?;
-            nodes.seeds.push(keys);
-        }
-        Ok(nodes)
+    pub fn nodes(&self, seeds: &[u64], keys: &mut BTreeSet<Key>) -> Result<Nodes, Error> {
+        let nodes = vec![];
+        let mut graph = Graph { nodes, keys };
+        let seeds = seeds.iter().map(|seed| self.seed(*seed, &mut graph));
+        Ok(Nodes {
+            seeds: seeds.collect::<Result<_, _>>()?,
+            nodes: graph.nodes,
+        })
     }
 
-    fn seed(&self, seed: u64, nodes: &mut Vec<Node>) -> Result<SeedKeys, Error> {
+    fn seed(&self, seed: u64, graph: &mut Graph<'_>) -> Result<SeedKeys, Error> {
         let identity = self.identity;
         let start = if identity.model.is_none() {
             let draft = Draft::new("start", START)
                 .setting("fresh", &identity.fresh)
                 .data("train", identity.train)
                 .seed(seed);
-            Some(draft.add(nodes, seed, Job::Start)?)
+            Some(draft.add(graph, seed, Job::Start)?)
         } else {
             None
         };
@@ -207,7 +216,7 @@ impl Makings<'_> {
                             },
                         )
                         .seed(seed)
-                        .add(nodes, seed, Job::Draw(index))?;
+                        .add(graph, seed, Job::Draw(index))?;
                     drawn = Some(key.clone());
                     Input {
                         stage: Some(key),
@@ -217,7 +226,7 @@ impl Makings<'_> {
             };
             let teacher = plan.teacher.as_ref();
             let teacher = teacher.map(|name| inputs[name.as_str()].clone());
-            let (keys, model) = self.model(index, &origin, teacher, seed, nodes)?;
+            let (keys, model) = self.model(index, &origin, teacher, seed, graph)?;
             models.push(ModelKeys { drawn, ..keys });
             inputs.insert(&plan.name, model);
         }
@@ -230,7 +239,7 @@ impl Makings<'_> {
                 for (index, plan) in judged.enumerate() {
                     draft = draft.input(&format!("model-{index}"), &inputs[plan.name.as_str()]);
                 }
-                Some(draft.add(nodes, seed, Job::Measure)?)
+                Some(draft.add(graph, seed, Job::Measure)?)
             }
             None => None,
         };
@@ -249,7 +258,7 @@ impl Makings<'_> {
         origin: &Input,
         teacher: Option<Input>,
         seed: u64,
-        nodes: &mut Vec<Node>,
+        graph: &mut Graph<'_>,
     ) -> Result<(ModelKeys, Input), Error> {
         let (identity, plan) = (self.identity, &self.plan[index]);
         let arrangement = json!({
@@ -271,7 +280,7 @@ impl Makings<'_> {
                 .data("scored", data)
                 .input("from", origin)
                 .seed(seed);
-            Some(draft.add(nodes, seed, Job::Importance(index))?)
+            Some(draft.add(graph, seed, Job::Importance(index))?)
         } else {
             None
         };
@@ -284,7 +293,7 @@ impl Makings<'_> {
                 .input("from", origin)
                 .stage("importance", importance.as_ref())
                 .seed(seed);
-            Some(draft.add(nodes, seed, Job::Before(index))?)
+            Some(draft.add(graph, seed, Job::Before(index))?)
         } else {
             None
         };
@@ -299,7 +308,7 @@ impl Makings<'_> {
                 .input("teacher", &teacher.unwrap_or_default())
                 .stage("importance", importance.as_ref())
                 .seed(seed);
-            let key = draft.add(nodes, seed, Job::Train(index))?;
+            let key = draft.add(graph, seed, Job::Train(index))?;
             let model = Input {
                 stage: Some(key.clone()),
                 ..Input::default()
@@ -312,7 +321,7 @@ impl Makings<'_> {
         };
         let evaluate = if plan.is_judged {
             let draft = self.evaluation().input("model", &model);
-            Some(draft.add(nodes, seed, Job::Evaluate(index))?)
+            Some(draft.add(graph, seed, Job::Evaluate(index))?)
         } else {
             None
         };
@@ -391,11 +400,11 @@ impl Draft {
     }
 
     /// Adds the stage, unless it is there.
-    fn add(self, nodes: &mut Vec<Node>, seed: u64, job: Job) -> Result<Key, Error> {
+    fn add(self, graph: &mut Graph<'_>, seed: u64, job: Job) -> Result<Key, Error> {
         let document = self.document()?;
         let key = document.key()?;
-        if nodes.iter().all(|node| node.key != key) {
-            nodes.push(Node {
+        if graph.keys.insert(key.clone()) {
+            graph.nodes.push(Node {
                 key: key.clone(),
                 document,
                 seed,

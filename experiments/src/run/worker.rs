@@ -88,8 +88,7 @@ impl<F: Family> Worker<'_, F> {
             return Ok(());
         }
         let is_open = |key| !settled.contains(key) && !failed.contains_key(key);
-        let stages = self.stages().into_iter();
-        let blocked = stages.filter(|stage| is_open(&stage.node.key));
+        let blocked = self.stages().filter(|stage| is_open(&stage.node.key));
         let blocked = blocked.map(|stage| stage.title()).collect();
         Err(Error::Failed {
             is_bad_input: failed.values().all(|ended| ended.cause == Cause::BadInput),
@@ -252,16 +251,12 @@ impl<F: Family> Worker<'_, F> {
         }
     }
 
-    /// All stages, each once, and each after those that it reads.
-    fn stages(&self) -> Vec<Stage<'_, F>> {
-        let mut seen = BTreeSet::new();
-        let stages = self.parts.iter().flat_map(|part| {
+    /// All stages, each after those that it reads.
+    fn stages(&self) -> impl Iterator<Item = Stage<'_, F>> {
+        self.parts.iter().flat_map(|part| {
             let nodes = part.nodes.nodes.iter();
             nodes.map(move |node| Stage { part, node })
-        });
-        stages
-            .filter(|stage| seen.insert(&stage.node.key))
-            .collect()
+        })
     }
 
     /// What a stage failed with before.
