@@ -41,7 +41,7 @@ pub(crate) use plan::CHECKPOINT;
 pub use plan::{ModelPlan, Origin};
 pub use problems::Problem;
 pub use random::RandomStudent;
-pub use schema::{FreshSize, NoKeys, Part, Recipe, RecipeFamily, StartModel};
+pub use schema::{NoKeys, Part, Recipe, RecipeFamily, StartModel};
 pub use shipped::SHIPPED;
 pub use stage::{StageMethods, StageRecipe};
 pub use task::{AnyTask, Task, UnknownTask};

@@ -184,19 +184,8 @@ impl DecoderConfig {
             .with_initializer(self.initializer())
     }
 
-    /// Makes a model with fresh weights on a device.
-    ///
-    /// # Panics
-    ///
-    /// If `heads` does not divide `hidden`, rotary positions are asked for with heads of an odd width, or
-    /// there are mixers, but not one for each layer.
-    pub fn init(&self, device: &Device) -> Decoder {
-        let initializer = self.initializer();
-        let embedding = |count| {
-            EmbeddingConfig::new(count, self.hidden)
-                .with_initializer(initializer.clone())
-                .init(device)
-        };
+    /// Span attention as every layer would have it, but for its span.
+    pub fn attention(&self) -> SpanAttentionConfig {
         let rotary = match self.position_encoding {
             PositionEncoding::Learned => None,
             PositionEncoding::Rotary { theta } => {
@@ -204,22 +193,35 @@ impl DecoderConfig {
                 Some(RotaryEncodingConfig::new(self.positions, width).with_theta(theta))
             }
         };
-        let mlp = self.mlp();
+        SpanAttentionConfig::new(self.hidden, self.heads)
+            .with_direction(Direction::Causal)
+            .with_scale(self.attention_scale)
+            .with_bias(self.attention_bias)
+            .with_rotary(rotary)
+            .with_dropout(self.attention_dropout)
+            .with_initializer(self.initializer())
+    }
+
+    /// Makes a model with fresh weights on a device.
+    ///
+    /// # Panics
+    ///
+    /// If a mixer does not fit ([`MixerSpec::check`]), or there are mixers, but not one for each layer.
+    pub fn init(&self, device: &Device) -> Decoder {
+        let initializer = self.initializer();
+        let embedding = |count| {
+            EmbeddingConfig::new(count, self.hidden)
+                .with_initializer(initializer.clone())
+                .init(device)
+        };
+        let (attention, mlp) = (self.attention(), self.mlp());
         let (layers, given) = (self.spans.len(), self.mixers.len());
         assert!(
             given == 0 || given == layers,
             "{given} mixers for {layers} layers"
         );
         let layer = |(index, &span): (usize, &Span)| {
-            let attention = SpanAttentionConfig::new(self.hidden, self.heads)
-                .with_span(span)
-                .with_direction(Direction::Causal)
-                .with_scale(self.attention_scale)
-                .with_bias(self.attention_bias)
-                .with_rotary(rotary.clone())
-                .with_dropout(self.attention_dropout)
-                .with_initializer(initializer.clone());
-            LayerConfig::new(attention)
+            LayerConfig::new(attention.clone().with_span(span))
                 .with_mixer(self.mixers.get(index).cloned().unwrap_or_default())
                 .with_dropout(self.residual_dropout)
                 .with_norm(self.norm)
@@ -229,7 +231,10 @@ impl DecoderConfig {
         };
         Decoder {
             token: embedding(self.vocabulary),
-            position: rotary.is_none().then(|| embedding(self.positions)),
+            position: attention
+                .rotary
+                .is_none()
+                .then(|| embedding(self.positions)),
             dropout: DropoutConfig::new(self.embedding_dropout).init(),
             stack: Stack {
                 layers: self.spans.iter().enumerate().map(layer).collect(),

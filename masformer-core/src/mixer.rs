@@ -81,13 +81,17 @@ pub trait MixSpec: TextForm {
     ///
     /// # Panics
     ///
-    /// If the settings are none that [`TextForm::check`] accepts, or as [`SpanAttentionConfig::init`] for a mixer
-    /// with attention.
+    /// If the settings are none that [`TextForm::check`] and [`Self::fits`] accept.
     fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> Self::Mixer;
 
-    /// Whether a decoder can have the mixer: no token sees those after it, and it has steps with a cache.
-    fn decodes(&self) -> bool {
-        true
+    /// Checks that a layer in which span attention would have the configuration `attention` can have the mixer: its
+    /// hidden width and its heads, say, or its direction, if in the mixer tokens see later ones.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot: what is wrong.
+    fn fits(&self, _attention: &SpanAttentionConfig) -> Result<(), String> {
+        Ok(())
     }
 
     /// How tokens reach each other in a layer with this span.
@@ -205,10 +209,14 @@ macro_rules! mixers {
                 }
             }
 
-            /// Whether a decoder can have the mixer.
-            pub fn decodes(&self) -> bool {
+            /// Checks that a layer with this attention can have the mixer: see [`MixSpec::fits`].
+            ///
+            /// # Errors
+            ///
+            /// If it cannot: what is wrong.
+            pub fn fits(&self, attention: &SpanAttentionConfig) -> Result<(), String> {
                 match self {
-                    $(Self::$arm(spec) => spec.decodes()),+
+                    $(Self::$arm(spec) => spec.fits(attention)),+
                 }
             }
 
@@ -247,19 +255,29 @@ impl Default for MixerSpec {
 }
 
 impl MixerSpec {
-    /// Checks that a decoder can have these mixers, one for each layer from the bottom.
+    /// Checks that layers can have these mixers, one for each from the bottom, in a model in which span attention would
+    /// have the configuration `attention`; no mixers are attention everywhere.
     ///
     /// # Errors
     ///
-    /// If one of them cannot decode; the first of them.
-    pub fn check_decode(mixers: &[Self]) -> Result<(), MixerError> {
-        match mixers.iter().position(|mixer| !mixer.decodes()) {
-            None => Ok(()),
-            Some(layer) => Err(MixerError::Decoder {
-                mixer: mixers[layer].name(),
-                layer,
-            }),
+    /// If one of them cannot; the first of them.
+    pub fn check(mixers: &[Self], attention: &SpanAttentionConfig) -> Result<(), MixerError> {
+        let everywhere = [Self::default()];
+        let mixers = if mixers.is_empty() {
+            &everywhere
+        } else {
+            mixers
+        };
+        for (layer, mixer) in mixers.iter().enumerate() {
+            mixer
+                .fits(attention)
+                .map_err(|problem| MixerError::Misfit {
+                    mixer: mixer.name(),
+                    layer,
+                    problem,
+                })?;
         }
+        Ok(())
     }
 
     /// The layers in which two lists of mixers differ; empty lists are attention everywhere.

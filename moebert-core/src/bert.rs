@@ -121,6 +121,13 @@ impl BertConfig {
         }
     }
 
+    /// Span attention as every layer would have it, but for its span.
+    pub fn attention(&self) -> SpanAttentionConfig {
+        SpanAttentionConfig::new(self.hidden_size, self.num_attention_heads)
+            .with_dropout(self.attention_probs_dropout_prob)
+            .with_initializer(self.initializer())
+    }
+
     /// The dense feed-forward half of each layer.
     pub fn mlp(&self) -> MlpConfig {
         MlpConfig::new(self.hidden_size, self.intermediate_size)
@@ -159,11 +166,7 @@ impl BertConfig {
         };
         let config = |layer| {
             let span = self.spans.get(layer).copied().unwrap_or_default();
-            let attention = SpanAttentionConfig::new(self.hidden_size, self.num_attention_heads)
-                .with_span(span)
-                .with_dropout(self.attention_probs_dropout_prob)
-                .with_initializer(self.initializer());
-            LayerConfig::new(attention)
+            LayerConfig::new(self.attention().with_span(span))
                 .with_mixer(self.mixers.get(layer).cloned().unwrap_or_default())
                 .with_dropout(self.hidden_dropout_prob)
                 .with_norm_epsilon(self.layer_norm_eps)

@@ -167,7 +167,7 @@ impl Pretrained {
     ///
     /// # Errors
     ///
-    /// If there are not as many mixers as layers.
+    /// If there are not as many mixers as layers, or one of them does not fit.
     pub fn with_mixers(mut self, mixers: Vec<MixerSpec>) -> Result<Self, PretrainedError> {
         check_layers(
             &self.dir,
@@ -175,6 +175,11 @@ impl Pretrained {
             &mixers,
             self.config.bert.num_hidden_layers,
         )?;
+        let attention = self.config.bert.attention();
+        MixerSpec::check(&mixers, &attention).map_err(|source| FolderError::Mixer {
+            dir: self.dir.clone(),
+            source,
+        })?;
         self.config.bert.mixers = MixerSpec::compact(mixers);
         Ok(self)
     }

@@ -44,7 +44,7 @@ fn config(schedule: &str) -> DecoderConfig {
     let schedule: MixerSchedule = schedule.parse().unwrap();
     let spans = ["full", "window:8", "window:5"].map(|span| span.parse::<Span>().unwrap());
     DecoderConfig::new(VOCABULARY, LENGTH, 8, 2, 16, spans.into())
-        .with_mixers(schedule.decoder_mixers(LAYERS).unwrap())
+        .with_mixers(schedule.mixers(LAYERS).unwrap())
         .with_initializer_range(0.3)
 }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use masformer_core::{
-    Direction, KeyValueSize, MixerSchedule, MixerSpec, Mixing, Span, SpanAttentionConfig, SpanCost,
-    SpanSchedule,
+    Direction, KeyValueSize, MixerSchedule, MixerSpec, Mixing, ScheduleError, Span,
+    SpanAttentionConfig, SpanCost, SpanSchedule,
 };
 use moebert_core::file;
 
@@ -85,37 +85,37 @@ pub fn run(args: &SpansArgs) -> Result<(), Error> {
     }
     let schedule: SpanSchedule = args.schedule.join(" ").parse()?;
     let count = args.layers as usize;
+    let direction = if args.encoder {
+        Direction::Bidirectional
+    } else {
+        Direction::Causal
+    };
+    let key_values = KeyValueSize {
+        heads: args.key_value_heads as usize,
+        width: args.head_width as usize,
+        bytes: args.bytes as usize,
+    };
+    let heads = args.heads.unwrap_or(args.key_value_heads) as usize;
+    let attention = SpanAttentionConfig::new(heads * key_values.width, heads)
+        .with_key_value_heads(Some(key_values.heads))
+        .with_direction(direction);
     let mixers = match &args.mixers {
         None => vec![],
-        Some(mixers) if args.encoder => mixers.mixers(count)?,
-        Some(mixers) => mixers.decoder_mixers(count)?,
+        Some(mixers) => mixers.mixers(count)?,
     };
+    MixerSpec::check(&mixers, &attention).map_err(ScheduleError::from)?;
     let layers = Layers {
         mixing: Mixing::of_layers(&schedule.spans(count)?, &mixers),
         name: match &args.mixers {
             None => schedule.to_string(),
             Some(mixers) => format!("{schedule}, mixers {mixers}"),
         },
-        direction: if args.encoder {
-            Direction::Bidirectional
-        } else {
-            Direction::Causal
-        },
+        direction,
         length: args.length as usize,
     };
-    let cache = (!args.encoder).then(|| {
-        let key_values = KeyValueSize {
-            heads: args.key_value_heads as usize,
-            width: args.head_width as usize,
-            bytes: args.bytes as usize,
-        };
-        let heads = args.heads.unwrap_or(args.key_value_heads) as usize;
-        Cache {
-            key_values,
-            attention: SpanAttentionConfig::new(heads * key_values.width, heads)
-                .with_key_value_heads(Some(key_values.heads))
-                .with_direction(Direction::Causal),
-        }
+    let cache = (!args.encoder).then_some(Cache {
+        key_values,
+        attention,
     });
     if let Some(path) = &args.svg {
         file::write(path, svg::draw(&layers).as_bytes())?;

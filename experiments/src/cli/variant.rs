@@ -55,7 +55,7 @@ impl VariantArgs {
             folder = folder.map(|folder| folder.with_spans(spans))?;
         }
         if let Some(schedule) = &self.mixers {
-            let mixers = schedule.decoder_mixers(layers)?;
+            let mixers = schedule.mixers(layers)?;
             folder = folder.map(|folder| folder.with_mixers(mixers, false))?;
         }
         Ok(folder)

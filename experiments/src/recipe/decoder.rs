@@ -7,7 +7,7 @@ mod validate;
 use std::path::{Path, PathBuf};
 
 use distill::callback::Growth;
-use masformer_core::{MixerSchedule, PositionExtension, ScheduleError, SpanSchedule};
+use masformer_core::{Direction, MixerSchedule, PositionExtension, SpanSchedule};
 use moebert_core::{
     adapt::{AdaptError, check_causal},
     router::RouterKind,
@@ -18,8 +18,7 @@ pub use data::{LanguageData, LanguageSource, LanguageTask, RecallData, SummaryDa
 pub use tokenizer::TokenizerChoice;
 
 use super::{
-    Problem, RandomStudent, Recipe, RecipeError, RecipeFamily, StartModel, random,
-    schema::{FreshSize, NoKeys},
+    Problem, RandomStudent, Recipe, RecipeError, RecipeFamily, StartModel, random, schema::NoKeys,
     validate::NO_MODEL,
 };
 use crate::{learner::language::LanguageLearner, metric::perplexity::SlidingWindows};
@@ -38,6 +37,7 @@ impl RecipeFamily for OfDecoders {
 
     const KEYS: &'static [&'static str] = &["grow", "evaluate"];
     const JUDGES_BEFORE: bool = true;
+    const DIRECTION: Direction = Direction::Causal;
 
     fn complete(recipe: &mut Recipe<Self>) {
         let (stride, beams) = (recipe.stride(), recipe.beams());
@@ -63,10 +63,6 @@ impl RecipeFamily for OfDecoders {
 
     fn ignored(_: &Recipe<Self>) -> Vec<Problem> {
         vec![]
-    }
-
-    fn check_mixers(mixers: &MixerSchedule, layers: usize) -> Result<(), ScheduleError> {
-        mixers.decoder_mixers(layers).map(drop)
     }
 
     fn check_router(router: &RouterKind) -> Result<(), AdaptError> {
@@ -109,12 +105,8 @@ impl StartModel for DecoderModel {
         self.path.as_deref()
     }
 
-    fn fresh(&self) -> Option<FreshSize> {
-        let random = self.random.as_ref()?;
-        Some(FreshSize {
-            layers: random.layers,
-            width: random.width,
-        })
+    fn fresh(&self) -> Option<RandomStudent> {
+        self.random.as_ref().map(RandomDecoder::size)
     }
 
     fn arranged_as(self, other: &Self) -> Self {

@@ -4,13 +4,12 @@ mod validate;
 
 use std::path::{Path, PathBuf};
 
-use masformer_core::{MixerSchedule, ScheduleError, SpanSchedule};
+use masformer_core::{Direction, MixerSchedule, SpanSchedule};
 use moebert_core::{adapt::AdaptError, heads::Head, router::RouterKind};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Problem, RandomStudent, Recipe, RecipeFamily, StartModel, Task, random,
-    schema::{FreshSize, NoKeys},
+    Problem, RandomStudent, Recipe, RecipeFamily, StartModel, Task, random, schema::NoKeys,
 };
 use crate::{data::squad::windows::WindowConfig, learner::TaskLearner};
 
@@ -28,6 +27,7 @@ impl RecipeFamily for OfEncoders {
 
     const KEYS: &'static [&'static str] = &["latency"];
     const JUDGES_BEFORE: bool = false;
+    const DIRECTION: Direction = Direction::Bidirectional;
 
     fn complete(recipe: &mut Recipe<Self>) {
         let data = &mut recipe.data;
@@ -77,10 +77,6 @@ impl RecipeFamily for OfEncoders {
         found
     }
 
-    fn check_mixers(mixers: &MixerSchedule, layers: usize) -> Result<(), ScheduleError> {
-        mixers.mixers(layers).map(drop)
-    }
-
     fn check_router(_: &RouterKind) -> Result<(), AdaptError> {
         Ok(())
     }
@@ -117,12 +113,8 @@ impl StartModel for EncoderModel {
         self.path.as_deref()
     }
 
-    fn fresh(&self) -> Option<FreshSize> {
-        let random = self.random.as_ref()?;
-        Some(FreshSize {
-            layers: random.layers,
-            width: random.width,
-        })
+    fn fresh(&self) -> Option<RandomStudent> {
+        self.random.as_ref().map(RandomModel::size)
     }
 
     fn arranged_as(self, other: &Self) -> Self {

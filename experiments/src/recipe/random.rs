@@ -1,5 +1,6 @@
 //! `stages.NAME.random`: the size of a student whose weights are drawn.
 
+use masformer_core::{Direction, MixerSchedule, MixerSpec, ScheduleError, SpanAttentionConfig};
 use serde::{Deserialize, Serialize};
 
 use super::problems::Problems;
@@ -34,6 +35,25 @@ pub(super) fn initializer_range() -> f64 {
 }
 
 impl RandomStudent {
+    /// Span attention as every layer would have it.
+    pub fn attention(&self, direction: Direction) -> SpanAttentionConfig {
+        SpanAttentionConfig::new(self.hidden, self.heads).with_direction(direction)
+    }
+
+    /// Checks that a model of this size can have these mixers.
+    ///
+    /// # Errors
+    ///
+    /// If the schedule does not fit its depth, or a mixer its width and heads.
+    pub(super) fn check_mixers(
+        &self,
+        mixers: &MixerSchedule,
+        direction: Direction,
+    ) -> Result<(), ScheduleError> {
+        let mixers = mixers.mixers(self.layers)?;
+        Ok(MixerSpec::check(&mixers, &self.attention(direction))?)
+    }
+
     /// What cannot work in the table at `table`.
     pub(super) fn problems(&self, found: &mut Problems, table: &str) {
         let key = |name: &str| format!("{table}.{name}");

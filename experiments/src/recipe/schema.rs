@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, fmt::Debug, path::Path};
 
 use distill::Trainable;
-use masformer_core::{MixerSchedule, ScheduleError, SpanSchedule};
+use masformer_core::{Direction, MixerSchedule, SpanSchedule};
 use moebert_core::{adapt::AdaptError, router::RouterKind};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    CheckpointRecipe, ImportanceRecipe, ModelPlan, Problem, StageRecipe, TrainRecipe, stages,
+    CheckpointRecipe, ImportanceRecipe, ModelPlan, Problem, RandomStudent, StageRecipe,
+    TrainRecipe, stages,
 };
 use crate::methods::{
     self, MethodTables,
@@ -104,6 +105,8 @@ pub trait RecipeFamily: Clone + Debug + PartialEq + 'static {
     const KEYS: &'static [&'static str];
     /// Whether a model is also judged before its training where it starts as a given one.
     const JUDGES_BEFORE: bool;
+    /// Whether tokens see later ones.
+    const DIRECTION: Direction;
 
     /// Spells out the defaults that depend on other keys, for the record.
     fn complete(recipe: &mut Recipe<Self>);
@@ -113,13 +116,6 @@ pub trait RecipeFamily: Clone + Debug + PartialEq + 'static {
 
     /// Settings that nothing would read in the task of this recipe.
     fn ignored(recipe: &Recipe<Self>) -> Vec<Problem>;
-
-    /// Checks that models of so many layers can have these mixers.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot.
-    fn check_mixers(mixers: &MixerSchedule, layers: usize) -> Result<(), ScheduleError>;
 
     /// Checks that models can have experts behind this router.
     ///
@@ -150,20 +146,11 @@ pub trait StartModel {
     fn folder(&self) -> Option<&Path>;
 
     /// Its size, if its weights are drawn.
-    fn fresh(&self) -> Option<FreshSize>;
+    fn fresh(&self) -> Option<RandomStudent>;
 
     /// The same model with the spans and mixers of another table.
     #[must_use]
     fn arranged_as(self, other: &Self) -> Self;
-}
-
-/// The size of a model whose weights are drawn.
-#[derive(Clone, Copy, Debug)]
-pub struct FreshSize {
-    /// Number of transformer layers L.
-    pub layers: usize,
-    /// Feed-forward width F.
-    pub width: usize,
 }
 
 impl<T: RecipeFamily> Recipe<T> {

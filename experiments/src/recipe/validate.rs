@@ -72,7 +72,7 @@ fn arrangement<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>) {
     if let Some(Err(error)) = recipe
         .model
         .mixers()
-        .map(|mixers| T::check_mixers(mixers, size.layers))
+        .map(|mixers| size.check_mixers(mixers, T::DIRECTION))
     {
         found.add("model.mixers", &format!("cannot work: {error}"));
     }

@@ -170,7 +170,7 @@ impl Family for Decoders<'_> {
             folder = folder.map(|folder| folder.with_spans(spans))?;
         }
         if let Some(mixers) = &plan.mixers {
-            let mixers = mixers.decoder_mixers(layers)?;
+            let mixers = mixers.mixers(layers)?;
             folder = folder.map(|folder| folder.with_mixers(mixers, true))?;
         }
         Ok(folder)

@@ -6,7 +6,7 @@ use std::{
 };
 
 use distill::objective::Layerwise;
-use masformer_core::{MixerSchedule, MixerSpec, ScheduleError};
+use masformer_core::{MixerSpec, SpanAttentionConfig};
 
 use crate::{
     error::Error,
@@ -16,6 +16,8 @@ use crate::{
 /// What must be known of a model to know what can be made of it.
 #[derive(Clone)]
 pub(super) struct Shape {
+    /// Span attention as every layer would have it.
+    pub attention: SpanAttentionConfig,
     /// What each layer mixes tokens with, from the bottom; empty where all layers are attention.
     pub mixers: Vec<MixerSpec>,
     /// Number of transformer layers L.
@@ -26,13 +28,11 @@ pub(super) struct Shape {
     pub experts: Option<PathBuf>,
 }
 
-/// Checks every model of a plan: `start` is the model to begin with, `folder` opens another one, and `mixers` reads a
-/// schedule for so many layers.
+/// Checks every model of a plan: `start` is the model to begin with, and `folder` opens another one.
 pub(super) fn check(
     plan: &[ModelPlan],
     start: &Shape,
     folder: impl Fn(&ModelPlan, &Path) -> Result<Shape, Error>,
-    mixers: impl Fn(&MixerSchedule, usize) -> Result<Vec<MixerSpec>, ScheduleError>,
 ) -> Result<(), Error> {
     let mut shapes: BTreeMap<&str, Shape> = BTreeMap::new();
     for model in plan {
@@ -41,13 +41,14 @@ pub(super) fn check(
             Origin::Model(name) => shapes[name.as_str()].clone(),
             Origin::Folder(dir) => folder(model, dir)?,
             Origin::Random(random) => Shape {
+                attention: random.attention(start.attention.direction),
                 mixers: vec![],
                 layers: random.layers,
                 width: random.width,
                 experts: None,
             },
         };
-        let shape = shape(model, origin, &mixers)?;
+        let shape = shape(model, origin)?;
         if let Some(teacher) = &model.teacher {
             check_layers(model, shape.layers, shapes[teacher.as_str()].layers)?;
         }
@@ -57,11 +58,7 @@ pub(super) fn check(
 }
 
 /// The shape of a model of this origin.
-fn shape(
-    model: &ModelPlan,
-    origin: Shape,
-    mixers: impl Fn(&MixerSchedule, usize) -> Result<Vec<MixerSpec>, ScheduleError>,
-) -> Result<Shape, Error> {
+fn shape(model: &ModelPlan, origin: Shape) -> Result<Shape, Error> {
     let named = |source| Error::Model {
         name: model.name.clone(),
         source,
@@ -71,7 +68,8 @@ fn shape(
         spans.spans(shape.layers).map_err(named)?;
     }
     if let Some(schedule) = &model.mixers {
-        let mixers = mixers(schedule, shape.layers).map_err(named)?;
+        let mixers = schedule.mixers(shape.layers).map_err(named)?;
+        MixerSpec::check(&mixers, &shape.attention).map_err(|error| named(error.into()))?;
         if model.train.is_none()
             && let Some(layer) = MixerSpec::differing(&shape.mixers, &mixers).first()
         {

@@ -116,6 +116,10 @@ impl MixSpec for SpadeSpec {
         }
     }
 
+    fn fits(&self, attention: &SpanAttentionConfig) -> Result<(), String> {
+        attention.check()
+    }
+
     fn reach(&self, span: Span) -> Reach {
         Reach {
             span: Some(span),

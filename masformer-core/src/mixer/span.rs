@@ -88,24 +88,44 @@ pub struct SpanAttention {
 }
 
 impl SpanAttentionConfig {
+    /// Checks that heads divide what they share.
+    ///
+    /// # Errors
+    ///
+    /// If `heads` does not divide `hidden`, `key_value_heads` does not divide `heads`, or heads with rotary positions
+    /// have an odd width.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { hidden, heads, .. } = *self;
+        if heads == 0 || !hidden.is_multiple_of(heads) {
+            return Err(format!(
+                "{heads} heads do not divide a hidden width of {hidden}"
+            ));
+        }
+        let groups = self.key_value_heads.unwrap_or(heads);
+        if groups == 0 || !heads.is_multiple_of(groups) {
+            return Err(format!(
+                "{groups} key and value heads do not divide {heads} heads"
+            ));
+        }
+        let width = hidden / heads;
+        if self.rotary.is_some() && !width.is_multiple_of(2) {
+            return Err(format!(
+                "rotary positions need heads of an even width, not {width}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Makes the layer on a device.
     ///
     /// # Panics
     ///
-    /// If `heads` does not divide `hidden`, or `key_value_heads` does not divide `heads`.
+    /// If [`Self::check`] does not accept the configuration.
     pub fn init(&self, device: &Device) -> SpanAttention {
-        assert!(
-            self.heads > 0 && self.hidden.is_multiple_of(self.heads),
-            "{} heads do not divide a hidden width of {}",
-            self.heads,
-            self.hidden
-        );
+        if let Err(problem) = self.check() {
+            panic!("{problem}");
+        }
         let groups = self.key_value_heads.unwrap_or(self.heads);
-        assert!(
-            groups > 0 && self.heads.is_multiple_of(groups),
-            "{groups} key and value heads do not divide {} heads",
-            self.heads
-        );
         let width = self.hidden / self.heads;
         let layer = |output, bias| {
             let config = LinearConfig::new(self.hidden, output)
@@ -291,6 +311,10 @@ impl MixSpec for AttentionSpec {
 
     fn init(&self, attention: &SpanAttentionConfig, device: &Device) -> SpanAttention {
         attention.init(device)
+    }
+
+    fn fits(&self, attention: &SpanAttentionConfig) -> Result<(), String> {
+        attention.check()
     }
 
     fn reach(&self, span: Span) -> Reach {

@@ -87,7 +87,7 @@ impl DecoderFolderConfig {
     ///
     /// # Errors
     ///
-    /// If there is no such architecture, or it has not what the configuration asks for.
+    /// If there is no such architecture, it has not what the configuration asks for, or a mixer does not fit.
     pub fn new(model_type: &str, decoder: DecoderConfig) -> Result<Self, FolderError> {
         let format = format_of(model_type)
             .filter(|format| format.model_type() == model_type)
@@ -95,6 +95,7 @@ impl DecoderFolderConfig {
                 found: model_type.to_owned(),
                 known: known(),
             })?;
+        MixerSpec::check(&decoder.mixers, &decoder.attention())?;
         let json = Map::new();
         let config = Self {
             decoder,
@@ -151,7 +152,6 @@ impl DecoderFolderConfig {
         check_kiln_layers(keys, kiln.spans.as_ref(), layers, &expected)?;
         check_kiln_layers(keys, kiln.mixers.as_ref(), layers, &expected)?;
         let mixers = MixerSpec::compact(kiln.mixers.unwrap_or_default());
-        MixerSpec::check_decode(&mixers).map_err(|error| keys.wrong(KILN, error))?;
         let spans = match kiln.spans {
             Some(spans) => spans,
             None => format.spans(keys, layers)?,
@@ -165,7 +165,9 @@ impl DecoderFolderConfig {
             gated: kiln.gated.unwrap_or(family.gated),
             ..family
         };
-        check_rotary(&decoder).map_err(|needed| keys.wrong(KILN, needed))?;
+        check_theta(&decoder).map_err(|needed| keys.wrong(KILN, needed))?;
+        MixerSpec::check(&decoder.mixers, &decoder.attention())
+            .map_err(|error| keys.wrong(KILN, format!("mixers that fit: {error}")))?;
         Ok(Self {
             decoder,
             format,
@@ -186,7 +188,7 @@ impl DecoderFolderConfig {
             field,
             needed,
         };
-        check_rotary(&self.decoder).map_err(|needed| foreign(("position_encoding", needed)))?;
+        check_theta(&self.decoder).map_err(|needed| foreign(("position_encoding", needed)))?;
         let written = self.format.write(&self.decoder, &mut json);
         written.map_err(foreign)?;
         let said = self.format.write_spans(spans, &mut json);
@@ -206,21 +208,13 @@ impl DecoderFolderConfig {
     }
 }
 
-/// Checks that rotary positions, where a decoder has them, can be computed; otherwise says what would be
-/// right.
-fn check_rotary(decoder: &DecoderConfig) -> Result<(), String> {
-    let PositionEncoding::Rotary { theta } = decoder.position_encoding else {
-        return Ok(());
-    };
-    let width = decoder.hidden / decoder.heads;
-    if !width.is_multiple_of(2) {
-        Err(format!(
-            "heads of an even width for rotary positions, not {width}"
-        ))
-    } else if !(theta.is_finite() && theta > 0.0) {
-        Err(format!("a finite `theta` above 0, not {theta}"))
-    } else {
-        Ok(())
+/// Checks the base of rotary positions, where a decoder has them; otherwise says what would be right.
+fn check_theta(decoder: &DecoderConfig) -> Result<(), String> {
+    match decoder.position_encoding {
+        PositionEncoding::Rotary { theta } if !(theta.is_finite() && theta > 0.0) => {
+            Err(format!("a finite `theta` above 0, not {theta}"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -314,7 +308,7 @@ impl DecoderFolder {
     ///
     /// # Errors
     ///
-    /// If there are not as many mixers as layers, or one of them cannot decode.
+    /// If there are not as many mixers as layers, or one of them does not fit.
     pub fn with_mixers(
         mut self,
         mixers: Vec<MixerSpec>,
@@ -326,7 +320,8 @@ impl DecoderFolder {
             &mixers,
             self.config.decoder.spans.len(),
         )?;
-        MixerSpec::check_decode(&mixers).map_err(|source| FolderError::Mixer {
+        let attention = self.config.decoder.attention();
+        MixerSpec::check(&mixers, &attention).map_err(|source| FolderError::Mixer {
             dir: self.dir.clone(),
             source,
         })?;

@@ -145,6 +145,9 @@ pub enum FolderError {
         /// Why.
         source: MixerError,
     },
+    /// A model that was made here cannot have one of its mixers.
+    #[error(transparent)]
+    Misfit(#[from] MixerError),
     /// The folder has no weights for the mixers that it is loaded with.
     #[error(
         "{} lacks weights of the mixers: {}; train a model with them first, by a recipe's `mixers`",

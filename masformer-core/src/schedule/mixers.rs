@@ -60,17 +60,6 @@ impl MixerSchedule {
             .map(|mixer| mixer.cloned().unwrap_or_default())
             .collect())
     }
-
-    /// The mixers of a decoder's layers, from the bottom.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::mixers`], and if one of them cannot decode.
-    pub fn decoder_mixers(&self, layers: usize) -> Result<Vec<MixerSpec>, ScheduleError> {
-        let mixers = self.mixers(layers)?;
-        MixerSpec::check_decode(&mixers)?;
-        Ok(mixers)
-    }
 }
 
 impl fmt::Display for Part {

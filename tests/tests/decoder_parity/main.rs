@@ -303,7 +303,11 @@ fn a_model_that_was_made_here_is_saved_as_an_architecture_that_has_it() {
         "the `attention_bias` of this model: expected true",
     );
     for (heads, theta, expected) in [
-        (8, 1e4, "heads of an even width for rotary positions, not 3"),
+        (
+            8,
+            1e4,
+            "layer 0 cannot have the mixer `attention`: rotary positions need heads of an even width, not 3",
+        ),
         (3, f32::NAN, "a finite `theta` above 0, not NaN"),
     ] {
         let decoder = DecoderConfig {

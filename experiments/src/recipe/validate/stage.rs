@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        Recipe, RecipeFamily, StageMethods, StageRecipe, StartModel, problems::Problems,
-        schema::FreshSize,
+        RandomStudent, Recipe, RecipeFamily, StageMethods, StageRecipe, StartModel,
+        problems::Problems,
     },
     experts, overrides, setting,
 };
@@ -204,7 +204,7 @@ fn split<T: RecipeFamily>(
     if let Some(Err(error)) = stage
         .mixers
         .as_ref()
-        .map(|mixers| T::check_mixers(mixers, size.layers))
+        .map(|mixers| size.check_mixers(mixers, T::DIRECTION))
     {
         found.add(
             &format!("stages.{name}.mixers"),
@@ -226,17 +226,10 @@ fn ancestors<'a, T: RecipeFamily>(
 }
 
 /// The size of the model that a stage starts with, if it descends from a fresh one.
-fn size<T: RecipeFamily>(recipe: &Recipe<T>, stage: &StageRecipe) -> Option<FreshSize> {
-    let drawn = |stage: &StageRecipe| {
-        let random = stage.random?;
-        Some(FreshSize {
-            layers: random.layers,
-            width: random.width,
-        })
-    };
+fn size<T: RecipeFamily>(recipe: &Recipe<T>, stage: &StageRecipe) -> Option<RandomStudent> {
     let mut ancestors: Vec<_> = ancestors(recipe, stage).map(|(_, stage)| stage).collect();
     let root = ancestors.last().copied().unwrap_or(stage);
-    let mut size = drawn(root).or(recipe.model.fresh())?;
+    let mut size = root.random.or(recipe.model.fresh())?;
     while let Some(ancestor) = ancestors.pop() {
         if let Some(kept) = &ancestor.keep_layers {
             size.layers = kept.indices(size.layers).ok()?.len();

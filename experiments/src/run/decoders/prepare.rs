@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use masformer_core::{DecoderConfig, MixerSchedule, PositionEncoding, Span};
+use masformer_core::{DecoderConfig, Direction, PositionEncoding, Span};
 use moebert_core::pretrained::PretrainedDecoder;
 use serde_json::{Value, json};
 
@@ -114,23 +114,22 @@ fn check_plan(recipe: &DecoderRecipe, model: &Model<'_>) -> Result<(), Error> {
     let start = match model {
         Model::Folder(checkpoint) => shape(&checkpoint.folder),
         Model::Fresh(random) => Shape {
+            attention: random.size().attention(Direction::Causal),
             mixers: vec![],
             layers: random.layers,
             width: random.width,
             experts: None,
         },
     };
-    shapes::check(
-        recipe.plan(),
-        &start,
-        |student, dir| other(recipe, student, dir, model),
-        MixerSchedule::decoder_mixers,
-    )
+    shapes::check(recipe.plan(), &start, |student, dir| {
+        other(recipe, student, dir, model)
+    })
 }
 
 fn shape(folder: &PretrainedDecoder) -> Shape {
     let config = &folder.config().decoder;
     Shape {
+        attention: config.attention(),
         mixers: config.mixers.clone(),
         layers: config.spans.len(),
         width: config.width,

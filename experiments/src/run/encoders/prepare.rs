@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use masformer_core::{MixerSchedule, MixerSpec};
+use masformer_core::{Direction, MixerSpec};
 use moebert_core::bert::BertConfig;
 use serde_json::{Value, json};
 
@@ -51,6 +51,7 @@ impl Model<'_> {
     fn shape(&self) -> Shape {
         match self {
             Self::Random(random) => Shape {
+                attention: random.size().attention(Direction::Bidirectional),
                 mixers: vec![],
                 layers: random.layers,
                 width: random.width,
@@ -64,6 +65,7 @@ impl Model<'_> {
 impl Checkpoint {
     fn shape(&self) -> Shape {
         Shape {
+            attention: self.config.attention(),
             mixers: self.config.mixers.clone(),
             layers: self.config.num_hidden_layers,
             width: self.config.intermediate_size,
@@ -91,12 +93,9 @@ pub(in crate::run) fn read<'a>(
         } => folder(hub::model(name)?)?,
         EncoderModel { path, .. } => folder(path.clone().unwrap_or_default())?,
     };
-    shapes::check(
-        plan,
-        &model.shape(),
-        |student, dir| other(recipe, student, dir, &model),
-        MixerSchedule::mixers,
-    )?;
+    shapes::check(plan, &model.shape(), |student, dir| {
+        other(recipe, student, dir, &model)
+    })?;
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
         (Some(path), _) => path.clone(),
         (None, Some(name)) => hub::data(name)?,
