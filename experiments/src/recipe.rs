@@ -8,6 +8,7 @@
 mod arms;
 mod decoder;
 mod encoder;
+mod families;
 mod ignored;
 mod importance;
 mod integers;
@@ -36,6 +37,8 @@ pub use decoder::{
 pub use encoder::{
     DataRecipe, EncoderModel, LatencyRecipe, OfEncoders, RandomModel, SquadData, SyntheticData,
 };
+pub use families::AnyRecipe;
+pub(crate) use families::of_any;
 pub use importance::{DataSplit, ImportanceRecipe};
 pub(crate) use plan::CHECKPOINT;
 pub use plan::{ModelPlan, Origin};
@@ -100,24 +103,7 @@ pub type EncoderRecipe = Recipe<OfEncoders>;
 /// The recipe of decoders.
 pub type DecoderRecipe = Recipe<OfDecoders>;
 
-/// What `kiln run` can be given. `data.task` says which it is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AnyRecipe {
-    /// An encoder, by tasks of understanding.
-    Encoder(Box<EncoderRecipe>),
-    /// Decoders, by tasks of language.
-    Decoder(Box<DecoderRecipe>),
-}
-
 impl AnyRecipe {
-    /// The run's name.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Encoder(recipe) => &recipe.name,
-            Self::Decoder(recipe) => &recipe.name,
-        }
-    }
-
     /// Reads a recipe: the shipped one called `source`, or the file of that path, with `overrides`
     /// of the form `key.path=value` on top. A value is written as in TOML; what is no TOML value is
     /// taken as a string.
@@ -165,11 +151,7 @@ mod tests {
     }
 
     fn toml(recipe: &AnyRecipe) -> String {
-        match recipe {
-            AnyRecipe::Encoder(recipe) => toml::to_string(recipe),
-            AnyRecipe::Decoder(recipe) => toml::to_string(recipe),
-        }
-        .expect("TOML")
+        of_any!(recipe, recipe => toml::to_string(recipe)).expect("TOML")
     }
 
     fn overrides(list: &[&str]) -> Vec<String> {

@@ -18,7 +18,9 @@ use crate::{
     error::Error,
     graph::{Fingerprints, Key, Leases, Store, failure},
     interrupt::Stop,
-    recipe::{AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily},
+    recipe::{
+        AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily, of_any,
+    },
     record::{Artifacts, RunFolder},
     stdout::print,
     table::{Row, Table},
@@ -115,10 +117,7 @@ trait Runnable: RecipeFamily {
 ///
 /// Whatever the stages fail with.
 pub fn run(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
-    match recipe {
-        AnyRecipe::Encoder(recipe) => Pipeline::new(recipe.as_ref(), options).run(),
-        AnyRecipe::Decoder(recipe) => Pipeline::new(recipe.as_ref(), options).run(),
-    }
+    of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).run())
 }
 
 /// The stages of `recipe`, and which of them are done. Nothing is started.
@@ -127,10 +126,7 @@ pub fn run(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
 ///
 /// If model or data cannot be read, or the store cannot be opened.
 pub fn plan(recipe: &AnyRecipe, options: &RunOptions) -> Result<Vec<Planned>, Error> {
-    match recipe {
-        AnyRecipe::Encoder(recipe) => Pipeline::new(recipe.as_ref(), options).planned(),
-        AnyRecipe::Decoder(recipe) => Pipeline::new(recipe.as_ref(), options).planned(),
-    }
+    of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).planned())
 }
 
 /// What some arms stand on.

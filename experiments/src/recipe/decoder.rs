@@ -39,6 +39,10 @@ impl RecipeFamily for OfDecoders {
     const JUDGES_BEFORE: bool = true;
     const DIRECTION: Direction = Direction::Causal;
 
+    fn tasks() -> Vec<&'static str> {
+        LanguageTask::ALL.map(LanguageTask::name).into()
+    }
+
     fn complete(recipe: &mut Recipe<Self>) {
         let (stride, beams) = (recipe.stride(), recipe.beams());
         if let Some(random) = &mut recipe.model.random {

@@ -29,6 +29,10 @@ impl RecipeFamily for OfEncoders {
     const JUDGES_BEFORE: bool = false;
     const DIRECTION: Direction = Direction::Bidirectional;
 
+    fn tasks() -> Vec<&'static str> {
+        Task::all().map(Task::name).collect()
+    }
+
     fn complete(recipe: &mut Recipe<Self>) {
         let data = &mut recipe.data;
         data.max_length = Some(data.max_length());

@@ -4,9 +4,9 @@ use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
 use super::{
-    AnyRecipe, LanguageTask, OfDecoders, OfEncoders, Problem, Recipe, RecipeError, RecipeFamily,
-    Task,
+    AnyRecipe, Problem, Recipe, RecipeError, RecipeFamily, UnknownTask,
     arms::{self, Arm, locate},
+    families::ReadRecipe,
     ignored,
     integers::{TooLarge, too_large},
     keys::{self, Mistake},
@@ -48,20 +48,34 @@ fn read(
     let data = table.get_ref().get("data").map(Spanned::get_ref);
     let task = data.and_then(|data| data.get("task"));
     let name = task.and_then(|task| task.get_ref().as_str());
-    if name.is_some_and(|name| name.parse::<LanguageTask>().is_ok()) {
-        let (recipe, warnings) = source.read::<OfDecoders>(&table)?;
-        return Ok((AnyRecipe::Decoder(Box::new(recipe)), warnings));
+    // The keys that are there may be those of any family: the task comes first. The schema says what is missing or of
+    // the wrong type.
+    let read = AnyRecipe::of_task(
+        name,
+        &Read {
+            source: &source,
+            table: &table,
+        },
+    )?;
+    read.ok_or_else(|| RecipeError::Schema {
+        place: source.place(task.map(Spanned::span)),
+        reason: format!(
+            "`data.task`: {}",
+            UnknownTask::new(name.unwrap_or_default(), &AnyRecipe::tasks())
+        ),
+    })
+}
+
+/// The merged table of a recipe, and where it comes from.
+struct Read<'a> {
+    source: &'a Source<'a>,
+    table: &'a Spanned<DeTable<'a>>,
+}
+
+impl ReadRecipe for Read<'_> {
+    fn read<T: RecipeFamily>(&self) -> Result<(Recipe<T>, Vec<String>), RecipeError> {
+        self.source.read(self.table)
     }
-    // The keys that are there may be those of either kind: the task comes first.
-    if let Some(Err(error)) = name.map(str::parse::<Task>) {
-        return Err(RecipeError::Schema {
-            place: source.place(task.map(Spanned::span)),
-            reason: format!("`data.task`: {error}"),
-        });
-    }
-    // The schema says what is missing or of the wrong type.
-    let (recipe, warnings) = source.read::<OfEncoders>(&table)?;
-    Ok((AnyRecipe::Encoder(Box::new(recipe)), warnings))
 }
 
 impl Source<'_> {

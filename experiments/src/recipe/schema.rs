@@ -108,6 +108,9 @@ pub trait RecipeFamily: Clone + Debug + PartialEq + 'static {
     /// Whether tokens see later ones.
     const DIRECTION: Direction;
 
+    /// The names of its tasks.
+    fn tasks() -> Vec<&'static str>;
+
     /// Spells out the defaults that depend on other keys, for the record.
     fn complete(recipe: &mut Recipe<Self>);
 
@@ -226,8 +229,12 @@ impl<T: RecipeFamily> Recipe<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AnyRecipe, OfDecoders, OfEncoders, SHIPPED};
+    use super::super::{AnyRecipe, SHIPPED, of_any};
     use super::*;
+
+    fn own<T: RecipeFamily>(_: &Recipe<T>) -> &'static [&'static str] {
+        T::KEYS
+    }
 
     #[test]
     fn every_key_of_a_record_is_known() {
@@ -236,10 +243,8 @@ mod tests {
             let Ok(recipe) = AnyRecipe::load(name, &folders).or(AnyRecipe::load(name, &[])) else {
                 continue;
             };
-            let (keys, own) = match &recipe {
-                AnyRecipe::Encoder(recipe) => (toml::Table::try_from(recipe), OfEncoders::KEYS),
-                AnyRecipe::Decoder(recipe) => (toml::Table::try_from(recipe), OfDecoders::KEYS),
-            };
+            let (keys, own) =
+                of_any!(&recipe, recipe => (toml::Table::try_from(recipe), own(recipe)));
             for key in keys.expect("TOML").keys() {
                 let is_known = SHARED_KEYS.contains(&key.as_str()) || own.contains(&key.as_str());
                 assert!(

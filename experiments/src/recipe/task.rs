@@ -24,9 +24,20 @@ pub enum Task {
 
 /// No task has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown task `{name}`; {}", hint(name, &task_names()))]
+#[error("unknown task `{name}`; {hint}")]
 pub struct UnknownTask {
     name: String,
+    hint: String,
+}
+
+impl UnknownTask {
+    /// The error for a name that is none of `tasks`.
+    pub fn new(name: &str, tasks: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            hint: hint(name, tasks),
+        }
+    }
 }
 
 /// Every task that a recipe can name, those of language models included.
@@ -100,9 +111,7 @@ impl FromStr for Task {
     fn from_str(name: &str) -> Result<Self, UnknownTask> {
         Self::all()
             .find(|task| task.name() == name)
-            .ok_or_else(|| UnknownTask {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| UnknownTask::new(name, &task_names()))
     }
 }
 
