@@ -42,7 +42,8 @@ mod tiles;
 pub use activation::{ActivationOps, bias_activation};
 pub use adam::{AdamOps, AdamStep, adam_step};
 pub use attention::{
-    SpanAttentionOps, SpanAttentionOptions, WeightDropout, computed_pairs, span_attention,
+    SpanAttentionOps, SpanAttentionOptions, WeightDropout, attention_received, computed_pairs,
+    span_attention,
 };
 pub use cross_entropy::{
     CrossEntropyOps, cross_entropy, linear_cross_entropy, linear_cross_entropy_mean,

@@ -12,6 +12,7 @@ mod draws;
 mod flex;
 #[cfg(feature = "flex")]
 mod kernel;
+mod received;
 
 use std::ops::Range;
 
@@ -19,6 +20,8 @@ use burn::{
     backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor},
     prelude::*,
 };
+
+pub use received::attention_received;
 
 use super::tiles::Tiles;
 use crate::span::{Direction, Span};

@@ -12,6 +12,16 @@ fn dense(
     padding: Option<&Tensor<2, Bool>>,
     options: SpanAttentionOptions,
 ) -> Tensor<4> {
+    dense_weights(query, key, padding, options).matmul(value)
+}
+
+/// The weights `[B, H, T, S]` of the definition.
+fn dense_weights(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    padding: Option<&Tensor<2, Bool>>,
+    options: SpanAttentionOptions,
+) -> Tensor<4> {
     let device = query.device();
     let [batch, heads, queries, _] = query.dims();
     let [_, _, keys, _] = key.dims();
@@ -28,7 +38,7 @@ fn dense(
     }
     let scores = query.matmul(key.swap_dims(2, 3)) * options.scale;
     let weights = softmax(scores.mask_fill(mask.clone(), f32::MIN), 3);
-    weights.mask_fill(mask, 0.0).matmul(value)
+    weights.mask_fill(mask, 0.0)
 }
 
 fn random(shape: [usize; 4], device: &Device) -> Tensor<4> {
@@ -122,6 +132,58 @@ proptest! {
         });
         assert_equals_dense(options(span, direction), [batch, heads, queries, keys], padding);
     }
+
+    #[test]
+    fn attention_received_is_the_sum_of_dense_weights(
+        span in spans(),
+        direction in directions(),
+        batch in 1..3_usize,
+        heads in 1..3_usize,
+        keys in 1..700_usize,
+        cached in prop_oneof![Just(0), 0..700_usize],
+        padded in proptest::option::of(0..701_usize),
+        left in any::<bool>(),
+    ) {
+        let device = Device::default();
+        let queries = keys - cached.min(keys - 1);
+        let query = random([batch, heads, queries, 4], &device);
+        let key = random([batch, heads, keys, 4], &device);
+        let padding = padded.map(|padded| {
+            // The first sequence is padded on one side, entirely if the draw is longer than it.
+            let padding: Vec<bool> = (0..batch * keys)
+                .map(|place| place < keys && if left { place < padded } else { place + padded >= keys })
+                .collect();
+            Tensor::<2, Bool>::from_data(TensorData::new(padding, [batch, keys]), &device)
+        });
+        let options = options(span, direction);
+        let weights = dense_weights(query.clone(), key.clone(), padding.as_ref(), options);
+        let mut weights: Tensor<3> = weights.mean_dim(1).squeeze_dim(1);
+        if let Some(padding) = &padding {
+            let padded = padding.clone().slice_dim(1, keys - queries..keys);
+            let padded = padded.unsqueeze_dim::<3>(2).expand([batch, queries, keys]);
+            weights = weights.mask_fill(padded, 0.0);
+        }
+        let expected: Tensor<2> = weights.sum_dim(1).squeeze_dim(1);
+        let found = attention_received(query, key, padding.as_ref(), options);
+        prop_assert_eq!(found.dims(), [batch, keys]);
+        let size = expected.clone().abs().max().into_scalar::<f32>().max(1.0);
+        let difference = (found - expected).abs().max().into_scalar::<f32>() / size;
+        prop_assert!(difference < 1e-5, "{}", difference);
+    }
+}
+
+#[test]
+fn attention_received_has_no_gradient() {
+    let device = Device::default().autodiff();
+    let query = random([1, 2, 5, 4], &device).require_grad();
+    let options = options(Span::Full, Direction::Bidirectional);
+    let received = attention_received(query.clone(), query.clone(), None, options);
+    let gradients = (received.sum() + query.clone().sum()).backward();
+    // That of the sum alone.
+    let gradient = query.grad(&gradients).unwrap();
+    gradient
+        .into_data()
+        .assert_eq(&TensorData::ones::<f32, _>([1, 2, 5, 4]), true);
 }
 
 #[test]
