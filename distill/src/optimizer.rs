@@ -182,10 +182,7 @@ mod tests {
                 Tensor::<2, Int>::from_data(TensorData::new(ids.to_vec(), [1, ids.len()]), &device);
             let input = ids.clone().float().unsqueeze_dim::<3>(2);
             let column = Tensor::<1>::from_data([0.3, -1.0, 2.0, 0.7], &device).unsqueeze::<3>();
-            let flow = Flow {
-                hidden: (input + 1.0) * column.clone(),
-                tokens: Tokens::new(ids, None),
-            };
+            let flow = Flow::new((input + 1.0) * column.clone(), Tokens::new(ids, None));
             let output = layer.forward(&flow, &mut Trace::nothing());
             let gradients = (output * column).sum().backward();
             let gradients = GradientsParams::from_grads(gradients, &layer);

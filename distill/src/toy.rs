@@ -125,14 +125,11 @@ impl Trainable for Toy {
             Tensor::zeros([samples, tokens], &batch.inputs.device()),
             batch.padding.clone(),
         );
-        let mut flow = Flow {
-            hidden: batch.inputs,
-            tokens,
-        };
+        let mut flow = Flow::new(batch.inputs, tokens);
         trace.start(self.layers.len(), &flow.hidden);
         for layer in &self.layers {
             flow.hidden = layer.forward(&flow, &mut trace);
-            trace.finish_layer(&flow.hidden);
+            trace.finish_layer(|| flow.hidden.clone());
         }
         let state = flow.hidden;
         if let Some(gate) = &self.gate

@@ -420,10 +420,10 @@ impl<F: FeedForward> Decoder<F> {
                 token + table.forward(ids + before)
             }
         };
-        Flow {
-            hidden: dropout(&self.dropout, sum),
-            tokens: Tokens::new(input.input_ids.clone(), input.padding.clone()),
-        }
+        Flow::new(
+            dropout(&self.dropout, sum),
+            Tokens::new(input.input_ids.clone(), input.padding.clone()),
+        )
     }
 }
 

@@ -334,10 +334,7 @@ mod tests {
             let config = MlpConfig::new(4, 6).with_dropout(0.0).with_gated(gated);
             let mlp = config.with_norm_placement(placement).init(&device);
             let input = Tensor::random([1, 3, 4], Distribution::Default, &device);
-            let flow = Flow {
-                hidden: input,
-                tokens: tokens.clone(),
-            };
+            let flow = Flow::new(input, tokens.clone());
             let mut trace = Trace::new(Keep {
                 probes: Layers::All,
                 ..Keep::default()

@@ -2,6 +2,8 @@
 
 use burn::prelude::*;
 
+use crate::token_dropping::Dropped;
+
 /// The tokens of a batch, besides their hidden states.
 #[derive(Clone, Debug)]
 pub struct Tokens {
@@ -25,4 +27,25 @@ pub struct Flow {
     pub hidden: Tensor<3>,
     /// The tokens at the same positions.
     pub tokens: Tokens,
+    /// The tokens that layers below have dropped; `None` where all are here.
+    pub dropped: Option<Dropped>,
+}
+
+impl Flow {
+    /// Hidden states `[B, T, D]` of these tokens, of which none is dropped.
+    pub fn new(hidden: Tensor<3>, tokens: Tokens) -> Self {
+        Self {
+            hidden,
+            tokens,
+            dropped: None,
+        }
+    }
+
+    /// The last hidden state of every token `[B, T, D]`, dropped or not.
+    pub fn all_hidden(&self) -> Tensor<3> {
+        match &self.dropped {
+            Some(dropped) => dropped.all_hidden(&self.hidden),
+            None => self.hidden.clone(),
+        }
+    }
 }

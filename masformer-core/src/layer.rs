@@ -14,6 +14,7 @@ use crate::{
     mixer::{Mix, Mixer, MixerCache, MixerSpec, SpanAttentionConfig},
     norm::{Norm, NormConfig, NormKind, NormPlacement},
     span::Span,
+    token_dropping::{TokenDropping, TokenDroppingError},
     trace::Trace,
 };
 
@@ -65,6 +66,8 @@ pub struct Layer<F: FeedForward> {
     span: Span,
     #[module(skip)]
     spec: MixerSpec,
+    #[module(skip)]
+    dropping: Option<TokenDropping>,
 }
 
 impl LayerConfig {
@@ -82,6 +85,7 @@ impl LayerConfig {
             norm_placement: self.norm_placement,
             span: self.attention.span,
             spec: self.mixer.clone(),
+            dropping: None,
         }
     }
 }
@@ -115,19 +119,53 @@ impl<F: FeedForward> Layer<F> {
             norm_placement: self.norm_placement,
             span: self.span,
             spec: self.spec,
+            dropping: self.dropping,
         })
+    }
+
+    /// Which tokens the feed-forward half and the layers above see; `None` for all.
+    pub fn dropping(&self) -> Option<TokenDropping> {
+        self.dropping
+    }
+
+    /// Drops tokens between the mixer and the feed-forward half; `layer` is its index, for errors.
+    pub(crate) fn set_dropping(
+        &mut self,
+        layer: usize,
+        dropping: TokenDropping,
+    ) -> Result<(), TokenDroppingError> {
+        self.dropping = Some(dropping).filter(|dropping| dropping.share() < 1.0);
+        if self.dropping.is_none() {
+            return Ok(());
+        }
+        if self.mixer.attention().is_none() {
+            let mixer = self.spec.name();
+            return Err(TokenDroppingError::NoAttention { layer, mixer });
+        }
+        if self.norm_placement == NormPlacement::Parallel {
+            return Err(TokenDroppingError::Parallel { layer });
+        }
+        Ok(())
     }
 
     /// Applies the layer to whole sequences or, with a cache, to the tokens that follow those in it.
     ///
     /// # Panics
     ///
-    /// As [`Mix::forward`].
+    /// As [`Mix::forward`], or if the layer drops tokens and there is a cache.
     pub fn forward(&self, flow: Flow, cache: Option<&mut MixerCache>, trace: &mut Trace) -> Flow {
-        let Flow { hidden, tokens } = flow;
+        assert!(
+            self.dropping.is_none() || cache.is_none(),
+            "a layer with a cache drops no tokens"
+        );
+        let Flow {
+            hidden,
+            tokens,
+            dropped,
+        } = flow;
+        trace.ask_received(self.dropping.is_some());
         let mix = |hidden| {
-            let tokens = tokens.clone();
-            let mixed = Mix::forward(&self.mixer, Flow { hidden, tokens }, cache, trace);
+            let mixed = Mix::forward(&self.mixer, Flow::new(hidden, tokens.clone()), cache, trace);
             dropout(&self.dropout, mixed)
         };
         let (hidden, beside) = match self.norm_placement {
@@ -141,7 +179,14 @@ impl<F: FeedForward> Layer<F> {
                 (mixed, None)
             }
         };
-        let flow = Flow { hidden, tokens };
+        let mut flow = Flow {
+            hidden,
+            tokens,
+            dropped,
+        };
+        if let (Some(dropping), Some(received)) = (self.dropping, trace.take_received()) {
+            flow = dropping.apply(flow, received);
+        }
         let output = self.feed_forward.forward(&flow, trace);
         let hidden = match beside {
             Some(mixed) => mixed + output,
@@ -209,10 +254,8 @@ mod tests {
             let half = &layer.feed_forward;
             let normal = Distribution::Normal(0.0, 1.0);
             let x = Tensor::<3>::random([2, 5, 8], normal, &device);
-            let flow = |hidden| Flow {
-                hidden,
-                tokens: Tokens::new(Tensor::zeros([2, 5], &device), None),
-            };
+            let tokens = Tokens::new(Tensor::zeros([2, 5], &device), None);
+            let flow = |hidden| Flow::new(hidden, tokens.clone());
             let mixer = |x| Mix::forward(&layer.mixer, flow(x), None, &mut Trace::nothing());
             let feed_forward = |x: Tensor<3>| {
                 let hidden = relu(x.matmul(half.inner.weight.val().unsqueeze()));

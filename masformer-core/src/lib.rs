@@ -32,6 +32,7 @@ pub mod span;
 pub mod stack;
 pub mod tensor_file;
 pub mod text_form;
+pub mod token_dropping;
 pub mod trace;
 
 pub use activation::Activation;
@@ -53,4 +54,5 @@ pub use position::{PositionEncoding, PositionError, PositionExtension, UnknownEx
 pub use schedule::{MixerSchedule, Placement, ScheduleError, SpanSchedule};
 pub use span::{Direction, KeyValueSize, Span, SpanCost, SpanError};
 pub use stack::Stack;
+pub use token_dropping::{TokenDropping, TokenDroppingError};
 pub use trace::{HeadTrace, Keep, Layers, NeuronProbe, RouteTrace, Trace};

@@ -8,6 +8,7 @@ use crate::{
     layer::Layer,
     mixer::{Mix, MixerCache, MixerSpec},
     span::Span,
+    token_dropping::{TokenDropping, TokenDroppingError},
     trace::Trace,
 };
 
@@ -37,7 +38,8 @@ impl<F: FeedForward> Stack<F> {
 
     /// Applies the layers to whole sequences or, with caches, to the tokens that follow those in them.
     ///
-    /// Hidden state 0 of the trace is the input, hidden state `l + 1` the output of layer `l`.
+    /// Hidden state 0 of the trace is the input, hidden state `l + 1` the output of layer `l`. Both these and the output
+    /// have all tokens; one that a layer has dropped has the state that it had there.
     ///
     /// # Panics
     ///
@@ -53,12 +55,16 @@ impl<F: FeedForward> Stack<F> {
             assert_eq!(caches.len(), self.layers.len(), "a cache for each layer");
             caches.iter_mut()
         });
-        self.layers.iter().fold(flow, |flow, layer| {
+        let flow = self.layers.iter().fold(flow, |flow, layer| {
             let cache = caches.as_mut().and_then(Iterator::next);
             let flow = layer.forward(flow, cache, trace);
-            trace.finish_layer(&flow.hidden);
+            trace.finish_layer(|| flow.all_hidden());
             flow
-        })
+        });
+        Flow {
+            hidden: flow.all_hidden(),
+            ..flow
+        }
     }
 
     /// An empty cache for each layer.
@@ -76,6 +82,31 @@ impl<F: FeedForward> Stack<F> {
     pub fn mixers(&self) -> Vec<MixerSpec> {
         let mixers = self.layers.iter().map(|layer| layer.spec().clone());
         mixers.collect()
+    }
+
+    /// Makes each layer, from the bottom, leave a share of the tokens: see [`TokenDropping`].
+    ///
+    /// # Errors
+    ///
+    /// If there are not as many shares as layers, a share is not above 0 and at most 1, or a layer cannot drop tokens: its
+    /// mixer has no attention, or its halves are parallel.
+    pub fn drop_tokens(&mut self, shares: &[f64]) -> Result<(), TokenDroppingError> {
+        let (layers, given) = (self.layers.len(), shares.len());
+        if layers != given {
+            return Err(TokenDroppingError::Layers { layers, given });
+        }
+        for (index, (layer, share)) in self.layers.iter_mut().zip(shares).enumerate() {
+            layer.set_dropping(index, TokenDropping::new(*share)?)?;
+        }
+        Ok(())
+    }
+
+    /// The share of the tokens that each layer leaves, from the bottom.
+    pub fn token_shares(&self) -> Vec<f64> {
+        let layers = self.layers.iter();
+        layers
+            .map(|layer| layer.dropping().map_or(1.0, TokenDropping::share))
+            .collect()
     }
 
     /// Whether padding before a sequence leaves its outputs as they are.
@@ -137,7 +168,7 @@ mod tests {
         let hidden = hidden.clone().slice_dim(1, range);
         let [batch, length, _] = hidden.dims();
         let tokens = Tokens::new(Tensor::zeros([batch, length], &hidden.device()), None);
-        Flow { hidden, tokens }
+        Flow::new(hidden, tokens)
     }
 
     #[test]

@@ -95,6 +95,9 @@ pub struct Trace {
     layers: usize,
     /// The index of the layer that is being applied.
     layer: usize,
+    /// Whether the attention that its tokens receive is needed.
+    needs_received: bool,
+    received: Option<Tensor<2>>,
     /// Hidden states `[B, T, D]`: 0 is the embedding output, `l + 1` the output of layer `l`.
     pub hidden: BTreeMap<usize, Tensor<3>>,
     /// Queries, keys and values of the layers whose mixer has attention, by layer.
@@ -133,19 +136,39 @@ impl Trace {
     pub fn start(&mut self, layers: usize, hidden: &Tensor<3>) {
         self.layers = layers;
         self.layer = 0;
-        self.keep_hidden(hidden);
+        self.keep_hidden(|| hidden.clone());
     }
 
-    /// Says that the next layer has been applied and what its output `[B, T, D]` is.
-    pub fn finish_layer(&mut self, hidden: &Tensor<3>) {
+    /// Says that the next layer has been applied and what its output `[B, T, D]` is, which is asked for if it is kept.
+    pub fn finish_layer(&mut self, hidden: impl FnOnce() -> Tensor<3>) {
         self.layer += 1;
         self.keep_hidden(hidden);
     }
 
-    fn keep_hidden(&mut self, hidden: &Tensor<3>) {
+    fn keep_hidden(&mut self, hidden: impl FnOnce() -> Tensor<3>) {
         if self.keep.hidden.contains(self.layer, self.layers) {
-            self.hidden.insert(self.layer, hidden.clone());
+            self.hidden.insert(self.layer, hidden());
         }
+    }
+
+    /// Asks the mixer of the layer that is being applied for the attention that its tokens receive, or does not.
+    pub(crate) fn ask_received(&mut self, is_needed: bool) {
+        self.needs_received = is_needed;
+    }
+
+    /// Whether the attention that tokens receive in the layer that is being applied is needed.
+    pub fn needs_received(&self) -> bool {
+        self.needs_received
+    }
+
+    /// Gives the attention `[B, T]` that the tokens of the layer that is being applied receive.
+    pub fn put_received(&mut self, received: Tensor<2>) {
+        self.received = Some(received);
+    }
+
+    /// The attention that was asked for and given.
+    pub(crate) fn take_received(&mut self) -> Option<Tensor<2>> {
+        self.received.take()
     }
 
     fn keeps(&self, layers: &Layers) -> bool {

@@ -232,10 +232,10 @@ impl Bert {
     ///
     /// If the sequence is longer than the position table.
     pub fn forward(&self, input: &BertInput, trace: &mut Trace) -> BertOutput {
-        let flow = Flow {
-            hidden: self.embeddings.forward(input),
-            tokens: Tokens::new(input.input_ids.clone(), input.padding.clone()),
-        };
+        let flow = Flow::new(
+            self.embeddings.forward(input),
+            Tokens::new(input.input_ids.clone(), input.padding.clone()),
+        );
         let Flow { hidden, .. } = self.stack.forward(flow, None, trace);
         let pooled = self.pooler.as_ref().map(|pooler| {
             let first = hidden.clone().slice_dim(1, 0..1).squeeze_dim::<2>(1);

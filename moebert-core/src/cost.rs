@@ -20,22 +20,26 @@ impl Cost {
     ///
     /// A layer takes what its mixer says ([`Mix::cost`]: `4 D^2` for projections, and `2 K D` for
     /// scores and weighted sums where a query sees `K` keys on average), and `2 D F` for its feed-forward
-    /// half, `3 D F` if it is gated (`2 D d_e` or `3 D d_e`, and `D E` for a gate, in an expert layer).
+    /// half, `3 D F` if it is gated (`2 D d_e` or `3 D d_e`, and `D E` for a gate, in an expert layer). A half and the
+    /// layers above it work for the tokens that are left ([`TokenDropping`](masformer_core::TokenDropping)).
     pub fn of<M: Layered>(model: &M, length: usize) -> Self {
         let parameters = model.num_params();
         let layers = &model.stack().layers;
         let length = length.max(1);
-        let mixers = layers.iter().map(|layer| layer.mixer.cost(length));
-        let halves: Vec<_> = layers
-            .iter()
-            .map(|layer| layer.feed_forward.cost())
-            .collect();
-        let products = halves.iter().map(|half| half.multiply_adds);
-        let idle: usize = halves.iter().map(|half| half.idle_parameters).sum();
+        let (mut idle, mut multiply_adds, mut left) = (0, 0, length);
+        for layer in layers {
+            multiply_adds += layer.mixer.cost(left);
+            if let Some(dropping) = layer.dropping() {
+                left = left.min(dropping.left(length));
+            }
+            let half = layer.feed_forward.cost();
+            multiply_adds += half.multiply_adds * left;
+            idle += half.idle_parameters;
+        }
         Self {
             parameters,
             active_parameters: parameters - idle,
-            multiply_adds_per_token: mixers.sum::<usize>() / length + products.sum::<usize>(),
+            multiply_adds_per_token: multiply_adds / length,
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct ExpertLayer {
 
 impl FeedForward for ExpertLayer {
     fn forward(&self, flow: &Flow, trace: &mut Trace) -> Tensor<3> {
-        let Flow { hidden, tokens } = flow;
+        let Flow { hidden, tokens, .. } = flow;
         let [batch, length, width] = hidden.dims();
         let keeps_route = trace.keeps_route();
         let Routing {
@@ -201,7 +201,7 @@ mod tests {
 
     fn flow(hidden: Tensor<3>, tokens: &Tokens) -> Flow {
         let tokens = tokens.clone();
-        Flow { hidden, tokens }
+        Flow::new(hidden, tokens)
     }
 
     fn close(left: Tensor<3>, right: Tensor<3>) -> bool {

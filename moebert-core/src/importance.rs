@@ -424,7 +424,9 @@ mod tests {
         let device = input.device();
         let tokens = Tokens::new(Tensor::zeros([samples, tokens], &device), padding);
         let hidden = input;
-        let output = encoder.forward(Flow { hidden, tokens }, None, trace).hidden;
+        let output = encoder
+            .forward(Flow::new(hidden, tokens), None, trace)
+            .hidden;
         let weights = Tensor::<1, Int>::arange(1..HIDDEN as i64 + 1, &device).float();
         let first = output.slice_dim(1, 0..1);
         let logits = (first * weights.unsqueeze()).sum_dim(2).flatten(0, 2);

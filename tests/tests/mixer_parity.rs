@@ -99,9 +99,9 @@ fn spade_combines_its_parts_as_the_official_layer() {
         norm: norm("final_layer_norm"),
         ..config
     };
-    let flow = Flow {
+    let flow = Flow::new(
         hidden,
-        tokens: Tokens::new(Tensor::zeros([batch, length], device), None),
-    };
+        Tokens::new(Tensor::zeros([batch, length], device), None),
+    );
     fixture.assert_same("y", mlp.forward(&flow, &mut Trace::nothing()));
 }

@@ -337,10 +337,10 @@ fn weight_decay_leaves_state_spaces_alone() {
     let device = device().autodiff();
     let attention = SpanAttentionConfig::new(4, 1).with_direction(Direction::Causal);
     let before = S4dSpec::default().init(&attention, &device).valid().train();
-    let flow = Flow {
-        hidden: Tensor::ones([1, 3, 4], &device),
-        tokens: Tokens::new(Tensor::zeros([1, 3], &device), None),
-    };
+    let flow = Flow::new(
+        Tensor::ones([1, 3, 4], &device),
+        Tokens::new(Tensor::zeros([1, 3], &device), None),
+    );
     // No gradient moves a weight.
     let loss = (Mix::forward(&before, flow, None, &mut Trace::nothing()) * 0.0).sum();
     let gradients = GradientsParams::from_grads(loss.backward(), &before);

@@ -178,7 +178,7 @@ mod tests {
         if let Some((first, rest)) = states.split_first() {
             trace.start(rest.len(), &state(first));
             for value in rest {
-                trace.finish_layer(&state(value));
+                trace.finish_layer(|| state(value));
             }
         }
         let logits = logits

@@ -90,7 +90,7 @@ impl Mix for S4d {
         cache: Option<&mut StateSpaceCache>,
         _trace: &mut Trace,
     ) -> Tensor<3> {
-        let Flow { hidden, tokens } = flow;
+        let Flow { hidden, tokens, .. } = flow;
         let [batch, length, width] = hidden.dims();
         let states = self
             .state_space

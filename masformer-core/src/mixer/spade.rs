@@ -164,7 +164,7 @@ impl Mix for Spade {
     type Cache = SpadeCache;
 
     fn forward(&self, flow: Flow, cache: Option<&mut SpadeCache>, trace: &mut Trace) -> Tensor<3> {
-        let Flow { hidden, tokens } = flow;
+        let Flow { hidden, tokens, .. } = flow;
         let padding = tokens.padding.as_ref();
         let (state_cache, attention_cache) = match cache {
             Some(SpadeCache { states, attention }) => (Some(states), Some(attention)),

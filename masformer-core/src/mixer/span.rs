@@ -17,7 +17,7 @@ use crate::{
     cache::LayerCache,
     feed_forward::{apply_linear, zero_bias},
     flow::Flow,
-    ops::{SpanAttentionOptions, WeightDropout, span_attention},
+    ops::{SpanAttentionOptions, WeightDropout, attention_received, span_attention},
     seed,
     span::{Direction, Span},
     text_form::TextForm,
@@ -180,6 +180,11 @@ impl SpanAttention {
         trace: &mut Trace,
     ) -> Tensor<3> {
         let [query, key, value] = self.project(input, padding, 0, trace);
+        let (key, value) = (self.shared(key), self.shared(value));
+        if trace.needs_received() {
+            let (query, key) = (query.clone(), key.clone());
+            trace.put_received(attention_received(query, key, padding, self.options(None)));
+        }
         self.merge(self.attend(query, key, value, padding))
     }
 
@@ -207,7 +212,8 @@ impl SpanAttention {
         );
         let [query, key, value] = self.project(input, padding, cache.seen(), trace);
         let all = cache.join(key, value, padding);
-        self.merge(self.attend(query, all.key, all.value, all.padding.as_ref()))
+        let (key, value) = (self.shared(all.key), self.shared(all.value));
+        self.merge(self.attend(query, key, value, all.padding.as_ref()))
     }
 
     /// Queries `[B, H, T, d]`, keys and values `[B, G, T, d]`; the first token's position is `start`.
@@ -277,7 +283,7 @@ impl SpanAttention {
             .reshape([batch, self.heads, length, width])
     }
 
-    /// The heads `[B, H, T, d]` of the last `T` of `S` positions.
+    /// The heads `[B, H, T, d]` of the last `T` of `S` positions, from keys and values of as many heads.
     fn attend(
         &self,
         query: Tensor<4>,
@@ -286,19 +292,21 @@ impl SpanAttention {
         padding: Option<&Tensor<2, Bool>>,
     ) -> Tensor<4> {
         let device = query.device();
-        let (key, value) = (self.shared(key), self.shared(value));
         let drops = self.dropout.prob > 0.0 && self.dropout.training.is_enabled();
         let dropout = (device.is_autodiff() && drops).then(|| WeightDropout {
             prob: self.dropout.prob,
             seed: seed::draw(&device),
         });
-        let options = SpanAttentionOptions {
+        span_attention(query, key, value, padding, self.options(dropout))
+    }
+
+    fn options(&self, dropout: Option<WeightDropout>) -> SpanAttentionOptions {
+        SpanAttentionOptions {
             span: self.span,
             direction: self.direction,
             scale: self.scale,
             dropout,
-        };
-        span_attention(query, key, value, padding, options)
+        }
     }
 }
 
@@ -335,7 +343,7 @@ impl Mix for SpanAttention {
     type Cache = LayerCache;
 
     fn forward(&self, flow: Flow, cache: Option<&mut LayerCache>, trace: &mut Trace) -> Tensor<3> {
-        let Flow { hidden, tokens } = flow;
+        let Flow { hidden, tokens, .. } = flow;
         let padding = tokens.padding.as_ref();
         match cache {
             None => self.forward(hidden, padding, trace),

@@ -68,7 +68,7 @@ fn signals(
     if let Some((first, rest)) = hidden.split_first() {
         trace.start(rest.len(), first);
         for state in rest {
-            trace.finish_layer(state);
+            trace.finish_layer(|| state.clone());
         }
     }
     Signals {

@@ -28,10 +28,7 @@ fn spec(text: &str) -> SpadeSpec {
 fn flow(hidden: Tensor<3>) -> Flow {
     let [batch, length, _] = hidden.dims();
     let ids = Tensor::zeros([batch, length], &hidden.device());
-    Flow {
-        hidden,
-        tokens: Tokens::new(ids, None),
-    }
+    Flow::new(hidden, Tokens::new(ids, None))
 }
 
 fn random(device: &Device) -> Tensor<3> {
