@@ -2,6 +2,7 @@
 
 pub mod ema;
 pub mod growing_length;
+pub mod pruning;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::{Batch, Gauge, MethodError, StageError, Trainable};
 
 pub use ema::Ema;
 pub use growing_length::{Cut, GrowingLength, Growth};
+pub use pruning::{Pruner, Pruning};
 
 /// Where in the training a callback is called.
 #[derive(Clone, Copy)]

@@ -2,6 +2,7 @@
 
 pub mod experts;
 pub mod lora;
+pub mod losparse;
 
 use burn::module::Module;
 
@@ -9,6 +10,7 @@ use crate::MethodError;
 
 pub use experts::{ExpertPartition, PartitionIntoExperts};
 pub use lora::{Lora, LoraScale};
+pub use losparse::LoSparse;
 
 /// A method that changes the structure of a model before it is trained.
 ///

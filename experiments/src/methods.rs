@@ -62,6 +62,11 @@ pub fn all<M: Trainable>() -> Vec<Entry<M>> {
         objective::<objective::TedFilters, M>(include_str!("../../docs/methods/ted-filters.md")),
         objective::<objective::Ted, M>(include_str!("../../docs/methods/ted.md")),
         surgery::<surgery::Lora, M>(include_str!("../../docs/methods/lora.md")),
+        entry(
+            "losparse",
+            include_str!("../../docs/methods/losparse.md"),
+            surgery::LoSparse::methods,
+        ),
         callback::<callback::Ema, M>(include_str!("../../docs/methods/ema.md")),
     ]
 }
