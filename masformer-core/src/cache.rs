@@ -1,13 +1,14 @@
 //! What a decoder keeps of the tokens before, so that each new one costs one position.
 
-use std::ops::Range;
+mod pairs;
+mod survivors;
 
 use burn::prelude::*;
 
-use crate::span::Span;
+pub use survivors::Survivors;
 
-/// Positions for which there is room for one more.
-const SPARE: usize = 8;
+use self::pairs::Pairs;
+use crate::span::Span;
 
 /// The keys and values of one layer that later queries may see.
 ///
@@ -15,22 +16,12 @@ const SPARE: usize = 8;
 /// left it; a block keeps the positions of the block that is not complete. The order of what is kept is
 /// such that a span means the same counted from the first position kept as counted from the start: the
 /// distances inside a window stay, sinks come first, and a block begins at its beginning.
-///
-/// There is room for an eighth more than that, so that most tokens move no others.
 #[derive(Clone, Debug)]
 pub struct LayerCache {
     span: Span,
     /// Positions so far, kept or not.
     seen: usize,
-    kept: Option<Kept>,
-}
-
-#[derive(Clone, Debug)]
-struct Kept {
-    key: Positions,
-    value: Positions,
-    /// `[B, S]`
-    padding: Option<Tensor<2, Bool>>,
+    kept: Option<Pairs>,
 }
 
 /// Keys and values for an attention step: those that were kept, then the new ones.
@@ -61,7 +52,7 @@ impl LayerCache {
 
     /// Number of positions kept.
     pub fn kept(&self) -> usize {
-        self.kept.as_ref().map_or(0, Kept::length)
+        self.kept.as_ref().map_or(0, Pairs::length)
     }
 
     /// Puts the new positions behind those that are kept, and keeps what later ones may see.
@@ -76,167 +67,25 @@ impl LayerCache {
         value: Tensor<4>,
         padding: Option<&Tensor<2, Bool>>,
     ) -> Joined {
-        let new = Kept {
-            key: Positions::new(key),
-            value: Positions::new(value),
-            padding: padding.cloned(),
-        };
+        let new = Pairs::new(key, value, padding);
         self.seen += new.length();
         let all = match self.kept.take() {
             Some(kept) => kept.followed_by(new),
             None => new,
         };
         let joined = Joined {
-            key: all.key.tensor(),
-            value: all.value.tensor(),
-            padding: all.padding.clone(),
+            key: all.key(),
+            value: all.value(),
+            padding: all.padding(),
         };
-        self.kept = Some(all.rolled(self.span, self.seen));
+        let survivors = Survivors::of_span(self.span, all.length(), self.seen);
+        self.kept = Some(all.retain(survivors));
         joined
     }
 
     /// Takes the sequences `rows` `[R]` of the batch, in that order and as often as they are named.
     pub fn select(&mut self, rows: &Tensor<1, Int>) {
-        // Flex gives selected Booleans another dtype than its other operations do, and then cannot put
-        // both into one tensor.
-        let select = |mask: Tensor<2, Bool>| mask.int().select(0, rows.clone()).bool();
-        self.kept = self.kept.take().map(|kept| Kept {
-            key: kept.key.select(rows.clone()),
-            value: kept.value.select(rows.clone()),
-            padding: kept.padding.map(select),
-        });
-    }
-}
-
-impl Kept {
-    fn length(&self) -> usize {
-        self.key.range.len()
-    }
-
-    fn followed_by(self, new: Self) -> Self {
-        let padding = match (&self.padding, &new.padding) {
-            (None, None) => None,
-            _ => Some(Tensor::cat(
-                vec![self.padding_mask(), new.padding_mask()],
-                1,
-            )),
-        };
-        Self {
-            key: self.key.followed_by(new.key),
-            value: self.value.followed_by(new.value),
-            padding,
-        }
-    }
-
-    fn padding_mask(&self) -> Tensor<2, Bool> {
-        let [batch, _, _, _] = self.key.room.dims();
-        let none = || {
-            let shape = [batch, self.length()];
-            Tensor::<2, Int>::zeros(shape, &self.key.room.device()).bool()
-        };
-        self.padding.clone().unwrap_or_else(none)
-    }
-
-    /// What stays of all positions when `seen` of them have gone by.
-    fn rolled(self, span: Span, seen: usize) -> Self {
-        let length = self.length();
-        match span {
-            Span::Window { width, sinks } if length > width.get() + sinks => {
-                let last = self.range(length - width.get()..length);
-                if sinks == 0 {
-                    last
-                } else {
-                    self.range(0..sinks).followed_by(last)
-                }
-            }
-            Span::Full | Span::Window { .. } => self,
-            Span::Block { width } => self.range(length - seen % width..length),
-        }
-    }
-
-    fn range(&self, range: Range<usize>) -> Self {
-        let padding = self.padding.clone();
-        Self {
-            key: self.key.part(range.clone()),
-            value: self.value.part(range.clone()),
-            padding: padding.map(|padding| padding.slice_dim(1, range)),
-        }
-    }
-}
-
-/// Keys or values in a tensor with room for more, so that a new position seldom moves those before it.
-#[derive(Clone, Debug)]
-struct Positions {
-    /// `[B, G, C, d]`
-    room: Tensor<4>,
-    /// Those of the `C` that are in use.
-    range: Range<usize>,
-}
-
-impl Positions {
-    /// `[B, G, S, d]`, without room.
-    fn new(tensor: Tensor<4>) -> Self {
-        let [_, _, length, _] = tensor.dims();
-        Self {
-            room: tensor,
-            range: 0..length,
-        }
-    }
-
-    /// `[B, G, S, d]`
-    fn tensor(&self) -> Tensor<4> {
-        self.room.clone().slice_dim(2, self.range.clone())
-    }
-
-    /// Some of the positions: where they are, unless most of the room would be for others.
-    fn part(&self, range: Range<usize>) -> Self {
-        let start = self.range.start;
-        let part = Self {
-            room: self.room.clone(),
-            range: start + range.start..start + range.end,
-        };
-        let [_, _, capacity, _] = self.room.dims();
-        if 2 * part.range.len() < capacity {
-            Self::in_new_room(vec![part.tensor()])
-        } else {
-            part
-        }
-    }
-
-    /// The sequences `rows` `[R]` of the batch.
-    fn select(self, rows: Tensor<1, Int>) -> Self {
-        let [_, _, capacity, _] = self.room.dims();
-        let used = self.room.slice_dim(2, self.range.start..capacity);
-        Self {
-            room: used.select(0, rows),
-            range: 0..self.range.len(),
-        }
-    }
-
-    fn followed_by(self, new: Self) -> Self {
-        let [batch, groups, capacity, width] = self.room.dims();
-        let (start, end) = (self.range.start, self.range.end + new.range.len());
-        if end <= capacity {
-            let places = [0..batch, 0..groups, self.range.end..end, 0..width];
-            return Self {
-                room: self.room.slice_assign(places, new.tensor()),
-                range: start..end,
-            };
-        }
-        Self::in_new_room(vec![self.tensor(), new.tensor()])
-    }
-
-    /// One part after the other, `[B, G, _, d]` each, and room behind them.
-    fn in_new_room(mut parts: Vec<Tensor<4>>) -> Self {
-        let [batch, groups, _, width] = parts[0].dims();
-        let length = parts.iter().map(|part| part.dims()[2]).sum::<usize>();
-        let options = (&parts[0].device(), parts[0].dtype());
-        let spare = [batch, groups, length / SPARE + 1, width];
-        parts.push(Tensor::zeros(spare, options));
-        Self {
-            room: Tensor::cat(parts, 2),
-            range: 0..length,
-        }
+        self.kept = self.kept.take().map(|kept| kept.select(rows));
     }
 }
 
@@ -293,7 +142,7 @@ mod tests {
                 }
                 prop_assert_eq!(cache.kept(), kept.len());
                 if let Some(kept) = &cache.kept {
-                    let [_, _, capacity, _] = kept.key.room.dims();
+                    let capacity = kept.capacity();
                     prop_assert!(capacity <= 2 * kept.length() + 1, "room for {}", capacity);
                 }
             }

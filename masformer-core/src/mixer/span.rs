@@ -179,7 +179,8 @@ impl SpanAttention {
         padding: Option<&Tensor<2, Bool>>,
         trace: &mut Trace,
     ) -> Tensor<3> {
-        let [query, key, value] = self.project(input, padding, 0, trace);
+        let [query, key, value] = self.project(input, padding, trace);
+        let [query, key] = [query, key].map(|heads| self.rotate(heads, 0));
         let (key, value) = (self.shared(key), self.shared(value));
         if trace.needs_received() {
             let (query, key) = (query.clone(), key.clone());
@@ -210,18 +211,27 @@ impl SpanAttention {
             self.direction == Direction::Causal,
             "an encoder's positions see later ones: only causal layers can have a cache"
         );
-        let [query, key, value] = self.project(input, padding, cache.seen(), trace);
+        let [query, key, value] = self.project(input, padding, trace);
+        let start = cache.seen();
+        let [query, key] = [query, key].map(|heads| self.rotate(heads, start));
         let all = cache.join(key, value, padding);
         let (key, value) = (self.shared(all.key), self.shared(all.value));
         self.merge(self.attend(query, key, value, all.padding.as_ref()))
     }
 
-    /// Queries `[B, H, T, d]`, keys and values `[B, G, T, d]`; the first token's position is `start`.
+    /// The heads `[B, _, T, d]` of tokens whose first has the position `start`.
+    fn rotate(&self, heads: Tensor<4>, start: usize) -> Tensor<4> {
+        match &self.rotary {
+            Some(rotary) => rotary.apply(heads, start),
+            None => heads,
+        }
+    }
+
+    /// Queries `[B, H, T, d]`, keys and values `[B, G, T, d]`, without positions.
     fn project(
         &self,
         input: Tensor<3>,
         padding: Option<&Tensor<2, Bool>>,
-        start: usize,
         trace: &mut Trace,
     ) -> [Tensor<4>; 3] {
         let [batch, length, hidden] = input.dims();
@@ -240,13 +250,9 @@ impl SpanAttention {
                 .reshape([batch, length, heads, width])
                 .swap_dims(1, 2)
         };
-        let rotate = |heads: Tensor<4>| match &self.rotary {
-            Some(rotary) => rotary.apply(heads, start),
-            None => heads,
-        };
         let heads = [
-            rotate(split(&self.query, self.heads)),
-            rotate(split(&self.key, self.key_value_heads)),
+            split(&self.query, self.heads),
+            split(&self.key, self.key_value_heads),
             split(&self.value, self.key_value_heads),
         ];
         if let Ok([query, key, value]) = <[_; 3]>::try_from(kept) {
