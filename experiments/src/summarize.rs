@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use masformer_core::{BeamConfig, Decoder, GenerateConfig, Generator, Strategy, ops::prepack};
+use masformer_core::{
+    BeamConfig, Decoder, GenerateConfig, Generator, Limits, Strategy, ops::prepack,
+};
 use moebert_core::half::Half;
 
 use crate::{
@@ -58,7 +60,7 @@ pub fn summaries<S: AsRef<str>>(
     }
     let prompts = format.prompts(texts).map_err(DataError::from)?;
     let config = search.config(format, model.vocabulary());
-    config.check(&prompts, model.vocabulary(), model.positions())?;
+    config.check(&prompts, &Limits::from(model))?;
     let _prepacked = prepack(model);
     let generator = Generator::new(model, &config);
     // Texts of like length are read together, the longest first, so that memory shows what it takes.

@@ -1,5 +1,7 @@
 //! A decoder language model: layers, pre-norm by default, each with its own attention span.
 
+mod read;
+
 use burn::{
     config::Config,
     module::{Module, Param},
@@ -10,6 +12,7 @@ use burn::{
 
 use crate::{
     activation::Activation,
+    cache::{Eviction, LayerCache},
     dropout::dropout,
     feed_forward::{FeedForward, Mlp, MlpConfig},
     flow::{Flow, Tokens},
@@ -110,12 +113,34 @@ pub struct DecoderCache {
     length: usize,
     /// Padding among them `[B, 1]`; `None` where there is none.
     padded: Option<Tensor<2, Int>>,
+    /// What is kept, if not all.
+    eviction: Option<Eviction>,
 }
 
 impl DecoderCache {
     /// Number of positions so far.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// The most pairs of a key and a value that a layer has held at once for one sequence.
+    pub fn peak(&mut self) -> usize {
+        let peaks = self.attention().map(|layer| layer.peak());
+        peaks.max().unwrap_or(0)
+    }
+
+    /// The keys and values of the layers that keep any.
+    fn attention(&mut self) -> impl Iterator<Item = &mut LayerCache> {
+        self.layers.iter_mut().filter_map(MixCache::attention)
+    }
+
+    /// The position of the next token, as the layers count them.
+    fn next_place(&mut self) -> usize {
+        if self.eviction.is_none() {
+            return self.length;
+        }
+        let places = self.attention().map(|layer| layer.kept());
+        places.max().unwrap_or(0)
     }
 
     /// Takes the sequences `rows` `[R]` of the batch, in that order and as often as they are named.
@@ -342,7 +367,30 @@ impl<F: FeedForward> Decoder<F> {
             layers: self.stack.caches(),
             length: 0,
             padded: None,
+            eviction: None,
         }
+    }
+
+    /// An empty cache in which full layers keep what a policy chooses, for [`Self::read`].
+    ///
+    /// The position of a pair is then its place in the cache, in all layers: that is the same for windows and blocks,
+    /// and moves sinks next to the window, as `StreamingLLM` does (arXiv 2309.17453). So a text may be longer than
+    /// the positions of the model.
+    ///
+    /// # Panics
+    ///
+    /// If the model has learned positions.
+    pub fn evicting_cache(&self, eviction: &Eviction) -> DecoderCache {
+        assert!(
+            self.position.is_none(),
+            "pairs with learned positions cannot move up"
+        );
+        let mut cache = self.cache();
+        for layer in cache.attention() {
+            layer.evict_by(eviction);
+        }
+        cache.eviction = Some(eviction.clone());
+        cache
     }
 
     /// Reads the tokens that follow those in the cache, which takes them in: a prompt first, then one
@@ -359,7 +407,8 @@ impl<F: FeedForward> Decoder<F> {
     ///
     /// If the positions so far are more than the model has, or the padding is not `[B, T]`.
     pub fn step(&self, input: &DecoderInput, cache: &mut DecoderCache) -> Tensor<3> {
-        let flow = self.embed(input, cache.length, cache.padded.as_ref());
+        let start = cache.next_place();
+        let flow = self.embed(input, start, cache.padded.as_ref());
         let caches = Some(cache.layers.as_mut_slice());
         let flow = self.stack.forward(flow, caches, &mut Trace::nothing());
         let [_, length] = input.input_ids.dims();

@@ -6,19 +6,21 @@
 mod batch;
 mod beam;
 mod error;
+mod limits;
 mod repeat;
 mod sample;
 mod search;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{cell::Cell, collections::BTreeMap, ops::ControlFlow};
 
 use burn::{config::Config, module::Module};
 use serde::{Deserialize, Serialize};
 
 pub use beam::BeamConfig;
 pub use error::{GenerateError, PromptError};
+pub use limits::Limits;
 pub use sample::SampleConfig;
 
 use self::{
@@ -27,7 +29,11 @@ use self::{
     repeat::Repeats,
     search::{Ending, Extension, Search, Single, likeliest},
 };
-use crate::{decoder::Decoder, feed_forward::FeedForward};
+use crate::{
+    cache::{Eviction, EvictionError},
+    decoder::Decoder,
+    feed_forward::FeedForward,
+};
 
 /// How the next token is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +74,9 @@ pub struct GenerateConfig {
     /// the plain definition of what the cache does.
     #[config(default = true)]
     pub cache: bool,
+    /// What the cache keeps; `None` for all that the spans may see.
+    #[config(default = "None")]
+    pub evict: Option<Eviction>,
 }
 
 /// Why a continuation ended.
@@ -110,22 +119,19 @@ pub struct Generator<'a, F: FeedForward> {
     model: Decoder<F>,
     config: GenerateConfig,
     rule: Option<Box<Rule<'a>>>,
+    peak: Cell<usize>,
 }
 
 impl GenerateConfig {
-    /// Checks the configuration, and prompts against a model with a vocabulary and a number of
-    /// positions.
+    /// Checks the configuration, and prompts against what a model can take.
     ///
     /// # Errors
     ///
     /// If a value is outside its range, a token is not in the vocabulary, a prompt has no tokens, or
-    /// has not enough positions for itself and `max_new_tokens`.
-    pub fn check(
-        &self,
-        prompts: &[Vec<u32>],
-        vocabulary: usize,
-        positions: usize,
-    ) -> Result<(), GenerateError> {
+    /// has not enough positions for itself and `max_new_tokens`; if the model's pairs cannot be evicted, or the settings of
+    /// the eviction do not fit each other.
+    pub fn check(&self, prompts: &[Vec<u32>], limits: &Limits) -> Result<(), GenerateError> {
+        let (vocabulary, positions) = (limits.vocabulary, limits.positions);
         if self.max_new_tokens == 0 {
             let expected = "at least 1";
             return Err(GenerateError::value("max_new_tokens", 0.0, expected));
@@ -147,6 +153,15 @@ impl GenerateConfig {
             Strategy::Sample(config) => config.check()?,
             Strategy::Beam(config) => config.check()?,
         }
+        if let Some(eviction) = &self.evict {
+            eviction.check()?;
+            if !self.cache {
+                return Err(EvictionError::NoCache.into());
+            }
+            if !limits.is_rotary {
+                return Err(EvictionError::Learned.into());
+            }
+        }
         let foreign = |ids: &[u32]| ids.iter().copied().find(|id| *id as usize >= vocabulary);
         if let Some(id) = foreign(&self.stop_tokens) {
             return Err(GenerateError::StopToken { id, vocabulary });
@@ -159,10 +174,16 @@ impl GenerateConfig {
             if let Some(id) = foreign(ids) {
                 return refuse(PromptError::Vocabulary { id, vocabulary });
             }
-            if ids.len().saturating_add(self.max_new_tokens) > positions {
+            let (tokens, new_tokens) = (ids.len(), self.max_new_tokens);
+            if let Some(eviction) = &self.evict {
+                let places = eviction.places(&limits.spans, tokens, new_tokens);
+                if places > positions {
+                    return refuse(PromptError::Places { places, positions });
+                }
+            } else if tokens.saturating_add(new_tokens) > positions {
                 return refuse(PromptError::TooLong {
-                    tokens: ids.len(),
-                    new_tokens: self.max_new_tokens,
+                    tokens,
+                    new_tokens,
                     positions,
                 });
             }
@@ -207,7 +228,14 @@ impl<'a, F: FeedForward> Generator<'a, F> {
             model: model.valid(),
             config: config.clone(),
             rule: None,
+            peak: Cell::new(0),
         }
+    }
+
+    /// The most pairs of a key and a value that a layer has held at once for one sequence, in all that has been
+    /// generated; 0 without a cache.
+    pub fn peak(&self) -> usize {
+        self.peak.get()
     }
 
     /// Ends a continuation also where `rule` holds for its new tokens, the last of which has just been
@@ -223,7 +251,7 @@ impl<'a, F: FeedForward> Generator<'a, F> {
     ///
     /// Prompts are read together, padded on the left to the longest of them. Where a span depends on
     /// the position in the sequence ([`Span::is_relative`](crate::Span::is_relative)), padding would
-    /// change it, and only prompts of equal length are read together.
+    /// change it, and only prompts of equal length are read together; so where pairs are evicted.
     ///
     /// # Errors
     ///
@@ -234,8 +262,7 @@ impl<'a, F: FeedForward> Generator<'a, F> {
         prompts: &[Vec<u32>],
         mut on_step: impl FnMut(&[NewToken]) -> ControlFlow<()>,
     ) -> Result<Vec<Generated>, GenerateError> {
-        let (vocabulary, positions) = (self.model.vocabulary(), self.model.positions());
-        self.config.check(prompts, vocabulary, positions)?;
+        self.config.check(prompts, &Limits::from(&self.model))?;
         let ending = Ending {
             stop_tokens: &self.config.stop_tokens,
             rule: self.rule.as_deref(),
@@ -244,8 +271,14 @@ impl<'a, F: FeedForward> Generator<'a, F> {
         let mut searches = self.config.searches(prompts, &ending);
         for group in self.groups(prompts) {
             let ids = group.iter().map(|prompt| prompts[*prompt].as_slice());
-            let mut batch = Batch::new(&self.model, ids, self.config.cache);
-            if run(&mut batch, group, &mut searches, &mut on_step)?.is_break() {
+            let cache = self.config.cache.then(|| match &self.config.evict {
+                Some(eviction) => self.model.evicting_cache(eviction),
+                None => self.model.cache(),
+            });
+            let mut batch = Batch::new(&self.model, ids, cache);
+            let flow = run(&mut batch, group, &mut searches, &mut on_step);
+            self.peak.set(self.peak.get().max(batch.peak()));
+            if flow?.is_break() {
                 break;
             }
         }
@@ -254,7 +287,7 @@ impl<'a, F: FeedForward> Generator<'a, F> {
 
     /// The prompts that may be read together.
     fn groups(&self, prompts: &[Vec<u32>]) -> Vec<Vec<usize>> {
-        let is_relative = self.model.stack.is_relative();
+        let is_relative = self.model.stack.is_relative() && self.config.evict.is_none();
         let mut groups = BTreeMap::<usize, Vec<usize>>::new();
         for (prompt, ids) in prompts.iter().enumerate() {
             let key = if is_relative { 0 } else { ids.len() };

@@ -36,12 +36,12 @@ pub mod token_dropping;
 pub mod trace;
 
 pub use activation::Activation;
-pub use cache::LayerCache;
+pub use cache::{Eviction, EvictionError, EvictionSpec, LayerCache};
 pub use decoder::{Decoder, DecoderCache, DecoderConfig, DecoderInput, DecoderOutput};
 pub use feed_forward::{FeedForward, FeedForwardCost, Mlp, MlpConfig};
 pub use flow::{Flow, Tokens};
 pub use generate::{
-    BeamConfig, GenerateConfig, GenerateError, Generated, Generator, NewToken, PromptError,
+    BeamConfig, GenerateConfig, GenerateError, Generated, Generator, Limits, NewToken, PromptError,
     SampleConfig, Stopped, Strategy,
 };
 pub use layer::{Layer, LayerConfig};

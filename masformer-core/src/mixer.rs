@@ -18,7 +18,9 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{flow::Flow, span::Span, text_form::TextForm, text_forms, trace::Trace};
+use crate::{
+    cache::LayerCache, flow::Flow, span::Span, text_form::TextForm, text_forms, trace::Trace,
+};
 
 pub use error::MixerError;
 pub use mixing::Mixing;
@@ -67,6 +69,11 @@ pub trait Mix: Module + ModuleDisplay {
 pub trait MixCache: Clone + fmt::Debug {
     /// Takes the sequences `rows` `[R]` of the batch, in that order and as often as they are named.
     fn select(&mut self, rows: &Tensor<1, Int>);
+
+    /// The keys and values that it keeps, if it keeps any.
+    fn attention(&mut self) -> Option<&mut LayerCache> {
+        None
+    }
 }
 
 /// How a mixer is made: its settings, and what they alone say of it.
@@ -193,6 +200,12 @@ macro_rules! mixers {
             fn select(&mut self, rows: &Tensor<1, Int>) {
                 match self {
                     $(Self::$arm(cache) => MixCache::select(cache, rows)),+
+                }
+            }
+
+            fn attention(&mut self) -> Option<&mut LayerCache> {
+                match self {
+                    $(Self::$arm(cache) => MixCache::attention(cache)),+
                 }
             }
         }

@@ -16,6 +16,10 @@ pub trait TextForm:
     /// The name before the settings.
     const NAME: &'static str;
 
+    /// The first field, if its value may stand without its key before the other settings: `NAME:4` for
+    /// `NAME:KEY=4`.
+    const BARE: Option<&'static str> = None;
+
     /// Checks that the settings make sense.
     ///
     /// # Errors
@@ -163,9 +167,12 @@ pub fn read<S: TextForm>(kind: &'static str, settings: Option<&str>) -> Result<S
     let defaults = keys(&S::default());
     let mut values = defaults.clone();
     let mut given = vec![];
-    for setting in settings.iter().flat_map(|settings| settings.split(',')) {
+    let settings = settings.iter().flat_map(|settings| settings.split(','));
+    for (index, setting) in settings.enumerate() {
+        let bare = S::BARE.filter(|_| index == 0).map(|key| (key, setting));
         let (key, value) = setting
             .split_once('=')
+            .or(bare)
             .ok_or_else(|| wrong(format!("`{setting}` is no setting, expected KEY=VALUE")))?;
         if !defaults.contains_key(key) {
             let known: Vec<&str> = defaults.keys().map(String::as_str).collect();
@@ -205,10 +212,13 @@ pub fn write<S: TextForm>(spec: &S, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         .into_iter()
         .filter(|(key, value)| defaults.get(key) != Some(value));
     for (index, (key, value)) in changed.enumerate() {
-        let before = if index == 0 { ':' } else { ',' };
+        f.write_str(if index == 0 { ":" } else { "," })?;
+        if S::BARE != Some(key.as_str()) {
+            write!(f, "{key}=")?;
+        }
         match value {
-            Value::String(name) => write!(f, "{before}{key}={name}")?,
-            value => write!(f, "{before}{key}={value}")?,
+            Value::String(name) => f.write_str(&name)?,
+            value => write!(f, "{value}")?,
         }
     }
     Ok(())

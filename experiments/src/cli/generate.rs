@@ -10,8 +10,8 @@ use std::{
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 use masformer_core::{
-    BeamConfig, GenerateConfig, GenerateError, Generated, Generator, SampleConfig, Stopped,
-    Strategy, ops::prepack,
+    BeamConfig, Eviction, EvictionSpec, GenerateConfig, GenerateError, Generated, Generator,
+    Limits, SampleConfig, Span, Stopped, Strategy, ops::prepack,
 };
 use serde_json::json;
 
@@ -31,6 +31,10 @@ use crate::{
 /// Tokens that follow a prompt, unless the command line sets it.
 const NEW_TOKENS: usize = 128;
 
+const EXAMPLE: &str = "\
+Example: a text longer than memory, of which full layers keep the first 4 and the newest 764 tokens
+    kiln generate MODEL --prompt-file report.txt --evict streaming:4 --budget 768";
+
 /// Continue texts with a decoder
 ///
 /// The likeliest token follows, unless --temperature or --beams is given. A continuation ends with
@@ -38,6 +42,7 @@ const NEW_TOKENS: usize = 128;
 /// one prompt is streamed (a beam search prints it at the end); those of several prompts are printed under
 /// headers. An interrupt prints what has been generated. Tokens per second are printed to standard error.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
 pub struct GenerateArgs {
     /// The model, a decoder (GPT-2, GPT-Neo) with its tokenizer: a Hugging Face folder
     model: PathBuf,
@@ -94,6 +99,26 @@ pub struct GenerateArgs {
     stop: Option<String>,
     #[command(flatten)]
     variant: VariantArgs,
+    /// Keep only some of the keys and values in layers with full attention, by a policy such as `streaming:4`. For models with
+    /// rotary positions; only prompts of equal length are read together
+    #[arg(
+        long,
+        value_name = "POLICY",
+        requires = "budget",
+        conflicts_with = "no_cache"
+    )]
+    evict: Option<EvictionSpec>,
+    /// How many tokens' keys and values --evict keeps in a layer
+    #[arg(long, value_name = "TOKENS", requires = "evict")]
+    budget: Option<usize>,
+    /// A question or a request on the prompts, which stands at their end, and by which --evict chooses
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "evict",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    instruction: Option<String>,
     /// Decode without a cache: read everything again for each token
     #[arg(long)]
     no_cache: bool,
@@ -129,21 +154,26 @@ pub fn run(args: &GenerateArgs) -> Result<(), Error> {
     for ids in ids.iter_mut().filter(|ids| ids.is_empty()) {
         ids.push(tokenizer.start_id(vocabulary));
     }
+    let instruction = tokenizer.encode(args.instruction.as_slice());
+    let instruction = instruction.map_err(DataError::from)?.concat();
+    for ids in &mut ids {
+        ids.extend(&instruction);
+    }
     let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
     let mut new_tokens = args.max_new_tokens.unwrap_or(NEW_TOKENS);
     if args.variant.extend.is_some() {
         let length = longest.saturating_add(new_tokens);
         folder = args.variant.lengthen(folder, length)?;
-    } else if args.max_new_tokens.is_none() {
+    } else if args.max_new_tokens.is_none() && args.evict.is_none() {
         let room = folder.config().decoder.positions.saturating_sub(longest);
         new_tokens = new_tokens.min(room.max(1));
     }
-    let config = args.config(new_tokens, tokenizer.stop_ids(vocabulary));
-    args.warn_of_ignored();
-    let decoder = &folder.config().decoder;
+    let stop_tokens = tokenizer.stop_ids(vocabulary);
+    let config = args.config(new_tokens, stop_tokens, instruction.len());
+    let limits = Limits::from(&folder.config().decoder);
+    args.warn_of_ignored(&limits.spans);
     let named = |error| name_prompt(error, &prompts);
-    let check = config.check(&ids, decoder.vocabulary, decoder.positions);
-    check.map_err(named)?;
+    config.check(&ids, &limits).map_err(named)?;
 
     let stop = Stop::on_signals()?;
     let model = super::load_decoder(&folder, &device)?;
@@ -173,7 +203,10 @@ pub fn run(args: &GenerateArgs) -> Result<(), Error> {
         Some(stream) => stream.finish() + "\n",
         None => args.show(&prompts, &generated, &transcript),
     })?;
-    eprintln!("{told}");
+    match args.evict {
+        Some(_) => eprintln!("{told}; at most {} pairs kept in a layer", generator.peak()),
+        None => eprintln!("{told}"),
+    }
     let is_interrupted = |generated: &Generated| generated.stopped == Stopped::Interrupt;
     if generated.iter().any(is_interrupted) {
         return Err(Error::Interrupted);
@@ -206,7 +239,19 @@ impl GenerateArgs {
         Ok(prompts)
     }
 
-    fn config(&self, max_new_tokens: usize, stop_tokens: Vec<u32>) -> GenerateConfig {
+    /// With so many tokens of instruction at the end of each prompt.
+    fn config(
+        &self,
+        max_new_tokens: usize,
+        stop_tokens: Vec<u32>,
+        instruction: usize,
+    ) -> GenerateConfig {
+        let evict = self.evict.clone().zip(self.budget);
+        let evict = evict.map(|(policy, budget)| Eviction {
+            policy,
+            budget,
+            instruction,
+        });
         let strategy = match (self.temperature, self.beams) {
             (Some(0.0), _) | (None, None) => Strategy::Greedy,
             (Some(temperature), _) => Strategy::Sample(SampleConfig {
@@ -227,11 +272,15 @@ impl GenerateArgs {
             no_repeat_ngram: self.no_repeat_ngram,
             stop_tokens,
             cache: !self.no_cache,
+            evict,
         }
     }
 
-    /// Names the settings of draws that have no effect, because none are made.
-    fn warn_of_ignored(&self) {
+    /// Names the settings that have no effect: of draws if none are made, of eviction in layers with these spans.
+    fn warn_of_ignored(&self, spans: &[Span]) {
+        if self.evict.is_some() && !spans.contains(&Span::Full) {
+            warn("--evict has no effect: no layer of the model attends to all tokens before");
+        }
         let given = [
             ("--top-k", self.top_k.is_some()),
             ("--top-p", self.top_p.is_some()),

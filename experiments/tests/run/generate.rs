@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use burn::prelude::*;
 use experiments::data::text_tokenizer::TextTokenizer;
 use masformer_core::pretrained::{DecoderFolder, DecoderFolderConfig, save_decoder};
-use masformer_core::{Decoder, DecoderConfig};
+use masformer_core::{Decoder, DecoderConfig, PositionEncoding};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
@@ -188,6 +188,106 @@ fn a_prompt_is_continued_beyond_the_positions_with_an_extension() {
     assert_eq!(
         kiln.succeed(&generate(&tiled)),
         kiln.succeed(&generate(&DRAW))
+    );
+}
+
+/// A folder `rotary`, whose first layer attends to everything.
+fn save_rotary(kiln: &Kiln) {
+    let rotary = PositionEncoding::Rotary { theta: 100.0 };
+    let config = config(END + 1, 64).with_position_encoding(rotary);
+    save(kiln, "rotary", &config, false);
+}
+
+#[test]
+fn a_text_longer_than_the_positions_is_continued_with_what_a_policy_keeps() {
+    let kiln = kiln();
+    save_rotary(&kiln);
+    kiln.write("long.txt", "It was a dark and stormy night. ".repeat(10));
+    let draw = [
+        "--max-new-tokens",
+        "24",
+        "--temperature",
+        "1",
+        "--seed",
+        "5",
+    ];
+    for (more, most) in POLICIES {
+        let rotary = [&["generate", "rotary"], &draw[..], more].concat();
+        let long = [
+            &rotary[..],
+            &["--prompt-file", "long.txt", "--budget", "12"],
+        ]
+        .concat();
+        let output = kiln.start(&long);
+        let (text, told) = (text_of(&output.stdout), text_of(&output.stderr));
+        assert!(output.status.success(), "{told}");
+        assert_eq!(text.trim_end().len(), 24, "{text}");
+        let peak = format!("; at most {most} pairs kept in a layer\n");
+        assert!(told.ends_with(&peak), "{told}");
+        assert_eq!(kiln.succeed(&long), text);
+        // A budget for all gives what a cache of all gives.
+        let short = ["--prompt", "once upon a time"];
+        let roomy = [&rotary[..], &short, &["--budget", "64"]].concat();
+        let instruction = more.iter().skip_while(|&&option| option != "--instruction");
+        let whole = format!(
+            "once upon a time{}",
+            instruction.skip(1).copied().collect::<String>()
+        );
+        let plain = [&["generate", "rotary", "--prompt", &whole], &draw[..]].concat();
+        assert_eq!(kiln.succeed(&roomy), kiln.succeed(&plain));
+    }
+}
+
+/// Options with the most pairs that a layer holds with a budget of 12.
+const POLICIES: [(&[&str], usize); 1] = [(&["--evict", "streaming:2"], 12)];
+
+#[test]
+fn what_cannot_be_evicted_is_refused_on_one_line() {
+    let kiln = kiln();
+    save_rotary(&kiln);
+    for model in ["model", "rotary"] {
+        std::fs::remove_file(kiln.path(&format!("{model}/model.safetensors"))).unwrap();
+    }
+    let refuse = |model: &str, more: &[&str], texts: &[&str]| {
+        let message = kiln.fail(&[&["generate", model, "--prompt", "once"], more].concat());
+        assert_eq!(message.lines().count(), 1, "{more:?}: {message}");
+        for text in texts {
+            assert!(message.contains(text), "{more:?}: {message}");
+        }
+    };
+    let streaming = ["--evict", "streaming:2", "--budget", "8"];
+    refuse(
+        "model",
+        &streaming,
+        &["the model has learned positions", "rotary"],
+    );
+    refuse("rotary", &["--evict", "streaming:2"], &["--budget"]);
+    refuse("rotary", &["--budget", "8"], &["--evict"]);
+    refuse(
+        "rotary",
+        &["--evict", "streaming:2", "--budget", "0"],
+        &["budget = 0", "at least 3"],
+    );
+    refuse(
+        "rotary",
+        &["--evict", "steaming:2", "--budget", "8"],
+        &["unknown eviction policy `steaming`; did you mean `streaming`?"],
+    );
+    refuse("rotary", &["--instruction", "Why?"], &["--evict"]);
+    refuse(
+        "rotary",
+        &[&streaming[..], &["--instruction", "Why?"]].concat(),
+        &["`streaming:2` does not choose by an instruction"],
+    );
+    refuse(
+        "rotary",
+        &[&streaming[..], &["--no-cache"]].concat(),
+        &["--no-cache"],
+    );
+    refuse(
+        "rotary",
+        &["--evict", "streaming:2", "--budget", "100"],
+        &["prompt 1: its cache needs 101 positions at once, and the model has 64"],
     );
 }
 

@@ -82,6 +82,13 @@ impl Pairs {
             Survivors::All => self,
             Survivors::Ranges([first, last]) if first.is_empty() => self.range(last),
             Survivors::Ranges([first, last]) => self.range(first).followed_by(self.range(last)),
+            Survivors::Chosen(places) => Self {
+                key: self.key.chosen(&places),
+                value: self.value.chosen(&places),
+                padding: self
+                    .padding
+                    .map(|padding| padding.int().gather(1, places).bool()),
+            },
         }
     }
 
@@ -151,6 +158,15 @@ impl Positions {
         } else {
             part
         }
+    }
+
+    /// Those at `places` `[B, K]` of each sequence.
+    fn chosen(&self, places: &Tensor<2, Int>) -> Self {
+        let [batch, groups, _, width] = self.room.dims();
+        let [_, count] = places.dims();
+        let places = places.clone().reshape([batch, 1, count, 1]);
+        let places = places.expand([batch, groups, count, width]);
+        Self::new(self.tensor().gather(2, places))
     }
 
     /// The sequences `rows` `[R]` of the batch.

@@ -27,11 +27,11 @@ struct Row {
 }
 
 impl<'a, F: FeedForward> Batch<'a, F> {
-    /// A row for each prompt, none of them empty.
+    /// A row for each prompt, none of them empty, with an empty cache or none.
     pub(super) fn new<'p>(
         model: &'a Decoder<F>,
         prompts: impl Iterator<Item = &'p [u32]> + Clone,
-        is_cached: bool,
+        cache: Option<DecoderCache>,
     ) -> Self {
         let longest = prompts.clone().map(<[u32]>::len).max().unwrap_or(0);
         let row = |prompt: &[u32]| {
@@ -43,7 +43,7 @@ impl<'a, F: FeedForward> Batch<'a, F> {
         };
         Self {
             model,
-            cache: is_cached.then(|| model.cache()),
+            cache,
             rows: prompts.map(row).collect(),
         }
     }
@@ -51,6 +51,11 @@ impl<'a, F: FeedForward> Batch<'a, F> {
     /// Number of token ids `V`.
     pub(super) fn vocabulary(&self) -> usize {
         self.model.vocabulary()
+    }
+
+    /// The most pairs that a layer's cache has held for a row; 0 without a cache.
+    pub(super) fn peak(&mut self) -> usize {
+        self.cache.as_mut().map_or(0, DecoderCache::peak)
     }
 
     /// The logits `[R, V]` of the token after each row.
@@ -63,10 +68,11 @@ impl<'a, F: FeedForward> Batch<'a, F> {
         let start = self.cache.as_ref().map_or(0, DecoderCache::length);
         let input = self.input(start..end);
         let hidden = match &mut self.cache {
-            Some(cache) => self.model.step(&input, cache),
+            Some(cache) => self.model.read(&input, cache),
             None => self.model.hidden(&input, &mut Trace::nothing()),
         };
-        let last = hidden.slice_dim(1, end - start - 1..end - start);
+        let [_, length, _] = hidden.dims();
+        let last = hidden.slice_dim(1, length - 1..length);
         #[expect(clippy::disallowed_methods, reason = "the host chooses the next token")]
         let logits = self.model.logits(last).try_into_data()?;
         Ok(logits.iter::<f32>().collect())

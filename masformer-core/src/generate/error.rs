@@ -2,6 +2,8 @@
 
 use burn::tensor::ExecutionError;
 
+use crate::cache::EvictionError;
+
 /// A generation that cannot be.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
@@ -31,6 +33,9 @@ pub enum GenerateError {
         /// Why.
         problem: PromptError,
     },
+    /// Pairs cannot be evicted so.
+    #[error(transparent)]
+    Eviction(#[from] EvictionError),
     /// The model's weights are damaged, or too large for its number format.
     #[error("prompt {}: the model's logits are not finite", prompt + 1)]
     NotFinite {
@@ -67,6 +72,17 @@ pub enum PromptError {
         tokens: usize,
         /// Tokens that may follow.
         new_tokens: usize,
+        /// Positions of the model.
+        positions: usize,
+    },
+    /// The model has not enough positions for what its cache keeps.
+    #[error(
+        "its cache needs {places} positions at once, and the model has {positions}; expected a smaller budget, \
+         narrower spans or fewer new tokens"
+    )]
+    Places {
+        /// Places that a layer needs.
+        places: usize,
         /// Positions of the model.
         positions: usize,
     },

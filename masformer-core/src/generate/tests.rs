@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{Strategy, *};
 use crate::{
+    cache::EvictionSpec,
     decoder::{DecoderConfig, DecoderInput},
     position::PositionEncoding,
     trace::Trace,
@@ -215,6 +216,95 @@ fn a_penalty_changes_the_logits_of_tokens_that_occurred() {
         }
         assert_eq!(found.tokens, ids[prompt.len()..]);
     }
+}
+
+fn evicting(policy: &str, budget: usize, instruction: usize) -> GenerateConfig {
+    GenerateConfig::new()
+        .with_max_new_tokens(12)
+        .with_evict(Some(Eviction {
+            policy: policy.parse().unwrap(),
+            budget,
+            instruction,
+        }))
+}
+
+fn rotary(spans: &[&str]) -> Decoder {
+    model_on(
+        &Device::default(),
+        spans,
+        PositionEncoding::Rotary { theta: 100.0 },
+    )
+}
+
+#[test]
+fn a_budget_for_all_generates_the_same() {
+    let model = rotary(&["full", "window:4"]);
+    for name in EvictionSpec::NAMES {
+        let policy: EvictionSpec = name.parse().unwrap();
+        let instruction = if policy.is_instructed() { 2 } else { 0 };
+        for strategy in strategies() {
+            let roomy = evicting(name, POSITIONS, instruction).with_strategy(strategy);
+            let plain = roomy.clone().with_evict(None);
+            let found = generate(&model, &roomy, &prompts());
+            assert_eq!(found, generate(&model, &plain, &prompts()), "{roomy}");
+        }
+    }
+}
+
+/// Policies with a budget of 8, an instruction of 2 tokens where they choose by one, and the most pairs of a layer.
+const POLICIES: [(&str, usize, usize); 1] = [("streaming:2", 0, 8)];
+
+#[test]
+fn prompts_longer_than_the_positions_are_continued_together_as_each_alone() {
+    let model = rotary(&["full", "window:4", "full"]);
+    let prompt = |seed: u32| (0..50).map(|place| (place * place + seed) % 11).collect();
+    let prompts: Vec<Vec<u32>> = (0..3).map(prompt).collect();
+    for (policy, instruction, most) in POLICIES {
+        for strategy in [Strategy::Greedy, beams(3, 0.7)] {
+            let config = evicting(policy, 8, instruction).with_strategy(strategy);
+            let generator = Generator::new(&model, &config);
+            let together = generator.generate(&prompts, |_| ControlFlow::Continue(()));
+            assert_eq!(generator.peak(), most, "{config}");
+            for (prompt, together) in prompts.iter().zip(together.unwrap()) {
+                assert_eq!(together.tokens.len(), 12);
+                let alone = generate(&model, &config, std::slice::from_ref(prompt));
+                assert_eq!(alone, [together], "{config}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_eviction_that_cannot_be_is_refused() {
+    let refusal = |model: &Decoder, config: &GenerateConfig| {
+        let generator = Generator::new(model, config);
+        let refused = generator.generate(&[vec![1; 50]], |_| unreachable!("it has begun"));
+        refused.unwrap_err().to_string()
+    };
+    let learned = model(&["full"]);
+    let config = evicting("streaming:2", 8, 0);
+    let message = refusal(&learned, &config);
+    assert!(
+        message.contains("the model has learned positions"),
+        "{message}"
+    );
+    let rotary = rotary(&["full"]);
+    let told = |config: GenerateConfig| refusal(&rotary, &config);
+    assert_eq!(
+        told(evicting("streaming:2", 2, 0)),
+        "budget = 2: it must be at least 3 for `streaming:2`"
+    );
+    assert_eq!(
+        told(evicting("streaming:2", 8, 1)),
+        "`streaming:2` does not choose by an instruction: expected none, or another policy"
+    );
+    assert_eq!(
+        told(config.with_cache(false)),
+        "pairs are evicted from a cache: expected one"
+    );
+    let message = told(evicting("streaming:2", 40, 0));
+    let expected = "prompt 1: its cache needs 41 positions at once, and the model has 32";
+    assert!(message.starts_with(expected), "{message}");
 }
 
 #[test]
@@ -524,10 +614,8 @@ proptest! {
         };
         let spans: Vec<&str> = spans.iter().map(String::as_str).collect();
         let model = model_on(&Device::default(), &spans, encoding);
-        let batch = |is_cached| {
-            Batch::new(&model, prompts.iter().map(Vec::as_slice), is_cached)
-        };
-        let (mut cached, mut whole) = (batch(true), batch(false));
+        let batch = |cache| Batch::new(&model, prompts.iter().map(Vec::as_slice), cache);
+        let (mut cached, mut whole) = (batch(Some(model.cache())), batch(None));
         let mut rows = prompts.len();
         for step in steps {
             let (one, other) = (cached.logits().unwrap(), whole.logits().unwrap());

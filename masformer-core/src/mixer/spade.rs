@@ -137,6 +137,10 @@ impl MixCache for SpadeCache {
         self.states.select(rows);
         self.attention.select(rows);
     }
+
+    fn attention(&mut self) -> Option<&mut LayerCache> {
+        Some(&mut self.attention)
+    }
 }
 
 impl Join {

@@ -212,11 +212,26 @@ impl SpanAttention {
             "an encoder's positions see later ones: only causal layers can have a cache"
         );
         let [query, key, value] = self.project(input, padding, trace);
-        let start = cache.seen();
-        let [query, key] = [query, key].map(|heads| self.rotate(heads, start));
-        let all = cache.join(key, value, padding);
+        let [_, _, new, _] = query.dims();
+        let (query, all) = if cache.is_placed() {
+            let mut all = cache.join(key, value, padding);
+            let [_, _, length, _] = all.key.dims();
+            all.key = self.rotate(all.key, 0);
+            (self.rotate(query, length - new), all)
+        } else {
+            let start = cache.seen();
+            let key = self.rotate(key, start);
+            let query = self.rotate(query, start);
+            (query, cache.join(key, value, padding))
+        };
+        let padding = all.padding.as_ref();
         let (key, value) = (self.shared(all.key), self.shared(all.value));
-        self.merge(self.attend(query, key, value, all.padding.as_ref()))
+        let received = (all.judges > 0).then(|| {
+            let judges = query.clone().slice_dim(2, new - all.judges..new);
+            attention_received(judges, key.clone(), padding, self.options(None))
+        });
+        cache.evict(new, received);
+        self.merge(self.attend(query, key, value, padding))
     }
 
     /// The heads `[B, _, T, d]` of tokens whose first has the position `start`.
@@ -342,6 +357,10 @@ impl MixSpec for AttentionSpec {
 impl MixCache for LayerCache {
     fn select(&mut self, rows: &Tensor<1, Int>) {
         LayerCache::select(self, rows);
+    }
+
+    fn attention(&mut self) -> Option<&mut LayerCache> {
+        Some(self)
     }
 }
 
