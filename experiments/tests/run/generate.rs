@@ -211,7 +211,7 @@ fn a_text_longer_than_the_positions_is_continued_with_what_a_policy_keeps() {
         "--seed",
         "5",
     ];
-    for (more, most) in POLICIES {
+    for &(more, most) in POLICIES {
         let rotary = [&["generate", "rotary"], &draw[..], more].concat();
         let long = [
             &rotary[..],
@@ -239,7 +239,10 @@ fn a_text_longer_than_the_positions_is_continued_with_what_a_policy_keeps() {
 }
 
 /// Options with the most pairs that a layer holds with a budget of 12.
-const POLICIES: [(&[&str], usize); 1] = [(&["--evict", "streaming:2"], 12)];
+const POLICIES: &[(&[&str], usize)] = &[
+    (&["--evict", "streaming:2"], 12),
+    (&["--evict", "tova"], 13),
+];
 
 #[test]
 fn what_cannot_be_evicted_is_refused_on_one_line() {

@@ -4,6 +4,7 @@
 //! one line of the registry below, which makes [`EvictionSpec`] and [`Evictor`] and everything that they hand on.
 
 pub mod streaming;
+pub mod tova;
 
 use std::fmt;
 
@@ -46,6 +47,13 @@ pub struct Pass {
     pub new: usize,
     /// How many the user lets it keep.
     pub budget: usize,
+}
+
+impl Pass {
+    /// How many pairs are more than the budget.
+    pub fn excess(self) -> usize {
+        (self.old + self.new).saturating_sub(self.budget)
+    }
 }
 
 /// When a policy chooses.
@@ -203,6 +211,8 @@ macro_rules! evictions {
 evictions! {
     /// The first pairs and the newest, `streaming`.
     Streaming(streaming::Streaming),
+    /// The pairs that the newest token attends to, `tova`.
+    Tova(tova::Tova),
 }
 
 /// An eviction policy with what it may keep.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::prelude::*;
+use burn::{prelude::*, tensor::IndexingUpdateOp};
 
 use crate::span::Span;
 
@@ -36,6 +36,76 @@ impl Survivors {
                 }
             }
             Span::Block { width } => Self::Ranges([0..0, length - seen % width..length]),
+        }
+    }
+}
+
+/// The places of the pairs with the largest scores, all but `count` of each sequence; of equal ones the older go.
+///
+/// # Shapes
+///
+/// - scores: `[B, S]`, `S` above `count`
+/// - output: `[B, S - count]`, in ascending order
+pub(super) fn without_least(scores: Tensor<2>, count: usize) -> Tensor<2, Int> {
+    let [batch, length] = scores.dims();
+    let (kept, device) = (length - count, scores.device());
+    let bound = match count {
+        1 => scores.clone().min_dim(1),
+        _ => scores.clone().sort(1).slice_dim(1, count - 1..count),
+    };
+    let bound = bound.expand([batch, length]);
+    let lower = scores.clone().lower(bound.clone());
+    let equal = scores.equal(bound);
+    // Of those at the bound, the first ones go until there are as many as must.
+    let left = lower.clone().int().sum_dim(1).neg() + count as i64;
+    let is_first = equal
+        .clone()
+        .int()
+        .cumsum(1)
+        .lower_equal(left.expand([batch, length]));
+    let goes = lower.bool_or(equal.bool_and(is_first));
+    // Each that stays writes its place behind those that stay before it; the others write behind all.
+    let slots = goes.clone().bool_not().int().cumsum(1) - 1;
+    let slots = slots.mask_fill(goes, kept as i64);
+    let places = Tensor::<1, Int>::arange(0..length as i64, &device)
+        .unsqueeze::<2>()
+        .expand([batch, length]);
+    let room = Tensor::<2, Int>::zeros([batch, kept + 1], &device);
+    let written = room.scatter(1, slots, places, IndexingUpdateOp::Add);
+    written.slice_dim(1, 0..kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_least_go_and_of_equals_the_older(
+            rows in (2..40_usize).prop_flat_map(|length| {
+                prop::collection::vec(prop::collection::vec(0..5_i8, length), 1..4)
+            }),
+            share in 0.0..1.0_f64,
+        ) {
+            let length = rows[0].len();
+            let count = 1 + ((length - 1) as f64 * share) as usize;
+            prop_assume!(count < length);
+            let mut expected: Vec<i64> = vec![];
+            for row in &rows {
+                let mut places: Vec<usize> = (0..length).collect();
+                places.sort_by_key(|&place| (row[place], place));
+                let mut kept = places.split_off(count);
+                kept.sort_unstable();
+                expected.extend(kept.into_iter().map(|place| place as i64));
+            }
+            let scores: Vec<f32> = rows.iter().flatten().map(|&score| score.into()).collect();
+            let scores = TensorData::new(scores, [rows.len(), length]);
+            let found = without_least(Tensor::from_data(scores, &Device::default()), count);
+            prop_assert_eq!(found.dims(), [rows.len(), length - count]);
+            let found: Vec<i64> = found.into_data().iter().collect();
+            prop_assert_eq!(found, expected);
         }
     }
 }

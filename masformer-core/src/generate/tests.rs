@@ -252,14 +252,14 @@ fn a_budget_for_all_generates_the_same() {
 }
 
 /// Policies with a budget of 8, an instruction of 2 tokens where they choose by one, and the most pairs of a layer.
-const POLICIES: [(&str, usize, usize); 1] = [("streaming:2", 0, 8)];
+const POLICIES: &[(&str, usize, usize)] = &[("streaming:2", 0, 8), ("tova", 0, 9)];
 
 #[test]
 fn prompts_longer_than_the_positions_are_continued_together_as_each_alone() {
     let model = rotary(&["full", "window:4", "full"]);
     let prompt = |seed: u32| (0..50).map(|place| (place * place + seed) % 11).collect();
     let prompts: Vec<Vec<u32>> = (0..3).map(prompt).collect();
-    for (policy, instruction, most) in POLICIES {
+    for &(policy, instruction, most) in POLICIES {
         for strategy in [Strategy::Greedy, beams(3, 0.7)] {
             let config = evicting(policy, 8, instruction).with_strategy(strategy);
             let generator = Generator::new(&model, &config);
