@@ -242,6 +242,7 @@ fn a_text_longer_than_the_positions_is_continued_with_what_a_policy_keeps() {
 const POLICIES: &[(&[&str], usize)] = &[
     (&["--evict", "streaming:2"], 12),
     (&["--evict", "tova"], 13),
+    (&["--evict", "h2o"], 13),
 ];
 
 #[test]

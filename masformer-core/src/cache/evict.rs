@@ -3,6 +3,7 @@
 //! An eviction policy is one file with three small implementations ([`TextForm`], [`EvictSpec`], [`Evict`]) and
 //! one line of the registry below, which makes [`EvictionSpec`] and [`Evictor`] and everything that they hand on.
 
+pub mod h2o;
 pub mod streaming;
 pub mod tova;
 
@@ -213,6 +214,8 @@ evictions! {
     Streaming(streaming::Streaming),
     /// The pairs that the newest token attends to, `tova`.
     Tova(tova::Tova),
+    /// The pairs that all tokens so far attended to, and the newest, `h2o`.
+    H2o(h2o::H2o),
 }
 
 /// An eviction policy with what it may keep.

@@ -75,6 +75,19 @@ pub(super) fn without_least(scores: Tensor<2>, count: usize) -> Tensor<2, Int> {
     written.slice_dim(1, 0..kept)
 }
 
+/// Chosen places `[B, K]`, then those of a range, which comes after all of them.
+pub(super) fn followed_by(places: Tensor<2, Int>, rest: Range<usize>) -> Tensor<2, Int> {
+    if rest.is_empty() {
+        // Burn cannot shape a tensor without elements.
+        return places;
+    }
+    let [batch, _] = places.dims();
+    let count = rest.len();
+    let rest = Tensor::arange(rest.start as i64..rest.end as i64, &places.device());
+    let rest = rest.unsqueeze::<2>().expand([batch, count]);
+    Tensor::cat(vec![places, rest], 1)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -218,6 +218,10 @@ mod tests {
 
     /// Policies with a budget, the most pairs that they keep in the end, and at once.
     fn policies() -> Vec<(&'static str, usize, usize, usize)> {
-        vec![("streaming:2", 6, 6, 6), ("tova", 6, 6, 7)]
+        vec![
+            ("streaming:2", 6, 6, 6),
+            ("tova", 6, 6, 7),
+            ("h2o:2", 6, 6, 7),
+        ]
     }
 }

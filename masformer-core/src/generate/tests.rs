@@ -252,7 +252,7 @@ fn a_budget_for_all_generates_the_same() {
 }
 
 /// Policies with a budget of 8, an instruction of 2 tokens where they choose by one, and the most pairs of a layer.
-const POLICIES: &[(&str, usize, usize)] = &[("streaming:2", 0, 8), ("tova", 0, 9)];
+const POLICIES: &[(&str, usize, usize)] = &[("streaming:2", 0, 8), ("tova", 0, 9), ("h2o:3", 0, 9)];
 
 #[test]
 fn prompts_longer_than_the_positions_are_continued_together_as_each_alone() {
