@@ -32,8 +32,8 @@ use crate::{
 const NEW_TOKENS: usize = 128;
 
 const EXAMPLE: &str = "\
-Example: a text longer than memory, of which full layers keep the first 4 and the newest 764 tokens
-    kiln generate MODEL --prompt-file report.txt --evict streaming:4 --budget 768";
+Example: read a text in chunks of 256 tokens, keep the 768 that a question attends to, and answer it
+    kiln generate MODEL --prompt-file report.txt --instruction \"What was decided?\" --evict citrus:256 --budget 768";
 
 /// Continue texts with a decoder
 ///
@@ -99,7 +99,7 @@ pub struct GenerateArgs {
     stop: Option<String>,
     #[command(flatten)]
     variant: VariantArgs,
-    /// Keep only some of the keys and values in layers with full attention, by a policy such as `streaming:4`. For models with
+    /// Keep only some of the keys and values in layers with full attention, by a policy such as `streaming:4` or `tova`. For models with
     /// rotary positions; only prompts of equal length are read together
     #[arg(
         long,

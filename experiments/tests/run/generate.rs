@@ -243,6 +243,8 @@ const POLICIES: &[(&[&str], usize)] = &[
     (&["--evict", "streaming:2"], 12),
     (&["--evict", "tova"], 13),
     (&["--evict", "h2o"], 13),
+    // The budget, the instruction and all new tokens but the last.
+    (&["--evict", "citrus:8", "--instruction", "Why?"], 39),
 ];
 
 #[test]
@@ -278,6 +280,16 @@ fn what_cannot_be_evicted_is_refused_on_one_line() {
         &["unknown eviction policy `steaming`; did you mean `streaming`?"],
     );
     refuse("rotary", &["--instruction", "Why?"], &["--evict"]);
+    refuse(
+        "rotary",
+        &["--evict", "citrus:4", "--budget", "8"],
+        &["`citrus:4` keeps what an instruction attends to"],
+    );
+    refuse(
+        "rotary",
+        &["--evict", "citrus:4,scorer=triple", "--budget", "8"],
+        &["`scorer` cannot be `triple`"],
+    );
     refuse(
         "rotary",
         &[&streaming[..], &["--instruction", "Why?"]].concat(),

@@ -3,6 +3,7 @@
 //! An eviction policy is one file with three small implementations ([`TextForm`], [`EvictSpec`], [`Evict`]) and
 //! one line of the registry below, which makes [`EvictionSpec`] and [`Evictor`] and everything that they hand on.
 
+pub mod citrus;
 pub mod h2o;
 pub mod streaming;
 pub mod tova;
@@ -216,6 +217,8 @@ evictions! {
     Tova(tova::Tova),
     /// The pairs that all tokens so far attended to, and the newest, `h2o`.
     H2o(h2o::H2o),
+    /// The pairs that an instruction attends to, `citrus`.
+    Citrus(citrus::Citrus),
 }
 
 /// An eviction policy with what it may keep.

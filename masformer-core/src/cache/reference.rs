@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
-use super::{Eviction, LayerCache};
+use super::{Eviction, LayerCache, Selection};
 use crate::span::Span;
 
 /// A file of `tests/fixtures/eviction`.
@@ -68,8 +68,17 @@ impl Ids {
 
     /// The ids that are kept to read with.
     pub(super) fn kept(&self) -> Vec<usize> {
-        as_ids(self.0.reading.pairs.as_ref().unwrap().key())
+        of_selection(&self.0.reading)
     }
+
+    /// The ids that are kept to answer with.
+    pub(super) fn to_answer(&self) -> Vec<usize> {
+        of_selection(self.0.answering.as_ref().unwrap_or(&self.0.reading))
+    }
+}
+
+fn of_selection(selection: &Selection) -> Vec<usize> {
+    as_ids(selection.pairs.as_ref().unwrap().key())
 }
 
 fn as_ids(key: Tensor<4>) -> Vec<usize> {

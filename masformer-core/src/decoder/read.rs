@@ -222,6 +222,10 @@ mod tests {
             ("streaming:2", 6, 6, 6),
             ("tova", 6, 6, 7),
             ("h2o:2", 6, 6, 7),
+            // The budget and the instruction; two chunks, and two selections where the scorer is both.
+            ("citrus:4,scorer=standard", 6, 9, 14),
+            ("citrus:4", 6, 9, 14),
+            ("citrus:4,scorer=double", 6, 9, 28),
         ]
     }
 }

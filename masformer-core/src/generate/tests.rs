@@ -252,7 +252,15 @@ fn a_budget_for_all_generates_the_same() {
 }
 
 /// Policies with a budget of 8, an instruction of 2 tokens where they choose by one, and the most pairs of a layer.
-const POLICIES: &[(&str, usize, usize)] = &[("streaming:2", 0, 8), ("tova", 0, 9), ("h2o:3", 0, 9)];
+const POLICIES: &[(&str, usize, usize)] = &[
+    ("streaming:2", 0, 8),
+    ("tova", 0, 9),
+    ("h2o:3", 0, 9),
+    // The budget, the instruction and all new tokens but the last, or two selections with two chunks.
+    ("citrus:5,scorer=standard", 2, 21),
+    ("citrus:5", 2, 21),
+    ("citrus:5,scorer=double", 2, 36),
+];
 
 #[test]
 fn prompts_longer_than_the_positions_are_continued_together_as_each_alone() {
@@ -297,6 +305,10 @@ fn an_eviction_that_cannot_be_is_refused() {
     assert_eq!(
         told(evicting("streaming:2", 8, 1)),
         "`streaming:2` does not choose by an instruction: expected none, or another policy"
+    );
+    assert_eq!(
+        told(evicting("citrus:4", 8, 0)),
+        "`citrus:4` keeps what an instruction attends to: expected an instruction"
     );
     assert_eq!(
         told(config.with_cache(false)),
