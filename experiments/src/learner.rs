@@ -238,6 +238,10 @@ impl Layered for TaskLearner {
         self.model.embedding()
     }
 
+    fn width(&self) -> usize {
+        self.model.width()
+    }
+
     fn is_causal(&self) -> bool {
         self.model.is_causal()
     }

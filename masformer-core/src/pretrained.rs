@@ -19,7 +19,10 @@ pub use checkpoint::{Checkpoint, Layout, save_weights};
 pub use decoder::{DecoderFolder, DecoderFolderConfig, save_decoder};
 pub use error::FolderError;
 pub use keys::{Keys, MODEL_TYPE, read_config, set_dtype, write_config};
-pub use kiln::{KILN, check_kiln_layers, check_layers, kiln_model_type, read_kiln, write_kiln};
+pub use kiln::{
+    KILN, check_kiln_layers, check_layers, kiln_model_type, read_kiln, without_kiln_prefix,
+    write_kiln,
+};
 pub use names::{Names, is_of_mixers};
 pub use report::{LoadReport, Mismatch};
 pub use tokenizer::{TOKENIZER_FILES, check_tokenizer, copy_tokenizer};

@@ -1,4 +1,4 @@
-//! BERT (arXiv 1810.04805): embeddings, encoder and pooler.
+//! BERT (arXiv 1810.04805): embeddings, encoder and pooler, and what encoders of its kind do otherwise.
 
 use burn::{
     config::Config,
@@ -13,10 +13,12 @@ use masformer_core::{
     dropout::dropout,
     feed_forward::{apply_linear, zero_bias},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::half::Half;
 
-/// Configuration of [`Bert`], with the names and defaults of Hugging Face's `BertConfig`.
+/// Configuration of [`Bert`], with the names and defaults of Hugging Face's `BertConfig`. Fields that it has not say
+/// what other encoders do otherwise; their defaults are what BERT does.
 #[derive(Config, Debug, PartialEq)]
 pub struct BertConfig {
     /// Number of token ids `V`.
@@ -40,12 +42,22 @@ pub struct BertConfig {
     /// The longest sequence.
     #[config(default = 512)]
     pub max_position_embeddings: usize,
-    /// Number of segments.
+    /// Number of segments; with 0, the model has no segment embeddings and does not tell segments apart.
     #[config(default = 2)]
     pub type_vocab_size: usize,
+    /// Width of the embeddings, which a linear layer then takes to `hidden_size`; `None` for `hidden_size` itself,
+    /// without that layer.
+    #[config(default = "None")]
+    pub embedding_size: Option<usize>,
+    /// How positions are counted.
+    #[config(default = "PositionCount::All")]
+    pub position_count: PositionCount,
     /// Dropout of embeddings and of both halves of a layer.
     #[config(default = 0.1)]
     pub hidden_dropout_prob: f64,
+    /// Dropout of what mixers return; `None` for `hidden_dropout_prob`.
+    #[config(default = "None")]
+    pub mixer_dropout: Option<f64>,
     /// Dropout of attention weights.
     #[config(default = 0.1)]
     pub attention_probs_dropout_prob: f64,
@@ -55,15 +67,48 @@ pub struct BertConfig {
     /// Standard deviation of the weights at the start.
     #[config(default = 0.02)]
     pub initializer_range: f64,
-    /// Whether the pooler (a dense layer with tanh on the first token) is there.
+    /// Whether the pooler (a dense layer with an activation on the first token) is there.
     #[config(default = true)]
     pub pooler: bool,
+    /// The activation of the pooler.
+    #[config(default = "PoolerActivation::Tanh")]
+    pub pooler_activation: PoolerActivation,
+    /// Dropout of the first token before the pooler; `None` for that before the head.
+    #[config(default = "Some(0.0)")]
+    pub pooler_dropout: Option<f64>,
+    /// Dropout before a head that reads the pooler; `None` for `hidden_dropout_prob`.
+    #[config(default = "None")]
+    pub head_dropout: Option<f64>,
     /// What each of the `L` layers attends to, from the bottom; empty for `full` everywhere.
     #[config(default = "vec![]")]
     pub spans: Vec<Span>,
     /// What each of the `L` layers mixes tokens with, from the bottom; empty for attention everywhere.
     #[config(default = "vec![]")]
     pub mixers: Vec<MixerSpec>,
+}
+
+/// How the positions of tokens are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PositionCount {
+    /// Every token counts, padding too, from row 0 of the position table.
+    All,
+    /// Tokens other than padding count, from the row after this id; padding has the row of its id.
+    AfterPadding {
+        /// The id of the padding token.
+        id: usize,
+    },
+}
+
+/// The activation of a pooler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolerActivation {
+    /// The hyperbolic tangent.
+    Tanh,
+    /// One that feed-forward layers have as well.
+    #[serde(untagged)]
+    Other(Activation),
 }
 
 /// A batch of token sequences.
@@ -86,19 +131,23 @@ pub struct BertOutput {
     pub pooled: Option<Tensor<2>>,
 }
 
-/// Sum of token, position and segment embeddings, normalised.
+/// Sum of token, position and segment embeddings, normalised, at the width `D` of the hidden states.
 #[derive(Module, Debug)]
 pub struct BertEmbeddings {
-    /// Token embeddings `[V, D]`.
+    /// Token embeddings `[V, D]`, or narrower ones.
     pub word: Embedding,
     /// Position embeddings.
     pub position: Embedding,
-    /// Segment embeddings.
-    pub token_type: Embedding,
+    /// Segment embeddings, where the model has segments.
+    pub token_type: Option<Embedding>,
     /// Normalisation of the sum.
     pub norm: Norm,
     /// Dropout of the normalised sum.
     pub dropout: Dropout,
+    /// The layer from narrower embeddings to `D`.
+    pub project: Option<Linear>,
+    #[module(skip)]
+    position_count: PositionCount,
 }
 
 /// The BERT encoder.
@@ -110,6 +159,30 @@ pub struct Bert {
     pub stack: Stack<Half>,
     /// The pooler, where there is one.
     pub pooler: Option<Linear>,
+    /// Dropout of the first token before the pooler.
+    pub pooler_dropout: Dropout,
+    /// The activation of the pooler.
+    #[module(skip)]
+    pub pooler_activation: PoolerActivation,
+}
+
+impl PositionCount {
+    /// Rows of the position table that come before that of the first token.
+    fn before(self) -> usize {
+        match self {
+            Self::All => 0,
+            Self::AfterPadding { id } => id + 1,
+        }
+    }
+}
+
+impl PoolerActivation {
+    fn forward(self, input: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Tanh => input.tanh(),
+            Self::Other(activation) => activation.forward(input),
+        }
+    }
 }
 
 impl BertConfig {
@@ -137,6 +210,44 @@ impl BertConfig {
             .with_initializer(self.initializer())
     }
 
+    /// Rows of the position table.
+    pub(crate) fn position_rows(&self) -> usize {
+        self.position_count.before() + self.max_position_embeddings
+    }
+
+    /// Dropout before a head that reads the pooler.
+    pub(crate) fn before_head(&self) -> f64 {
+        self.head_dropout.unwrap_or(self.hidden_dropout_prob)
+    }
+
+    /// A linear layer to the hidden width, as it starts.
+    fn to_hidden(&self, from: usize, device: &Device) -> Linear {
+        let config = LinearConfig::new(from, self.hidden_size).with_initializer(self.initializer());
+        zero_bias(config.init(device))
+    }
+
+    fn embeddings(&self, device: &Device) -> BertEmbeddings {
+        let width = self.embedding_size.unwrap_or(self.hidden_size);
+        let embedding = |count| {
+            EmbeddingConfig::new(count, width)
+                .with_initializer(self.initializer())
+                .init(device)
+        };
+        BertEmbeddings {
+            word: embedding(self.vocab_size),
+            position: embedding(self.position_rows()),
+            token_type: (self.type_vocab_size > 0).then(|| embedding(self.type_vocab_size)),
+            norm: NormConfig::new(width)
+                .with_epsilon(self.layer_norm_eps)
+                .init(device),
+            dropout: DropoutConfig::new(self.hidden_dropout_prob).init(),
+            project: self
+                .embedding_size
+                .map(|width| self.to_hidden(width, device)),
+            position_count: self.position_count,
+        }
+    }
+
     /// Makes a dense model with fresh weights on a device.
     ///
     /// # Panics
@@ -150,45 +261,41 @@ impl BertConfig {
                 "{given} {what} for {layers} layers"
             );
         }
-        let embedding = |count| {
-            EmbeddingConfig::new(count, self.hidden_size)
-                .with_initializer(self.initializer())
-                .init(device)
-        };
-        let embeddings = BertEmbeddings {
-            word: embedding(self.vocab_size),
-            position: embedding(self.max_position_embeddings),
-            token_type: embedding(self.type_vocab_size),
-            norm: NormConfig::new(self.hidden_size)
-                .with_epsilon(self.layer_norm_eps)
-                .init(device),
-            dropout: DropoutConfig::new(self.hidden_dropout_prob).init(),
-        };
+        let embeddings = self.embeddings(device);
         let config = |layer| {
             let span = self.spans.get(layer).copied().unwrap_or_default();
             LayerConfig::new(self.attention().with_span(span))
                 .with_mixer(self.mixers.get(layer).cloned().unwrap_or_default())
-                .with_dropout(self.hidden_dropout_prob)
+                .with_dropout(self.mixer_dropout.unwrap_or(self.hidden_dropout_prob))
                 .with_norm_epsilon(self.layer_norm_eps)
         };
         let mlp = self.mlp();
         let layers = (0..self.num_hidden_layers)
             .map(|layer| config(layer).init(Half::Dense(mlp.init(device)), device))
             .collect();
-        let pooler = self.pooler.then(|| {
-            let config = LinearConfig::new(self.hidden_size, self.hidden_size)
-                .with_initializer(self.initializer());
-            zero_bias(config.init(device))
-        });
+        let pooler_dropout = self.pooler_dropout.unwrap_or(self.before_head());
         Bert {
             embeddings,
             stack: Stack { layers },
-            pooler,
+            pooler: self
+                .pooler
+                .then(|| self.to_hidden(self.hidden_size, device)),
+            pooler_dropout: DropoutConfig::new(pooler_dropout).init(),
+            pooler_activation: self.pooler_activation,
         }
     }
 }
 
 impl BertEmbeddings {
+    /// Width `D` of the hidden states.
+    pub fn width(&self) -> usize {
+        let last = self
+            .project
+            .as_ref()
+            .map_or(&self.word.weight, |project| &project.weight);
+        last.dims()[1]
+    }
+
     /// Embeds a batch.
     ///
     /// # Shapes
@@ -198,20 +305,43 @@ impl BertEmbeddings {
     ///
     /// # Panics
     ///
-    /// If the sequence is longer than the position table, or `token_type_ids` is not `[B, T]`.
+    /// If the sequence is longer than the model has positions, or `token_type_ids` is not `[B, T]`.
     pub fn forward(&self, input: &BertInput) -> Tensor<3> {
         let [batch, length] = input.input_ids.dims();
-        assert_shape!(input.token_type_ids, [batch, length]);
-        let [positions, _] = self.position.weight.dims();
+        let mut sum = self.word.forward(input.input_ids.clone());
+        if let Some(token_type) = &self.token_type {
+            assert_shape!(input.token_type_ids, [batch, length]);
+            sum = sum + token_type.forward(input.token_type_ids.clone());
+        }
+        let sum = sum + self.positions(&input.input_ids);
+        let sum = dropout(&self.dropout, self.norm.forward(sum));
+        match &self.project {
+            None => sum,
+            Some(project) => {
+                let width = self.width();
+                apply_linear(project, sum.flatten(0, 1)).reshape([batch, length, width])
+            }
+        }
+    }
+
+    /// The position embeddings of tokens with these ids `[B, T]`: `[B, T, D]`, or `[1, T, D]` where they are the same
+    /// in all rows.
+    fn positions(&self, ids: &Tensor<2, Int>) -> Tensor<3> {
+        let [_, length] = ids.dims();
+        let [rows, _] = self.position.weight.dims();
+        let positions = rows - self.position_count.before();
         assert!(
             length <= positions,
             "a sequence of {length} tokens is longer than the {positions} positions of the model"
         );
-        let word = self.word.forward(input.input_ids.clone());
-        let token_type = self.token_type.forward(input.token_type_ids.clone());
-        let position = self.position.weight.val().slice([0..length]).unsqueeze();
-        let sum = word + token_type + position;
-        dropout(&self.dropout, self.norm.forward(sum))
+        match self.position_count {
+            PositionCount::All => self.position.weight.val().slice([0..length]).unsqueeze(),
+            PositionCount::AfterPadding { id } => {
+                let real = ids.clone().not_equal_elem(id as i64).int();
+                self.position
+                    .forward(real.clone().cumsum(1) * real + id as i64)
+            }
+        }
     }
 }
 
@@ -230,7 +360,7 @@ impl Bert {
     ///
     /// # Panics
     ///
-    /// If the sequence is longer than the position table.
+    /// As [`BertEmbeddings::forward`].
     pub fn forward(&self, input: &BertInput, trace: &mut Trace) -> BertOutput {
         let flow = Flow::new(
             self.embeddings.forward(input),
@@ -239,7 +369,8 @@ impl Bert {
         let Flow { hidden, .. } = self.stack.forward(flow, None, trace);
         let pooled = self.pooler.as_ref().map(|pooler| {
             let first = hidden.clone().slice_dim(1, 0..1).squeeze_dim::<2>(1);
-            apply_linear(pooler, first).tanh()
+            let first = dropout(&self.pooler_dropout, first);
+            self.pooler_activation.forward(apply_linear(pooler, first))
         });
         BertOutput { hidden, pooled }
     }
@@ -333,6 +464,43 @@ mod tests {
     #[should_panic(expected = "1 spans for 2 layers")]
     fn spans_are_one_a_layer() {
         tiny().with_spans(vec![Span::Full]).init(&Device::default());
+    }
+
+    #[test]
+    fn positions_are_counted_after_padding_wherever_it_is() {
+        let device = Device::default();
+        let count = PositionCount::AfterPadding { id: 1 };
+        let embeddings = tiny().with_position_count(count).init(&device).embeddings;
+        assert_eq!(embeddings.position.weight.dims(), [8, 8]);
+        let ids = Tensor::<2, Int>::from_data([[4, 5, 6, 1], [1, 1, 4, 5]], &device);
+        let rows = [[2, 3, 4, 1], [1, 1, 2, 3]];
+        let rows = Tensor::<2, Int>::from_data(rows, &device);
+        let expected = embeddings.position.forward(rows).into_data();
+        embeddings
+            .positions(&ids)
+            .into_data()
+            .assert_eq(&expected, true);
+    }
+
+    #[test]
+    fn narrow_embeddings_without_segments_become_as_wide_as_the_layers() {
+        let device = Device::default();
+        let config = tiny().with_embedding_size(Some(4)).with_type_vocab_size(0);
+        let bert = config.init(&device);
+        assert_eq!(bert.embeddings.word.weight.dims(), [11, 4]);
+        assert_eq!(bert.embeddings.width(), 8);
+        let input = input([[1, 2, 3, 4], [5, 6, 7, 8]], [[false; 4]; 2], &device);
+        let output = bert.forward(&input, &mut Trace::nothing());
+        assert_eq!(output.hidden.dims(), [2, 4, 8]);
+        // Segments are not told apart.
+        let other = BertInput {
+            token_type_ids: input.token_type_ids.ones_like(),
+            ..input
+        };
+        let other = bert.forward(&other, &mut Trace::nothing()).hidden;
+        other
+            .into_data()
+            .assert_eq(&output.hidden.into_data(), true);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! BERT with the head of a task.
+//! An encoder with the head of a task.
 
 use std::fmt;
 
@@ -118,7 +118,7 @@ impl BertModelConfig {
         });
         BertModel {
             bert: config.init(device),
-            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            dropout: DropoutConfig::new(config.before_head()).init(),
             head,
             kind: self.head,
         }
@@ -140,7 +140,7 @@ impl BertModel {
     ///
     /// # Panics
     ///
-    /// If the sequence is longer than the position table, or a sequence head has no pooler.
+    /// As [`Bert::forward`], or if a sequence head has no pooler.
     pub fn forward(&self, input: &BertInput, trace: &mut Trace) -> ModelOutput {
         let output = self.bert.forward(input, trace);
         let logits = self.head.as_ref().map(|head| {

@@ -16,7 +16,7 @@ pub trait Layered: Module {
     /// The layers, to be changed.
     fn stack_mut(&mut self) -> &mut Stack<Half>;
 
-    /// The token embeddings `[V, D]`.
+    /// The token embeddings, one row for each of `V` ids.
     fn embedding(&self) -> &Param<Tensor<2>>;
 
     /// Whether a token may depend on those after it.
@@ -28,9 +28,7 @@ pub trait Layered: Module {
     }
 
     /// Width `D` of the hidden states.
-    fn width(&self) -> usize {
-        self.embedding().dims()[1]
-    }
+    fn width(&self) -> usize;
 
     /// The number of layers, and of neurons in each dense feed-forward half (0 where none is dense).
     fn neurons(&self) -> (usize, usize) {
@@ -60,6 +58,10 @@ impl Layered for BertModel {
         &self.bert.embeddings.word.weight
     }
 
+    fn width(&self) -> usize {
+        self.bert.embeddings.width()
+    }
+
     fn is_causal(&self) -> bool {
         false
     }
@@ -76,6 +78,10 @@ impl Layered for Decoder<Half> {
 
     fn embedding(&self) -> &Param<Tensor<2>> {
         &self.token.weight
+    }
+
+    fn width(&self) -> usize {
+        self.token.weight.dims()[1]
     }
 
     fn is_causal(&self) -> bool {

@@ -2,12 +2,13 @@
 //!
 //! A dense model is written as Transformers writes it. Where some layer does not attend to everything,
 //! the key `kiln` of `config.json` has `{"spans": ["full", "window:128", ..]}`, one for each layer from
-//! the bottom, and the `model_type` is `kiln-bert`. Where some layer is not attention, it has `"mixers"` in the same
-//! way, and the weights of other mixers are named `bert.encoder.layer.{l}.mixer.` and what follows in the mixer.
+//! the bottom, and the `model_type` is the family's behind `kiln-`, such as `kiln-bert`. Where some layer is not attention, it
+//! has `"mixers"` in the same way, and the weights of other mixers have names such as `bert.encoder.layer.{l}.mixer.` and what follows
+//! in the mixer.
 //!
 //! An expert model has, besides, what [`expert_files`](crate::expert_files) describes, in the key `kiln`
-//! the name of a file of it, `{"experts": "experts.json"}`, and the `model_type` `kiln-moebert`; its
-//! weights are named
+//! the name of a file of it, `{"experts": "experts.json"}`, and the `model_type` `kiln-moebert` if it is a BERT. In each layer, its
+//! weights have the family's names behind `experts.{e}.`; those of a BERT are
 //!
 //! | name | shape |
 //! |---|---|
@@ -42,26 +43,27 @@ use crate::{
 };
 
 mod adapter;
+mod bert;
 mod config;
 mod decoder;
 #[cfg(test)]
 mod decoder_tests;
 mod error;
 mod experts;
+mod family;
 mod head;
-mod names;
 #[cfg(test)]
 mod tests;
 
 pub use adapter::{ADAPTER_CONFIG, has_adapters, load_adapter, save_adapter};
-pub use config::PretrainedConfig;
+pub use config::{PretrainedConfig, tokenizer_class};
 pub use decoder::{PretrainedDecoder, save_decoder};
 pub use error::PretrainedError;
 pub use masformer_core::pretrained::{CONFIG_FILE, LoadReport, Mismatch, TOKENIZER_FILES};
 
 use experts::SavedExperts;
+use family::{EncoderLayout, POOLER_WEIGHT};
 use head::head_of_weights;
-use names::BertLayout;
 
 /// A model folder whose configuration has been read; its weights have not.
 #[derive(Clone, Debug)]
@@ -97,12 +99,14 @@ impl Pretrained {
         let mut config = PretrainedConfig::read(&path)?;
         check_tokenizer(&dir)?;
         if !config.names_head() {
-            let weights = Checkpoint::open(&dir, BertLayout::new(Head::Encoder, true))?;
+            let family = config.family();
+            let layout = EncoderLayout::new(family, Head::Encoder, true);
+            let weights = Checkpoint::open(&dir, layout)?;
             let keys = Keys {
                 path: &path,
                 json: config.json(),
             };
-            let head = head_of_weights(keys, &weights, config.bert.hidden_size)?;
+            let head = head_of_weights(keys, family, &weights, config.bert.hidden_size)?;
             config = config.with_head(head);
         }
         let experts = config
@@ -204,10 +208,10 @@ impl Pretrained {
         device: &Device,
     ) -> Result<(BertModel, LoadReport), PretrainedError> {
         let head = head.unwrap_or(self.config.head());
-        let mut layout = BertLayout::new(head, head == self.config.head());
+        let mut layout = EncoderLayout::new(self.config.family(), head, head == self.config.head());
         layout.new_mixers = self.new_mixers();
         let checkpoint = Checkpoint::open(&self.dir, layout)?;
-        let has_pooler = checkpoint.contains(names::POOLER_WEIGHT);
+        let has_pooler = checkpoint.contains(POOLER_WEIGHT);
         let bert = self.config.bert.clone().with_pooler(has_pooler);
         let mut model = BertModelConfig::new(bert, head).init(device);
         if let Some(saved) = self.saved_experts() {
@@ -215,6 +219,18 @@ impl Pretrained {
         }
         let report = checkpoint.load(&mut model, device)?;
         Ok((model, report))
+    }
+
+    /// Whether the folder has all weights of its model with a head, but for those of the head itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn has_encoder(&self, head: Head, device: &Device) -> Result<bool, PretrainedError> {
+        let (_, report) = self.load(Some(head), device)?;
+        let layout = EncoderLayout::new(self.config.family(), head, false);
+        let mut anew = report.anew().into_iter();
+        Ok(anew.all(|name| !layout.is_of_encoder(&name)))
     }
 
     /// [`Self::load`] for a model that is to be used as it is: no part of it may be newly initialised.
@@ -247,8 +263,8 @@ impl Pretrained {
 ///
 /// # Errors
 ///
-/// If a file cannot be written, or expert files are given for a dense model or lack for an expert
-/// model.
+/// If the family of the configuration has not what the model is, a file cannot be written, or expert files are given for a
+/// dense model or lack for an expert model.
 pub fn save(
     dir: &Path,
     model: &BertModel,
@@ -258,17 +274,6 @@ pub fn save(
     let has_experts = model.has_experts();
     if has_experts != options.experts.is_some() {
         return Err(PretrainedError::ExpertFiles);
-    }
-    fs::create_dir_all(dir).map_err(|source| FileError::Write {
-        path: dir.to_owned(),
-        source,
-    })?;
-    save_weights(dir, model, &BertLayout::new(model.head_kind(), true))?;
-    if let Some(experts) = options.experts {
-        experts.save(dir)?;
-    }
-    if let Some(source) = options.tokenizer {
-        copy_tokenizer(source, dir)?;
     }
     let dtype = model.bert.embeddings.word.weight.val().dtype();
     let (spans, mixers) = (model.bert.spans(), model.bert.stack.mixers());
@@ -280,5 +285,18 @@ pub fn save(
         has_experts,
         dtype,
     );
+    config.check_said(&json)?;
+    fs::create_dir_all(dir).map_err(|source| FileError::Write {
+        path: dir.to_owned(),
+        source,
+    })?;
+    let layout = EncoderLayout::new(config.family(), model.head_kind(), true);
+    save_weights(dir, model, &layout)?;
+    if let Some(experts) = options.experts {
+        experts.save(dir)?;
+    }
+    if let Some(source) = options.tokenizer {
+        copy_tokenizer(source, dir)?;
+    }
     Ok(write_config(dir, &json)?)
 }

@@ -17,12 +17,12 @@ use crate::{backend, error::Error};
 
 /// Run a model on token ids and write its outputs
 ///
-/// In: `input_ids`, `attention_mask`, and for a BERT `token_type_ids`, int64 [B, T]. Out, in float32:
-/// `hidden_states.0` to `hidden_states.L` [B, T, D], for a BERT `pooled` [B, D], and when the model
+/// In: `input_ids`, `attention_mask`, and for an encoder with segments `token_type_ids`, int64 [B, T]. Out, in float32:
+/// `hidden_states.0` to `hidden_states.L` [B, T, D], for an encoder with a pooler `pooled` [B, D], and when the model
 /// has a head `logits`: [B, C], for spans [B, T, 2], start and end, and for a decoder [B, T, V].
 #[derive(Debug, Args)]
 pub struct ForwardArgs {
-    /// The model, a BERT, dense or expert, or a decoder (GPT-2, GPT-Neo): a Hugging Face folder
+    /// The model, an encoder (BERT) or a decoder (GPT-2, GPT-Neo), dense or with experts: a Hugging Face folder
     model: PathBuf,
     /// The token ids
     #[arg(long, value_name = "IDS.safetensors")]
@@ -61,7 +61,10 @@ fn encode(args: &ForwardArgs, device: &Device) -> Result<Vec<Named>, Error> {
     let batch = Batch::read(&args.input)?.up_to(config.max_position_embeddings)?;
     let input = BertInput {
         input_ids: batch.indices("input_ids", config.vocab_size, device)?,
-        token_type_ids: batch.indices("token_type_ids", config.type_vocab_size, device)?,
+        token_type_ids: match config.type_vocab_size {
+            0 => Tensor::zeros(batch.shape, device),
+            segments => batch.indices("token_type_ids", segments, device)?,
+        },
         padding: batch.padding(device)?,
     };
     let model = super::load(&pretrained, device)?;

@@ -88,7 +88,8 @@ pub fn check_fits(features: &[Feature], model: &BertConfig) -> Result<(), Loader
             });
         }
         let segments = feature.type_ids.iter().max().map_or(0, |id| id + 1).into();
-        if segments > max_segments {
+        // A model without segments does not tell them apart.
+        if max_segments > 0 && segments > max_segments {
             return Err(LoaderError::TooManySegments {
                 index,
                 segments,

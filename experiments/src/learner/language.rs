@@ -114,6 +114,10 @@ impl Layered for LanguageLearner {
         &self.model.token.weight
     }
 
+    fn width(&self) -> usize {
+        self.model.width()
+    }
+
     fn is_causal(&self) -> bool {
         true
     }

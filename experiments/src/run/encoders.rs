@@ -85,13 +85,6 @@ impl Encoders<'_> {
             experts: None,
         }
     }
-
-    /// Whether a folder has all weights of its model but for the head, which is saved with adapters.
-    fn is_whole(&self, folder: &Pretrained, model: &BertModel) -> Result<bool, Error> {
-        let device = model.devices().into_iter().next().unwrap_or_default();
-        let (_, report) = folder.load(Some(self.head), &device)?;
-        Ok(report.anew().iter().all(|name| !name.starts_with("bert.")))
-    }
 }
 
 /// Whether a model is that of its folder but for adapters and its head: `lora` alone changed it, and trained no further
@@ -159,15 +152,16 @@ impl Family for Encoders<'_> {
     }
 
     fn draw(&self, dir: &Path, size: Option<&RandomStudent>, device: &Device) -> Result<(), Error> {
-        let mut config = match &self.start {
-            Start::Folder(dir) => Pretrained::open(dir)?.config().bert.clone(),
-            Start::Fresh(config) => config.clone(),
+        let start = match &self.start {
+            Start::Folder(dir) => Pretrained::open(dir)?.config().clone(),
+            Start::Fresh(config) => PretrainedConfig::new(config.clone(), Head::Encoder),
         };
+        let mut config = start.bert.clone();
         if let Some(size) = size {
             config = sized(config, size).with_spans(vec![]).with_mixers(vec![]);
         }
         let model = BertModelConfig::new(config.clone(), Head::Encoder).init(device);
-        let config = PretrainedConfig::new(config.clone(), Head::Encoder);
+        let config = start.of_same_family(config, Head::Encoder);
         Ok(save(dir, &model, &config, self.save_options())?)
     }
 
@@ -226,10 +220,11 @@ impl Family for Encoders<'_> {
         extras: Extras<'_>,
     ) -> Result<(), Error> {
         let model = learner.model;
+        let device = model.devices().into_iter().next().unwrap_or_default();
         if let Some(base) = extras.base
             && has_adapters(&model)
             && has_adapters_alone(extras.plan)
-            && self.is_whole(folder, &model)?
+            && folder.has_encoder(self.head, &device)?
         {
             let base = fs::canonicalize(base).map_err(|source| Error::file(base, source))?;
             let adapter = dir.with_file_name("adapter");

@@ -25,7 +25,7 @@ use super::{
     format::Format,
     gpt_neo::GptNeo,
     gpt2::Gpt2,
-    kiln::{KILN, check_kiln_layers, check_layers, read_kiln, without_prefix, write_kiln},
+    kiln::{KILN, check_kiln_layers, check_layers, read_kiln, without_kiln_prefix, write_kiln},
     read_config, save_weights, set_dtype, write_config,
 };
 use crate::{
@@ -146,7 +146,7 @@ impl DecoderFolderConfig {
              {{\"gated\": true}}, {{\"experts\": ..}}, or several of them"
         );
         let kiln: KilnKey = read_kiln(keys, &expected)?;
-        if without_prefix(&found).is_some() && kiln == KilnKey::default() {
+        if without_kiln_prefix(&found) != found && kiln == KilnKey::default() {
             return Err(keys.wrong(KILN, expected));
         }
         check_kiln_layers(keys, kiln.spans.as_ref(), layers, &expected)?;
@@ -183,9 +183,9 @@ impl DecoderFolderConfig {
         mixers: &[MixerSpec],
     ) -> Result<Map<String, Value>, FolderError> {
         let mut json = self.json.clone();
-        let foreign = |(field, needed)| FolderError::Foreign {
+        let foreign = |(field, needed): (&str, String)| FolderError::Foreign {
             model_type: self.model_type(),
-            field,
+            field: field.to_owned(),
             needed,
         };
         check_theta(&self.decoder).map_err(|needed| foreign(("position_encoding", needed)))?;
@@ -220,7 +220,7 @@ fn check_theta(decoder: &DecoderConfig) -> Result<(), String> {
 
 /// The architecture of a `model_type`, whether or not its spans are only Kiln's.
 fn format_of(model_type: &str) -> Option<&'static dyn Format> {
-    let name = without_prefix(model_type).unwrap_or(model_type);
+    let name = without_kiln_prefix(model_type);
     let mut formats = FORMATS.into_iter();
     formats.find(|format| format.model_type() == name)
 }

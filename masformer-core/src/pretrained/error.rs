@@ -113,7 +113,7 @@ pub enum FolderError {
         /// The architecture.
         model_type: &'static str,
         /// The field of the configuration.
-        field: &'static str,
+        field: String,
         /// What it would have to be.
         needed: String,
     },

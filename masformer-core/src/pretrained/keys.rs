@@ -19,8 +19,7 @@ pub struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    /// Checks keys that have one supported value, which but for `model_type` is also what their
-    /// absence means.
+    /// Checks keys that have one supported value, which is also what their absence means.
     ///
     /// # Errors
     ///
@@ -31,7 +30,7 @@ impl Keys<'_> {
     ) -> Result<(), FileError> {
         for (key, supported) in fixed {
             let fits = match self.json.get(key) {
-                None | Some(Value::Null) => key != MODEL_TYPE,
+                None | Some(Value::Null) => true,
                 Some(value) => *value == supported,
             };
             if !fits {

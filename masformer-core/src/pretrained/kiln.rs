@@ -16,9 +16,9 @@ pub const KILN: &str = "kiln";
 /// What the `model_type` of a folder begins with that only Kiln reads.
 const PREFIX: &str = "kiln-";
 
-/// The `model_type` without what says that only Kiln reads the folder; `None` where nothing does.
-pub(super) fn without_prefix(model_type: &str) -> Option<&str> {
-    model_type.strip_prefix(PREFIX)
+/// The `model_type` without what says that only Kiln reads the folder, if anything does.
+pub fn without_kiln_prefix(model_type: &str) -> &str {
+    model_type.strip_prefix(PREFIX).unwrap_or(model_type)
 }
 
 /// The value of the key, the default where it is absent; `expected` is for messages.

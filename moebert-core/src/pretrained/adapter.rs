@@ -17,7 +17,11 @@ use masformer_core::{
 };
 use serde_json::{Value, json};
 
-use super::{BertLayout, PretrainedError};
+use super::{
+    PretrainedError,
+    bert::Bert,
+    family::{EncoderLayout, HEAD_WEIGHT},
+};
 use crate::{
     file::{self, FileError},
     heads::{BertModel, Head},
@@ -52,7 +56,7 @@ pub fn save_adapter(
     model: &BertModel,
     base: Option<&str>,
 ) -> Result<(), PretrainedError> {
-    let layout = BertLayout::new(model.head_kind(), true);
+    let layout = EncoderLayout::new(&Bert, model.head_kind(), true);
     let layers: HashMap<String, &Linear> = linear_layers(model).into_iter().collect();
     let mut adapters = vec![];
     for weight in adapted_weights(model) {
@@ -81,7 +85,7 @@ pub fn save_adapter(
     }
     let mut whole = vec![];
     if let Some(head) = &model.head {
-        let name = module_in_file(&layout, "head.weight");
+        let name = module_in_file(&layout, HEAD_WEIGHT);
         tensors.push(transposed(
             format!("{PREFIX}{name}.weight"),
             head.weight.val(),
@@ -133,7 +137,7 @@ fn task_type(head: Head) -> Option<&'static str> {
 }
 
 /// The name in files of the module of a weight.
-fn module_in_file(layout: &BertLayout, weight: &str) -> String {
+fn module_in_file(layout: &EncoderLayout, weight: &str) -> String {
     let name = layout.names().in_file(weight);
     name.strip_suffix(".weight").unwrap_or(&name).to_owned()
 }

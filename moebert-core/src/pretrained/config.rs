@@ -6,16 +6,21 @@ use burn::tensor::DType;
 use masformer_core::{
     MixerSpec, Span,
     pretrained::{
-        CONFIG_FILE, Keys, check_kiln_layers, kiln_model_type, read_activation, read_config,
-        read_kiln, set_dtype, write_activation, write_kiln,
+        CONFIG_FILE, FolderError, Keys, MODEL_TYPE, check_kiln_layers, kiln_model_type,
+        read_activation, read_config, read_kiln, set_dtype, without_kiln_prefix, write_activation,
+        write_kiln,
     },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::{bert::Bert, family::Family};
 use crate::{bert::BertConfig, expert_files::SETTINGS_FILE, file::FileError, heads::Head};
 
-/// The key of what BERT's own keys cannot say.
+/// The families, one file each.
+const FAMILIES: [&dyn Family; 1] = [&Bert];
+
+/// The key of what a family's own keys cannot say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KilnKey {
@@ -29,13 +34,12 @@ struct KilnKey {
 }
 
 impl KilnKey {
-    /// The `model_type` without the prefix. Transformers would load an expert model as a BERT and make
-    /// up the feed-forward weights that it does not find; a type that it does not know it refuses.
-    fn name(&self) -> &'static str {
+    /// The `model_type` without the prefix.
+    fn name(&self, family: &dyn Family) -> &'static str {
         if self.experts.is_some() {
-            "moebert"
+            family.expert_type()
         } else {
-            "bert"
+            family.model_type()
         }
     }
 }
@@ -43,17 +47,25 @@ impl KilnKey {
 /// What the names of classes without a name begin with in Transformers.
 const UNNAMED: &str = "LABEL_";
 
-/// The key that names the function of the feed-forward layers.
-const ACTIVATION: &str = "hidden_act";
+/// The family of a `model_type`, whether or not only Kiln reads its folders.
+fn family_of(model_type: &str) -> Option<&'static dyn Family> {
+    let name = without_kiln_prefix(model_type);
+    let mut families = FAMILIES.into_iter();
+    families.find(|family| [family.model_type(), family.expert_type()].contains(&name))
+}
 
-/// Keys with one supported value, which but for `model_type` is also what their absence means.
-fn fixed(kiln: &KilnKey) -> [(&'static str, Value); 4] {
-    [
-        ("model_type", kiln_model_type(kiln.name(), kiln).into()),
-        ("position_embedding_type", "absolute".into()),
-        ("is_decoder", false.into()),
-        ("add_cross_attention", false.into()),
-    ]
+/// The class of the tokenizers of a `model_type`, for folders that name none; `None` for a model that is no encoder.
+pub fn tokenizer_class(model_type: &str) -> Option<&'static str> {
+    family_of(model_type).map(Family::tokenizer)
+}
+
+/// The encoder that the keys of a family describe, with attention over everything.
+fn read_encoder(family: &dyn Family, keys: Keys<'_>) -> Result<BertConfig, FileError> {
+    let encoder = family.read(keys)?;
+    Ok(BertConfig {
+        hidden_act: read_activation(keys, family.activation(), encoder.hidden_act)?,
+        ..encoder
+    })
 }
 
 /// A model's configuration with the keys of `config.json` that we do not know, kept in their order.
@@ -61,6 +73,7 @@ fn fixed(kiln: &KilnKey) -> [(&'static str, Value); 4] {
 pub struct PretrainedConfig {
     /// The encoder. Whether it has a pooler is not in `config.json` but in the weights.
     pub bert: BertConfig,
+    family: &'static dyn Family,
     /// What the head predicts.
     head: Head,
     /// Whether `architectures` says so.
@@ -70,15 +83,30 @@ pub struct PretrainedConfig {
 }
 
 impl PretrainedConfig {
-    /// The configuration of a model that was made here.
+    /// The configuration of a BERT that was made here.
     pub fn new(bert: BertConfig, head: Head) -> Self {
+        Self::of_family(&Bert, bert, head)
+    }
+
+    /// The configuration of another model of the same family that was made here.
+    pub fn of_same_family(&self, bert: BertConfig, head: Head) -> Self {
+        Self::of_family(self.family, bert, head)
+    }
+
+    fn of_family(family: &'static dyn Family, bert: BertConfig, head: Head) -> Self {
         Self {
             bert,
+            family,
             head,
             is_named: true,
             has_experts: false,
             json: Map::new(),
         }
+    }
+
+    /// The family, whose keys and names the folder has.
+    pub(super) fn family(&self) -> &'static dyn Family {
+        self.family
     }
 
     /// What the head predicts.
@@ -131,17 +159,25 @@ impl PretrainedConfig {
         let expected = "{\"spans\": [..]} with a span for each layer, {\"mixers\": [..]} with a mixer for each, \
                         {\"experts\": ..}, or several of them";
         let kiln: KilnKey = read_kiln(keys, expected)?;
-        keys.check_fixed(fixed(&kiln))?;
-        let bert = bert(keys)?;
+        let families = FAMILIES.map(|family| format!("\"{}\"", family.model_type()));
+        let families = families.join(" or ");
+        let found = keys.get(MODEL_TYPE, String::new(), &families)?;
+        let family = family_of(&found).ok_or_else(|| keys.wrong(MODEL_TYPE, families))?;
+        let model_type = kiln_model_type(kiln.name(family), &kiln);
+        if found != model_type {
+            return Err(keys.wrong(MODEL_TYPE, format!("\"{model_type}\"")));
+        }
+        let bert = read_encoder(family, keys)?;
         check_kiln_layers(keys, kiln.spans.as_ref(), bert.num_hidden_layers, expected)?;
         check_kiln_layers(keys, kiln.mixers.as_ref(), bert.num_hidden_layers, expected)?;
-        let head = named_head(keys)?;
+        let head = named_head(family, keys)?;
         Ok(Self {
             bert: BertConfig {
                 spans: kiln.spans.unwrap_or_default(),
                 mixers: MixerSpec::compact(kiln.mixers.unwrap_or_default()),
                 ..bert
             },
+            family,
             head: head.unwrap_or(Head::Encoder),
             is_named: head.is_some(),
             has_experts: kiln.experts.is_some(),
@@ -161,37 +197,15 @@ impl PretrainedConfig {
         dtype: DType,
     ) -> Map<String, Value> {
         let mut json = self.json.clone();
-        let bert = &self.bert;
-        let mut set = |key: &str, value: Value| json.insert(key.to_owned(), value);
-        set("vocab_size", bert.vocab_size.into());
-        set("hidden_size", bert.hidden_size.into());
-        set("num_hidden_layers", bert.num_hidden_layers.into());
-        set("num_attention_heads", bert.num_attention_heads.into());
-        set("intermediate_size", bert.intermediate_size.into());
-        set(
-            "max_position_embeddings",
-            bert.max_position_embeddings.into(),
-        );
-        set("type_vocab_size", bert.type_vocab_size.into());
-        set("hidden_dropout_prob", bert.hidden_dropout_prob.into());
-        set(
-            "attention_probs_dropout_prob",
-            bert.attention_probs_dropout_prob.into(),
-        );
-        set("layer_norm_eps", bert.layer_norm_eps.into());
-        set("initializer_range", bert.initializer_range.into());
-        let architecture = match head {
-            Head::Encoder => "BertModel",
-            Head::Classification { .. } | Head::Regression => "BertForSequenceClassification",
-            Head::SpanQa => "BertForQuestionAnswering",
-        };
-        set("architectures", json!([architecture]));
-        write_activation(&mut json, ACTIVATION, bert.hidden_act);
+        self.family.write(&self.bert, &mut json);
+        let class = class(self.family, head);
+        json.insert("architectures".to_owned(), json!([class]));
+        write_activation(&mut json, self.family.activation(), self.bert.hidden_act);
         let keys = Keys {
             path: Path::new(CONFIG_FILE),
             json: &json,
         };
-        let says_head = matches!(named_head(keys), Ok(Some(named)) if named == head);
+        let says_head = matches!(named_head(self.family, keys), Ok(Some(named)) if named == head);
         let is_new = self.json.is_empty() || head != self.head;
         if is_new || !says_head || !labels.is_empty() {
             set_labels(&mut json, head, labels);
@@ -203,8 +217,35 @@ impl PretrainedConfig {
             spans: is_local.then(|| spans.to_vec()),
             mixers: Some(MixerSpec::compact(mixers.to_vec())).filter(|mixers| !mixers.is_empty()),
         };
-        write_kiln(&mut json, kiln.name(), &kiln);
+        write_kiln(&mut json, kiln.name(self.family), &kiln);
         json
+    }
+
+    /// Checks that the family's keys say what the model is.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot.
+    pub(super) fn check_said(&self, json: &Map<String, Value>) -> Result<(), FolderError> {
+        let path = Path::new(CONFIG_FILE);
+        let read = read_encoder(self.family, Keys { path, json })?;
+        // What other keys or the weights say.
+        let said = BertConfig {
+            pooler: self.bert.pooler,
+            spans: self.bert.spans.clone(),
+            mixers: self.bert.mixers.clone(),
+            ..read
+        };
+        let (own, said) = (json!(self.bert), json!(said));
+        let mut fields = own.as_object().into_iter().flatten();
+        match fields.find(|(field, value)| said.get(field) != Some(value)) {
+            None => Ok(()),
+            Some((field, _)) => Err(FolderError::Foreign {
+                model_type: self.family.model_type(),
+                field: field.clone(),
+                needed: said[field].to_string(),
+            }),
+        }
     }
 }
 
@@ -235,52 +276,31 @@ fn set_labels(json: &mut Map<String, Value>, head: Head, names: &[&str]) {
     }
 }
 
-fn bert(keys: Keys<'_>) -> Result<BertConfig, FileError> {
-    let default = BertConfig::new();
-    let bert = BertConfig {
-        vocab_size: keys.size("vocab_size", default.vocab_size)?,
-        hidden_size: keys.size("hidden_size", default.hidden_size)?,
-        num_hidden_layers: keys.size("num_hidden_layers", default.num_hidden_layers)?,
-        num_attention_heads: keys.size("num_attention_heads", default.num_attention_heads)?,
-        intermediate_size: keys.size("intermediate_size", default.intermediate_size)?,
-        hidden_act: read_activation(keys, ACTIVATION, default.hidden_act)?,
-        max_position_embeddings: keys
-            .size("max_position_embeddings", default.max_position_embeddings)?,
-        type_vocab_size: keys.size("type_vocab_size", default.type_vocab_size)?,
-        hidden_dropout_prob: keys
-            .probability("hidden_dropout_prob", default.hidden_dropout_prob)?,
-        attention_probs_dropout_prob: keys.probability(
-            "attention_probs_dropout_prob",
-            default.attention_probs_dropout_prob,
-        )?,
-        layer_norm_eps: keys.positive("layer_norm_eps", default.layer_norm_eps)?,
-        initializer_range: keys.positive("initializer_range", default.initializer_range)?,
-        pooler: default.pooler,
-        spans: default.spans,
-        mixers: default.mixers,
+/// The class of Transformers for a head.
+fn class(family: &dyn Family, head: Head) -> String {
+    let rest = match head {
+        Head::Encoder => "Model",
+        Head::Classification { .. } | Head::Regression => "ForSequenceClassification",
+        Head::SpanQa => "ForQuestionAnswering",
     };
-    if bert.hidden_size.is_multiple_of(bert.num_attention_heads) {
-        Ok(bert)
-    } else {
-        let expected = format!("a divisor of `hidden_size`, {}", bert.hidden_size);
-        Err(keys.wrong("num_attention_heads", expected))
-    }
+    format!("{}{rest}", family.class())
 }
 
 /// What the head predicts by the class of Transformers that `architectures` names; `None` where it names
 /// none that is known.
-fn named_head(keys: Keys<'_>) -> Result<Option<Head>, FileError> {
+fn named_head(family: &dyn Family, keys: Keys<'_>) -> Result<Option<Head>, FileError> {
     let architectures = keys.get("architectures", Vec::<String>::new(), "a list of names")?;
-    match architectures.first().map(String::as_str) {
-        Some("BertModel") => Ok(Some(Head::Encoder)),
-        Some("BertForSequenceClassification") => sequence_head(keys, None).map(Some),
-        Some("BertForQuestionAnswering") => Ok(Some(Head::SpanQa)),
-        // Their classifiers, too, are called so, and are none of sequences.
-        Some(name) if name.contains("TokenClassification") || name.contains("MultipleChoice") => {
-            Ok(Some(Head::Encoder))
-        }
-        _ => Ok(None),
+    let Some(name) = architectures.first() else {
+        return Ok(None);
+    };
+    if *name == class(family, Head::Regression) {
+        return sequence_head(keys, None).map(Some);
     }
+    let mut others = [Head::Encoder, Head::SpanQa].into_iter();
+    let named = others.find(|head| *name == class(family, *head));
+    // Their classifiers, too, are called so, and are none of sequences.
+    let is_other = name.contains("TokenClassification") || name.contains("MultipleChoice");
+    Ok(named.or(is_other.then_some(Head::Encoder)))
 }
 
 /// What a classifier of sequences predicts, whose weights have `rows`, where they are known.
@@ -318,9 +338,12 @@ pub(super) fn sequence_head(keys: Keys<'_>, rows: Option<usize>) -> Result<Head,
 mod tests {
     use std::fs;
 
-    use masformer_core::Activation;
+    use masformer_core::{Activation, pretrained::Layout};
 
-    use super::*;
+    use super::{
+        super::family::{EncoderLayout, head_name},
+        *,
+    };
 
     const SMALL: &str = r#"{
         "zeta": [1, {"kept": null}],
@@ -347,6 +370,79 @@ mod tests {
         let message = result.unwrap_err().to_string();
         assert!(message.contains("config.json"), "{message}");
         assert!(message.contains(expected), "{message}");
+    }
+
+    #[test]
+    fn every_name_of_every_family_comes_back() {
+        for family in FAMILIES {
+            for head in [Head::Encoder, Head::Regression, Head::SpanQa] {
+                let layout = EncoderLayout::new(family, head, true);
+                let names = layout.names();
+                let above = [
+                    (family.pooler(head), "pooler."),
+                    (head_name(family, head), "head."),
+                ];
+                let above = above
+                    .into_iter()
+                    .filter_map(|(file, module)| Some((file?, module)));
+                let above = above.map(|(file, module)| (file.to_owned(), module));
+                let encoder = family.names().into_iter();
+                let encoder =
+                    encoder.map(|(file, module)| (family.prefix().to_owned() + file, module));
+                for (file, module) in encoder.chain(above) {
+                    let fill = |name: &str| name.replace("{l}", "11");
+                    let parameter = if module.ends_with("norm.") {
+                        "gamma"
+                    } else {
+                        "weight"
+                    };
+                    let prefix = if module == "head." { "" } else { "bert." };
+                    let module = prefix.to_owned() + &fill(module) + parameter;
+                    let file = fill(&file) + "weight";
+                    assert_eq!(names.in_model(&file), [module.as_str()]);
+                    assert_eq!(names.in_file(&module), file);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_family_says_what_it_reads() {
+        for family in FAMILIES {
+            let model_type = family.model_type();
+            let config = read(&json!({ "model_type": model_type }).to_string()).unwrap();
+            let fresh = config.of_same_family(config.bert.clone(), Head::SpanQa);
+            for (has_experts, name) in [(false, model_type), (true, family.expert_type())] {
+                let spans = vec![Span::Full; config.bert.num_hidden_layers];
+                let json = fresh.to_json(Head::SpanQa, &[], &spans, &[], has_experts, DType::F32);
+                fresh.check_said(&json).unwrap();
+                let prefix = if has_experts { "kiln-" } else { "" };
+                assert_eq!(json["model_type"], format!("{prefix}{name}"));
+                let again = read(&Value::from(json).to_string()).unwrap();
+                assert_eq!((&again.bert, again.head()), (&config.bert, Head::SpanQa));
+                assert_eq!(again.has_experts(), has_experts);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_family_has_not_is_refused_by_its_field() {
+        let config = read(SMALL).unwrap();
+        for (bert, expected) in [
+            (
+                config.bert.clone().with_embedding_size(Some(4)),
+                "a `bert` cannot have the `embedding_size` of this model: expected null",
+            ),
+            (
+                config.bert.clone().with_pooler_dropout(None),
+                "a `bert` cannot have the `pooler_dropout` of this model: expected 0.0",
+            ),
+        ] {
+            let config = config.of_same_family(bert, Head::Encoder);
+            let json = config.to_json(Head::Encoder, &[], &[], &[], false, DType::F32);
+            let error = config.check_said(&json).unwrap_err().to_string();
+            assert_eq!(error, expected);
+        }
     }
 
     #[test]

@@ -9,7 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use moebert_core::{file, pretrained::CONFIG_FILE};
+use masformer_core::pretrained::without_kiln_prefix;
+use moebert_core::{
+    file,
+    pretrained::{CONFIG_FILE, tokenizer_class},
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
@@ -235,10 +239,9 @@ impl TokenizerFolder {
         }
         let model_type = self.model.get("model_type").and_then(Value::as_str);
         let model_type = model_type.unwrap_or_default();
-        match model_type.strip_prefix("kiln-").unwrap_or(model_type) {
-            "bert" | "moebert" => "BertTokenizer",
+        match without_kiln_prefix(model_type) {
             "gpt2" | "gpt_neo" => "GPT2Tokenizer",
-            _ => "",
+            encoder => tokenizer_class(encoder).unwrap_or_default(),
         }
     }
 

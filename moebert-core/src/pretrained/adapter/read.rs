@@ -17,14 +17,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{BertLayout, PretrainedError},
+    super::{
+        PretrainedError,
+        bert::Bert,
+        family::{EncoderLayout, HEAD_WEIGHT},
+    },
     A, ADAPTER_CONFIG, ADAPTER_WEIGHTS, B, PREFIX,
     find::linear_layers,
 };
 use crate::{file::FileError, heads::BertModel};
-
-/// The model's name of the head's weight.
-const HEAD_WEIGHT: &str = "head.weight";
 
 /// Keys of other forms of adapters, which change the meaning of the factors.
 const OTHER: [&str; 6] = [
@@ -81,7 +82,7 @@ pub fn load_adapter(dir: &Path, model: BertModel) -> Result<BertModel, Pretraine
     let scales = read_scales(&dir.join(ADAPTER_CONFIG))?;
     let path = dir.join(ADAPTER_WEIGHTS);
     let file = TensorFile::read(&path)?;
-    let layout = BertLayout::new(model.head_kind(), true);
+    let layout = EncoderLayout::new(&Bert, model.head_kind(), true);
     let device = model.bert.embeddings.word.weight.device();
     let layers: HashMap<String, (ParamId, [usize; 2])> = linear_layers(&model)
         .into_iter()
