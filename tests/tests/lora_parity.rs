@@ -22,8 +22,8 @@ use moebert_core::{
     heads::{BertModel, Logits},
     partition::ExpertLayout,
     pretrained::{
-        ADAPTER_CONFIG, Pretrained, PretrainedError, SaveOptions, has_adapters, load_adapter, save,
-        save_adapter,
+        ADAPTER_CONFIG, Pretrained, PretrainedConfig, PretrainedError, SaveOptions, has_adapters,
+        load_adapter, save, save_adapter,
     },
     router::{GateScale, HashRandom, RouterConfig, RouterSpec},
 };
@@ -94,6 +94,10 @@ fn folder(name: &str) -> std::path::PathBuf {
         .join(name)
 }
 
+fn base_config() -> PretrainedConfig {
+    Pretrained::open(folder("base")).unwrap().config().clone()
+}
+
 fn base() -> BertModel {
     let (model, _) = Pretrained::open(folder("base"))
         .unwrap()
@@ -125,7 +129,7 @@ fn a_folder_of_peft_gives_its_logits() {
     let fixture = Fixture::open("lora/bert", "io");
     let tolerance = Tolerance::absolute(1e-4);
     fixture.assert_close("logits_base", logits(&base()), tolerance);
-    let adapted = load_adapter(&folder("adapter"), base()).unwrap();
+    let adapted = load_adapter(&folder("adapter"), base(), &base_config()).unwrap();
     assert!(has_adapters(&adapted));
     fixture.assert_close("logits_adapter", logits(&adapted), tolerance);
     let merged = adapted.clone().materialize();
@@ -134,13 +138,13 @@ fn a_folder_of_peft_gives_its_logits() {
 
     // Saved again, with ranks and scales that differ between layers.
     let saved = tempfile::tempdir().unwrap();
-    save_adapter(saved.path(), &adapted, None).unwrap();
-    let again = load_adapter(saved.path(), base()).unwrap();
+    save_adapter(saved.path(), &adapted, &base_config(), None).unwrap();
+    let again = load_adapter(saved.path(), base(), &base_config()).unwrap();
     let same = logits(&adapted).into_data();
     logits(&again)
         .into_data()
         .assert_approx_eq::<f32>(&same, Tolerance::absolute(1e-6));
-    assert!(save_adapter(saved.path(), &base(), None).is_err());
+    assert!(save_adapter(saved.path(), &base(), &base_config(), None).is_err());
 }
 
 #[test]
@@ -152,7 +156,9 @@ fn what_the_folder_asks_for_and_is_not_there_is_refused_by_its_key() {
     let refused = |from: &str, to: &str, message: &str| {
         assert!(config.contains(from), "{from}");
         std::fs::write(copy.path().join(ADAPTER_CONFIG), config.replace(from, to)).unwrap();
-        let error = load_adapter(copy.path(), base()).unwrap_err().to_string();
+        let error = load_adapter(copy.path(), base(), &base_config())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(message), "{error}");
     };
     refused("\"LORA\"", "\"IA3\"", "`peft_type`");
@@ -184,7 +190,7 @@ fn the_first_pattern_of_the_file_that_fits_is_taken() {
     ] {
         let config = config.replace("\"intermediate.dense\": 6", patterns);
         std::fs::write(copy.path().join(ADAPTER_CONFIG), config).unwrap();
-        let adapted = load_adapter(copy.path(), base()).unwrap();
+        let adapted = load_adapter(copy.path(), base(), &base_config()).unwrap();
         let half = adapted.bert.stack.layers[0].feed_forward.dense().unwrap();
         let found = half.inner.weight.adapter().unwrap().scale;
         assert!((found - scale).abs() < 1e-12, "{patterns}: {found}");
@@ -213,7 +219,7 @@ fn with_tensors(change: impl FnOnce(&mut Vec<(String, Vec<usize>, Values)>)) -> 
         .collect();
     change(&mut tensors);
     tensor_file::write(&copy.path().join(path), &tensors, vec![]).unwrap();
-    load_adapter(copy.path(), base()).unwrap_err()
+    load_adapter(copy.path(), base(), &base_config()).unwrap_err()
 }
 
 #[test]
@@ -299,7 +305,7 @@ fn adapters_anywhere_are_found_and_merged_where_a_model_is_saved() {
         let adapted = model.apply_reparameterization(AttachTo(part));
         assert!(has_adapters(&adapted), "{part}");
         let saved = tempfile::tempdir().unwrap();
-        let error = save_adapter(saved.path(), &adapted, None).unwrap_err();
+        let error = save_adapter(saved.path(), &adapted, &base_config(), None).unwrap_err();
         let message = error.to_string();
         assert!(
             message.contains(weight) && message.contains("PEFT"),
@@ -328,9 +334,9 @@ fn adapters_anywhere_are_found_and_merged_where_a_model_is_saved() {
 #[test]
 #[ignore = "needs Python with PEFT; see fixtures/README.md"]
 fn peft_reads_what_is_saved() {
-    let adapted = load_adapter(&folder("adapter"), base()).unwrap();
+    let adapted = load_adapter(&folder("adapter"), base(), &base_config()).unwrap();
     let saved = tempfile::tempdir().unwrap();
-    save_adapter(saved.path(), &adapted, None).unwrap();
+    save_adapter(saved.path(), &adapted, &base_config(), None).unwrap();
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/check_adapter.py");
     let output = std::process::Command::new(python)

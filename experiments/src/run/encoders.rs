@@ -228,7 +228,12 @@ impl Family for Encoders<'_> {
         {
             let base = fs::canonicalize(base).map_err(|source| Error::file(base, source))?;
             let adapter = dir.with_file_name("adapter");
-            save_adapter(&adapter, &model, Some(&base.to_string_lossy()))?;
+            save_adapter(
+                &adapter,
+                &model,
+                folder.config(),
+                Some(&base.to_string_lossy()),
+            )?;
         }
         let mut config = folder.config().clone();
         if let Some(kept) = extras.kept {

@@ -15,12 +15,11 @@ use masformer_core::{
     pretrained::Layout,
     tensor_file::{self, Values},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    PretrainedError,
-    bert::Bert,
-    family::{EncoderLayout, HEAD_WEIGHT},
+    PretrainedConfig, PretrainedError,
+    family::{EncoderLayout, HEAD_WEIGHT, POOLER_WEIGHT},
 };
 use crate::{
     file::{self, FileError},
@@ -44,19 +43,20 @@ const PREFIX: &str = "base_model.model.";
 const A: &str = ".lora_A.weight";
 const B: &str = ".lora_B.weight";
 
-/// Writes the adapters and the head of a model as a folder for PEFT; `base` is what the adapters belong to, a folder or a
-/// name on the Hugging Face hub. Of the weights without an adapter, the folder has those of the head alone.
+/// Writes the adapters and the head of a model as a folder for PEFT; `config` is that of what the adapters belong to, and `base`
+/// its folder or its name on the Hugging Face hub. Of the weights without an adapter, the folder has those of the head alone.
 ///
 /// # Errors
 ///
-/// If the model has no adapters, one of them belongs to a weight that Transformers' BERT has not, a number is not finite,
+/// If the model has no adapters, one of them belongs to a weight that Transformers' model has not, a number is not finite,
 /// or a file cannot be written.
 pub fn save_adapter(
     dir: &Path,
     model: &BertModel,
+    config: &PretrainedConfig,
     base: Option<&str>,
 ) -> Result<(), PretrainedError> {
-    let layout = EncoderLayout::new(&Bert, model.head_kind(), true);
+    let layout = EncoderLayout::new(config.family(), model.head_kind(), true);
     let layers: HashMap<String, &Linear> = linear_layers(model).into_iter().collect();
     let mut adapters = vec![];
     for weight in adapted_weights(model) {
@@ -83,19 +83,32 @@ pub fn save_adapter(
             alphas.insert(name.clone(), own_alpha);
         }
     }
-    let mut whole = vec![];
-    if let Some(head) = &model.head {
-        let name = module_in_file(&layout, HEAD_WEIGHT);
+    // PEFT takes every module whose name ends as the head's does, which may have several layers.
+    let part = |module: &str| {
+        module_in_file(&layout, module)
+            .split('.')
+            .next()
+            .map(str::to_owned)
+    };
+    let whole = model.head.as_ref().and_then(|_| part(HEAD_WEIGHT));
+    let is_whole = |module: &str| {
+        let parts = part(module).zip(whole.as_ref());
+        parts.is_some_and(|(part, whole)| part.ends_with(whole))
+    };
+    for (module, layer) in above(model) {
+        if !is_whole(module) {
+            continue;
+        }
+        let name = module_in_file(&layout, module);
         tensors.push(transposed(
             format!("{PREFIX}{name}.weight"),
-            head.weight.val(),
+            layer.weight.val(),
         ));
-        if let Some(bias) = &head.bias {
+        if let Some(bias) = &layer.bias {
             let bias = numbers(bias.val());
             let shape = vec![bias.len()];
             tensors.push((format!("{PREFIX}{name}.bias"), shape, Values::F32(bias)));
         }
-        whole.push(name);
     }
     let targets: Vec<&String> = adapters.iter().map(|(name, _)| name).collect();
     let config = json!({
@@ -106,7 +119,7 @@ pub fn save_adapter(
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
         "target_modules": targets,
-        "modules_to_save": if whole.is_empty() { Value::Null } else { json!(whole) },
+        "modules_to_save": whole.map(|part| [part]),
         "rank_pattern": ranks,
         "alpha_pattern": alphas,
         "bias": "none",
@@ -126,6 +139,16 @@ pub fn save_adapter(
         source,
     })?;
     Ok(file::write(&path, format!("{text}\n").as_bytes())?)
+}
+
+/// The linear layers above the stack, each with the name of its weight.
+fn above(model: &BertModel) -> impl Iterator<Item = (&'static str, &Linear)> {
+    let parts = [
+        (POOLER_WEIGHT, &model.bert.pooler),
+        (HEAD_WEIGHT, &model.head),
+    ];
+    let parts = parts.into_iter();
+    parts.filter_map(|(name, layer)| Some((name, layer.as_ref()?)))
 }
 
 fn task_type(head: Head) -> Option<&'static str> {

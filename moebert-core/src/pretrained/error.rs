@@ -23,9 +23,9 @@ pub enum PretrainedError {
     /// A model without adapters is to be saved as a folder of adapters.
     #[error("the model has no low-rank adapters to save")]
     NoAdapters,
-    /// A model whose adapters PEFT could not attach to a BERT of Transformers.
+    /// A model whose adapters PEFT could not attach to a model of Transformers.
     #[error(
-        "the low-rank adapter of `{weight}` cannot be saved for PEFT: a BERT of Transformers has no adapter there; save \
+        "the low-rank adapter of `{weight}` cannot be saved for PEFT: the model of Transformers has no adapter there; save \
          the merged model instead"
     )]
     AdapterWithoutName {

@@ -7,6 +7,7 @@ use burn::{
 };
 use masformer_core::{Mixer, module_path::ModulePath};
 
+use super::super::family::POOLER_WEIGHT;
 use crate::heads::BertModel;
 
 /// Whether some weight of a model has a low-rank adapter.
@@ -42,7 +43,7 @@ impl ModuleVisitor for Adapted {
     fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {}
 }
 
-/// The linear layers of a model that Transformers' BERT has, too, but for the head, each with the name of its weight.
+/// The linear layers of a model that Transformers' has, too, but for the head, each with the name of its weight.
 pub(super) fn linear_layers(model: &BertModel) -> Vec<(String, &Linear)> {
     let mut layers: Vec<(String, &Linear)> = vec![];
     for (index, layer) in model.bert.stack.layers.iter().enumerate() {
@@ -63,11 +64,15 @@ pub(super) fn linear_layers(model: &BertModel) -> Vec<(String, &Linear)> {
             }
         }
     }
-    let pooler = model
-        .bert
-        .pooler
-        .iter()
-        .map(|pooler| ("bert.pooler.weight".to_owned(), pooler));
-    layers.extend(pooler);
+    let beside = [
+        (
+            "bert.embeddings.project.weight",
+            &model.bert.embeddings.project,
+        ),
+        (POOLER_WEIGHT, &model.bert.pooler),
+    ];
+    for (name, layer) in beside {
+        layers.extend(layer.iter().map(|layer| (name.to_owned(), layer)));
+    }
     layers
 }

@@ -18,8 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        PretrainedError,
-        bert::Bert,
+        PretrainedConfig, PretrainedError,
         family::{EncoderLayout, HEAD_WEIGHT},
     },
     A, ADAPTER_CONFIG, ADAPTER_WEIGHTS, B, PREFIX,
@@ -72,23 +71,27 @@ fn is_named(module: &str, pattern: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Gives a model the adapters and the head of a folder that PEFT or [`save_adapter`](super::save_adapter) wrote. The weights of the model stay
-/// as they are, and are frozen.
+/// Gives a model the adapters and the head of a folder that PEFT or [`save_adapter`](super::save_adapter) wrote; `config` is that of the model.
+/// Other weights of the model stay as they are, and are frozen.
 ///
 /// # Errors
 ///
 /// If a file is missing or damaged, the folder asks for what is not supported, or does not fit the model.
-pub fn load_adapter(dir: &Path, model: BertModel) -> Result<BertModel, PretrainedError> {
+pub fn load_adapter(
+    dir: &Path,
+    model: BertModel,
+    config: &PretrainedConfig,
+) -> Result<BertModel, PretrainedError> {
     let scales = read_scales(&dir.join(ADAPTER_CONFIG))?;
     let path = dir.join(ADAPTER_WEIGHTS);
     let file = TensorFile::read(&path)?;
-    let layout = EncoderLayout::new(&Bert, model.head_kind(), true);
+    let layout = EncoderLayout::new(config.family(), model.head_kind(), true);
     let device = model.bert.embeddings.word.weight.device();
     let layers: HashMap<String, (ParamId, [usize; 2])> = linear_layers(&model)
         .into_iter()
         .map(|(name, layer)| (name, (layer.weight.id, layer.weight.dims())))
         .collect();
-    let (mut adapters, mut head) = (HashMap::new(), BTreeMap::new());
+    let (mut adapters, mut whole) = (HashMap::new(), BTreeMap::new());
     for name in file.names() {
         let Some(inner) = name.strip_prefix(PREFIX) else {
             let problem = format!("a name that begins with `{PREFIX}` is expected");
@@ -103,7 +106,7 @@ pub fn load_adapter(dir: &Path, model: BertModel) -> Result<BertModel, Pretraine
             continue;
         }
         let Some(module) = inner.strip_suffix(A) else {
-            head.insert(layout.names().in_model(inner).swap_remove(0), name.clone());
+            whole.insert(layout.names().in_model(inner).swap_remove(0), name.clone());
             continue;
         };
         let a = matrix(&file, &name, &device)?;
@@ -134,26 +137,31 @@ pub fn load_adapter(dir: &Path, model: BertModel) -> Result<BertModel, Pretraine
         adapters.insert(*id, adapter);
     }
     let mut model = model.apply_reparameterization(Attach(adapters));
-    for (module, name) in head {
-        let part = model.head.as_mut();
-        match (module.as_str(), part) {
-            (HEAD_WEIGHT, Some(head)) => {
+    for (module, name) in whole {
+        let (part, parameter) = module.rsplit_once('.').unwrap_or_default();
+        let layer = match part {
+            "head" => model.head.as_mut(),
+            "bert.pooler" => model.bert.pooler.as_mut(),
+            _ => None,
+        };
+        match (layer, parameter) {
+            (Some(layer), "weight") => {
                 let weight = matrix(&file, &name, &device)?;
-                if weight.dims() != head.weight.dims() {
-                    let problem = format!("the model's head is {:?}", head.weight.dims());
+                if weight.dims() != layer.weight.dims() {
+                    let problem = format!("the model's `{part}` is {:?}", layer.weight.dims());
                     return Err(file.entry(&name, problem).into());
                 }
-                head.weight = Param::from_tensor(weight);
+                layer.weight = Param::from_tensor(weight);
             }
-            ("head.bias", Some(head)) => {
+            (Some(layer), "bias") => {
                 let (shape, values) = file.f32::<1>(&name)?;
-                let [_, outputs] = head.weight.dims();
+                let [_, outputs] = layer.weight.dims();
                 if shape != [outputs] {
                     let problem =
-                        format!("it is {shape:?}, and the model's head has {outputs} outputs");
+                        format!("it is {shape:?}, and the model's `{part}` has {outputs} outputs");
                     return Err(file.entry(&name, problem).into());
                 }
-                head.bias = Some(Param::from_tensor(Tensor::from_data(
+                layer.bias = Some(Param::from_tensor(Tensor::from_data(
                     TensorData::new(values, shape),
                     &device,
                 )));
