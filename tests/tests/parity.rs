@@ -1,4 +1,4 @@
-//! BERT against Transformers, on the checkpoints of `fixtures/make_fixtures.py`.
+//! Encoders against Transformers, on the checkpoints of `fixtures/make_fixtures.py` and two of ELECTRA's pretraining.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use safetensors::SafeTensors;
 use tempfile::TempDir;
 
 const TOLERANCE: f32 = 1e-5;
-const FIXTURES: [(&str, Head); 4] = [
+const FIXTURES: [(&str, Head); 6] = [
     (
         "bert-tiny-classification",
         Head::Classification { classes: 3 },
@@ -28,6 +28,11 @@ const FIXTURES: [(&str, Head); 4] = [
     ("bert-tiny-regression", Head::Regression),
     ("bert-small-qa", Head::SpanQa),
     ("bert-tiny-encoder", Head::Encoder),
+    (
+        "electra-tiny-classification",
+        Head::Classification { classes: 3 },
+    ),
+    ("electra-tiny-qa", Head::SpanQa),
 ];
 
 /// The device of these tests: flex, unless `BURN_DEVICE` names another backend that is compiled in
@@ -139,6 +144,59 @@ fn hidden_states_and_logits_are_those_of_transformers() {
     }
 }
 
+/// Compares what a model computes for the inputs beside its outputs, at the tokens that are not padding.
+fn assert_parity_of_real_tokens(model: &BertModel, name: &str) {
+    let mut file = Tensors::read(fixture(name).join("expected.safetensors"));
+    let mut ids = |name| Tensor::<2, Int>::from_data(file.get(name), &device());
+    let input_ids = ids("input_ids");
+    let padding = ids("attention_mask").equal_elem(0);
+    let input = BertInput {
+        token_type_ids: input_ids.zeros_like(),
+        input_ids,
+        padding: Some(padding.clone()),
+    };
+    let tensor = |data: TensorData| Tensor::<3>::from_data(data, &device());
+    for (output, found) in outputs(model, &input) {
+        let Some(expected) = file.names().contains(&output).then(|| file.get(&output)) else {
+            continue;
+        };
+        let difference = if output.starts_with("hidden_states") {
+            let difference = tensor(found) - tensor(expected);
+            let padding = padding.clone().unsqueeze_dim::<3>(2);
+            let padding = padding.expand(difference.dims());
+            difference.mask_fill(padding, 0.0)
+        } else {
+            let pair = [found, expected].map(|data| Tensor::<2>::from_data(data, &device()));
+            let [found, expected] = pair;
+            (found - expected).unsqueeze()
+        };
+        let largest: f32 = difference.abs().max().into_scalar();
+        assert!(
+            largest <= TOLERANCE,
+            "{name} {output} differs by {largest:e}"
+        );
+    }
+}
+
+#[test]
+fn electra_is_read_without_the_heads_of_its_pretraining() {
+    for (name, head) in [
+        ("electra_discriminator", "discriminator_predictions."),
+        ("electra_generator", "generator_"),
+    ] {
+        let folder = Pretrained::open(fixture(name)).unwrap();
+        let (model, report) = folder.load(None, &device()).unwrap();
+        assert_eq!(model.head_kind(), Head::Encoder);
+        assert!(report.anew().is_empty(), "{report}");
+        let mut unexpected = report.unexpected.iter();
+        assert!(
+            unexpected.all(|tensor| tensor.starts_with(head)),
+            "{report}"
+        );
+        assert_parity_of_real_tokens(&model, name);
+    }
+}
+
 #[test]
 fn pickled_weights_are_read_as_well() {
     let name = "bert-tiny-regression";
@@ -163,10 +221,9 @@ fn a_saved_folder_has_every_tensor_and_key_of_its_source() {
         assert_eq!(before.len(), after.len(), "{name}");
         for (tensor, before) in before.iter() {
             // Transformers leaves out the prefix where there is no head.
-            let prefix = if name == "bert-tiny-encoder" {
-                "bert."
-            } else {
-                ""
+            let prefix = match name.strip_suffix("-tiny-encoder") {
+                Some(family) => format!("{family}."),
+                None => String::new(),
             };
             let after = after.tensor(&format!("{prefix}{tensor}")).unwrap();
             assert!(before == after, "{name} {tensor}");

@@ -14,11 +14,11 @@ use masformer_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{bert::Bert, family::Family};
+use super::{bert::Bert, electra::Electra, family::Family};
 use crate::{bert::BertConfig, expert_files::SETTINGS_FILE, file::FileError, heads::Head};
 
 /// The families, one file each.
-const FAMILIES: [&dyn Family; 1] = [&Bert];
+const FAMILIES: [&dyn Family; 2] = [&Bert, &Electra];
 
 /// The key of what a family's own keys cannot say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -82,6 +82,19 @@ pub(super) fn read_heads(
     }
 }
 
+/// A probability that may be left to others.
+pub(super) fn read_dropout(keys: Keys<'_>, key: &str) -> Result<Option<f64>, FileError> {
+    match keys.json.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => keys.probability(key, 0.0).map(Some),
+    }
+}
+
+/// Writes what [`read_dropout`] reads.
+pub(super) fn write_dropout(dropout: Option<f64>, json: &mut Map<String, Value>, key: &str) {
+    json.insert(key.to_owned(), dropout.into());
+}
+
 const ENCODER: &str = "bert.";
 const EMBEDDINGS: &str = "bert.embeddings.";
 const PROJECT: &str = "bert.embeddings.project.";
