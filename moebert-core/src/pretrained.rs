@@ -53,6 +53,7 @@ mod error;
 mod experts;
 mod family;
 mod head;
+mod roberta;
 #[cfg(test)]
 mod tests;
 

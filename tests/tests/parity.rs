@@ -20,7 +20,7 @@ use safetensors::SafeTensors;
 use tempfile::TempDir;
 
 const TOLERANCE: f32 = 1e-5;
-const FIXTURES: [(&str, Head); 6] = [
+const FIXTURES: [(&str, Head); 9] = [
     (
         "bert-tiny-classification",
         Head::Classification { classes: 3 },
@@ -33,6 +33,12 @@ const FIXTURES: [(&str, Head); 6] = [
         Head::Classification { classes: 3 },
     ),
     ("electra-tiny-qa", Head::SpanQa),
+    (
+        "roberta-tiny-classification",
+        Head::Classification { classes: 3 },
+    ),
+    ("roberta-tiny-qa", Head::SpanQa),
+    ("roberta-tiny-encoder", Head::Encoder),
 ];
 
 /// The device of these tests: flex, unless `BURN_DEVICE` names another backend that is compiled in

@@ -41,9 +41,10 @@ const BERT_CLASSES: [&str; 6] = [
 ];
 
 /// The classes of Transformers that tell a model nothing of segments, unless their configuration does.
-const PLAIN_CLASSES: [&str; 3] = [
+const PLAIN_CLASSES: [&str; 4] = [
     "DistilBertTokenizer",
     "PreTrainedTokenizer",
+    "RobertaTokenizer",
     "TokenizersBackend",
 ];
 

@@ -14,11 +14,11 @@ use masformer_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{bert::Bert, electra::Electra, family::Family};
+use super::{bert::Bert, electra::Electra, family::Family, roberta::Roberta};
 use crate::{bert::BertConfig, expert_files::SETTINGS_FILE, file::FileError, heads::Head};
 
 /// The families, one file each.
-const FAMILIES: [&dyn Family; 2] = [&Bert, &Electra];
+const FAMILIES: [&dyn Family; 3] = [&Bert, &Electra, &Roberta];
 
 /// The key of what a family's own keys cannot say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -629,8 +629,8 @@ mod tests {
             assert_message(with(keys), expected);
         }
         assert_message(
-            read(r#"{"model_type": "roberta"}"#),
-            r#"`model_type` is "roberta"; expected "bert""#,
+            read(r#"{"model_type": "albert"}"#),
+            r#"`model_type` is "albert"; expected "bert""#,
         );
         assert_message(
             read(r#"{"model_type": "kiln-moebert"}"#),
