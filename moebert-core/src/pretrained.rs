@@ -48,6 +48,7 @@ mod config;
 mod decoder;
 #[cfg(test)]
 mod decoder_tests;
+mod distilbert;
 mod electra;
 mod error;
 mod experts;

@@ -118,7 +118,11 @@ fn logits(model: &BertModel) -> Tensor<2> {
         token_type_ids: integers("token_type_ids"),
         padding: Some(integers("attention_mask").equal_elem(0)),
     };
-    match model.forward(&input, &mut Trace::nothing()).logits {
+    logits_of(model, &input)
+}
+
+fn logits_of(model: &BertModel, input: &BertInput) -> Tensor<2> {
+    match model.forward(input, &mut Trace::nothing()).logits {
         Some(Logits::Sequence(logits)) => logits,
         other => panic!("{other:?}"),
     }
@@ -331,17 +335,67 @@ fn adapters_anywhere_are_found_and_merged_where_a_model_is_saved() {
     assert!(found != logits(&base()).into_data());
 }
 
+/// Classifiers of other families with the name in files of a query, and a model of each with adapters of its queries.
+fn of_other_families() -> impl Iterator<Item = (Pretrained, &'static str, BertModel)> {
+    let queries = [
+        ("electra", "electra.encoder.layer.0.attention.self.query"),
+        ("roberta", "roberta.encoder.layer.0.attention.self.query"),
+        (
+            "distilbert",
+            "distilbert.transformer.layer.0.attention.q_lin",
+        ),
+    ];
+    queries.into_iter().map(|(family, query)| {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        let folder = fixtures.join(format!("{family}-tiny-classification"));
+        let folder = Pretrained::open(folder).unwrap();
+        let (model, _) = folder.load(None, &Device::default()).unwrap();
+        let adapted = model.apply_reparameterization(AttachTo("query"));
+        (folder, query, adapted)
+    })
+}
+
+/// The ids of [`few_tokens`].
+const IDS: [[i64; 4]; 2] = [[5, 6, 7, 8], [12, 11, 10, 9]];
+
+fn few_tokens() -> BertInput {
+    let input_ids = Tensor::<2, Int>::from_data(IDS, &Device::default());
+    BertInput {
+        token_type_ids: input_ids.zeros_like(),
+        input_ids,
+        padding: None,
+    }
+}
+
 #[test]
-#[ignore = "needs Python with PEFT; see fixtures/README.md"]
-fn peft_reads_what_is_saved() {
-    let adapted = load_adapter(&folder("adapter"), base(), &base_config()).unwrap();
-    let saved = tempfile::tempdir().unwrap();
-    save_adapter(saved.path(), &adapted, &base_config(), None).unwrap();
+fn adapters_have_the_names_of_their_family() {
+    for (folder, query, adapted) in of_other_families() {
+        let saved = tempfile::tempdir().unwrap();
+        save_adapter(saved.path(), &adapted, folder.config(), None).unwrap();
+        let settings = std::fs::read(saved.path().join(ADAPTER_CONFIG)).unwrap();
+        let settings: serde_json::Value = serde_json::from_slice(&settings).unwrap();
+        assert_eq!(settings["target_modules"][0], query);
+        assert_eq!(
+            settings["modules_to_save"],
+            serde_json::json!(["classifier"])
+        );
+        let (base, _) = folder.load(None, &Device::default()).unwrap();
+        let before = logits_of(&base, &few_tokens()).into_data();
+        let again = load_adapter(saved.path(), base, folder.config()).unwrap();
+        let found = logits_of(&again, &few_tokens()).into_data();
+        let expected = logits_of(&adapted, &few_tokens()).into_data();
+        found.assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
+        assert_ne!(found, before, "{query}");
+    }
+}
+
+/// Runs the check of what PEFT makes of adapters for a base.
+fn assert_peft_reads(base: &Path, saved: &Path, expected: &Path) {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/check_adapter.py");
     let output = std::process::Command::new(python)
         .arg(script)
-        .arg(saved.path())
+        .args([base, saved, expected])
         .output();
     let output = output.unwrap();
     assert!(
@@ -349,4 +403,32 @@ fn peft_reads_what_is_saved() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+#[ignore = "needs Python with PEFT; see fixtures/README.md"]
+fn peft_reads_what_is_saved() {
+    let adapted = load_adapter(&folder("adapter"), base(), &base_config()).unwrap();
+    let saved = tempfile::tempdir().unwrap();
+    save_adapter(saved.path(), &adapted, &base_config(), None).unwrap();
+    let io = folder("io.safetensors");
+    assert_peft_reads(&folder("base"), saved.path(), &io);
+    for (folder, _, adapted) in of_other_families() {
+        let saved = tempfile::tempdir().unwrap();
+        save_adapter(saved.path(), &adapted, folder.config(), None).unwrap();
+        let logits = logits_of(&adapted, &few_tokens());
+        let shape = logits.dims().into();
+        let logits = Values::F32(logits.into_data().iter().collect());
+        let tensors = [
+            (
+                "input_ids".to_owned(),
+                vec![2, 4],
+                Values::I64(IDS.concat()),
+            ),
+            ("logits_adapter".to_owned(), shape, logits),
+        ];
+        let io = saved.path().join("io.safetensors");
+        tensor_file::write(&io, &tensors, vec![]).unwrap();
+        assert_peft_reads(folder.dir(), saved.path(), &io);
+    }
 }

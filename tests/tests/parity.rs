@@ -20,7 +20,7 @@ use safetensors::SafeTensors;
 use tempfile::TempDir;
 
 const TOLERANCE: f32 = 1e-5;
-const FIXTURES: [(&str, Head); 9] = [
+const FIXTURES: [(&str, Head); 11] = [
     (
         "bert-tiny-classification",
         Head::Classification { classes: 3 },
@@ -39,6 +39,11 @@ const FIXTURES: [(&str, Head); 9] = [
     ),
     ("roberta-tiny-qa", Head::SpanQa),
     ("roberta-tiny-encoder", Head::Encoder),
+    (
+        "distilbert-tiny-classification",
+        Head::Classification { classes: 3 },
+    ),
+    ("distilbert-tiny-qa", Head::SpanQa),
 ];
 
 /// The device of these tests: flex, unless `BURN_DEVICE` names another backend that is compiled in

@@ -14,11 +14,13 @@ use masformer_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{bert::Bert, electra::Electra, family::Family, roberta::Roberta};
+use super::{
+    bert::Bert, distilbert::DistilBert, electra::Electra, family::Family, roberta::Roberta,
+};
 use crate::{bert::BertConfig, expert_files::SETTINGS_FILE, file::FileError, heads::Head};
 
 /// The families, one file each.
-const FAMILIES: [&dyn Family; 3] = [&Bert, &Electra, &Roberta];
+const FAMILIES: [&dyn Family; 4] = [&Bert, &DistilBert, &Electra, &Roberta];
 
 /// The key of what a family's own keys cannot say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
