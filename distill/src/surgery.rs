@@ -1,5 +1,6 @@
 //! The seam for what makes one model another before its training, one method a file.
 
+pub mod drop_tokens;
 pub mod experts;
 pub mod lora;
 pub mod losparse;
@@ -8,6 +9,7 @@ use burn::module::Module;
 
 use crate::MethodError;
 
+pub use drop_tokens::DropTokens;
 pub use experts::{ExpertPartition, PartitionIntoExperts};
 pub use lora::{Lora, LoraScale};
 pub use losparse::LoSparse;

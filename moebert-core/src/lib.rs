@@ -25,4 +25,6 @@ pub mod partition;
 pub mod pretrained;
 pub mod router;
 
+mod structure;
+
 pub use masformer_core::{file, tensor_file};

@@ -30,8 +30,8 @@ use burn::prelude::*;
 use masformer_core::{
     MixerSpec, Span,
     pretrained::{
-        Checkpoint, FolderError, Keys, check_layers, check_tokenizer, copy_tokenizer, save_weights,
-        write_config,
+        Checkpoint, FolderError, KILN, Keys, check_layers, check_tokenizer, copy_tokenizer,
+        save_weights, write_config,
     },
 };
 
@@ -40,6 +40,7 @@ use crate::{
     file::FileError,
     heads::{BertModel, BertModelConfig, Head},
     layered::Layered,
+    structure,
 };
 
 mod adapter;
@@ -220,6 +221,10 @@ impl Pretrained {
         if let Some(saved) = self.saved_experts() {
             saved.install(&mut model.bert.stack, device)?;
         }
+        structure::read(self.config.structure(), &mut model.bert.stack).map_err(|problem| {
+            let path = self.dir.join(CONFIG_FILE);
+            FolderError::from(FileError::entry(&path, KILN, problem))
+        })?;
         let report = checkpoint.load(&mut model, device)?;
         Ok((model, report))
     }
@@ -280,6 +285,8 @@ pub fn save(
     }
     let dtype = model.bert.embeddings.word.weight.val().dtype();
     let (spans, mixers) = (model.bert.spans(), model.bert.stack.mixers());
+    let structure = structure::write(&model.bert.stack);
+    let config = config.clone().with_structure(structure);
     let json = config.to_json(
         model.head_kind(),
         options.labels,

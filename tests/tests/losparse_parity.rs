@@ -1,4 +1,4 @@
-//! LoSparse against the authors' code, on the files of `fixtures/losparse`.
+//! `LoSparse` against the authors' code, on the files of `fixtures/losparse`.
 
 mod fixture;
 

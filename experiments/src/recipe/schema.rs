@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Debug, path::Path};
 
 use distill::Trainable;
 use masformer_core::{Direction, MixerSchedule, SpanSchedule};
-use moebert_core::{adapt::AdaptError, router::RouterKind};
+use moebert_core::{adapt::AdaptError, layered::Layered, router::RouterKind};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
@@ -99,7 +99,7 @@ pub trait RecipeFamily: Clone + Debug + PartialEq + 'static {
     /// `[latency]`.
     type Latency: Part + Default;
     /// What methods change and train.
-    type Learner: Trainable;
+    type Learner: Trainable + Layered;
 
     /// The top-level keys that are for this family alone.
     const KEYS: &'static [&'static str];

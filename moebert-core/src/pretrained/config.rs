@@ -33,6 +33,9 @@ struct KilnKey {
     spans: Option<Vec<Span>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mixers: Option<Vec<MixerSpec>>,
+    /// What methods made of the layers.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    structure: Map<String, Value>,
 }
 
 impl KilnKey {
@@ -81,6 +84,7 @@ pub struct PretrainedConfig {
     /// Whether `architectures` says so.
     is_named: bool,
     has_experts: bool,
+    structure: Map<String, Value>,
     json: Map<String, Value>,
 }
 
@@ -102,6 +106,7 @@ impl PretrainedConfig {
             head,
             is_named: true,
             has_experts: false,
+            structure: Map::new(),
             json: Map::new(),
         }
     }
@@ -129,6 +134,16 @@ impl PretrainedConfig {
     /// Whether the model was saved with expert layers.
     pub fn has_experts(&self) -> bool {
         self.has_experts
+    }
+
+    /// The same model with what methods made of its layers.
+    pub(super) fn with_structure(self, structure: Map<String, Value>) -> Self {
+        Self { structure, ..self }
+    }
+
+    /// What methods made of its layers.
+    pub(super) fn structure(&self) -> &Map<String, Value> {
+        &self.structure
     }
 
     /// The names of the classes in their order, as `id2label` has them; `None` where some class has
@@ -159,7 +174,7 @@ impl PretrainedConfig {
         let json = read_config(path)?;
         let keys = Keys { path, json: &json };
         let expected = "{\"spans\": [..]} with a span for each layer, {\"mixers\": [..]} with a mixer for each, \
-                        {\"experts\": ..}, or several of them";
+                        {\"experts\": ..}, {\"structure\": {..}}, or several of them";
         let kiln: KilnKey = read_kiln(keys, expected)?;
         let families = FAMILIES.map(|family| format!("\"{}\"", family.model_type()));
         let families = families.join(" or ");
@@ -183,6 +198,7 @@ impl PretrainedConfig {
             head: head.unwrap_or(Head::Encoder),
             is_named: head.is_some(),
             has_experts: kiln.experts.is_some(),
+            structure: kiln.structure,
             json,
         })
     }
@@ -218,6 +234,7 @@ impl PretrainedConfig {
             experts: has_experts.then(|| SETTINGS_FILE.to_owned()),
             spans: is_local.then(|| spans.to_vec()),
             mixers: Some(MixerSpec::compact(mixers.to_vec())).filter(|mixers| !mixers.is_empty()),
+            structure: self.structure.clone(),
         };
         write_kiln(&mut json, kiln.name(self.family), &kiln);
         json
