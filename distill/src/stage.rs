@@ -250,11 +250,12 @@ impl<M: Trainable> Stage<M> {
         if let Some(position) = resumed_from {
             trainee = checkpoints.load_trainee(position, trainee)?;
         }
+        let mut learner = Learner::new(trainee.clone().fork(&device), &self.config.adam);
         let callbacks = &mut self.methods.callbacks;
         callbacks.each(|callback| {
             callback
                 .check()
-                .and_then(|()| callback.begin(&trainee.model))
+                .and_then(|()| callback.begin(learner.model()))
         })?;
         callbacks.load_states(std::mem::take(&mut state.callbacks))?;
 
@@ -277,7 +278,8 @@ impl<M: Trainable> Stage<M> {
             // Not hours later, when it is needed.
             load_best(&checkpoints, best, trainee.clone())?;
         }
-        let mut learner = Learner::new(trainee.fork(&device), &self.config.adam);
+        // The learner alone holds the weights, and updates them in place.
+        drop(trainee);
         if let Some(position) = resumed_from {
             learner.load_optimizer(checkpoints.load_optimizer(position)?);
         }

@@ -270,7 +270,8 @@ fn a_folder_keeps_what_is_dropped_and_refuses_what_cannot_be() {
 
 #[test]
 fn gradients_reach_every_layer_through_what_is_left() {
-    let model = dropping(model(Head::SpanQa, &[]), &[0.8, 0.5, 0.3]).train();
+    // The first layer alone drops, before its half: no change of a half changes what is left.
+    let model = dropping(model(Head::SpanQa, &[]), &[0.5; 3]).train();
     let input = input(&[12, 7], 12);
     let loss = |model: &BertModel| {
         let tracked = BertInput {

@@ -217,6 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn averages_are_of_what_is_trained_also_where_a_model_comes_without_autodiff() {
+        let _turn = serial();
+        let fit = |toy: Toy| {
+            let directory = tempfile::tempdir().unwrap();
+            let stage = stage(directory.path()).callback(Ema::default());
+            stage.fit(toy).unwrap().model.bits()
+        };
+        assert_eq!(fit(toy().valid()), fit(toy()));
+    }
+
+    #[test]
     fn without_decay_it_is_the_last_step() {
         let _turn = serial();
         let fit = |ema: Option<Ema>| {

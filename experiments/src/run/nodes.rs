@@ -19,7 +19,7 @@ use crate::{
 /// Raised by a commit that changes what stages of a kind make.
 const START: u32 = 1;
 const IMPORTANCE: u32 = 1;
-const TRAIN: u32 = 1;
+const TRAIN: u32 = 2;
 const EVALUATE: u32 = 1;
 const MEASURE: u32 = 1;
 
