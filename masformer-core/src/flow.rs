@@ -1,8 +1,6 @@
 //! What travels from layer to layer.
 
-use burn::prelude::*;
-
-use crate::token_dropping::Dropped;
+use burn::{prelude::*, tensor::IndexingUpdateOp};
 
 /// The tokens of a batch, besides their hidden states.
 #[derive(Clone, Debug)]
@@ -47,5 +45,44 @@ impl Flow {
             Some(dropped) => dropped.all_hidden(&self.hidden),
             None => self.hidden.clone(),
         }
+    }
+}
+
+/// The tokens that layers have dropped, and where those stand that are left.
+#[derive(Clone, Debug)]
+pub struct Dropped {
+    /// The least share of tokens that a layer has left.
+    pub(crate) share: f64,
+    /// `[B, T, D]`, with the last hidden state of those that are dropped.
+    pub(crate) hidden: Tensor<3>,
+    /// Where the tokens that are left stood at first `[B, K]`.
+    pub(crate) positions: Tensor<2, Int>,
+    /// Whether they are real `[B, K]`: 1, or 0 where they fill up a batch.
+    pub(crate) real: Tensor<2, Int>,
+    /// Real tokens at first `[B, 1]`.
+    pub(crate) lengths: Tensor<2>,
+}
+
+impl Dropped {
+    /// The last hidden state of every token `[B, T, D]`, of which `left` `[B, K, D]` are those of the tokens that are
+    /// left.
+    fn all_hidden(&self, left: &Tensor<3>) -> Tensor<3> {
+        let [batch, length, _] = self.hidden.dims();
+        let [_, count] = self.positions.dims();
+        let real = self.real.clone().float().cast(left.dtype());
+        let at = |width: usize| {
+            let positions = self.positions.clone().unsqueeze_dim::<3>(2);
+            positions.expand([batch, count, width])
+        };
+        let real = real.unsqueeze_dim::<3>(2);
+        let options = (&left.device(), left.dtype());
+        let spread = |values: Tensor<3>| {
+            let [_, _, width] = values.dims();
+            let zeros = Tensor::zeros([batch, length, width], options);
+            zeros.scatter(1, at(width), values, IndexingUpdateOp::Add)
+        };
+        let is_left = spread(real.clone());
+        // Sums with zeros, so that no state changes by rounding.
+        self.hidden.clone() * (1.0 - is_left) + spread(left.clone() * real)
     }
 }

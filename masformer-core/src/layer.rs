@@ -158,12 +158,13 @@ impl<F: FeedForward> Layer<F> {
             self.dropping.is_none() || cache.is_none(),
             "a layer with a cache drops no tokens"
         );
+        let dropping = self.dropping.filter(|dropping| dropping.drops(&flow));
         let Flow {
             hidden,
             tokens,
             dropped,
         } = flow;
-        trace.ask_received(self.dropping.is_some());
+        trace.ask_received(dropping.is_some());
         let mix = |hidden| {
             let mixed = Mix::forward(&self.mixer, Flow::new(hidden, tokens.clone()), cache, trace);
             dropout(&self.dropout, mixed)
@@ -184,7 +185,7 @@ impl<F: FeedForward> Layer<F> {
             tokens,
             dropped,
         };
-        if let (Some(dropping), Some(received)) = (self.dropping, trace.take_received()) {
+        if let (Some(dropping), Some(received)) = (dropping, trace.take_received()) {
             flow = dropping.apply(flow, received);
         }
         let output = self.feed_forward.forward(&flow, trace);

@@ -55,16 +55,14 @@ impl<F: FeedForward> Stack<F> {
             assert_eq!(caches.len(), self.layers.len(), "a cache for each layer");
             caches.iter_mut()
         });
+        let tokens = flow.tokens.clone();
         let flow = self.layers.iter().fold(flow, |flow, layer| {
             let cache = caches.as_mut().and_then(Iterator::next);
             let flow = layer.forward(flow, cache, trace);
             trace.finish_layer(|| flow.all_hidden());
             flow
         });
-        Flow {
-            hidden: flow.all_hidden(),
-            ..flow
-        }
+        Flow::new(flow.all_hidden(), tokens)
     }
 
     /// An empty cache for each layer.

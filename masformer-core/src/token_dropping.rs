@@ -1,8 +1,8 @@
 //! Layers above which a sequence has fewer tokens.
 
-use burn::{prelude::*, tensor::IndexingUpdateOp};
+use burn::prelude::*;
 
-use crate::flow::{Flow, Tokens};
+use crate::flow::{Dropped, Flow, Tokens};
 
 /// What is taken off a product of a share and a length before it is rounded up, so that the rounding of `0.1 * 10` is no
 /// eleventh token.
@@ -55,19 +55,6 @@ pub enum TokenDroppingError {
     },
 }
 
-/// The tokens that layers have dropped, and where those stand that are left.
-#[derive(Clone, Debug)]
-pub struct Dropped {
-    /// `[B, T, D]`, with the last hidden state of those that are dropped.
-    hidden: Tensor<3>,
-    /// Where the tokens that are left stood at first `[B, K]`.
-    positions: Tensor<2, Int>,
-    /// Whether they are real `[B, K]`: 1, or 0 where they fill up a batch.
-    real: Tensor<2, Int>,
-    /// Real tokens at first `[B, 1]`.
-    lengths: Tensor<2>,
-}
-
 impl TokenDropping {
     /// Leaves this share of each sequence's tokens; 1 leaves all.
     ///
@@ -93,24 +80,26 @@ impl TokenDropping {
         left.clamp(1.min(length), length)
     }
 
-    /// Drops tokens of a flow.
+    /// Whether tokens of a flow are left out: layers below may have left fewer.
+    pub fn drops(self, flow: &Flow) -> bool {
+        let share = flow.dropped.as_ref().map_or(1.0, |dropped| dropped.share);
+        self.share < share
+    }
+
+    /// Drops tokens of a flow, where [`Self::drops`].
     ///
     /// # Shapes
     ///
     /// - received: `[B, T]`, the attention that each token receives
     pub fn apply(self, flow: Flow, received: Tensor<2>) -> Flow {
-        let before = Dropped::of(&flow);
+        if !self.drops(&flow) {
+            return flow;
+        }
+        let before = before(&flow);
         let Flow { hidden, tokens, .. } = flow;
         let [batch, present, width] = hidden.dims();
         let [_, length, _] = before.hidden.dims();
         let count = self.left(length).min(present);
-        if count == present {
-            return Flow {
-                hidden,
-                tokens,
-                dropped: flow.dropped,
-            };
-        }
         let device = hidden.device();
         // The first token scores highest, padding lowest; then each sequence takes as many as it may have.
         let scores = received.mask_fill(before.real.clone().equal_elem(0), -1.0);
@@ -134,6 +123,7 @@ impl TokenDropping {
                 padding: Some(real.clone().equal_elem(0)),
             },
             dropped: Some(Dropped {
+                share: self.share,
                 positions: before.positions.gather(1, places),
                 real,
                 hidden: before.hidden,
@@ -143,48 +133,25 @@ impl TokenDropping {
     }
 }
 
-impl Dropped {
-    /// What is known of the tokens of a flow, the hidden states brought up to date.
-    fn of(flow: &Flow) -> Self {
-        let hidden = flow.all_hidden();
-        if let Some(dropped) = flow.dropped.clone() {
-            return Self { hidden, ..dropped };
-        }
-        let [batch, length, _] = hidden.dims();
-        let device = hidden.device();
-        let positions = Tensor::<1, Int>::arange(0..length as i64, &device);
-        let real = match &flow.tokens.padding {
-            Some(padding) => padding.clone().bool_not().int(),
-            None => Tensor::ones([batch, length], &device),
-        };
-        Self {
-            hidden,
-            positions: positions.unsqueeze::<2>().expand([batch, length]),
-            lengths: real.clone().sum_dim(1).float(),
-            real,
-        }
+/// What is known of the tokens of a flow, the hidden states brought up to date.
+fn before(flow: &Flow) -> Dropped {
+    let hidden = flow.all_hidden();
+    if let Some(dropped) = flow.dropped.clone() {
+        return Dropped { hidden, ..dropped };
     }
-
-    /// The last hidden state of every token `[B, T, D]`, of which `left` `[B, K, D]` are those of the tokens that are
-    /// left.
-    pub(crate) fn all_hidden(&self, left: &Tensor<3>) -> Tensor<3> {
-        let [batch, length, _] = self.hidden.dims();
-        let [_, count] = self.positions.dims();
-        let real = self.real.clone().float().cast(left.dtype());
-        let at = |width: usize| {
-            let positions = self.positions.clone().unsqueeze_dim::<3>(2);
-            positions.expand([batch, count, width])
-        };
-        let real = real.unsqueeze_dim::<3>(2);
-        let options = (&left.device(), left.dtype());
-        let spread = |values: Tensor<3>| {
-            let [_, _, width] = values.dims();
-            let zeros = Tensor::zeros([batch, length, width], options);
-            zeros.scatter(1, at(width), values, IndexingUpdateOp::Add)
-        };
-        let is_left = spread(real.clone());
-        // Sums with zeros, so that no state changes by rounding.
-        self.hidden.clone() * (1.0 - is_left) + spread(left.clone() * real)
+    let [batch, length, _] = hidden.dims();
+    let device = hidden.device();
+    let positions = Tensor::<1, Int>::arange(0..length as i64, &device);
+    let real = match &flow.tokens.padding {
+        Some(padding) => padding.clone().bool_not().int(),
+        None => Tensor::ones([batch, length], &device),
+    };
+    Dropped {
+        share: 1.0,
+        hidden,
+        positions: positions.unsqueeze::<2>().expand([batch, length]),
+        lengths: real.clone().sum_dim(1).float(),
+        real,
     }
 }
 

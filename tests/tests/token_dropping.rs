@@ -170,6 +170,17 @@ fn the_batch_that_a_sequence_is_in_changes_nothing() {
     }
 }
 
+/// Of nine tokens both shares leave five, of eight the second leaves one fewer.
+#[test]
+fn a_batch_in_which_the_longest_drops_nothing_more_changes_nothing() {
+    let model = dropping(model(Head::Regression, &[]), &[0.55, 0.5, 0.5]);
+    let together = logits(&model, &input(&[8, 9], 9));
+    let alone = logits(&model, &input(&[8], 8));
+    for (one, other) in alone.iter::<f32>().zip(together.iter::<f32>()) {
+        assert!((one - other).abs() < 1e-4, "{one} {other}");
+    }
+}
+
 #[test]
 fn heads_and_objectives_see_every_token() {
     let model = dropping(model(Head::SpanQa, &[]), &[0.7, 0.4, 0.4]);
