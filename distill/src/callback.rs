@@ -82,8 +82,8 @@ pub trait Callback<M: Trainable>: Send {
         vec![]
     }
 
-    /// Before the training: sees the model that it begins with, after all surgery and as it is trained. Where a training goes on, that is the
-    /// model of the checkpoint, and [`load_state`](Self::load_state) follows.
+    /// Before the training: sees the model that it begins with, after all surgery and as it is trained. Where a training
+    /// goes on, that is the model of the checkpoint, and [`load_state`](Self::load_state) follows.
     ///
     /// # Errors
     ///

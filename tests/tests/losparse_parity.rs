@@ -156,7 +156,7 @@ fn what_is_pruned_at_each_step_is_what_the_authors_prune() {
                 ids.into_iter().zip(matrices.clone()).collect()
             };
             let done = step as f64 / total as f64;
-            let masks = pruner.step(of(&weights), &of(&gradients), done);
+            let masks = pruner.step(step, of(&weights), &of(&gradients), done);
             for ((weight, id), name) in weights.iter_mut().zip(ids).zip(names) {
                 if let Some(mask) = masks.get(&id) {
                     *weight = weight.clone() * mask.clone().expand(weight.dims());

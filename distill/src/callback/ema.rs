@@ -23,9 +23,6 @@ use crate::{MethodError, Trainable};
 pub struct Ema {
     /// The share of the average that a step leaves, from 0 to below 1. Default 0.999.
     pub decay: f64,
-    /// Optimiser steps taken.
-    #[serde(skip)]
-    steps: usize,
     /// The averages of parameters by their ids, flat.
     #[serde(skip)]
     averages: BTreeMap<String, Tensor<1>>,
@@ -35,7 +32,6 @@ impl Default for Ema {
     fn default() -> Self {
         Self {
             decay: 0.999,
-            steps: 0,
             averages: BTreeMap::new(),
         }
     }
@@ -58,9 +54,8 @@ impl<M: Trainable> Callback<M> for Ema {
         Ok(())
     }
 
-    fn after_optimizer(&mut self, _: &Context, model: &M) -> Result<Option<M>, MethodError> {
-        self.steps += 1;
-        let steps = self.steps as f64;
+    fn after_optimizer(&mut self, context: &Context, model: &M) -> Result<Option<M>, MethodError> {
+        let steps = context.step as f64;
         self.take(model, self.decay.min((1.0 + steps) / (10.0 + steps)));
         Ok(None)
     }
@@ -71,13 +66,12 @@ impl<M: Trainable> Callback<M> for Ema {
 
     fn state(&self) -> CallbackState {
         CallbackState {
-            value: self.steps.into(),
             tensors: self.averages.clone(),
+            ..CallbackState::default()
         }
     }
 
     fn load_state(&mut self, state: CallbackState) -> Result<(), MethodError> {
-        self.steps = serde_json::from_value(state.value)?;
         if state.tensors.keys().ne(self.averages.keys()) {
             return Err("the checkpoint has averages of other parameters".into());
         }

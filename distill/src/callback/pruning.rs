@@ -9,7 +9,6 @@ use burn::{
     tensor::FloatDType,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::{Callback, CallbackState, Context};
 use crate::{MethodError, Trainable};
@@ -141,7 +140,6 @@ impl Pruning {
         Pruner {
             settings: self,
             shapes: BTreeMap::new(),
-            steps: 0,
             gradients: BTreeMap::new(),
             windows: BTreeMap::new(),
             averages: BTreeMap::new(),
@@ -217,8 +215,6 @@ pub struct Pruner {
     settings: Pruning,
     /// Inputs and outputs of each weight.
     shapes: BTreeMap<ParamId, [usize; 2]>,
-    /// Optimiser steps taken.
-    steps: usize,
     /// The gradients of the step that is being taken.
     gradients: Matrices,
     /// The mean sensitivities of the current window.
@@ -258,7 +254,7 @@ fn bases<M: Module>(model: &M) -> Matrices {
 }
 
 /// Multiplies the weights of these ids.
-struct Mask(BTreeMap<ParamId, Tensor<2>>);
+struct Mask(Matrices);
 
 impl ModuleMapper for Mask {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -266,31 +262,29 @@ impl ModuleMapper for Mask {
             return param;
         };
         param.map(|value| {
-            let is_tracked = value.is_require_grad();
-            let plain = value.without_autodiff();
-            let shape = plain.dims();
-            let mask = mask.expand([shape[0], shape[1]]).cast(plain.dtype());
-            let pruned = Tensor::from_inner(plain * mask.reshape(shape));
-            if is_tracked {
-                pruned.require_grad()
-            } else {
-                pruned
-            }
+            let shape = value.dims();
+            let mask = mask.expand([shape[0], shape[1]]).cast(value.dtype());
+            value * Tensor::from_inner(mask.reshape(shape))
         })
     }
 }
 
 impl Pruner {
-    /// Takes in a step of the optimiser: the weights after it and the gradients of it. What is left of each weight, if the
-    /// step prunes: 1 or 0 for each group, `[1, output]`, `[input, 1]` or `[input, output]`.
-    pub fn step(&mut self, weights: Matrices, gradients: &Matrices, done: f64) -> Matrices {
+    /// Takes in a step of the optimiser, counted from 0: the weights after it and the gradients of it. What is left of each
+    /// weight, if the step prunes: 1 or 0 for each group, `[1, output]`, `[input, 1]` or `[input, output]`.
+    pub fn step(
+        &mut self,
+        step: usize,
+        weights: Matrices,
+        gradients: &Matrices,
+        done: f64,
+    ) -> Matrices {
+        let place = step % self.settings.every;
         for (id, weight) in weights {
             if let Some(gradient) = gradients.get(&id) {
-                self.observe(id, weight * gradient.clone());
+                self.observe(id, weight * gradient.clone(), place);
             }
         }
-        let step = self.steps;
-        self.steps += 1;
         if self.settings.prunes(step, done) {
             self.masks(self.settings.left(done))
         } else {
@@ -298,10 +292,9 @@ impl Pruner {
         }
     }
 
-    /// Takes in the product of a weight and its gradient.
-    fn observe(&mut self, id: ParamId, product: Tensor<2>) {
+    /// Takes in the product of a weight and its gradient in a step at this place of its window.
+    fn observe(&mut self, id: ParamId, product: Tensor<2>, place: usize) {
         let sensitivity = product.abs().cast(FloatDType::F32);
-        let place = self.steps % self.settings.every;
         let window = match self.windows.remove(&id) {
             None => {
                 self.averages.insert(id, sensitivity.zeros_like());
@@ -339,7 +332,7 @@ impl Pruner {
             let numbers = self.averages[id].shape().num_elements();
             #[expect(
                 clippy::disallowed_methods,
-                reason = "the scores of all weights are compared, once in a window"
+                reason = "the scores of all weights are compared, once in a window until the number of groups is the final one"
             )]
             let data = scores.clone().into_data();
             let scores: Vec<f32> = data.iter::<f32>().collect();
@@ -391,7 +384,7 @@ impl<M: Trainable> Callback<M> for Pruner {
 
     fn after_optimizer(&mut self, context: &Context, model: &M) -> Result<Option<M>, MethodError> {
         let gradients = std::mem::take(&mut self.gradients);
-        let masks = self.step(bases(model), &gradients, context.done);
+        let masks = self.step(context.step - 1, bases(model), &gradients, context.done);
         if masks.is_empty() {
             return Ok(None);
         }
@@ -405,13 +398,12 @@ impl<M: Trainable> Callback<M> for Pruner {
         };
         let windows = named(WINDOW, &self.windows);
         CallbackState {
-            value: json!(self.steps),
             tensors: windows.chain(named(AVERAGE, &self.averages)).collect(),
+            ..CallbackState::default()
         }
     }
 
     fn load_state(&mut self, mut state: CallbackState) -> Result<(), MethodError> {
-        self.steps = serde_json::from_value(state.value)?;
         for (id, shape) in &self.shapes {
             let mut take = |kind: &str| {
                 let tensor = state.tensors.remove(&format!("{kind}.{id}"));
