@@ -14,11 +14,16 @@ use serde_json::Value;
 
 use self::experts::{EXPERTS, Experts};
 
+/// A model that methods can change and train.
+pub trait Model: Trainable + Layered {}
+
+impl<M: Trainable + Layered> Model for M {}
+
 /// The methods of a model in training, by their names, each with its settings.
 pub type MethodTables = BTreeMap<String, toml::Table>;
 
 /// A method.
-pub struct Entry<M: Trainable + Layered> {
+pub struct Entry<M: Model> {
     /// Its key in a recipe.
     pub name: &'static str,
     /// What it does, its settings, its source and where it applies, in Markdown; the first line is its title.
@@ -41,7 +46,7 @@ fn complete<T: Serialize + DeserializeOwned>(settings: Value) -> Result<Value, s
 }
 
 /// What becomes of the settings of a method.
-enum Form<M: Trainable + Layered> {
+enum Form<M: Model> {
     /// The forms of the method: most have one, a paper may need several.
     Methods(Box<Make<M>>),
     /// The pipeline takes them: the method also needs scores and counts of the run. They are read here only to check them.
@@ -51,7 +56,7 @@ enum Form<M: Trainable + Layered> {
 type Make<M> = dyn Fn(Value) -> Result<Vec<Method<M>>, serde_json::Error>;
 
 /// Every method, in the order in which their terms join the loss.
-pub fn all<M: Trainable + Layered>() -> Vec<Entry<M>> {
+pub fn all<M: Model>() -> Vec<Entry<M>> {
     vec![
         pipeline::<Experts, M>(EXPERTS, include_str!("../../docs/methods/moebert.md")),
         objective::<objective::Layerwise, M>(include_str!("../../docs/methods/layerwise.md")),
@@ -77,7 +82,7 @@ pub fn all<M: Trainable + Layered>() -> Vec<Entry<M>> {
 fn objective<T, M>(page: &'static str) -> Entry<M>
 where
     T: Objective + Default + Serialize + DeserializeOwned + 'static,
-    M: Trainable + Layered,
+    M: Model,
 {
     entry(T::default().name(), page, |settings: T| {
         vec![Method::Objective(Box::new(settings))]
@@ -88,7 +93,7 @@ where
 fn surgery<T, M>(page: &'static str) -> Entry<M>
 where
     T: Surgery<M> + Default + Serialize + DeserializeOwned + 'static,
-    M: Trainable + Layered,
+    M: Model,
 {
     entry(T::default().name(), page, |settings: T| {
         vec![Method::Surgery(Box::new(settings))]
@@ -99,7 +104,7 @@ where
 fn callback<T, M>(page: &'static str) -> Entry<M>
 where
     T: Callback<M> + Default + Serialize + DeserializeOwned + 'static,
-    M: Trainable + Layered,
+    M: Model,
 {
     entry(T::default().name(), page, |settings: T| {
         vec![Method::Callback(Box::new(settings))]
@@ -110,7 +115,7 @@ where
 fn entry<T, M>(name: &'static str, page: &'static str, forms: fn(T) -> Vec<Method<M>>) -> Entry<M>
 where
     T: Default + Serialize + DeserializeOwned + 'static,
-    M: Trainable + Layered,
+    M: Model,
 {
     Entry {
         name,
@@ -127,7 +132,7 @@ where
 fn pipeline<T, M>(name: &'static str, page: &'static str) -> Entry<M>
 where
     T: Default + Serialize + DeserializeOwned,
-    M: Trainable + Layered,
+    M: Model,
 {
     Entry {
         name,
@@ -138,7 +143,7 @@ where
     }
 }
 
-impl<M: Trainable + Layered> Entry<M> {
+impl<M: Model> Entry<M> {
     /// The first line of the page, without its mark.
     pub fn title(&self) -> &'static str {
         let line = self.page.lines().next().unwrap_or_default();
@@ -201,12 +206,12 @@ impl<M: Trainable + Layered> Entry<M> {
 }
 
 /// The names of all methods.
-pub fn names<M: Trainable + Layered>() -> Vec<&'static str> {
+pub fn names<M: Model>() -> Vec<&'static str> {
     all::<M>().into_iter().map(|entry| entry.name).collect()
 }
 
 /// All settings of a method: the defaults, and over them those of each table in turn. None if there is no such method.
-pub fn settings<'a, M: Trainable + Layered>(
+pub fn settings<'a, M: Model>(
     name: &str,
     tables: impl IntoIterator<Item = &'a toml::Table>,
 ) -> Option<toml::Table> {
@@ -248,9 +253,7 @@ fn is_finite(value: &toml::Value) -> bool {
 /// # Errors
 ///
 /// If settings are not those of their method; recipes that were loaded have right ones.
-pub fn make<M: Trainable + Layered>(
-    tables: &MethodTables,
-) -> Result<Vec<Method<M>>, serde_json::Error> {
+pub fn make<M: Model>(tables: &MethodTables) -> Result<Vec<Method<M>>, serde_json::Error> {
     let mut methods = vec![];
     for (entry, settings) in chosen(tables) {
         methods.extend(entry.make(settings)?);
@@ -259,9 +262,7 @@ pub fn make<M: Trainable + Layered>(
 }
 
 /// The entries of these tables, each with its settings.
-fn chosen<M: Trainable + Layered>(
-    tables: &MethodTables,
-) -> impl Iterator<Item = (Entry<M>, &toml::Table)> {
+fn chosen<M: Model>(tables: &MethodTables) -> impl Iterator<Item = (Entry<M>, &toml::Table)> {
     all::<M>().into_iter().filter_map(|entry| {
         let settings = tables.get(entry.name)?;
         Some((entry, settings))
@@ -269,9 +270,7 @@ fn chosen<M: Trainable + Layered>(
 }
 
 /// The methods of these tables whose settings are right, with their names.
-fn made<M: Trainable + Layered>(
-    tables: &MethodTables,
-) -> impl Iterator<Item = (&'static str, Method<M>)> {
+fn made<M: Model>(tables: &MethodTables) -> impl Iterator<Item = (&'static str, Method<M>)> {
     chosen::<M>(tables).flat_map(|(entry, settings)| {
         let forms = entry.make(settings).unwrap_or_default().into_iter();
         forms.map(move |form| (entry.name, form))
@@ -279,37 +278,32 @@ fn made<M: Trainable + Layered>(
 }
 
 /// The names of those methods of these tables that compare a model with its teacher.
-pub fn with_teacher<M: Trainable + Layered>(tables: &MethodTables) -> Vec<&'static str> {
+pub fn with_teacher<M: Model>(tables: &MethodTables) -> Vec<&'static str> {
     let needs = made::<M>(tables).filter(|(_, method)| method.needs_teacher());
     needs.map(|(name, _)| name).collect()
 }
 
 /// The name of a method of these tables that trains weights of its own while the model stays as it is, if any does.
-pub fn freezing<M: Trainable + Layered>(tables: &MethodTables) -> Option<&'static str> {
+pub fn freezing<M: Model>(tables: &MethodTables) -> Option<&'static str> {
     let mut freezing = made::<M>(tables).filter(|(_, method)| method.freezes_model());
     freezing.next().map(|(name, _)| name)
 }
 
 /// The methods of these tables that begin with weights of another method, each with the name of that.
-pub fn continuing<M: Trainable + Layered>(
-    tables: &MethodTables,
-) -> Vec<(&'static str, &'static str)> {
+pub fn continuing<M: Model>(tables: &MethodTables) -> Vec<(&'static str, &'static str)> {
     let continuing = made::<M>(tables);
     let continuing = continuing.filter_map(|(name, method)| Some((name, method.begins_with()?)));
     continuing.collect()
 }
 
 /// Whether some method of these tables adds to the loss.
-pub fn add_to_loss<M: Trainable + Layered>(tables: &MethodTables) -> bool {
+pub fn add_to_loss<M: Model>(tables: &MethodTables) -> bool {
     made::<M>(tables).any(|(_, method)| method.adds_to_loss())
 }
 
 /// What is wrong with the methods of a table whose keys begin with `prefix`, as pairs of a dotted key and a reason that
 /// goes on with its sentence.
-pub fn problems<M: Trainable + Layered>(
-    prefix: &str,
-    tables: &MethodTables,
-) -> Vec<(String, String)> {
+pub fn problems<M: Model>(prefix: &str, tables: &MethodTables) -> Vec<(String, String)> {
     let entries = all::<M>();
     let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
     let mut problems = vec![];

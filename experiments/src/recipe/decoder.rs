@@ -8,10 +8,6 @@ use std::path::{Path, PathBuf};
 
 use distill::callback::Growth;
 use masformer_core::{Direction, MixerSchedule, PositionExtension, SpanSchedule};
-use moebert_core::{
-    adapt::{AdaptError, check_causal},
-    router::RouterKind,
-};
 use serde::{Deserialize, Serialize};
 
 pub use data::{LanguageData, LanguageSource, LanguageTask, RecallData, SummaryData};
@@ -67,10 +63,6 @@ impl RecipeFamily for OfDecoders {
 
     fn ignored(_: &Recipe<Self>) -> Vec<Problem> {
         vec![]
-    }
-
-    fn check_router(router: &RouterKind) -> Result<(), AdaptError> {
-        check_causal(router)
     }
 }
 

@@ -5,7 +5,7 @@ mod validate;
 use std::path::{Path, PathBuf};
 
 use masformer_core::{Direction, MixerSchedule, SpanSchedule};
-use moebert_core::{adapt::AdaptError, heads::Head, router::RouterKind};
+use moebert_core::heads::Head;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -79,10 +79,6 @@ impl RecipeFamily for OfEncoders {
             }
         }
         found
-    }
-
-    fn check_router(_: &RouterKind) -> Result<(), AdaptError> {
-        Ok(())
     }
 }
 

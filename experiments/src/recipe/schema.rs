@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug, path::Path};
 
-use distill::Trainable;
 use masformer_core::{Direction, MixerSchedule, SpanSchedule};
-use moebert_core::{adapt::AdaptError, layered::Layered, router::RouterKind};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
@@ -12,7 +10,7 @@ use super::{
     TrainRecipe, stages,
 };
 use crate::methods::{
-    self, MethodTables,
+    self, MethodTables, Model,
     experts::{EXPERTS, Experts},
 };
 
@@ -99,7 +97,7 @@ pub trait RecipeFamily: Clone + Debug + PartialEq + 'static {
     /// `[latency]`.
     type Latency: Part + Default;
     /// What methods change and train.
-    type Learner: Trainable + Layered;
+    type Learner: Model;
 
     /// The top-level keys that are for this family alone.
     const KEYS: &'static [&'static str];
@@ -119,13 +117,6 @@ pub trait RecipeFamily: Clone + Debug + PartialEq + 'static {
 
     /// Settings that nothing would read in the task of this recipe.
     fn ignored(recipe: &Recipe<Self>) -> Vec<Problem>;
-
-    /// Checks that models can have experts behind this router.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot.
-    fn check_router(router: &RouterKind) -> Result<(), AdaptError>;
 }
 
 /// A part of a recipe.

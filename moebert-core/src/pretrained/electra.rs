@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     bert,
-    family::{Family, read_dropout, write_dropout},
+    family::{Family, read_head_dropout, write_head_dropout},
 };
 use crate::{
     bert::{BertConfig, PoolerActivation},
@@ -18,8 +18,6 @@ use crate::{
 
 /// Width of the embeddings.
 const WIDTH: &str = "embedding_size";
-/// Dropout before the layers of the classifier.
-const HEAD_DROPOUT: &str = "classifier_dropout";
 
 /// The family `electra`.
 #[derive(Debug)]
@@ -50,7 +48,7 @@ impl Family for Electra {
         let width = keys.size(WIDTH, 128)?;
         Ok(BertConfig {
             embedding_size: (width != encoder.hidden_size).then_some(width),
-            head_dropout: read_dropout(keys, HEAD_DROPOUT)?,
+            head_dropout: read_head_dropout(keys)?,
             ..encoder
         })
     }
@@ -59,7 +57,7 @@ impl Family for Electra {
         bert::write(encoder, json);
         let width = encoder.embedding_size.unwrap_or(encoder.hidden_size);
         json.insert(WIDTH.to_owned(), width.into());
-        write_dropout(encoder.head_dropout, json, HEAD_DROPOUT);
+        write_head_dropout(encoder.head_dropout, json);
     }
 
     fn prefix(&self) -> &'static str {

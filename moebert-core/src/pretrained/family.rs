@@ -82,17 +82,20 @@ pub(super) fn read_heads(
     }
 }
 
-/// A probability that may be left to others.
-pub(super) fn read_dropout(keys: Keys<'_>, key: &str) -> Result<Option<f64>, FileError> {
-    match keys.json.get(key) {
+/// Dropout before the layers of a classifier that has one of its own.
+const HEAD_DROPOUT: &str = "classifier_dropout";
+
+/// Dropout before the layers of a classifier; `None` where that of hidden states counts.
+pub(super) fn read_head_dropout(keys: Keys<'_>) -> Result<Option<f64>, FileError> {
+    match keys.json.get(HEAD_DROPOUT) {
         None | Some(Value::Null) => Ok(None),
-        Some(_) => keys.probability(key, 0.0).map(Some),
+        Some(_) => keys.probability(HEAD_DROPOUT, 0.0).map(Some),
     }
 }
 
-/// Writes what [`read_dropout`] reads.
-pub(super) fn write_dropout(dropout: Option<f64>, json: &mut Map<String, Value>, key: &str) {
-    json.insert(key.to_owned(), dropout.into());
+/// Writes what [`read_head_dropout`] reads.
+pub(super) fn write_head_dropout(dropout: Option<f64>, json: &mut Map<String, Value>) {
+    json.insert(HEAD_DROPOUT.to_owned(), dropout.into());
 }
 
 const ENCODER: &str = "bert.";

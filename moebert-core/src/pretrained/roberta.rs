@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{
     bert::{self, POSITIONS},
-    family::{Family, read_dropout, write_dropout},
+    family::{Family, read_head_dropout, write_head_dropout},
 };
 use crate::{
     bert::{BertConfig, PositionCount},
@@ -19,8 +19,6 @@ use crate::{
 
 /// The id of padding.
 const PADDING: &str = "pad_token_id";
-/// Dropout before the layers of the classifier.
-const HEAD_DROPOUT: &str = "classifier_dropout";
 
 /// The family `roberta`.
 #[derive(Debug)]
@@ -54,7 +52,7 @@ impl Family for Roberta {
         Ok(BertConfig {
             max_position_embeddings: rows - 1 - id,
             position_count: PositionCount::AfterPadding { id },
-            head_dropout: read_dropout(keys, HEAD_DROPOUT)?,
+            head_dropout: read_head_dropout(keys)?,
             ..encoder
         })
     }
@@ -65,7 +63,7 @@ impl Family for Roberta {
         if let PositionCount::AfterPadding { id } = encoder.position_count {
             json.insert(PADDING.to_owned(), id.into());
         }
-        write_dropout(encoder.head_dropout, json, HEAD_DROPOUT);
+        write_head_dropout(encoder.head_dropout, json);
     }
 
     fn prefix(&self) -> &'static str {

@@ -1,6 +1,7 @@
 //! Sizes of experts, and what their routers can do.
 
-use moebert_core::{partition::PartitionError, router::RouterKind};
+use masformer_core::Direction;
+use moebert_core::{adapt::check_causal, partition::PartitionError, router::RouterKind};
 
 use super::super::{RecipeFamily, problems::Problems};
 use crate::methods::experts::{Experts, ExpertsRecipe};
@@ -17,7 +18,9 @@ pub(super) fn problems<T: RecipeFamily>(
     for loss in RouterKind::all_losses() {
         found.within(&key(loss.name), routers.of(loss.name), 0.0..f64::INFINITY);
     }
-    if let Err(error) = T::check_router(split.router.kind()) {
+    if T::DIRECTION == Direction::Causal
+        && let Err(error) = check_causal(split.router.kind())
+    {
         found.add(&key("router"), &format!("cannot work: {error}"));
     }
     let ExpertsRecipe {

@@ -39,7 +39,8 @@ pub enum Scorer {
 #[derive(Clone, Debug)]
 pub struct ChunkEviction {
     by_chunk: bool,
-    /// The attention that an instruction paid to the pairs kept and its own `[B, S + Q]`.
+    /// The attention that an instruction paid to the pairs kept and its own `[B, S + Q]`; the next choice takes it, so that
+    /// it never outlives the reading of a text.
     probed: Option<Tensor<2>>,
 }
 
@@ -124,11 +125,6 @@ impl Evict for ChunkEviction {
 
     fn probed(&mut self, received: Tensor<2>) {
         self.probed = Some(received);
-    }
-
-    fn select(&mut self, rows: &Tensor<1, Int>) {
-        let probed = self.probed.take();
-        self.probed = probed.map(|probed| probed.select(0, rows.clone()));
     }
 }
 
