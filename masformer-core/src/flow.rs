@@ -2,6 +2,8 @@
 
 use burn::{prelude::*, tensor::IndexingUpdateOp};
 
+use crate::relative::Relative;
+
 /// The tokens of a batch, besides their hidden states.
 #[derive(Clone, Debug)]
 pub struct Tokens {
@@ -25,16 +27,19 @@ pub struct Flow {
     pub hidden: Tensor<3>,
     /// The tokens at the same positions.
     pub tokens: Tokens,
+    /// The relative positions that all layers share, in a model that has them.
+    pub relative: Option<Relative>,
     /// The tokens that layers below have dropped; `None` where all are here.
     pub dropped: Option<Dropped>,
 }
 
 impl Flow {
-    /// Hidden states `[B, T, D]` of these tokens, of which none is dropped.
+    /// Hidden states `[B, T, D]` of these tokens, of which none is dropped, without relative positions.
     pub fn new(hidden: Tensor<3>, tokens: Tokens) -> Self {
         Self {
             hidden,
             tokens,
+            relative: None,
             dropped: None,
         }
     }

@@ -162,11 +162,16 @@ impl<F: FeedForward> Layer<F> {
         let Flow {
             hidden,
             tokens,
+            relative,
             dropped,
         } = flow;
         trace.ask_received(dropping.is_some());
         let mix = |hidden| {
-            let mixed = Mix::forward(&self.mixer, Flow::new(hidden, tokens.clone()), cache, trace);
+            let flow = Flow {
+                relative: relative.clone(),
+                ..Flow::new(hidden, tokens.clone())
+            };
+            let mixed = Mix::forward(&self.mixer, flow, cache, trace);
             dropout(&self.dropout, mixed)
         };
         let (hidden, beside) = match self.norm_placement {
@@ -183,6 +188,7 @@ impl<F: FeedForward> Layer<F> {
         let mut flow = Flow {
             hidden,
             tokens,
+            relative,
             dropped,
         };
         if let (Some(dropping), Some(received)) = (dropping, trace.take_received()) {

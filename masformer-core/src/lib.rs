@@ -26,6 +26,7 @@ pub mod norm;
 pub mod ops;
 pub mod position;
 pub mod pretrained;
+pub mod relative;
 pub mod schedule;
 pub mod seed;
 pub mod span;

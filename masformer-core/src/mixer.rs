@@ -101,6 +101,12 @@ pub trait MixSpec: TextForm {
         Ok(())
     }
 
+    /// Whether the mixer reads the relative positions that the layers of a model share
+    /// ([`Flow::relative`](crate::Flow)).
+    fn reads_relative(&self) -> bool {
+        false
+    }
+
     /// How tokens reach each other in a layer with this span.
     fn reach(&self, span: Span) -> Reach;
 
@@ -230,6 +236,13 @@ macro_rules! mixers {
             pub fn fits(&self, attention: &SpanAttentionConfig) -> Result<(), String> {
                 match self {
                     $(Self::$arm(spec) => spec.fits(attention)),+
+                }
+            }
+
+            /// Whether the mixer reads the relative positions that the layers of a model share.
+            pub fn reads_relative(&self) -> bool {
+                match self {
+                    $(Self::$arm(spec) => spec.reads_relative()),+
                 }
             }
 

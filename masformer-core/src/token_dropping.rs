@@ -96,7 +96,12 @@ impl TokenDropping {
             return flow;
         }
         let before = before(&flow);
-        let Flow { hidden, tokens, .. } = flow;
+        let Flow {
+            hidden,
+            tokens,
+            relative,
+            ..
+        } = flow;
         let [batch, present, width] = hidden.dims();
         let [_, length, _] = before.hidden.dims();
         let count = self.left(length).min(present);
@@ -118,6 +123,7 @@ impl TokenDropping {
         let wide = places.clone().unsqueeze_dim::<3>(2);
         Flow {
             hidden: hidden.gather(1, wide.expand([batch, count, width])),
+            relative: relative.map(|relative| relative.select(&places)),
             tokens: Tokens {
                 ids: tokens.ids.gather(1, places.clone()),
                 padding: Some(real.clone().equal_elem(0)),

@@ -12,6 +12,7 @@ use masformer_core::{
     SpanAttentionConfig, Stack, Tokens, Trace,
     dropout::dropout,
     feed_forward::{apply_linear, zero_bias},
+    relative::{RelativeConfig, RelativePositions},
 };
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,9 @@ pub struct BertConfig {
     /// What each of the `L` layers mixes tokens with, from the bottom; empty for attention everywhere.
     #[config(default = "vec![]")]
     pub mixers: Vec<MixerSpec>,
+    /// The relative positions that mixers read, in a model with a mixer that reads them; `None` for those of `DeBERTa-v3`.
+    #[config(default = "None")]
+    pub relative: Option<RelativeConfig>,
 }
 
 /// How the positions of tokens are counted.
@@ -93,6 +97,8 @@ pub struct BertConfig {
 pub enum PositionCount {
     /// Every token counts, padding too, from row 0 of the position table.
     All,
+    /// They are not counted: the model has no position table.
+    None,
     /// Tokens other than padding count, from the row after this id; padding has the row of its id.
     AfterPadding {
         /// The id of the padding token.
@@ -136,8 +142,8 @@ pub struct BertOutput {
 pub struct BertEmbeddings {
     /// Token embeddings `[V, D]`, or narrower ones.
     pub word: Embedding,
-    /// Position embeddings.
-    pub position: Embedding,
+    /// Position embeddings, where the model has absolute positions.
+    pub position: Option<Embedding>,
     /// Segment embeddings, where the model has segments.
     pub token_type: Option<Embedding>,
     /// Normalisation of the sum.
@@ -155,6 +161,8 @@ pub struct BertEmbeddings {
 pub struct Bert {
     /// Embeddings.
     pub embeddings: BertEmbeddings,
+    /// The relative positions that all layers share, where a mixer reads them.
+    pub relative: Option<RelativePositions>,
     /// `L` layers.
     pub stack: Stack<Half>,
     /// The pooler, where there is one.
@@ -170,7 +178,7 @@ impl PositionCount {
     /// Rows of the position table that come before that of the first token.
     fn before(self) -> usize {
         match self {
-            Self::All => 0,
+            Self::All | Self::None => 0,
             Self::AfterPadding { id } => id + 1,
         }
     }
@@ -235,7 +243,8 @@ impl BertConfig {
         };
         BertEmbeddings {
             word: embedding(self.vocab_size),
-            position: embedding(self.position_rows()),
+            position: (self.position_count != PositionCount::None)
+                .then(|| embedding(self.position_rows())),
             token_type: (self.type_vocab_size > 0).then(|| embedding(self.type_vocab_size)),
             norm: NormConfig::new(width)
                 .with_epsilon(self.layer_norm_eps)
@@ -262,6 +271,19 @@ impl BertConfig {
             );
         }
         let embeddings = self.embeddings(device);
+        let reads_relative = self.mixers.iter().any(MixerSpec::reads_relative);
+        let relative = reads_relative.then(|| {
+            self.relative
+                .clone()
+                .unwrap_or_else(RelativeConfig::new)
+                .init(
+                    self.hidden_size,
+                    self.layer_norm_eps,
+                    self.hidden_dropout_prob,
+                    self.initializer(),
+                    device,
+                )
+        });
         let config = |layer| {
             let span = self.spans.get(layer).copied().unwrap_or_default();
             LayerConfig::new(self.attention().with_span(span))
@@ -276,6 +298,7 @@ impl BertConfig {
         let pooler_dropout = self.pooler_dropout.unwrap_or(self.before_head());
         Bert {
             embeddings,
+            relative,
             stack: Stack { layers },
             pooler: self
                 .pooler
@@ -313,7 +336,9 @@ impl BertEmbeddings {
             assert_shape!(input.token_type_ids, [batch, length]);
             sum = sum + token_type.forward(input.token_type_ids.clone());
         }
-        let sum = sum + self.positions(&input.input_ids);
+        if let Some(position) = &self.position {
+            sum = sum + self.positions(position, &input.input_ids);
+        }
         let sum = dropout(&self.dropout, self.norm.forward(sum));
         match &self.project {
             None => sum,
@@ -326,20 +351,21 @@ impl BertEmbeddings {
 
     /// The position embeddings of tokens with these ids `[B, T]`: `[B, T, D]`, or `[1, T, D]` where they are the same
     /// in all rows.
-    fn positions(&self, ids: &Tensor<2, Int>) -> Tensor<3> {
+    fn positions(&self, table: &Embedding, ids: &Tensor<2, Int>) -> Tensor<3> {
         let [_, length] = ids.dims();
-        let [rows, _] = self.position.weight.dims();
+        let [rows, _] = table.weight.dims();
         let positions = rows - self.position_count.before();
         assert!(
             length <= positions,
             "a sequence of {length} tokens is longer than the {positions} positions of the model"
         );
         match self.position_count {
-            PositionCount::All => self.position.weight.val().slice([0..length]).unsqueeze(),
+            PositionCount::All | PositionCount::None => {
+                table.weight.val().slice([0..length]).unsqueeze()
+            }
             PositionCount::AfterPadding { id } => {
                 let real = ids.clone().not_equal_elem(id as i64).int();
-                self.position
-                    .forward(real.clone().cumsum(1) * real + id as i64)
+                table.forward(real.clone().cumsum(1) * real + id as i64)
             }
         }
     }
@@ -362,10 +388,15 @@ impl Bert {
     ///
     /// As [`BertEmbeddings::forward`].
     pub fn forward(&self, input: &BertInput, trace: &mut Trace) -> BertOutput {
-        let flow = Flow::new(
-            self.embeddings.forward(input),
-            Tokens::new(input.input_ids.clone(), input.padding.clone()),
-        );
+        let [_, length] = input.input_ids.dims();
+        let relative = self.relative.as_ref();
+        let flow = Flow {
+            relative: relative.map(|relative| relative.forward(length)),
+            ..Flow::new(
+                self.embeddings.forward(input),
+                Tokens::new(input.input_ids.clone(), input.padding.clone()),
+            )
+        };
         let Flow { hidden, .. } = self.stack.forward(flow, None, trace);
         let pooled = self.pooler.as_ref().map(|pooler| {
             let first = hidden.clone().slice_dim(1, 0..1).squeeze_dim::<2>(1);
@@ -471,13 +502,14 @@ mod tests {
         let device = Device::default();
         let count = PositionCount::AfterPadding { id: 1 };
         let embeddings = tiny().with_position_count(count).init(&device).embeddings;
-        assert_eq!(embeddings.position.weight.dims(), [8, 8]);
+        let table = embeddings.position.as_ref().unwrap();
+        assert_eq!(table.weight.dims(), [8, 8]);
         let ids = Tensor::<2, Int>::from_data([[4, 5, 6, 1], [1, 1, 4, 5]], &device);
         let rows = [[2, 3, 4, 1], [1, 1, 2, 3]];
         let rows = Tensor::<2, Int>::from_data(rows, &device);
-        let expected = embeddings.position.forward(rows).into_data();
+        let expected = table.forward(rows).into_data();
         embeddings
-            .positions(&ids)
+            .positions(table, &ids)
             .into_data()
             .assert_eq(&expected, true);
     }

@@ -74,7 +74,7 @@ enum Start {
     /// A Hugging Face folder.
     Folder(PathBuf),
     /// Fresh weights, drawn from each seed.
-    Fresh(BertConfig),
+    Fresh(Box<BertConfig>),
 }
 
 impl Encoders<'_> {
@@ -154,11 +154,13 @@ impl Family for Encoders<'_> {
     fn draw(&self, dir: &Path, size: Option<&RandomStudent>, device: &Device) -> Result<(), Error> {
         let start = match &self.start {
             Start::Folder(dir) => Pretrained::open(dir)?.config().clone(),
-            Start::Fresh(config) => PretrainedConfig::new(config.clone(), Head::Encoder),
+            Start::Fresh(config) => PretrainedConfig::new(config.as_ref().clone(), Head::Encoder),
         };
         let mut config = start.bert.clone();
         if let Some(size) = size {
-            config = sized(config, size).with_spans(vec![]).with_mixers(vec![]);
+            config = sized(config, size)
+                .with_spans(vec![])
+                .with_mixers(start.usual_mixers(size.layers));
         }
         let model = BertModelConfig::new(config.clone(), Head::Encoder).init(device);
         let config = start.of_same_family(config, Head::Encoder);

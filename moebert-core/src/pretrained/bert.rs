@@ -51,6 +51,8 @@ pub(super) const NAMES: [(&str, &str); 13] = [
     ),
 ];
 
+/// The number of segments.
+pub(super) const SEGMENTS: &str = "type_vocab_size";
 /// The number of positions.
 pub(super) const POSITIONS: &str = "max_position_embeddings";
 
@@ -100,6 +102,14 @@ impl Family for Bert {
 
 /// Reads the keys that BERT and its relatives share, which have these defaults.
 pub(super) fn read(keys: Keys<'_>, default: BertConfig) -> Result<BertConfig, FileError> {
+    Ok(BertConfig {
+        type_vocab_size: keys.size(SEGMENTS, default.type_vocab_size)?,
+        ..read_shared(keys, default)?
+    })
+}
+
+/// [`read`], but for the number of segments, which may be 0 in some.
+pub(super) fn read_shared(keys: Keys<'_>, default: BertConfig) -> Result<BertConfig, FileError> {
     keys.check_fixed([
         ("position_embedding_type", "absolute".into()),
         ("is_decoder", false.into()),
@@ -114,7 +124,6 @@ pub(super) fn read(keys: Keys<'_>, default: BertConfig) -> Result<BertConfig, Fi
         num_attention_heads: read_heads(keys, heads, ("hidden_size", hidden))?,
         intermediate_size: keys.size("intermediate_size", default.intermediate_size)?,
         max_position_embeddings: keys.size(POSITIONS, default.max_position_embeddings)?,
-        type_vocab_size: keys.size("type_vocab_size", default.type_vocab_size)?,
         hidden_dropout_prob: keys
             .probability("hidden_dropout_prob", default.hidden_dropout_prob)?,
         attention_probs_dropout_prob: keys.probability(
@@ -136,7 +145,7 @@ pub(super) fn write(encoder: &BertConfig, json: &mut Map<String, Value>) {
     set("num_attention_heads", encoder.num_attention_heads.into());
     set("intermediate_size", encoder.intermediate_size.into());
     set(POSITIONS, encoder.max_position_embeddings.into());
-    set("type_vocab_size", encoder.type_vocab_size.into());
+    set(SEGMENTS, encoder.type_vocab_size.into());
     set("hidden_dropout_prob", encoder.hidden_dropout_prob.into());
     set(
         "attention_probs_dropout_prob",

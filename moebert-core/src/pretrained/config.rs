@@ -191,7 +191,7 @@ impl PretrainedConfig {
         Ok(Self {
             bert: BertConfig {
                 spans: kiln.spans.unwrap_or_default(),
-                mixers: MixerSpec::compact(kiln.mixers.unwrap_or_default()),
+                mixers: kiln.mixers.map_or(bert.mixers, MixerSpec::compact),
                 ..bert
             },
             family,
@@ -229,15 +229,31 @@ impl PretrainedConfig {
             set_labels(&mut json, head, labels);
         }
         set_dtype(&mut json, dtype);
+        let usual = self.read_back(&json).map(|said| said.mixers);
+        let own = MixerSpec::compact(mixers.to_vec());
+        let is_usual = usual.is_ok_and(|usual| usual == own);
         let is_local = spans.iter().any(|span| *span != Span::Full);
         let kiln = KilnKey {
             experts: has_experts.then(|| SETTINGS_FILE.to_owned()),
             spans: is_local.then(|| spans.to_vec()),
-            mixers: Some(MixerSpec::compact(mixers.to_vec())).filter(|mixers| !mixers.is_empty()),
+            mixers: (!is_usual).then(|| mixers.to_vec()),
             structure: self.structure.clone(),
         };
         write_kiln(&mut json, kiln.name(self.family), &kiln);
         json
+    }
+
+    /// The encoder that the family's keys say.
+    fn read_back(&self, json: &Map<String, Value>) -> Result<BertConfig, FileError> {
+        let path = Path::new(CONFIG_FILE);
+        read_encoder(self.family, Keys { path, json })
+    }
+
+    /// The mixers of a model of this family with so many layers, unless it was given others; empty for attention everywhere.
+    pub fn usual_mixers(&self, layers: usize) -> Vec<MixerSpec> {
+        let said = self.read_back(&self.json);
+        let usual = said.ok().and_then(|said| said.mixers.into_iter().next());
+        usual.map_or(vec![], |mixer| vec![mixer; layers])
     }
 
     /// Checks that the family's keys say what the model is.
@@ -246,8 +262,7 @@ impl PretrainedConfig {
     ///
     /// If they cannot.
     pub(super) fn check_said(&self, json: &Map<String, Value>) -> Result<(), FolderError> {
-        let path = Path::new(CONFIG_FILE);
-        let read = read_encoder(self.family, Keys { path, json })?;
+        let read = self.read_back(json)?;
         // What other keys or the weights say.
         let said = BertConfig {
             pooler: self.bert.pooler,
@@ -433,7 +448,14 @@ mod tests {
             let fresh = config.of_same_family(config.bert.clone(), Head::SpanQa);
             for (has_experts, name) in [(false, model_type), (true, family.expert_type())] {
                 let spans = vec![Span::Full; config.bert.num_hidden_layers];
-                let json = fresh.to_json(Head::SpanQa, &[], &spans, &[], has_experts, DType::F32);
+                let json = fresh.to_json(
+                    Head::SpanQa,
+                    &[],
+                    &spans,
+                    &config.bert.mixers,
+                    has_experts,
+                    DType::F32,
+                );
                 fresh.check_said(&json).unwrap();
                 let prefix = if has_experts { "kiln-" } else { "" };
                 assert_eq!(json["model_type"], format!("{prefix}{name}"));

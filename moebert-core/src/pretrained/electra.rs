@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     bert,
-    family::{Family, read_head_dropout, write_head_dropout},
+    family::{Family, HEAD_DROPOUT, read_head_dropout, write_head_dropout},
 };
 use crate::{
     bert::{BertConfig, PoolerActivation},
@@ -48,7 +48,7 @@ impl Family for Electra {
         let width = keys.size(WIDTH, 128)?;
         Ok(BertConfig {
             embedding_size: (width != encoder.hidden_size).then_some(width),
-            head_dropout: read_head_dropout(keys)?,
+            head_dropout: read_head_dropout(keys, HEAD_DROPOUT)?,
             ..encoder
         })
     }
@@ -57,7 +57,7 @@ impl Family for Electra {
         bert::write(encoder, json);
         let width = encoder.embedding_size.unwrap_or(encoder.hidden_size);
         json.insert(WIDTH.to_owned(), width.into());
-        write_head_dropout(encoder.head_dropout, json);
+        write_head_dropout(encoder.head_dropout, json, HEAD_DROPOUT);
     }
 
     fn prefix(&self) -> &'static str {

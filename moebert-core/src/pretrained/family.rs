@@ -83,24 +83,26 @@ pub(super) fn read_heads(
 }
 
 /// Dropout before the layers of a classifier that has one of its own.
-const HEAD_DROPOUT: &str = "classifier_dropout";
+pub(super) const HEAD_DROPOUT: &str = "classifier_dropout";
 
 /// Dropout before the layers of a classifier; `None` where that of hidden states counts.
-pub(super) fn read_head_dropout(keys: Keys<'_>) -> Result<Option<f64>, FileError> {
-    match keys.json.get(HEAD_DROPOUT) {
+pub(super) fn read_head_dropout(keys: Keys<'_>, key: &str) -> Result<Option<f64>, FileError> {
+    match keys.json.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(_) => keys.probability(HEAD_DROPOUT, 0.0).map(Some),
+        Some(_) => keys.probability(key, 0.0).map(Some),
     }
 }
 
 /// Writes what [`read_head_dropout`] reads.
-pub(super) fn write_head_dropout(dropout: Option<f64>, json: &mut Map<String, Value>) {
-    json.insert(HEAD_DROPOUT.to_owned(), dropout.into());
+pub(super) fn write_head_dropout(dropout: Option<f64>, json: &mut Map<String, Value>, key: &str) {
+    json.insert(key.to_owned(), dropout.into());
 }
 
 const ENCODER: &str = "bert.";
 const EMBEDDINGS: &str = "bert.embeddings.";
 const PROJECT: &str = "bert.embeddings.project.";
+const RELATIVE: &str = "bert.relative.";
+const RELATIVE_TABLE: &str = "bert.relative.table.";
 const POOLER: &str = "bert.pooler.";
 const HEAD: &str = "head.";
 
@@ -127,6 +129,8 @@ impl EncoderLayout {
             .names()
             .into_iter()
             .map(|(file, module)| (format!("{prefix}{file}"), format!("{ENCODER}{module}")));
+        // For families whose files know no relative positions; the first name that fits is written.
+        let relative = (format!("{prefix}relative."), RELATIVE.to_owned());
         let above = [
             (family.pooler(head), POOLER),
             (head_name(family, head), HEAD),
@@ -134,7 +138,7 @@ impl EncoderLayout {
         let above = above
             .into_iter()
             .filter_map(|(file, module)| Some((file?.to_owned(), module.to_owned())));
-        let pairs: Vec<(String, String)> = encoder.chain(above).collect();
+        let pairs: Vec<(String, String)> = encoder.chain([relative]).chain(above).collect();
         let pairs = pairs
             .iter()
             .map(|(file, module)| (file.as_str(), module.as_str()));
@@ -144,6 +148,12 @@ impl EncoderLayout {
             is_own_head,
             new_mixers: vec![],
         }
+    }
+
+    /// Whether a weight belongs to mixers that are not those of the files, or to what they read.
+    fn is_new(&self, module: &str) -> bool {
+        let reads_new = !self.new_mixers.is_empty() && module.starts_with(RELATIVE);
+        reads_new || is_of_mixers(module, &self.new_mixers)
     }
 
     /// Whether a name in a file is that of a weight of the encoder, not of its head.
@@ -161,7 +171,8 @@ impl Layout for EncoderLayout {
     }
 
     fn is_embedding(&self, module: &str) -> bool {
-        module.starts_with(EMBEDDINGS) && !module.starts_with(PROJECT)
+        let is_embedding = module.starts_with(EMBEDDINGS) && !module.starts_with(PROJECT);
+        is_embedding || module.starts_with(RELATIVE_TABLE)
     }
 
     fn is_constant(&self, file: &str) -> bool {
@@ -175,13 +186,11 @@ impl Layout for EncoderLayout {
     }
 
     fn is_optional(&self, module: &str) -> bool {
-        module.starts_with(HEAD)
-            || module.starts_with(POOLER)
-            || is_of_mixers(module, &self.new_mixers)
+        module.starts_with(HEAD) || module.starts_with(POOLER) || self.is_new(module)
     }
 
     fn may_differ(&self, module: &str) -> bool {
         let is_other_head = !self.is_own_head && module.starts_with(HEAD);
-        is_other_head || is_of_mixers(module, &self.new_mixers)
+        is_other_head || self.is_new(module)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{
     bert::{self, POSITIONS},
-    family::{Family, read_head_dropout, write_head_dropout},
+    family::{Family, HEAD_DROPOUT, read_head_dropout, write_head_dropout},
 };
 use crate::{
     bert::{BertConfig, PositionCount},
@@ -52,7 +52,7 @@ impl Family for Roberta {
         Ok(BertConfig {
             max_position_embeddings: rows - 1 - id,
             position_count: PositionCount::AfterPadding { id },
-            head_dropout: read_head_dropout(keys)?,
+            head_dropout: read_head_dropout(keys, HEAD_DROPOUT)?,
             ..encoder
         })
     }
@@ -63,7 +63,7 @@ impl Family for Roberta {
         if let PositionCount::AfterPadding { id } = encoder.position_count {
             json.insert(PADDING.to_owned(), id.into());
         }
-        write_head_dropout(encoder.head_dropout, json);
+        write_head_dropout(encoder.head_dropout, json, HEAD_DROPOUT);
     }
 
     fn prefix(&self) -> &'static str {

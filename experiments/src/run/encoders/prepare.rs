@@ -238,7 +238,12 @@ pub(in crate::run) fn prepare<'a>(
             let dir = artifacts.folder("tokenizer")?;
             let tokenizer = trained_tokenizer(&inputs.train, random, artifacts, &dir)?;
             let config = fresh_config(&recipe.model, random, tokenizer.vocab_size())?;
-            (tokenizer, dir, config.clone(), Start::Fresh(config))
+            (
+                tokenizer,
+                dir,
+                config.clone(),
+                Start::Fresh(Box::new(config)),
+            )
         }
     };
     let source = Source::new(&recipe.data, &inputs.data_dir);
