@@ -3,6 +3,7 @@
 //! A mixer is one file with three small implementations ([`MixSpec`], [`Mix`], [`MixCache`]) and one line of the
 //! registry below, which makes [`Mixer`], [`MixerCache`] and [`MixerSpec`] and everything that they hand on.
 
+mod disentangled;
 mod error;
 mod mixing;
 mod s4d;
@@ -22,6 +23,7 @@ use crate::{
     cache::LayerCache, flow::Flow, span::Span, text_form::TextForm, text_forms, trace::Trace,
 };
 
+pub use disentangled::{Disentangled, DisentangledSpec};
 pub use error::MixerError;
 pub use mixing::Mixing;
 pub use s4d::{S4d, S4dSpec};
@@ -272,6 +274,8 @@ mixers! {
     S4d(S4dSpec),
     /// A state space beside the layer's span attention, SPADE.
     Spade(SpadeSpec),
+    /// Attention with scores of relative positions, for encoders.
+    Disentangled(DisentangledSpec),
 }
 
 impl Default for MixerSpec {

@@ -32,6 +32,13 @@ const SCHEDULES: [&str; 6] = [
     "bottom:1 spade:states=4,combine=stack,train=false; top:1 s4d:states=2,train=false",
 ];
 
+/// Schedules of mixers that only encoders have.
+const ENCODER_SCHEDULES: [&str; 3] = [
+    "disentangled",
+    "disentangled:p2c=false,shared=false",
+    "bottom:1 disentangled; top:1 s4d:states=4",
+];
+
 const VOCABULARY: usize = 13;
 const LAYERS: usize = 3;
 const LENGTH: usize = 90;
@@ -274,7 +281,7 @@ fn another_mixer_starts_anew_only_where_it_may() {
 
 #[test]
 fn an_encoder_sees_both_sides_and_comes_back_from_its_folder() {
-    for schedule in SCHEDULES {
+    for schedule in SCHEDULES.into_iter().chain(ENCODER_SCHEDULES) {
         let mixers: MixerSchedule = schedule.parse().unwrap();
         let bert = BertConfig::new()
             .with_vocab_size(VOCABULARY)

@@ -12,6 +12,7 @@ use fixture::Fixture;
 use masformer_core::{
     Direction, Flow, Keep, Layers, Span, TokenDropping, Tokens, Trace,
     ops::{SpanAttentionOptions, attention_received},
+    relative::RelativeConfig,
 };
 use moebert_core::{
     bert::{BertConfig, BertInput},
@@ -82,7 +83,11 @@ fn bert_config() -> BertConfig {
 }
 
 fn model(head: Head, spans: &[&str]) -> BertModel {
-    let bert = bert_config().with_spans(spans.iter().map(|span| span.parse().unwrap()).collect());
+    let spans = spans.iter().map(|span| span.parse().unwrap());
+    of_config(bert_config().with_spans(spans.collect()), head)
+}
+
+fn of_config(bert: BertConfig, head: Head) -> BertModel {
     let model = BertModelConfig::new(bert, head).init(&Device::default());
     model.map(&mut Waves(0.0))
 }
@@ -159,13 +164,21 @@ fn a_share_of_one_changes_no_bit_and_less_changes_the_answer_and_the_cost() {
 
 #[test]
 fn the_batch_that_a_sequence_is_in_changes_nothing() {
-    for spans in [&[][..], &["full", "window:4", "window:4"]] {
-        let head = Head::Classification { classes: 2 };
-        let model = dropping(model(head, spans), &[0.8, 0.5, 0.3]);
+    let head = Head::Classification { classes: 2 };
+    let relative = RelativeConfig::new().with_buckets(4).with_distances(12);
+    let relative = bert_config()
+        .with_relative(Some(relative))
+        .with_mixers(vec!["disentangled".parse().unwrap(); 3]);
+    for (what, model) in [
+        ("full", model(head, &[])),
+        ("spans", model(head, &["full", "window:4", "window:4"])),
+        ("relative", of_config(relative, head)),
+    ] {
+        let model = dropping(model, &[0.8, 0.5, 0.3]);
         let together = logits(&model, &input(&[5, 12, 9], 12));
         let alone = logits(&model, &input(&[5], 5));
         for (one, other) in alone.iter::<f32>().zip(together.iter::<f32>()) {
-            assert!((one - other).abs() < 1e-4, "{spans:?}: {one} {other}");
+            assert!((one - other).abs() < 1e-4, "{what}: {one} {other}");
         }
     }
 }

@@ -242,8 +242,13 @@ impl SpanAttention {
         }
     }
 
+    /// The factor on the scores.
+    pub(super) fn scale(&self) -> f64 {
+        self.scale
+    }
+
     /// Queries `[B, H, T, d]`, keys and values `[B, G, T, d]`, without positions.
-    fn project(
+    pub(super) fn project(
         &self,
         input: Tensor<3>,
         padding: Option<&Tensor<2, Bool>>,
@@ -284,7 +289,7 @@ impl SpanAttention {
     }
 
     /// The output `[B, T, D]` of the heads `[B, H, T, d]`.
-    fn merge(&self, context: Tensor<4>) -> Tensor<3> {
+    pub(super) fn merge(&self, context: Tensor<4>) -> Tensor<3> {
         let [batch, heads, length, width] = context.dims();
         let hidden = heads * width;
         let context = context.swap_dims(1, 2).reshape([batch * length, hidden]);
