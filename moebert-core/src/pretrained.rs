@@ -46,6 +46,7 @@ use crate::{
 mod adapter;
 mod bert;
 mod config;
+mod deberta_v2;
 mod decoder;
 #[cfg(test)]
 mod decoder_tests;

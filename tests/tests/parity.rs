@@ -209,6 +209,36 @@ fn electra_is_read_without_the_heads_of_its_pretraining() {
 }
 
 #[test]
+fn deberta_comes_back_as_transformers_has_it() {
+    for (name, head) in [
+        ("deberta_v3", Head::Encoder),
+        ("deberta_v2_untied", Head::Encoder),
+        ("deberta_v3_classifier", Head::Classification { classes: 3 }),
+    ] {
+        let source = fixture(name);
+        let model = open(&source);
+        assert_eq!(model.head_kind(), head);
+        assert_parity_of_real_tokens(&model, name);
+        let folder = Pretrained::open(&source).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &model, folder.config(), SaveOptions::default()).unwrap();
+        let json = fs::read(dir.path().join("config.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        for (key, value) in folder.config().json() {
+            assert_eq!(json.get(key), Some(value), "{name} {key}");
+        }
+        assert_parity_of_real_tokens(&open(dir.path()), name);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = fixture("deberta_v2_conv").join("config.json");
+    fs::copy(config, dir.path().join("config.json")).unwrap();
+    assert_refused(
+        &dir,
+        &["config.json", "`conv_kernel_size` is 3; expected 0"],
+    );
+}
+
+#[test]
 fn pickled_weights_are_read_as_well() {
     let name = "bert-tiny-regression";
     let dir = copy(name, "pytorch_model.bin");

@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    bert::Bert, distilbert::DistilBert, electra::Electra, family::Family, roberta::Roberta,
+    bert::Bert, deberta_v2::DebertaV2, distilbert::DistilBert, electra::Electra, family::Family,
+    roberta::Roberta,
 };
 use crate::{bert::BertConfig, expert_files::SETTINGS_FILE, file::FileError, heads::Head};
 
 /// The families, one file each.
-const FAMILIES: [&dyn Family; 4] = [&Bert, &DistilBert, &Electra, &Roberta];
+const FAMILIES: [&dyn Family; 5] = [&Bert, &DebertaV2, &DistilBert, &Electra, &Roberta];
 
 /// The key of what a family's own keys cannot say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -444,7 +445,9 @@ mod tests {
     fn every_family_says_what_it_reads() {
         for family in FAMILIES {
             let model_type = family.model_type();
-            let config = read(&json!({ "model_type": model_type }).to_string()).unwrap();
+            // One family has no default for the other key.
+            let keys = json!({ "model_type": model_type, "relative_attention": true });
+            let config = read(&keys.to_string()).unwrap();
             let fresh = config.of_same_family(config.bert.clone(), Head::SpanQa);
             for (has_experts, name) in [(false, model_type), (true, family.expert_type())] {
                 let spans = vec![Span::Full; config.bert.num_hidden_layers];
