@@ -16,7 +16,7 @@ use distill::{
     MethodError, Shape, Signals, Step, TaskLoss, Trainable, WithoutAutodiff,
     surgery::PartitionIntoExperts,
 };
-use masformer_core::{Keep, Mix, SpanAttention, Stack, Trace};
+use masformer_core::{Keep, Mix, SpanAttention, Stack, Trace, linear::outputs};
 use moebert_core::{
     adapt::{AdaptError, adapt},
     bert::BertInput,
@@ -188,7 +188,7 @@ fn shape(model: &impl Layered, head: Head) -> Shape {
         layers: layers.len(),
         hidden: model.width(),
         heads: attention.map_or(0, SpanAttention::heads),
-        key_value: attention.map_or(0, |attention| attention.key.weight.dims()[1]),
+        key_value: attention.map_or(0, |attention| outputs(&attention.key)),
         head,
         is_causal: model.is_causal(),
     }

@@ -2,7 +2,7 @@
 
 use burn::{
     config::Config,
-    module::{Module, ModuleDisplay, Param},
+    module::{Module, ModuleDisplay},
     nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig},
     prelude::*,
     tensor::DType,
@@ -12,10 +12,9 @@ use crate::{
     activation::Activation,
     dropout::{active_prob, dropout},
     flow::Flow,
+    linear::{apply_linear, bias, is_plain, multiply_adds, outputs, zero_bias},
     norm::{Norm, NormConfig, NormKind, NormPlacement},
-    ops::{
-        self, ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, feed_forward,
-    },
+    ops::{ExpertOptions, ExpertWeights, FeedForwardOptions, FeedForwardWeights, feed_forward},
     trace::{NeuronProbe, Trace},
 };
 
@@ -135,48 +134,10 @@ impl MlpConfig {
     }
 }
 
-/// BERT and GPT start every bias at zero; Burn would draw it like the weight.
-pub fn zero_bias(mut linear: Linear) -> Linear {
-    linear.bias = linear.bias.map(|bias| bias.map(|value| value.zeros_like()));
-    linear
-}
-
-/// Burn's layer on a flat list of tokens `[N, D]`, by [`ops::linear`](crate::ops::linear()).
-///
-/// A weight with a low-rank adapter is applied in its parts, `x W + s (x A) B` (`LoRA`, arXiv 2106.09685, equation 3): the
-/// dense sum `W + s A B` is never built, and neither is its gradient.
-pub fn apply_linear(layer: &Linear, input: Tensor<2>) -> Tensor<2> {
-    let Some(adapter) = layer.weight.adapter() else {
-        return ops::linear(input, layer.weight.val(), bias(layer));
-    };
-    // The scale multiplies what is `r` wide, which has fewer numbers than the output.
-    let narrow = input
-        .clone()
-        .matmul(adapter.a.val())
-        .mul_scalar(adapter.scale);
-    let change = narrow.matmul(adapter.b.val());
-    ops::linear(input, layer.weight.base(), bias(layer)) + change
-}
-
-/// Whether a layer has a low-rank adapter, which operations on its dense weight would build.
-fn is_adapted(layer: &Linear) -> bool {
-    layer.weight.adapter().is_some()
-}
-
-/// The bias of a layer, or zeros.
-fn bias(linear: &Linear) -> Tensor<1> {
-    let none = || {
-        let weight = linear.weight.base();
-        let [_, width] = weight.dims();
-        Tensor::zeros([width], (&weight.device(), weight.dtype()))
-    };
-    linear.bias.as_ref().map_or_else(none, Param::val)
-}
-
 impl Mlp {
     /// Feed-forward width `F`.
     pub fn width(&self) -> usize {
-        self.inner.weight.dims()[1]
+        outputs(&self.inner)
     }
 
     /// The layer on a flat list of tokens.
@@ -188,11 +149,11 @@ impl Mlp {
     pub fn forward_tokens(&self, input: Tensor<2>) -> Tensor<2> {
         self.residual(input, |input| {
             let output = match &self.gate {
-                None if is_adapted(&self.inner) || is_adapted(&self.outer) => {
+                None if self.is_plain() => feed_forward(input, self.weights(), self.options()),
+                None => {
                     let hidden = self.activation.forward(apply_linear(&self.inner, input));
                     apply_linear(&self.outer, hidden)
                 }
-                None => feed_forward(input, self.weights(), self.options()),
                 Some(gate) => {
                     let gate = self.activation.forward(apply_linear(gate, input.clone()));
                     apply_linear(&self.outer, gate * apply_linear(&self.inner, input))
@@ -213,10 +174,10 @@ impl Mlp {
     }
 
     /// The layer as an expert of [`expert_feed_forward`](crate::ops::expert_feed_forward); `None` where
-    /// that cannot compute it: with a gate, with low-rank adapters, in 16 bits, with two normalisations, or with one
+    /// that cannot compute it: with a gate, with weights that are no plain matrices, in 16 bits, with two normalisations, or with one
     /// that is no layer normalisation.
     pub fn as_expert(&self) -> Option<ExpertWeights> {
-        if self.gate.is_some() || is_adapted(&self.inner) || is_adapted(&self.outer) {
+        if self.gate.is_some() || !self.is_plain() {
             return None;
         }
         let is_pre_norm = match self.norm_placement {
@@ -238,6 +199,11 @@ impl Mlp {
             gamma,
             beta,
         })
+    }
+
+    /// Whether operations on plain matrices can compute what is between the gate and the normalisation.
+    fn is_plain(&self) -> bool {
+        is_plain(&self.inner) && is_plain(&self.outer)
     }
 
     fn weights(&self) -> FeedForwardWeights {
@@ -303,7 +269,7 @@ impl FeedForward for Mlp {
     /// `2 D F` multiply-adds, `3 D F` with a gate.
     fn cost(&self) -> FeedForwardCost {
         let matrices = [&self.inner, &self.outer].into_iter().chain(&self.gate);
-        let products = matrices.map(|linear| linear.weight.shape().num_elements());
+        let products = matrices.map(multiply_adds);
         FeedForwardCost {
             multiply_adds: products.sum(),
             idle_parameters: 0,
@@ -314,7 +280,7 @@ impl FeedForward for Mlp {
 #[cfg(test)]
 mod tests {
     use burn::{
-        module::{Lora, ModuleMapper},
+        module::{Lora, ModuleMapper, Param},
         tensor::Distribution,
     };
 

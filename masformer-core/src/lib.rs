@@ -19,6 +19,7 @@ pub mod finite;
 pub mod flow;
 pub mod generate;
 pub mod layer;
+pub mod linear;
 pub mod mixer;
 pub mod module_path;
 pub mod nearest;

@@ -11,7 +11,7 @@ use masformer_core::{
     Activation, Flow, LayerConfig, MixerSpec, MlpConfig, Norm, NormConfig, Span,
     SpanAttentionConfig, Stack, Tokens, Trace,
     dropout::dropout,
-    feed_forward::{apply_linear, zero_bias},
+    linear::{apply_linear, zero_bias},
     relative::{RelativeConfig, RelativePositions},
 };
 use serde::{Deserialize, Serialize};

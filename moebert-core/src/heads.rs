@@ -11,7 +11,7 @@ use burn::{
 use masformer_core::{
     Trace,
     dropout::dropout,
-    feed_forward::{apply_linear, zero_bias},
+    linear::{apply_linear, zero_bias},
 };
 use serde::{Deserialize, Serialize};
 

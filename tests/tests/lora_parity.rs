@@ -1,11 +1,14 @@
 //! Low-rank adapters against PEFT, on the files of `fixtures/lora`.
 
+#[path = "fixture/attach.rs"]
+mod attach;
 mod fixture;
 
 use std::path::Path;
 
+use attach::Attach;
 use burn::{
-    module::{LoraAdapter, Param, Reparameterizer},
+    module::{LoraAdapter, Module, Param, Reparameterizer},
     nn::Linear,
     prelude::*,
     tensor::Tolerance,
@@ -13,7 +16,7 @@ use burn::{
 use fixture::Fixture;
 use masformer_core::{
     Trace,
-    feed_forward::apply_linear,
+    linear::apply_linear,
     tensor_file::{self, TensorFile, Values},
 };
 use moebert_core::{
@@ -27,24 +30,6 @@ use moebert_core::{
     },
     router::{GateScale, HashRandom, RouterConfig, RouterSpec},
 };
-
-/// Attaches one adapter to every matrix.
-struct Attach(LoraAdapter);
-
-impl Reparameterizer for Attach {
-    type Reparam = LoraAdapter;
-
-    fn reparameterize<const D: usize>(
-        &mut self,
-        _: &str,
-        param: Param<Tensor<D>>,
-    ) -> (Param<Tensor<D>>, Option<LoraAdapter>) {
-        (
-            param.set_require_grad(false),
-            (D == 2).then(|| self.0.clone()),
-        )
-    }
-}
 
 #[test]
 fn a_layer_and_its_gradients_are_those_of_peft() {

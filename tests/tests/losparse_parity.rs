@@ -17,7 +17,7 @@ use distill::{
     surgery::{LoSparse, Surgery},
 };
 use fixture::Fixture;
-use masformer_core::feed_forward::apply_linear;
+use masformer_core::linear::apply_linear;
 use safetensors::SafeTensors;
 
 impl Fixture {

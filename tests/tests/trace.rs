@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use burn::prelude::*;
 use masformer_core::{
     DecoderConfig, DecoderInput, Keep, Layers, Mixer, Mlp, Norm, SpanAttention, Stack, Trace,
-    feed_forward::apply_linear,
+    linear::apply_linear,
 };
 use moebert_core::{
     bert::{Bert, BertConfig, BertInput},

@@ -12,8 +12,8 @@ use super::{Mix, MixSpec, Reach, SpanAttention, SpanAttentionConfig};
 use crate::{
     cache::LayerCache,
     dropout::dropout,
-    feed_forward::{apply_linear, zero_bias},
     flow::Flow,
+    linear::{apply_linear, zero_bias},
     relative::Relative,
     span::{Direction, Span},
     text_form::TextForm,

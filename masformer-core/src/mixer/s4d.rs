@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     activation::Activation,
-    feed_forward::{apply_linear, zero_bias},
     flow::Flow,
+    linear::{apply_linear, multiply_adds, zero_bias},
     span::Span,
     text_form::TextForm,
     trace::Trace,
@@ -104,7 +104,7 @@ impl Mix for S4d {
     }
 
     fn cost(&self, length: usize) -> usize {
-        let projection = self.project.weight.shape().num_elements();
+        let projection = multiply_adds(&self.project);
         self.state_space.cost(length) + projection * length
     }
 }

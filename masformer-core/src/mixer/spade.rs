@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     cache::LayerCache,
-    feed_forward::{apply_linear, zero_bias},
     flow::Flow,
+    linear::{apply_linear, multiply_adds, zero_bias},
     norm::{Norm, NormConfig},
     span::Span,
     text_form::TextForm,
@@ -200,7 +200,7 @@ impl Mix for Spade {
 
     fn cost(&self, length: usize) -> usize {
         let aggregate = self.join.as_ref().and_then(|join| join.aggregate.as_ref());
-        let aggregate = aggregate.map_or(0, |layer| layer.weight.shape().num_elements());
+        let aggregate = aggregate.map_or(0, multiply_adds);
         self.state_space.cost(length) + self.attention.cost(length) + aggregate * length
     }
 }

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::{Mix, MixCache, MixSpec, Reach};
 use crate::{
     cache::LayerCache,
-    feed_forward::{apply_linear, zero_bias},
     flow::Flow,
+    linear::{apply_linear, multiply_adds, zero_bias},
     ops::{SpanAttentionOptions, WeightDropout, attention_received, span_attention},
     seed,
     span::{Direction, Span},
@@ -392,7 +392,7 @@ impl Mix for SpanAttention {
 
     fn cost(&self, length: usize) -> usize {
         let projections = [&self.query, &self.key, &self.value, &self.output];
-        let projections = projections.map(|layer| layer.weight.shape().num_elements());
+        let projections = projections.map(multiply_adds);
         let [hidden, _] = self.query.weight.dims();
         let pairs = self.span.pairs(self.direction, length) as usize;
         projections.iter().sum::<usize>() * length + 2 * hidden * pairs

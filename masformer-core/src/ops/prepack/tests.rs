@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Mlp, MlpConfig,
-    feed_forward::apply_linear,
+    linear::apply_linear,
     ops::{
         Groups,
         agreement::{assert_close, random},
