@@ -4,6 +4,7 @@
 //! that they stand for, and a layer multiplies by its parts where it can. It is one file and one line here.
 
 mod lora;
+mod low_rank_rows;
 
 use std::collections::BTreeSet;
 
@@ -14,6 +15,8 @@ use burn::{
 };
 
 use crate::ops;
+
+pub use low_rank_rows::LowRankRows;
 
 /// How a linear layer applies a weight that is no plain matrix.
 pub trait WeightForm {
@@ -51,7 +54,7 @@ impl ModuleVisitor for Forms {
 type Find = fn(&Param<Tensor<2>>) -> Option<&dyn WeightForm>;
 
 /// The forms.
-const FORMS: [Find; 1] = [find::<LoraAdapter>];
+const FORMS: [Find; 2] = [find::<LoraAdapter>, find::<LowRankRows>];
 
 fn find<F: WeightForm + Reparameterization>(weight: &Param<Tensor<2>>) -> Option<&dyn WeightForm> {
     let form = weight.reparameterization::<F>()?;

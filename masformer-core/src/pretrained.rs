@@ -13,6 +13,7 @@ mod names;
 mod report;
 mod tokenizer;
 mod weight_files;
+mod weight_forms;
 
 pub use activations::{activation_named, read_activation, write_activation};
 pub use checkpoint::{Checkpoint, Layout, save_weights};
@@ -26,6 +27,7 @@ pub use kiln::{
 pub use names::{Names, is_of_mixers};
 pub use report::{LoadReport, Mismatch};
 pub use tokenizer::{TOKENIZER_FILES, check_tokenizer, copy_tokenizer};
+pub use weight_forms::{check_weight_forms, kept_weight_forms};
 
 /// The configuration's file in a model folder.
 pub const CONFIG_FILE: &str = "config.json";

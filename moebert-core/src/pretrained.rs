@@ -31,7 +31,7 @@ use masformer_core::{
     MixerSpec, Span,
     pretrained::{
         Checkpoint, FolderError, KILN, Keys, check_layers, check_tokenizer, copy_tokenizer,
-        save_weights, write_config,
+        kept_weight_forms, save_weights, write_config,
     },
 };
 
@@ -287,7 +287,10 @@ pub fn save(
     let dtype = model.bert.embeddings.word.weight.val().dtype();
     let (spans, mixers) = (model.bert.spans(), model.bert.stack.mixers());
     let structure = structure::write(&model.bert.stack);
-    let config = config.clone().with_structure(structure);
+    let config = config
+        .clone()
+        .with_structure(structure)
+        .with_weights(kept_weight_forms(model));
     let json = config.to_json(
         model.head_kind(),
         options.labels,

@@ -1,7 +1,7 @@
 //! Weights between a folder and a module.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -19,6 +19,7 @@ use super::{
     names::Names,
     report::{LoadReport, Mismatch},
     weight_files::{self, StoredTensor, StoredTensors},
+    weight_forms,
 };
 use crate::finite::first_not_finite;
 
@@ -105,7 +106,10 @@ impl<L: Layout> Checkpoint<L> {
             if layout.is_constant(&name) {
                 continue;
             }
-            let modules = layout.names().in_model(&name);
+            let modules = match weight_forms::in_model(layout.names(), &name) {
+                Some(module) => vec![module],
+                None => layout.names().in_model(&name),
+            };
             for (part, module) in modules.iter().enumerate() {
                 let origin = Origin {
                     path: path.clone(),
@@ -154,9 +158,14 @@ impl<L: Layout> Checkpoint<L> {
         } else {
             Box::new(float)
         };
+        let shape = |module: &str| self.shape(module).map(<[usize]>::to_vec);
+        let formed = weight_forms::attach(model, shape, self.layout.is_transposed());
         let tensors = std::mem::take(&mut self.tensors);
         let result = model.apply(tensors, None, Some(adapter), true);
-        let report = self.report(result)?;
+        let report = self.report(result, &formed)?;
+        if let Err((module, problem)) = weight_forms::check_rows(model, &formed) {
+            return Err(self.origins[&module].unusable(problem));
+        }
         if let Some((module, value)) = first_not_finite(model, None) {
             let origin = self.origins.get(&module);
             let (path, tensor) = match origin {
@@ -173,7 +182,11 @@ impl<L: Layout> Checkpoint<L> {
     }
 
     /// Says what became of each tensor; `origins` has every name that the store knows.
-    fn report(&self, result: ApplyResult) -> Result<LoadReport, FolderError> {
+    fn report(
+        &self,
+        result: ApplyResult,
+        formed: &BTreeMap<String, usize>,
+    ) -> Result<LoadReport, FolderError> {
         let mut report = LoadReport {
             wrappers: self.wrappers.clone(),
             ..LoadReport::default()
@@ -199,8 +212,17 @@ impl<L: Layout> Checkpoint<L> {
                     }
                     report.mismatched.push(mismatch);
                 }
-                ApplyError::DTypeMismatch { path, found, .. } => {
-                    let problem = format!("it holds {found:?}, not floats");
+                ApplyError::DTypeMismatch {
+                    path,
+                    found,
+                    expected,
+                } => {
+                    let kind = if expected.is_float() {
+                        "floats"
+                    } else {
+                        "whole numbers"
+                    };
+                    let problem = format!("it holds {found:?}, not {kind}");
                     return Err(self.origins[&path].unusable(problem));
                 }
                 ApplyError::AdapterError { path, message }
@@ -216,7 +238,11 @@ impl<L: Layout> Checkpoint<L> {
             .filter(|module| self.layout.is_weight(module))
             .partition(|module| self.layout.is_optional(module));
         let in_file = |modules: Vec<String>| {
-            let names = modules.iter().map(|name| self.layout.names().in_file(name));
+            let weights: BTreeSet<String> = formed.keys().cloned().collect();
+            let names = modules.iter().map(|name| {
+                let names = self.layout.names();
+                weight_forms::in_file(names, name, &weights).unwrap_or_else(|| names.in_file(name))
+            });
             names.collect::<BTreeSet<_>>().into_iter().collect()
         };
         if !needed.is_empty() {
@@ -253,8 +279,8 @@ impl<L: Layout> Checkpoint<L> {
     }
 }
 
-/// Writes the weights of a module to `model.safetensors` of a folder, whole or not at all. Low-rank adapters are merged into
-/// the weights that are written.
+/// Writes the weights of a module to `model.safetensors` of a folder, whole or not at all. Weights of a form that folders keep
+/// ([`kept_weight_forms`](super::kept_weight_forms)) stay in it; low-rank adapters are merged into the weights that are written.
 ///
 /// # Errors
 ///
@@ -265,7 +291,10 @@ pub fn save_weights<M: Module>(
     layout: &impl Layout,
 ) -> Result<(), FolderError> {
     let path = dir.join(weight_files::SAFETENSORS);
-    let model = model.clone().materialize();
+    let mut model = model.clone();
+    if weight_forms::kept_weight_forms(&model).is_empty() {
+        model = model.materialize();
+    }
     if let Some((module, value)) = first_not_finite(&model, None) {
         let tensor = layout.names().in_file(&module);
         return Err(FolderError::Diverged {
@@ -281,8 +310,15 @@ pub fn save_weights<M: Module>(
     };
     let mut tensors: Vec<burn_pack::Tensor> = vec![];
     let mut shared: HashMap<String, Vec<burn_pack::Tensor>> = HashMap::new();
-    for mut tensor in model.collect(None, Some(adapter), true) {
+    let collected = model.collect(None, Some(adapter), true);
+    let formed = weight_forms::formed(collected.iter().map(|tensor| tensor.name.as_str()));
+    for mut tensor in collected {
         if !layout.is_weight(&tensor.name) {
+            continue;
+        }
+        if let Some(name) = weight_forms::in_file(layout.names(), &tensor.name, &formed) {
+            tensor.name = name;
+            tensors.push(tensor);
             continue;
         }
         tensor.name = layout.names().in_file(&tensor.name);

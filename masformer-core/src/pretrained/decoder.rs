@@ -21,10 +21,11 @@ use serde_json::{Map, Value};
 
 use super::{
     CONFIG_FILE, Checkpoint, FolderError, Keys, LoadReport, MODEL_TYPE, check_tokenizer,
-    copy_tokenizer,
+    check_weight_forms, copy_tokenizer,
     format::Format,
     gpt_neo::GptNeo,
     gpt2::Gpt2,
+    kept_weight_forms,
     kiln::{KILN, check_kiln_layers, check_layers, read_kiln, without_kiln_prefix, write_kiln},
     read_config, save_weights, set_dtype, write_config,
 };
@@ -60,6 +61,9 @@ struct KilnKey {
     /// The file with the experts' settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     experts: Option<String>,
+    /// The forms of weights that are no plain matrices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    weights: Vec<String>,
 }
 
 /// A decoder's configuration, with every key of `config.json` that we do not know, in their order.
@@ -103,7 +107,7 @@ impl DecoderFolderConfig {
             experts: None,
             json,
         };
-        config.to_json(&config.decoder.spans, &config.decoder.mixers)?;
+        config.to_json(&config.decoder.spans, &config.decoder.mixers, vec![])?;
         Ok(config)
     }
 
@@ -143,12 +147,13 @@ impl DecoderFolderConfig {
         let expected = format!(
             "{{\"spans\": [..]}} with a span for each of {layers} layers, {{\"mixers\": [..]}} with a \
              mixer for each, {{\"position_encoding\": ..}}, {{\"norm\": ..}}, {{\"norm_placement\": ..}}, \
-             {{\"gated\": true}}, {{\"experts\": ..}}, or several of them"
+             {{\"gated\": true}}, {{\"experts\": ..}}, {{\"weights\": [..]}}, or several of them"
         );
         let kiln: KilnKey = read_kiln(keys, &expected)?;
         if without_kiln_prefix(&found) != found && kiln == KilnKey::default() {
             return Err(keys.wrong(KILN, expected));
         }
+        check_weight_forms(keys, &kiln.weights)?;
         check_kiln_layers(keys, kiln.spans.as_ref(), layers, &expected)?;
         check_kiln_layers(keys, kiln.mixers.as_ref(), layers, &expected)?;
         let mixers = MixerSpec::compact(kiln.mixers.unwrap_or_default());
@@ -176,11 +181,12 @@ impl DecoderFolderConfig {
         })
     }
 
-    /// The keys to write for a model with these spans and mixers. Keys that we do not know stay.
+    /// The keys to write for a model with these spans, mixers and forms of weights. Keys that we do not know stay.
     fn to_json(
         &self,
         spans: &[Span],
         mixers: &[MixerSpec],
+        weights: Vec<String>,
     ) -> Result<Map<String, Value>, FolderError> {
         let mut json = self.json.clone();
         let foreign = |(field, needed): (&str, String)| FolderError::Foreign {
@@ -202,6 +208,7 @@ impl DecoderFolderConfig {
             norm_placement: Some(placement).filter(|it| *it != NormPlacement::Pre),
             gated: Some(true).filter(|_| self.decoder.gated),
             experts: self.experts.clone(),
+            weights,
         };
         write_kiln(&mut json, self.model_type(), &kiln);
         Ok(json)
@@ -458,7 +465,8 @@ pub fn save_decoder<F: FeedForward>(
     config: &DecoderFolderConfig,
     tokenizer: Option<&Path>,
 ) -> Result<(), FolderError> {
-    let mut json = config.to_json(&model.spans(), &model.stack.mixers())?;
+    let weights = kept_weight_forms(model);
+    let mut json = config.to_json(&model.spans(), &model.stack.mixers(), weights)?;
     set_dtype(&mut json, model.token.weight.val().dtype());
     fs::create_dir_all(dir).map_err(|source| FileError::Write {
         path: dir.to_owned(),

@@ -7,7 +7,7 @@ use std::{
 
 use burn::{
     store::{ModuleStore, PytorchStore, SafetensorsStore, burn_pack},
-    tensor::DType,
+    tensor::{Bytes, DType},
 };
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;
@@ -151,12 +151,17 @@ pub(super) fn write(path: &Path, tensors: Vec<burn_pack::Tensor>) -> Result<(), 
     let tensors = tensors
         .into_iter()
         .map(burn_pack::Tensor::into_parts)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| error(source.into()))?;
+        .map(|parts| {
+            let (name, dtype, shape, _, bytes) = parts?;
+            let (dtype, bytes) = stored(dtype, bytes);
+            Ok((name, dtype, shape, bytes))
+        })
+        .collect::<Result<Vec<_>, StoreError>>()
+        .map_err(error)?;
     let views = tensors
         .iter()
-        .map(|(name, dtype, shape, _, bytes)| {
-            TensorView::new(float(*dtype), shape.to_vec(), bytes).map(|view| (name, view))
+        .map(|(name, dtype, shape, bytes)| {
+            TensorView::new(*dtype, shape.to_vec(), bytes).map(|view| (name, view))
         })
         .collect::<Result<Vec<_>, _>>();
     // Transformers asks for this key.
@@ -167,11 +172,22 @@ pub(super) fn write(path: &Path, tensors: Vec<burn_pack::Tensor>) -> Result<(), 
     Ok(file::write(path, &bytes)?)
 }
 
-fn float(dtype: DType) -> Dtype {
-    match dtype {
+/// The type and the bytes of numbers in a file. Whole numbers are int32, which every device has.
+fn stored(dtype: DType, bytes: Bytes) -> (Dtype, Bytes) {
+    let dtype = match dtype {
         DType::F16 => Dtype::F16,
         DType::BF16 => Dtype::BF16,
         DType::F64 => Dtype::F64,
+        DType::I32 => Dtype::I32,
+        DType::I64 => {
+            let (numbers, _) = bytes.as_chunks();
+            let numbers = numbers
+                .iter()
+                .map(|number| i64::from_le_bytes(*number) as i32);
+            let numbers = numbers.flat_map(i32::to_le_bytes).collect();
+            return (Dtype::I32, Bytes::from_bytes_vec(numbers));
+        }
         _ => Dtype::F32,
-    }
+    };
+    (dtype, bytes)
 }

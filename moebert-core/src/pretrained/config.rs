@@ -6,9 +6,9 @@ use burn::tensor::DType;
 use masformer_core::{
     MixerSpec, Span,
     pretrained::{
-        CONFIG_FILE, FolderError, Keys, MODEL_TYPE, check_kiln_layers, kiln_model_type,
-        read_activation, read_config, read_kiln, set_dtype, without_kiln_prefix, write_activation,
-        write_kiln,
+        CONFIG_FILE, FolderError, Keys, MODEL_TYPE, check_kiln_layers, check_weight_forms,
+        kiln_model_type, read_activation, read_config, read_kiln, set_dtype, without_kiln_prefix,
+        write_activation, write_kiln,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ struct KilnKey {
     /// What methods made of the layers.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     structure: Map<String, Value>,
+    /// The forms of weights that are no plain matrices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    weights: Vec<String>,
 }
 
 impl KilnKey {
@@ -86,6 +89,7 @@ pub struct PretrainedConfig {
     is_named: bool,
     has_experts: bool,
     structure: Map<String, Value>,
+    weights: Vec<String>,
     json: Map<String, Value>,
 }
 
@@ -108,6 +112,7 @@ impl PretrainedConfig {
             is_named: true,
             has_experts: false,
             structure: Map::new(),
+            weights: vec![],
             json: Map::new(),
         }
     }
@@ -140,6 +145,11 @@ impl PretrainedConfig {
     /// The same model with what methods made of its layers.
     pub(super) fn with_structure(self, structure: Map<String, Value>) -> Self {
         Self { structure, ..self }
+    }
+
+    /// The same model with weights of these forms.
+    pub(super) fn with_weights(self, weights: Vec<String>) -> Self {
+        Self { weights, ..self }
     }
 
     /// What methods made of its layers.
@@ -175,7 +185,7 @@ impl PretrainedConfig {
         let json = read_config(path)?;
         let keys = Keys { path, json: &json };
         let expected = "{\"spans\": [..]} with a span for each layer, {\"mixers\": [..]} with a mixer for each, \
-                        {\"experts\": ..}, {\"structure\": {..}}, or several of them";
+                        {\"experts\": ..}, {\"structure\": {..}}, {\"weights\": [..]}, or several of them";
         let kiln: KilnKey = read_kiln(keys, expected)?;
         let families = FAMILIES.map(|family| format!("\"{}\"", family.model_type()));
         let families = families.join(" or ");
@@ -186,6 +196,7 @@ impl PretrainedConfig {
             return Err(keys.wrong(MODEL_TYPE, format!("\"{model_type}\"")));
         }
         let bert = read_encoder(family, keys)?;
+        check_weight_forms(keys, &kiln.weights)?;
         check_kiln_layers(keys, kiln.spans.as_ref(), bert.num_hidden_layers, expected)?;
         check_kiln_layers(keys, kiln.mixers.as_ref(), bert.num_hidden_layers, expected)?;
         let head = named_head(family, keys)?;
@@ -200,6 +211,7 @@ impl PretrainedConfig {
             is_named: head.is_some(),
             has_experts: kiln.experts.is_some(),
             structure: kiln.structure,
+            weights: kiln.weights,
             json,
         })
     }
@@ -239,6 +251,7 @@ impl PretrainedConfig {
             spans: is_local.then(|| spans.to_vec()),
             mixers: (!is_usual).then(|| mixers.to_vec()),
             structure: self.structure.clone(),
+            weights: self.weights.clone(),
         };
         write_kiln(&mut json, kiln.name(self.family), &kiln);
         json

@@ -10,6 +10,7 @@ use burn::{
     prelude::*,
 };
 use masformer_core::{
+    linear::is_plain,
     pretrained::{Layout, read_config},
     tensor_file::TensorFile,
 };
@@ -89,6 +90,7 @@ pub fn load_adapter(
     let device = model.bert.embeddings.word.weight.device();
     let layers: HashMap<String, (ParamId, [usize; 2])> = linear_layers(&model)
         .into_iter()
+        .filter(|(_, layer)| is_plain(layer))
         .map(|(name, layer)| (name, (layer.weight.id, layer.weight.dims())))
         .collect();
     let (mut adapters, mut whole) = (HashMap::new(), BTreeMap::new());
@@ -118,7 +120,7 @@ pub fn load_adapter(
         let Some((id, shape)) = layers.get(&weight) else {
             let problem = match weight.as_str() {
                 HEAD_WEIGHT => "an adapter of the head is not supported: the head is trained whole",
-                _ => "the model has no such linear layer",
+                _ => "the model has no such linear layer, or its weight is no plain matrix",
             };
             return Err(file.entry(&name, problem).into());
         };
