@@ -247,6 +247,7 @@ impl<M: Trainable> Stage<M> {
         };
         let earlier = state.earlier();
         let mut trainee = self.prepare(model, &device)?;
+        let surgeries = std::mem::take(&mut self.surgeries);
         if let Some(position) = resumed_from {
             trainee = checkpoints.load_trainee(position, trainee)?;
         }
@@ -270,7 +271,8 @@ impl<M: Trainable> Stage<M> {
                 &checkpoints,
                 &mut self.methods.callbacks,
             )?;
-            return kept.fitted(ending, resumed_from, earlier, &self.methods);
+            let fitted = kept.fitted(ending, resumed_from, earlier, &self.methods)?;
+            return finish(&surgeries, fitted);
         }
         if let Some(best) = state.best
             && Some(Position::after(best.epoch)) != resumed_from
@@ -307,7 +309,8 @@ impl<M: Trainable> Stage<M> {
             ..ending
         };
         ending.write(&directory)?;
-        kept.fitted(ending, resumed_from, earlier, &session.methods)
+        let fitted = kept.fitted(ending, resumed_from, earlier, &session.methods)?;
+        finish(&surgeries, fitted)
     }
 
     /// Refuses two methods of one name and form, and two values of one name on the dashboard.
@@ -359,6 +362,19 @@ impl<M: Trainable> Stage<M> {
         })?;
         Ok(Trainee { model, parts })
     }
+}
+
+/// Finishes surgery, the last one first.
+fn finish<M: Trainable>(
+    surgeries: &[Box<dyn Surgery<M>>],
+    fitted: Fitted<M>,
+) -> Result<Fitted<M>, StageError> {
+    let Fitted { mut model, .. } = fitted;
+    for surgery in surgeries.iter().rev() {
+        let finished = surgery.finish(model);
+        model = finished.map_err(|source| StageError::method(surgery.name(), source))?;
+    }
+    Ok(Fitted { model, ..fitted })
 }
 
 /// The first name that occurs a second time.

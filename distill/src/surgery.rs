@@ -6,6 +6,7 @@ pub mod lora;
 pub mod losparse;
 
 use burn::module::Module;
+use masformer_core::linear::forms;
 
 use crate::MethodError;
 
@@ -37,4 +38,25 @@ pub trait Surgery<M: Module>: Send {
     ///
     /// If the method does not fit the model.
     fn apply(&self, model: M) -> Result<M, MethodError>;
+
+    /// The model as it is kept after its training, which may be of another structure.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made.
+    fn finish(&self, model: M) -> Result<M, MethodError> {
+        Ok(model)
+    }
+}
+
+/// Checks that all weights of a model are plain matrices: a weight has one form alone.
+fn check_plain<M: Module>(model: &M) -> Result<(), MethodError> {
+    match forms(model).first() {
+        Some(form) => Err(format!(
+            "some weights have the form `{form}` already, and a weight can have one alone; begin with a model whose weights are \
+             plain matrices"
+        )
+        .into()),
+        None => Ok(()),
+    }
 }

@@ -1,9 +1,12 @@
 //! `LoSparse` against the authors' code, on the files of `fixtures/losparse`.
 
+#[path = "fixture/attach.rs"]
+mod attach;
 mod fixture;
 
+use attach::Attach;
 use burn::{
-    module::{Param, ParamId},
+    module::{LoraAdapter, Module, Param, ParamId},
     nn::Linear,
     prelude::*,
     tensor::Tolerance,
@@ -17,7 +20,7 @@ use distill::{
     surgery::{LoSparse, Surgery},
 };
 use fixture::Fixture;
-use masformer_core::linear::apply_linear;
+use masformer_core::linear::{LowRankRows, apply_linear};
 use safetensors::SafeTensors;
 
 impl Fixture {
@@ -90,6 +93,34 @@ fn a_split_layer_and_its_gradients_are_those_of_the_authors() {
     fixture.assert_close("grad_left", left, tolerance);
     let right = (of(&a) * signs).transpose();
     fixture.assert_close("grad_right", right, tolerance);
+}
+
+#[test]
+fn what_is_left_of_a_pruned_layer_is_what_the_authors_keep() {
+    let fixture = Fixture::open("losparse", "compact");
+    let plain = Linear {
+        weight: Param::from_tensor(fixture.matrix("sparse")),
+        bias: Some(Param::from_tensor(fixture.tensor::<1>("bias"))),
+    };
+    let split = plain.apply_reparameterization(Attach(LoraAdapter {
+        a: Param::from_tensor(fixture.matrix("right")),
+        b: Param::from_tensor(fixture.matrix("left")),
+        scale: 1.0,
+    }));
+    let layer = LoSparse::default().finish(split.clone()).unwrap();
+    let form = layer.weight.reparameterization::<LowRankRows>().unwrap();
+    let rows = form.rows.val().into_data();
+    let rows: Vec<usize> = rows.iter::<i64>().map(|row| row as usize).collect();
+    let expected = fixture.file.indices::<1>("kept_rows").unwrap().1;
+    assert_eq!(rows, expected);
+    let exact = Tolerance::absolute(0.0);
+    fixture.assert_close("compact", layer.weight.base().transpose(), exact);
+    let input = fixture.tensor::<3>("x").flatten(0, 1);
+    let shape = fixture.tensor::<3>("y").dims();
+    for layer in [layer, split] {
+        let output = apply_linear(&layer, input.clone()).reshape(shape);
+        fixture.assert_close("y", output, Tolerance::rel_abs(1e-4, 1e-5));
+    }
 }
 
 #[test]

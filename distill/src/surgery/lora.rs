@@ -9,7 +9,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Surgery;
+use super::{Surgery, check_plain};
 use crate::{MethodError, Names};
 
 /// The parts of a model that are trained whole where it has them: the head of a task and the routers of experts.
@@ -77,6 +77,7 @@ impl<M: Module> Surgery<M> for Lora {
     }
 
     fn apply(&self, model: M) -> Result<M, MethodError> {
+        check_plain(&model)?;
         let mut whole: HashSet<ParamId> = self.train.ids(&model)?.into_iter().collect();
         for part in WHOLE {
             // A model may have no such part.

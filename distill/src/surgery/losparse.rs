@@ -1,5 +1,7 @@
 //! Weights as a product of low rank and a rest that is pruned.
 
+mod compact;
+
 use std::collections::HashSet;
 
 use burn::{
@@ -8,11 +10,12 @@ use burn::{
     prelude::*,
     tensor::FloatDType,
 };
-use moebert_core::pretrained::has_adapters;
 use serde::{Deserialize, Serialize};
 
-use super::Surgery;
+use super::{Surgery, check_plain};
 use crate::{Method, MethodError, Names, Trainable, callback::Pruning};
+
+use compact::compact;
 
 /// Sweeps of the singular value decomposition for each value, at most; few need more than three.
 const SWEEPS: usize = 60;
@@ -33,9 +36,22 @@ pub struct LoSparse {
     pub rank: f64,
     /// The parts of the model whose linear layers are split.
     pub targets: Names,
+    /// How the weights are kept.
+    pub form: Form,
     /// How the rest is pruned.
     #[serde(flatten)]
     pub pruning: Pruning,
+}
+
+/// How weights are kept after their training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// As factors and the rows of `S` that are not zero, where those are fewer numbers than the matrix has.
+    #[default]
+    Compact,
+    /// As plain matrices `A B + S`, which every tool reads.
+    Dense,
 }
 
 impl Default for LoSparse {
@@ -43,6 +59,7 @@ impl Default for LoSparse {
         Self {
             rank: 0.05,
             targets: Names::new(["stack"]),
+            form: Form::Compact,
             pruning: Pruning::default(),
         }
     }
@@ -83,12 +100,7 @@ impl<M: Module> Surgery<M> for LoSparse {
     }
 
     fn apply(&self, model: M) -> Result<M, MethodError> {
-        if has_adapters(&model) {
-            return Err(
-                "some weights have low-rank adapters already; give `lora` a stage of its own"
-                    .into(),
-            );
-        }
+        check_plain(&model)?;
         let whole = Names::new([WHOLE]).ids(&model).unwrap_or_default();
         let weights = self.targets.linear_weights(&model)?;
         let weights = weights.into_iter().filter(|id| !whole.contains(id));
@@ -96,6 +108,13 @@ impl<M: Module> Surgery<M> for LoSparse {
             settings: self,
             weights: weights.collect(),
         }))
+    }
+
+    fn finish(&self, model: M) -> Result<M, MethodError> {
+        Ok(match self.form {
+            Form::Compact => compact(model),
+            Form::Dense => model,
+        })
     }
 }
 
@@ -150,7 +169,8 @@ impl Reparameterizer for Split<'_> {
 
 #[cfg(test)]
 mod tests {
-    use burn::train::metric::LossMetric;
+    use burn::{tensor::Tolerance, train::metric::LossMetric};
+    use masformer_core::linear::forms;
 
     use super::*;
     use crate::{
@@ -163,6 +183,7 @@ mod tests {
         LoSparse {
             rank: 0.2,
             targets: Names::new(["layers"]),
+            form: Form::Dense,
             pruning: Pruning {
                 keep,
                 every: 2,
@@ -246,6 +267,44 @@ mod tests {
         assert!((0.5..0.6).contains(&half), "{half}");
         assert!(left(&fit(1.0)) > 0.99);
         assert!(left(&fit(0.0)) < 0.1);
+    }
+
+    #[test]
+    fn what_is_kept_is_what_was_trained() {
+        let _turn = serial();
+        let directory = tempfile::tempdir().unwrap();
+        let fit = |form: Form, name: &str| {
+            let settings = LoSparse {
+                form,
+                ..settings(0.0)
+            };
+            fit(&directory.path().join(name), settings, None)
+                .unwrap()
+                .model
+        };
+        let dense = fit(Form::Dense, "dense").materialize();
+        let compact = fit(Form::Compact, "compact");
+        let kept: Vec<String> = forms(&compact).into_iter().collect();
+        assert_eq!(kept, ["losparse"]);
+        assert!(compact.num_params() < dense.num_params());
+        // A stage that has ended gives the same once more.
+        let again = fit(Form::Compact, "compact");
+        assert_eq!(again.bits(), compact.bits());
+        for (kept, trained) in compact.layers.iter().zip(&dense.layers) {
+            let [kept, trained] = [kept, trained].map(|layer| layer.inner.weight.val().into_data());
+            kept.assert_approx_eq::<f32>(&trained, Tolerance::absolute(1e-5));
+        }
+    }
+
+    #[test]
+    fn a_weight_with_as_many_numbers_stays_whole() {
+        let _turn = serial();
+        let settings = LoSparse {
+            form: Form::Compact,
+            ..settings(1.0)
+        };
+        let model = settings.finish(settings.apply(toy()).unwrap()).unwrap();
+        assert!(forms(&model).is_empty());
     }
 
     #[test]

@@ -158,6 +158,40 @@ fn filters_are_trained_in_stages_of_their_own_and_followed_in_another() {
 }
 
 #[test]
+fn a_model_is_kept_compact_and_trained_on() {
+    let kiln = Kiln::new();
+    let losparse = |form: &str| {
+        format!(
+            r#"losparse = {{ rank = 0.1, keep = 0.1, every = 1, start = 0.0, settle = 0.5, form = "{form}" }}"#
+        )
+    };
+    let (compact, dense) = (losparse("compact"), losparse("dense"));
+    let arms = format!(
+        r#"arms=[
+        {{ name = "dense", stages.student = {{ from = "teacher", methods = {{ {dense} }} }} }},
+        {{ name = "compact", stages = {{
+            thin = {{ from = "teacher", methods = {{ {compact} }} }},
+            student = {{ from = "thin", teacher = "teacher", methods = ["kd"] }}
+        }} }}]"#
+    )
+    .replace('\n', " ");
+    kiln.succeed(&[&["run", "small.toml", &arms][..], &ONCE].concat());
+    let found = rows(&kiln, "run");
+    let of = |name: &str, key: &str| {
+        let row = found.iter().find(|row| row["name"] == name);
+        row.unwrap()[key].as_u64().unwrap()
+    };
+    for key in ["parameters", "multiply_adds_per_token"] {
+        assert!(of("thin", key) < of("dense", key), "{key}");
+        // A student keeps the form that it begins with.
+        assert_eq!(of("thin", key), of("compact", key), "{key}");
+    }
+    let model = "run/arms/compact/seed-1/train/model";
+    let config = std::fs::read_to_string(kiln.path(model).join("config.json")).unwrap();
+    assert!(config.contains("\"weights\": ["), "{config}");
+}
+
+#[test]
 fn adapters_are_saved_beside_the_model_that_they_are_merged_into() {
     let kiln = Kiln::new();
     let lora = |train: &str| {
