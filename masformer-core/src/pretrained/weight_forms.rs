@@ -11,7 +11,7 @@
 //! | `NAME.sparse.rows` | `[K]` int32, the outputs that the rows belong to, ascending |
 //! | `NAME.bias` | `[F]` |
 //!
-//! Where several layers share a name, a number follows it in all but the last: `attn.c_attn.0.left.weight`.
+//! Where several layers share a name, a number follows it in all of these but the bias: `attn.c_attn.0.left.weight`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -35,12 +35,11 @@ const KNOWN: [&str; 1] = [LowRankRows::NAME];
 const PARTS: [(&str, &str); 4] = [
     (".right.weight", ".weight.losparse.right.weight"),
     (".left.weight", ".weight.losparse.left.weight"),
-    (ROWS_IN_FILE, ".weight.losparse.rows"),
+    (".sparse.rows", ".weight.losparse.rows"),
     (".sparse.weight", WEIGHT),
 ];
 
 const WEIGHT: &str = ".weight";
-const ROWS_IN_FILE: &str = ".sparse.rows";
 /// What follows the name of a weight in that of its rows.
 const ROWS: &str = ".losparse.rows";
 const RIGHT: &str = ".losparse.right.weight";
