@@ -13,11 +13,20 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// The end of a message about an unknown name: the nearest right one, or all of them.
+/// Names that a message lists at most.
+const LISTED: usize = 40;
+
+/// The end of a message about an unknown name: the nearest right one, or all of them, or some of very many.
 pub fn hint(name: &str, candidates: &[&str]) -> String {
-    match nearest(name, candidates.iter().copied()) {
-        Some(right) => format!("did you mean `{right}`?"),
-        None => format!("there is {}", candidates.join(", ")),
+    if let Some(right) = nearest(name, candidates.iter().copied()) {
+        return format!("did you mean `{right}`?");
+    }
+    match candidates.split_at_checked(LISTED) {
+        _ if candidates.is_empty() => "there is none".to_owned(),
+        Some((listed, more)) if !more.is_empty() => {
+            format!("there is {} and {} more", listed.join(", "), more.len())
+        }
+        _ => format!("there is {}", candidates.join(", ")),
     }
 }
 
@@ -33,5 +42,8 @@ mod tests {
         assert_eq!(nearest("zzz", keys), None);
         assert_eq!(hint("batchsize", &keys), "did you mean `batch_size`?");
         assert_eq!(hint("zzz", &["a", "b"]), "there is a, b");
+        assert_eq!(hint("zzz", &[]), "there is none");
+        let many = hint("zzz", &["a"; 42]);
+        assert!(many.ends_with("a, a and 2 more"), "{many}");
     }
 }
