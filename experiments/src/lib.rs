@@ -6,6 +6,7 @@ pub mod chart;
 pub mod cli;
 pub mod data;
 pub mod error;
+pub mod examples;
 pub mod graph;
 pub mod hub;
 pub mod interrupt;

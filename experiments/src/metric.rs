@@ -123,7 +123,7 @@ impl Metric {
         })
     }
 
-    fn classes(self, labels: &[Label]) -> Result<Vec<usize>, MetricError> {
+    pub(crate) fn classes(self, labels: &[Label]) -> Result<Vec<usize>, MetricError> {
         let class = |(index, label): (usize, &Label)| match *label {
             Label::Class(class) => Ok(class),
             found @ Label::Score(_) => Err(MetricError::Kind {
@@ -136,7 +136,7 @@ impl Metric {
         labels.iter().enumerate().map(class).collect()
     }
 
-    fn scores(self, labels: &[Label]) -> Result<Vec<f64>, MetricError> {
+    pub(crate) fn scores(self, labels: &[Label]) -> Result<Vec<f64>, MetricError> {
         let score = |(index, label): (usize, &Label)| match *label {
             Label::Score(score) if score.is_finite() => Ok(f64::from(score)),
             Label::Score(score) => Err(MetricError::NotFinite { index, score }),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     data::squad::SquadVersion,
+    examples::Examples,
     metric::Scores,
     problem::{Answer, Rule, best_class},
 };
@@ -15,6 +16,8 @@ pub struct Judgement {
     pub scores: Scores,
     /// One object per example.
     pub predictions: Vec<Value>,
+    /// What the scores are made of, by split.
+    pub examples: Vec<Examples>,
 }
 
 /// One object per line.

@@ -15,6 +15,7 @@ use crate::{
         recall::{Recall, RecallError, RecallExample, RecallSplit},
     },
     error::Error,
+    examples::{self, Examples, Parts},
     learner::language::LanguageLearner,
     metric::{MetricError, Scores},
     predictions::Judgement,
@@ -91,7 +92,8 @@ impl LanguageProblem for RecallProblem {
         let learner = LanguageLearner::to_judge(model);
         let device = model.token.weight.device();
         let bar = watch.progress.bar("evaluate", self.data.test);
-        let mut predictions = vec![];
+        let (mut predictions, mut ids) = (vec![], vec![]);
+        let mut parts = [(); 3].map(|()| vec![]);
         let (mut beyond, mut within) = (Share::default(), Share::default());
         for start in (0..self.data.test).step_by(watch.batch_size) {
             watch.stop.check()?;
@@ -119,12 +121,17 @@ impl LanguageProblem for RecallProblem {
                     "answer": answer,
                     "right": query.target,
                 }));
-                let share = if query.is_beyond(self.data.window) {
-                    &mut beyond
-                } else {
-                    &mut within
-                };
-                share.add(answer == i64::from(query.target));
+                let (is_right, is_beyond) = (
+                    answer == i64::from(query.target),
+                    query.is_beyond(self.data.window),
+                );
+                let share = if is_beyond { &mut beyond } else { &mut within };
+                share.add(is_right);
+                ids.push((index, query.position));
+                let counts = [true, is_beyond, !is_beyond];
+                for (parts, counts) in parts.iter_mut().zip(counts) {
+                    parts.push(counts.then(|| examples::share(is_right)));
+                }
             }
             bar.set_position(end as u64);
         }
@@ -145,9 +152,23 @@ impl LanguageProblem for RecallProblem {
         if scores.is_empty() {
             return Err(DataError::from(MetricError::Empty).into());
         }
+        let names = ["recall", "recall_beyond", "recall_within"];
+        let parts = names.into_iter().zip(parts.map(Parts::Mean));
+        let metrics = parts.filter(|(name, _)| scores.contains_key(*name));
+        let examples = Examples {
+            ids: ids
+                .iter()
+                .map(|(index, position)| format!("{index}:{position}"))
+                .collect(),
+            groups: ids.iter().map(|(index, _)| index.to_string()).collect(),
+            metrics: metrics
+                .map(|(name, parts)| (name.to_owned(), parts))
+                .collect(),
+        };
         Ok(Judgement {
             scores,
             predictions,
+            examples: vec![examples],
         })
     }
 

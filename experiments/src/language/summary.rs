@@ -1,6 +1,7 @@
 //! Summaries: how good those are that a model writes of texts it has not seen.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,8 +20,13 @@ use crate::{
         tokenizer::TokenizerError,
     },
     error::Error,
+    examples::{Examples, Parts},
     learner::language::LanguageLearner,
-    metric::{Scores, perplexity::Perplexity, rouge::rouge},
+    metric::{
+        Scores,
+        perplexity::Perplexity,
+        rouge::{Rouge, rouge},
+    },
     predictions::{Judgement, of_summary},
     summarize::{SummarySearch, summaries},
     warning::warn,
@@ -114,6 +120,7 @@ impl SummaryJudge {
         Ok(Judgement {
             scores,
             predictions: predictions.collect(),
+            examples: vec![judge.parts(&summaries)],
         })
     }
 
@@ -137,6 +144,31 @@ impl SummaryJudge {
         let summaries = summaries(model, &texts, &self.format, search, &watch.stop, told)?;
         bar.finish_and_clear();
         Ok(summaries)
+    }
+
+    /// ROUGE of each summary, of which the scores are the means.
+    fn parts(&self, summaries: &[String]) -> Examples {
+        let pairs = self.examples.iter().zip(summaries);
+        let scores = pairs.map(|(example, summary)| Rouge::best(summary, &example.references));
+        let scores: Vec<Rouge> = scores.collect();
+        let part = |name: &str, measure: fn(&Rouge) -> f64| {
+            let values = scores.iter().map(|score| Some(measure(score)));
+            (name.to_owned(), Parts::Mean(values.collect()))
+        };
+        Examples {
+            ids: self
+                .examples
+                .iter()
+                .map(|example| example.id.clone())
+                .collect(),
+            groups: vec![],
+            metrics: BTreeMap::from([
+                part("rouge1", |score| score.rouge_1),
+                part("rouge2", |score| score.rouge_2),
+                part("rougeL", |score| score.rouge_l),
+                part("rougeLsum", |score| score.rouge_lsum),
+            ]),
+        }
     }
 
     /// ROUGE ([`rouge`]) of summaries of all texts, each against the best reference of its text, and `perplexity`,

@@ -3,6 +3,7 @@
 mod files;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,6 +25,7 @@ use crate::{
         token_file::{TokenFile, TokenFileError},
     },
     error::Error,
+    examples::{Examples, Parts},
     learner::language::LanguageLearner,
     metric::perplexity::{EvaluationWindow, Likelihood, Perplexity, SlidingWindows},
     predictions::Judgement,
@@ -52,7 +54,7 @@ impl TextJudge {
         let header = self.text.header();
         let bar = watch.progress.bar("evaluate", header.tokens);
         let mut perplexity = Perplexity::default();
-        let mut predictions = vec![];
+        let (mut predictions, mut documents) = (vec![], vec![]);
         for index in 0..header.documents.len() {
             let mut own = Perplexity::default();
             let range = header.document(index);
@@ -70,12 +72,33 @@ impl TextJudge {
             } = own.total();
             predictions
                 .push(json!({ "document": index, "tokens": tokens, "bytes": bytes, "nats": nats }));
+            documents.push((nats, bytes as u64, tokens as u64));
         }
         bar.finish_and_clear();
         let scores = perplexity.scores().map_err(DataError::from)?;
+        let nats: Vec<f64> = documents.iter().map(|(nats, ..)| *nats).collect();
+        let bytes = documents.iter().map(|(_, bytes, _)| *bytes).collect();
+        let tokens = documents.iter().map(|(.., tokens)| *tokens).collect();
+        let examples = Examples {
+            ids: (0..documents.len())
+                .map(|index| index.to_string())
+                .collect(),
+            groups: vec![],
+            metrics: BTreeMap::from([
+                (
+                    "bits_per_byte".to_owned(),
+                    Parts::BitsPerByte {
+                        nats: nats.clone(),
+                        bytes,
+                    },
+                ),
+                ("perplexity".to_owned(), Parts::Perplexity { nats, tokens }),
+            ]),
+        };
         Ok(Judgement {
             scores,
             predictions,
+            examples: vec![examples],
         })
     }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::Scores;
 use crate::data::squad::spans::SpanPrediction;
 use crate::data::squad::{SquadExample, SquadVersion};
+use crate::examples::Parts;
 
 /// Scores by the names of the official 2.0 script, in percent.
 ///
@@ -21,15 +22,7 @@ pub fn evaluate(
     examples: &[SquadExample],
     predictions: &BTreeMap<String, String>,
 ) -> Scores {
-    let scored: Vec<(bool, Score)> = examples
-        .iter()
-        .map(|example| {
-            let score = predictions
-                .get(&example.id)
-                .map_or_else(Score::default, |text| score(version, example, text));
-            (has_answer(example), score)
-        })
-        .collect();
+    let scored = scored(version, examples, predictions);
     let mut missing = examples
         .iter()
         .filter(|example| !predictions.contains_key(&example.id));
@@ -51,6 +44,46 @@ pub fn evaluate(
         }
     }
     scores
+}
+
+/// What the means of [`evaluate`] are made of, 0 to 1.
+pub fn parts(
+    version: SquadVersion,
+    examples: &[SquadExample],
+    predictions: &BTreeMap<String, String>,
+) -> BTreeMap<String, Parts> {
+    let scored = scored(version, examples, predictions);
+    let mut parts = BTreeMap::new();
+    for (prefix, group) in [("", None), ("HasAns_", Some(true)), ("NoAns_", Some(false))] {
+        let counts = |has_answer: bool| group.is_none_or(|group| group == has_answer);
+        let is_there = scored.iter().any(|(has_answer, _)| counts(*has_answer));
+        if !is_there || (group.is_some() && version == SquadVersion::V1) {
+            continue;
+        }
+        let mut add = |name: &str, part: fn(&Score) -> f64| {
+            let values = scored.iter();
+            let values = values.map(|(has, score)| counts(*has).then(|| part(score)));
+            parts.insert(format!("{prefix}{name}"), Parts::Mean(values.collect()));
+        };
+        add("exact", |score| score.exact);
+        add("f1", |score| score.f1);
+    }
+    parts
+}
+
+/// Whether each question has an answer, and the score of its prediction.
+fn scored(
+    version: SquadVersion,
+    examples: &[SquadExample],
+    predictions: &BTreeMap<String, String>,
+) -> Vec<(bool, Score)> {
+    let scored = examples.iter().map(|example| {
+        let score = predictions
+            .get(&example.id)
+            .map_or_else(Score::default, |text| score(version, example, text));
+        (has_answer(example), score)
+    });
+    scored.collect()
 }
 
 /// The thresholds for "no answer" that would score best on `SQuAD` 2.0, and what they would score:

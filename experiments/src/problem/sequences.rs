@@ -1,6 +1,9 @@
 //! What a model says of a split, and how that is judged.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use crate::{
     data::{
@@ -14,6 +17,7 @@ use crate::{
             windows::SquadFeature,
         },
     },
+    examples::{Examples, Parts},
     metric::{Metric, Scores, evaluate, squad as squad_metric},
     recipe::Task,
 };
@@ -202,13 +206,7 @@ impl Sequences {
     pub fn judge(&self, answers: &[Answer], rule: &Rule) -> Result<Scores, DataError> {
         match (&self.answers, rule) {
             (Answers::Labels { labels, .. }, Rule::Glue(..) | Rule::Accuracy) => {
-                let references: Option<Vec<Label>> = labels.iter().copied().collect();
-                let references = references.ok_or_else(|| rule.no_labels())?;
-                let answers = answers
-                    .iter()
-                    .map(Answer::label)
-                    .collect::<Option<Vec<_>>>();
-                let answers = answers.ok_or(DataError::Rule)?;
+                let [answers, references] = of_labels(answers, labels, rule)?;
                 if let Rule::Glue(task, split) = rule {
                     return Ok(evaluate(*task, *split, &answers, &references)?);
                 }
@@ -216,16 +214,8 @@ impl Sequences {
                 Ok([(Metric::Accuracy.name().to_owned(), accuracy)].into())
             }
             (Answers::Passages { examples, .. }, Rule::Squad(version, _)) => {
-                let span = |answer: &Answer| match answer {
-                    Answer::Span(_, span) => Some(span.clone()),
-                    Answer::Class(_) | Answer::Score(_) => None,
-                };
-                let spans = answers.iter().map(span).collect::<Option<Vec<_>>>();
-                let spans = spans.ok_or(DataError::Rule)?;
-                let texts = spans
-                    .iter()
-                    .map(|span| (span.id.clone(), span.text(*version, 0.0).to_owned()))
-                    .collect();
+                let spans = of_spans(answers)?;
+                let texts = texts_of(&spans, *version);
                 let mut scores = squad_metric::evaluate(*version, examples, &texts);
                 if *version == SquadVersion::V2 {
                     scores.extend(squad_metric::best_thresholds(examples, &spans));
@@ -235,6 +225,82 @@ impl Sequences {
             _ => Err(DataError::Rule),
         }
     }
+
+    /// What the scores of [`Self::judge`] are made of. Questions on one passage are a group.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::judge`].
+    pub fn examples(&self, answers: &[Answer], rule: &Rule) -> Result<Examples, DataError> {
+        let (groups, metrics) = match (&self.answers, rule) {
+            (Answers::Labels { labels, .. }, Rule::Glue(..) | Rule::Accuracy) => {
+                let [answers, references] = of_labels(answers, labels, rule)?;
+                let metrics = match rule {
+                    Rule::Glue(task, _) => task.metrics(),
+                    _ => &[Metric::Accuracy],
+                };
+                let parts = metrics.iter().map(|metric| {
+                    let name = format!("{}{}", metric.name(), rule.suffix());
+                    Ok((name, Parts::of_labels(*metric, &answers, &references)?))
+                });
+                (vec![], parts.collect::<Result<_, DataError>>()?)
+            }
+            (Answers::Passages { examples, .. }, Rule::Squad(version, _)) => {
+                let texts = texts_of(&of_spans(answers)?, *version);
+                let parts = squad_metric::parts(*version, examples, &texts);
+                (passages(examples), parts)
+            }
+            _ => return Err(DataError::Rule),
+        };
+        Ok(Examples {
+            ids: self.ids(),
+            groups,
+            metrics,
+        })
+    }
+}
+
+/// The labels that answers stand for, and the right ones.
+fn of_labels(
+    answers: &[Answer],
+    labels: &[Option<Label>],
+    rule: &Rule,
+) -> Result<[Vec<Label>; 2], DataError> {
+    let references: Option<Vec<Label>> = labels.iter().copied().collect();
+    let references = references.ok_or_else(|| rule.no_labels())?;
+    let answers: Option<Vec<Label>> = answers.iter().map(Answer::label).collect();
+    Ok([answers.ok_or(DataError::Rule)?, references])
+}
+
+/// The answers as pieces of passages.
+fn of_spans(answers: &[Answer]) -> Result<Vec<SpanPrediction>, DataError> {
+    let span = |answer: &Answer| match answer {
+        Answer::Span(_, span) => Some(span.clone()),
+        Answer::Class(_) | Answer::Score(_) => None,
+    };
+    let spans: Option<Vec<_>> = answers.iter().map(span).collect();
+    spans.ok_or(DataError::Rule)
+}
+
+/// The texts of answers by their questions.
+fn texts_of(spans: &[SpanPrediction], version: SquadVersion) -> BTreeMap<String, String> {
+    let texts = spans.iter();
+    texts
+        .map(|span| (span.id.clone(), span.text(version, 0.0).to_owned()))
+        .collect()
+}
+
+/// The passage of each question, as a number by the order in which passages come first.
+fn passages(examples: &[SquadExample]) -> Vec<String> {
+    let mut numbers = HashMap::new();
+    let mut number = |passage| {
+        let next = numbers.len();
+        *numbers.entry(passage).or_insert(next)
+    };
+    let passages = examples.iter();
+    passages
+        .map(|example| number(example.context.as_str()).to_string())
+        .collect()
 }
 
 /// The best span of every question.

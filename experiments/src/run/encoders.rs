@@ -318,6 +318,7 @@ impl Family for Encoders<'_> {
         stop: &Stop,
     ) -> Result<Judgement, Error> {
         let (mut scores, mut predictions) = (Scores::default(), vec![]);
+        let mut examples = vec![];
         for (sequences, rule) in &self.dev {
             let features = &sequences.features;
             let bar = progress.bar("evaluate", features.len());
@@ -329,6 +330,7 @@ impl Family for Encoders<'_> {
             bar.finish_and_clear();
             let answers = sequences.answers(&predicted, rule)?;
             scores.extend(sequences.judge(&answers, rule)?);
+            examples.push(sequences.examples(&answers, rule)?);
             let ids = sequences.ids();
             let answers = ids.iter().zip(&answers);
             for (id, answer) in answers {
@@ -342,6 +344,7 @@ impl Family for Encoders<'_> {
         Ok(Judgement {
             scores,
             predictions,
+            examples,
         })
     }
 

@@ -37,6 +37,8 @@ use crate::{
 const MODEL: &str = "model";
 /// The file of predictions in the folder of an evaluation.
 const PREDICTIONS: &str = "predictions.jsonl";
+/// The file of what scores are made of in the folder of an evaluation.
+const EXAMPLES: &str = "examples.json";
 /// The file of what the objectives of a training leave for later ones, in the folder of a stage.
 const LEFT: &str = "left.safetensors";
 /// The file of importance scores in the folder of a stage.
@@ -343,8 +345,11 @@ impl<F: Family> Jobs<'_, F> {
         let Judgement {
             scores,
             predictions,
+            examples,
         } = family.judge(learner, *progress, &options.stop)?;
         file::write(&dir.join(PREDICTIONS), lines(predictions).as_bytes())?;
+        let examples = serde_json::to_vec(&examples).map_err(KeyError::from)?;
+        file::write(&dir.join(EXAMPLES), &examples)?;
         let cost = Cost::of(learner, family.length());
         let (spans, mixers) = family.layers(&model.folder);
         let judged = Judged {

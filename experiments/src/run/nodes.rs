@@ -20,7 +20,7 @@ use crate::{
 const START: u32 = 1;
 const IMPORTANCE: u32 = 1;
 const TRAIN: u32 = 2;
-const EVALUATE: u32 = 1;
+const EVALUATE: u32 = 2;
 const MEASURE: u32 = 1;
 
 /// A stage.
