@@ -1,5 +1,6 @@
 //! The `kiln` program: recipes, data, runs and reports.
 
+pub mod ablate;
 pub mod backend;
 pub mod bench;
 pub mod chart;

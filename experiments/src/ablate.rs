@@ -1,0 +1,3 @@
+//! Ablations: the arms of a recipe, and what can be said about them.
+
+pub mod statistics;

@@ -1,0 +1,120 @@
+//! Numbers in sentences.
+
+use super::{Interval, Unit};
+
+/// More decimals say nothing.
+const MOST_DECIMALS: usize = 12;
+
+/// `15,000`.
+pub(super) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 seed`, `6 seeds`.
+pub(super) fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", thousands(number))
+}
+
+/// `p = 0.031`, `p < 0.001`.
+pub(super) fn p_value(p: f64) -> String {
+    if p < 0.001 {
+        "p < 0.001".to_owned()
+    } else {
+        format!("p = {p:.3}")
+    }
+}
+
+/// `+2.62 points [+1.71, +3.53]`, with so many decimals that half the width has two digits. Without an interval,
+/// the difference has two digits.
+pub(super) fn measured(difference: f64, interval: Option<Interval>, unit: Unit) -> String {
+    let scaled = |value: f64| value * unit.scale();
+    let difference = scaled(difference);
+    let interval = interval.map(|interval| (scaled(interval.low), scaled(interval.high)));
+    let size = interval.map_or(difference, |(low, high)| (high - low) / 2.0);
+    let decimals = decimals_of_two_digits(size);
+    let text = format!("{difference:+.decimals$}{}", unit.suffix());
+    match interval {
+        Some((low, high)) => format!("{text} [{low:+.decimals$}, {high:+.decimals$}]"),
+        None => text,
+    }
+}
+
+/// `1 point`, `0.5 points`, `0.01`.
+pub(super) fn margin(margin: f64, unit: Unit) -> String {
+    // `0.07 * 100` is a little more than 7.
+    let text = format!("{:.10}", margin * unit.scale());
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    match unit {
+        Unit::Points if text == "1" => format!("{text} point"),
+        _ => format!("{text}{}", unit.suffix()),
+    }
+}
+
+/// How many decimals show two digits of a number, after rounding to them: 2 for 0.91, 1 for 0.996 and 1.5,
+/// 0 for 15.
+fn decimals_of_two_digits(number: f64) -> usize {
+    let rounded = format!("{number:.1e}");
+    let exponent = rounded
+        .split_once('e')
+        .and_then(|(_, exponent)| exponent.parse::<i32>().ok());
+    // Not a number, which has no digits.
+    let exponent = exponent.unwrap_or(1);
+    usize::try_from(1 - exponent)
+        .unwrap_or(0)
+        .min(MOST_DECIMALS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_have_commas() {
+        let texts = [0, 872, 1000, 15_000, 1_234_567].map(thousands);
+        assert_eq!(texts, ["0", "872", "1,000", "15,000", "1,234,567"]);
+        assert_eq!(counted(1, "seed"), "1 seed");
+        assert_eq!(counted(2000, "example"), "2,000 examples");
+    }
+
+    #[test]
+    fn half_the_width_has_two_digits() {
+        let expected = [
+            (0.91, 2),
+            (0.996, 1),
+            (1.5, 1),
+            (15.0, 0),
+            (150.0, 0),
+            (0.0071, 4),
+        ];
+        for (number, decimals) in expected {
+            assert_eq!(decimals_of_two_digits(number), decimals, "{number}");
+        }
+        assert_eq!(decimals_of_two_digits(0.0), 1);
+        assert_eq!(decimals_of_two_digits(1e-300), MOST_DECIMALS);
+        assert_eq!(decimals_of_two_digits(f64::NAN), 0);
+    }
+
+    #[test]
+    fn margins_have_no_idle_digits() {
+        let points = [0.01, 0.005, 0.07, 0.1].map(|number| margin(number, Unit::Points));
+        assert_eq!(points, ["1 point", "0.5 points", "7 points", "10 points"]);
+        assert_eq!(margin(0.01, Unit::Plain), "0.01");
+    }
+
+    #[test]
+    fn small_p_is_not_written_as_0() {
+        assert_eq!(p_value(0.000_999), "p < 0.001");
+        assert_eq!(p_value(0.001), "p = 0.001");
+        assert_eq!(p_value(0.0625), "p = 0.062");
+        assert_eq!(p_value(1.0), "p = 1.000");
+    }
+}
