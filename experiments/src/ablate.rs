@@ -1,3 +1,5 @@
 //! Ablations: the arms of a recipe, and what can be said about them.
 
+pub mod arms;
+pub mod compare;
 pub mod statistics;

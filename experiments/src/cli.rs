@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+pub mod ablate;
 pub mod adapt;
 pub mod bench;
 mod decoder_task;
@@ -45,6 +46,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Ablate(ablate::AblateArgs),
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
     Importance(importance::ImportanceArgs),
@@ -69,6 +71,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
     };
     match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Ablate(args) => ablate::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Prune(args) => prune::run(&args),
         Command::Importance(args) => importance::run(args),

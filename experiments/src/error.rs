@@ -16,6 +16,7 @@ use moebert_core::{
     pretrained::{CONFIG_FILE, PretrainedError},
 };
 
+use crate::ablate::compare::CompareError;
 use crate::backend::DeviceError;
 use crate::chart::ChartError;
 use crate::data::DataError;
@@ -42,6 +43,9 @@ pub enum Error {
     /// The recipe cannot be read, or asks for what cannot work.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// The arms of an ablation cannot be compared.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     /// The device is not there.
     #[error(transparent)]
     Device(#[from] DeviceError),

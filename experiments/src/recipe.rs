@@ -5,6 +5,7 @@
 //! the command line (`train.epochs=3`). Everything is checked before any work starts; a mistake is
 //! answered with its file, line and key.
 
+mod ablation;
 mod arms;
 mod decoder;
 mod encoder;
@@ -27,7 +28,10 @@ mod task;
 mod train;
 mod validate;
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 pub use crate::methods::experts::{ExpertsRecipe, RouterWeights};
 pub use decoder::{
@@ -51,6 +55,8 @@ pub use task::{AnyTask, Task, UnknownTask};
 pub use train::{CheckpointRecipe, KeptEpoch, TrainOverrides, TrainRecipe};
 
 use masformer_core::nearest::nearest;
+
+use crate::ablate::arms::Command;
 
 /// Why a recipe cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -111,29 +117,45 @@ impl AnyRecipe {
     /// # Errors
     /// There is no such recipe, it is not valid TOML, a key is unknown, or a value cannot work.
     pub fn load(source: &str, overrides: &[String]) -> Result<Self, RecipeError> {
-        if let Some((_, text)) = SHIPPED.iter().find(|(name, _)| *name == source) {
-            return load::parse(&format!("recipe {source}"), text, overrides);
-        }
-        let path = Path::new(source);
-        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-                let hint = match nearest(source, names.iter().copied()) {
-                    Some(name) => format!("kiln ships `{name}`"),
-                    None => format!("kiln ships {}", names.join(", ")),
-                };
-                RecipeError::NotFound {
-                    name: source.to_owned(),
-                    hint,
-                }
-            }
-            _ => RecipeError::Read {
-                path: path.to_owned(),
-                source: error,
-            },
-        })?;
-        load::parse(source, &text, overrides)
+        let (origin, text) = text_of(source)?;
+        load::parse(&origin, &text, overrides)
     }
+
+    /// Reads a recipe as [`load`](Self::load) does, with the arms of an ablation: its own, those of its table `[ablate]`
+    /// and those of the command line.
+    ///
+    /// # Errors
+    /// As `load`, and if the ablation cannot be.
+    pub fn load_ablation(source: &str, command: &Command) -> Result<Self, RecipeError> {
+        let (origin, text) = text_of(source)?;
+        load::parse_ablation(&origin, &text, command)
+    }
+}
+
+/// What a recipe is called in messages, and its text.
+fn text_of(source: &str) -> Result<(String, Cow<'static, str>), RecipeError> {
+    if let Some((_, text)) = SHIPPED.iter().find(|(name, _)| *name == source) {
+        return Ok((format!("recipe {source}"), Cow::Borrowed(text)));
+    }
+    let path = Path::new(source);
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+            let hint = match nearest(source, names.iter().copied()) {
+                Some(name) => format!("kiln ships `{name}`"),
+                None => format!("kiln ships {}", names.join(", ")),
+            };
+            RecipeError::NotFound {
+                name: source.to_owned(),
+                hint,
+            }
+        }
+        _ => RecipeError::Read {
+            path: path.to_owned(),
+            source: error,
+        },
+    })?;
+    Ok((source.to_owned(), text.into()))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use moebert_core::file::{self, FileError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::{environment::Environment, graph::Key};
 
@@ -186,6 +187,14 @@ impl RunFolder {
         )
     }
 
+    /// Writes a JSON file into the folder.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), RecordError> {
+        write_json(&self.path.join(name), value)
+    }
+
     /// Links a path in the folder to that of a stage.
     ///
     /// # Errors
@@ -215,6 +224,27 @@ impl RunFolder {
     pub fn write_text(&self, name: &str, text: &str) -> Result<(), RecordError> {
         Ok(file::write(&self.path.join(name), text.as_bytes())?)
     }
+}
+
+/// Letters of a folder's name that come from a name that is none.
+const CUT: usize = 60;
+
+/// The name of the folder of a model with this name: the name itself if it is plain, otherwise its first letters, with `_`
+/// for what a folder should not have, and 8 digits that no other name has.
+pub fn folder_of(name: &str) -> String {
+    let is_kept = |char: &char| char.is_alphanumeric() || "._=+-".contains(*char);
+    let is_plain = name.chars().all(|char| is_kept(&char)) && !name.starts_with('.');
+    if is_plain && name.chars().count() <= CUT {
+        return name.to_owned();
+    }
+    let cut = name.chars().take(CUT);
+    let cut: String = cut
+        .map(|char| if is_kept(&char) { char } else { '_' })
+        .collect();
+    let digest = Sha256::digest(name);
+    let digits = digest.iter().take(4).map(|byte| format!("{byte:02x}"));
+    let digits: String = digits.collect();
+    format!("{}-{digits}", cut.trim_start_matches('.'))
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RecordError> {
@@ -361,6 +391,33 @@ mod tests {
             Environment::capture("flex", &recipe.seeds),
             busy,
         )
+    }
+
+    #[test]
+    fn folders_are_plain_and_those_of_two_names_differ() {
+        assert_eq!(folder_of("no-distillation"), "no-distillation");
+        assert_eq!(folder_of("student-größe"), "student-größe");
+        let names = [
+            "order=random shared=0",
+            "order=random/shared=0",
+            ".",
+            "..",
+            " ",
+        ];
+        let folders = names.map(folder_of);
+        assert!(
+            folders[0].starts_with("order=random_shared=0-"),
+            "{folders:?}"
+        );
+        for (index, folder) in folders.iter().enumerate() {
+            assert!(
+                !folder.starts_with('.') && !folder.contains(['/', ' ']),
+                "{folder}"
+            );
+            assert!(!folders[..index].contains(folder), "{folder}");
+        }
+        let long = folder_of(&"é/x".repeat(40));
+        assert_eq!(long.chars().count(), 60 + 9);
     }
 
     #[test]

@@ -14,6 +14,10 @@ use self::{
     worker::Worker,
 };
 use crate::{
+    ablate::{
+        arms::Ablation,
+        compare::{Comparisons, JudgedArm, Question},
+    },
     environment::Environment,
     error::Error,
     graph::{Fingerprints, Key, Leases, Store, failure},
@@ -21,7 +25,7 @@ use crate::{
     recipe::{
         AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily, of_any,
     },
-    record::{Artifacts, RunFolder},
+    record::{Artifacts, RunFolder, folder_of},
     stdout::print,
     table::{Row, Table},
 };
@@ -293,10 +297,68 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         curves::write(&self.recipe.name, &curves, folder)?;
         folder.write_results(&rows)?;
         let columns = parts.first().map(|part| part.run.family.columns(&rows));
-        let table = Table::new(&rows, &columns.unwrap_or_default());
-        folder.write_text("results.md", &table.to_markdown())?;
-        print(&table.to_text())
+        let columns = columns.unwrap_or_default();
+        let table = Table::new(&rows, &columns);
+        let (mut markdown, mut text) = (table.to_markdown(), table.to_text());
+        if let Some(ablation) = &self.recipe.ablation
+            && let Some(comparisons) = comparisons(ablation, &columns, parts, store)?
+        {
+            folder.write_json("comparisons.json", &comparisons)?;
+            let sentences = comparisons.sentences();
+            let items = sentences.lines().map(|line| format!("\n- {line}"));
+            markdown.extend(items);
+            markdown.push('\n');
+            text.extend(["\n", &sentences]);
+        }
+        folder.write_text("results.md", &markdown)?;
+        print(&text)
     }
+}
+
+/// What the arms of an ablation show; none if there is nothing to compare.
+fn comparisons<F: Family>(
+    ablation: &Ablation,
+    columns: &[String],
+    parts: &[Part<'_, F>],
+    store: &Store,
+) -> Result<Option<Comparisons>, Error> {
+    let Some(metric) = ablation.metric.as_ref().or(columns.first()) else {
+        return Ok(None);
+    };
+    let arms: Vec<JudgedArm> = ablation
+        .arms
+        .iter()
+        .map(|arm| judged(&arm.name, parts, store))
+        .collect::<Result<_, _>>()?;
+    if arms.len() < 2 {
+        return Ok(None);
+    }
+    let question = Question {
+        metric,
+        margin: ablation.margin,
+        alpha: ablation.alpha,
+    };
+    Ok(Some(Comparisons::of(&arms, ablation.reference, question)?))
+}
+
+/// The examples that an arm was judged on with each seed.
+fn judged<F: Family>(name: &str, parts: &[Part<'_, F>], store: &Store) -> Result<JudgedArm, Error> {
+    let mut seeds = vec![];
+    for part in parts {
+        let place = part.run.plan.iter().position(|plan| plan.name == name);
+        let Some(place) = place else {
+            continue;
+        };
+        for keys in &part.nodes.seeds {
+            if let Some(key) = &keys.models[place].evaluate {
+                seeds.push(jobs::examples(&store.stage(key))?);
+            }
+        }
+    }
+    Ok(JudgedArm {
+        name: name.to_owned(),
+        seeds,
+    })
 }
 
 impl<F: Family> Part<'_, F> {
@@ -314,8 +376,9 @@ impl<F: Family> Part<'_, F> {
                 link(&format!("start/seed-{seed}"), key)?;
             }
             for (plan, model) in self.run.plan.iter().zip(&keys.models) {
+                let arm = folder_of(&plan.name);
                 for (stage, key) in model.stages() {
-                    link(&format!("arms/{}/seed-{seed}/{stage}", plan.name), key)?;
+                    link(&format!("arms/{arm}/seed-{seed}/{stage}"), key)?;
                 }
             }
         }

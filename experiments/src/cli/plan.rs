@@ -7,7 +7,8 @@ use clap::Args;
 use super::run::RecipeArgs;
 use crate::{
     error::Error,
-    run::{self, State},
+    recipe::AnyRecipe,
+    run::{self, RunOptions, State},
     table::aligned,
 };
 
@@ -29,8 +30,16 @@ pub struct PlanArgs {
 /// The recipe is wrong, model or data cannot be read, or the store cannot be opened.
 pub fn run(args: PlanArgs) -> Result<(), Error> {
     let (recipe, options) = args.recipe.open()?;
-    let planned = run::plan(&recipe, &options)?;
-    if args.json {
+    show(&recipe, &options, args.json)
+}
+
+/// Prints the stages of a recipe, each with its key as JSON or counted as a table.
+///
+/// # Errors
+/// Model or data cannot be read, or the store cannot be opened.
+pub(super) fn show(recipe: &AnyRecipe, options: &RunOptions, json: bool) -> Result<(), Error> {
+    let planned = run::plan(recipe, options)?;
+    if json {
         // Keys and titles are plain text.
         let json = serde_json::to_string_pretty(&planned).unwrap_or_default();
         return super::print(&(json + "\n"));

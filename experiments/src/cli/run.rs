@@ -65,7 +65,18 @@ impl RecipeArgs {
     /// # Errors
     /// The recipe or the device is wrong.
     pub fn open(self) -> Result<(AnyRecipe, RunOptions), Error> {
-        let recipe = AnyRecipe::load(&self.recipe, &self.overrides)?;
+        self.open_as(|source, overrides| Ok(AnyRecipe::load(source, overrides)?))
+    }
+
+    /// As [`open`](Self::open), with the recipe that `load` makes of its source and the arguments after it.
+    ///
+    /// # Errors
+    /// Those of `load`, or the device is wrong.
+    pub fn open_as(
+        self,
+        load: impl FnOnce(&str, &[String]) -> Result<AnyRecipe, Error>,
+    ) -> Result<(AnyRecipe, RunOptions), Error> {
+        let recipe = load(&self.recipe, &self.overrides)?;
         let out = self.out;
         let options = RunOptions {
             out: out.unwrap_or_else(|| PathBuf::from("runs").join(recipe.name())),
@@ -83,7 +94,7 @@ impl RecipeArgs {
     }
 }
 
-fn ui(name: &str) -> Result<Ui, &'static str> {
+pub(super) fn ui(name: &str) -> Result<Ui, &'static str> {
     match name {
         "tui" => Ok(Ui::Tui),
         "plain" => Ok(Ui::Plain),

@@ -15,7 +15,13 @@ use super::{
     source::Source,
     stages, validate,
 };
-use crate::warning::warn;
+use crate::{
+    ablate::arms::{AblateTable, Command},
+    warning::warn,
+};
+
+/// The key of an ablation, which `kiln run` does not read.
+const ABLATE: &str = "ablate";
 
 /// Reads `text`, a recipe called `origin` in messages, lays `overrides` over it and checks the
 /// result. The task says which keys there are.
@@ -24,11 +30,24 @@ pub(super) fn parse(
     text: &str,
     overrides: &[String],
 ) -> Result<AnyRecipe, RecipeError> {
-    let (recipe, warnings) = read(origin, text, overrides)?;
+    Ok(told(read(origin, text, overrides, None)?))
+}
+
+/// Reads `text` as [`parse`] does, with the arms of an ablation in place of its own.
+pub(super) fn parse_ablation(
+    origin: &str,
+    text: &str,
+    command: &Command,
+) -> Result<AnyRecipe, RecipeError> {
+    Ok(told(read(origin, text, &command.overrides, Some(command))?))
+}
+
+/// The recipe, once its warnings have been told.
+fn told((recipe, warnings): (AnyRecipe, Vec<String>)) -> AnyRecipe {
     for warning in warnings {
         warn(&warning);
     }
-    Ok(recipe)
+    recipe
 }
 
 /// A recipe, with what would be ignored in it.
@@ -36,9 +55,13 @@ fn read(
     origin: &str,
     text: &str,
     overrides: &[String],
+    command: Option<&Command>,
 ) -> Result<(AnyRecipe, Vec<String>), RecipeError> {
     let source = Source::new(origin, text, overrides)?;
-    let table = source.table()?;
+    let mut table = source.table()?;
+    let ablate = table.get_mut().remove(ABLATE);
+    let ablate = ablate.as_ref().map(AblateTable::read).transpose();
+    let ablate = ablate.map_err(|error| source.refused(&error))?;
     if let Some(TooLarge { key, span, reason }) = too_large(table.get_ref()) {
         return Err(RecipeError::Schema {
             place: source.place(Some(span)),
@@ -55,6 +78,8 @@ fn read(
         &Read {
             source: &source,
             table: &table,
+            ablate: ablate.unwrap_or_default(),
+            command,
         },
     )?;
     read.ok_or_else(|| RecipeError::Schema {
@@ -70,11 +95,24 @@ fn read(
 struct Read<'a> {
     source: &'a Source<'a>,
     table: &'a Spanned<DeTable<'a>>,
+    ablate: AblateTable,
+    command: Option<&'a Command>,
 }
 
 impl ReadRecipe for Read<'_> {
     fn read<T: RecipeFamily>(&self) -> Result<(Recipe<T>, Vec<String>), RecipeError> {
-        self.source.read(self.table)
+        let Some(command) = self.command else {
+            return self.source.read(self.table);
+        };
+        let ablation = self
+            .source
+            .ablation::<T>(self.table, &self.ablate, command)?;
+        let source = self.source.with_arms(&ablation.arms, &ablation.seeds);
+        let mut table = source.table()?;
+        table.get_mut().remove(ABLATE);
+        let (mut recipe, warnings) = source.read(&table)?;
+        recipe.ablation = Some(ablation);
+        Ok((recipe, warnings))
     }
 }
 
@@ -120,7 +158,7 @@ impl Source<'_> {
         Ok((recipe, warnings))
     }
 
-    fn deserialize<T: RecipeFamily>(
+    pub(super) fn deserialize<T: RecipeFamily>(
         &self,
         table: &Spanned<DeTable<'_>>,
     ) -> Result<Recipe<T>, RecipeError> {
@@ -129,7 +167,10 @@ impl Source<'_> {
     }
 
     /// Refuses top-level keys that no recipe has, those of arms included.
-    fn check_keys<T: RecipeFamily>(&self, table: &DeTable<'_>) -> Result<(), RecipeError> {
+    pub(super) fn check_keys<T: RecipeFamily>(
+        &self,
+        table: &DeTable<'_>,
+    ) -> Result<(), RecipeError> {
         let mut found = keys::mistakes::<T>(table);
         for (arm, _) in arms::written(table) {
             found.extend(keys::mistakes::<T>(&arms::changes(arm)));
@@ -227,7 +268,7 @@ pub(super) fn refusal(text: &str, overrides: &[&str]) -> String {
 #[cfg(test)]
 pub(super) fn ignored(text: &str, overrides: &[&str]) -> Vec<String> {
     let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-    match read("mine.toml", text, &overrides) {
+    match read("mine.toml", text, &overrides, None) {
         Ok((_, warnings)) => warnings,
         Err(error) => panic!("{overrides:?}: {error}"),
     }

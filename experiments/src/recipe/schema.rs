@@ -9,9 +9,12 @@ use super::{
     CheckpointRecipe, ImportanceRecipe, ModelPlan, Problem, RandomStudent, StageRecipe,
     TrainRecipe, stages,
 };
-use crate::methods::{
-    self, MethodTables, Model,
-    experts::{EXPERTS, Experts},
+use crate::{
+    ablate::arms::Ablation,
+    methods::{
+        self, MethodTables, Model,
+        experts::{EXPERTS, Experts},
+    },
 };
 
 /// The stage of a recipe that names none.
@@ -65,6 +68,9 @@ pub struct Recipe<T: RecipeFamily> {
     /// What the arms stand on, which loading works out.
     #[serde(skip)]
     pub(super) bases: Vec<Recipe<T>>,
+    /// The ablation that the arms are of, if they are.
+    #[serde(skip)]
+    pub ablation: Option<Ablation>,
 }
 
 fn one_seed() -> Vec<u64> {
@@ -174,6 +180,19 @@ impl<T: RecipeFamily> Recipe<T> {
     }
 
     /// Puts the stage that is meant where none is named.
+    /// All its values, with the defaults of methods.
+    pub(super) fn with_defaults(&self) -> toml::Table {
+        // A recipe that was read can be written.
+        let mut table = toml::Table::try_from(self).unwrap_or_default();
+        for name in methods::names::<T::Learner>() {
+            let settings = methods::settings::<T::Learner>(name, self.methods.get(name));
+            if let Some(settings) = settings {
+                table.insert(name.to_owned(), settings.into());
+            }
+        }
+        table
+    }
+
     pub(super) fn with_stages(mut self) -> Self {
         if self.stages.is_empty() {
             let only = StageRecipe::default();

@@ -10,24 +10,36 @@ use super::{
     RecipeError,
     merge::{leaves, merge},
 };
-use crate::one_line::one_line;
+use crate::{ablate::arms::Arm, one_line::one_line};
 
 /// The recipe's text and its overrides, as if they were written one after the other: each override
 /// is padded with spaces up to where the text before it ends. So a span of the merged table tells
 /// where it came from.
+#[derive(Clone)]
 pub(super) struct Source<'a> {
     origin: &'a str,
     text: &'a str,
     pub(super) overrides: Vec<Override<'a>>,
+    /// What stands in place of the arms of the text and its seeds.
+    arms: Option<ArmsText>,
 }
 
 /// One override: TOML behind its padding.
+#[derive(Clone)]
 pub(super) struct Override<'a> {
     pub(super) argument: &'a str,
     start: usize,
     pub(super) toml: String,
     /// Whether it takes its key out, `key=`.
     pub(super) removes: bool,
+}
+
+/// Arms and seeds: TOML behind its padding, and where each arm begins.
+#[derive(Clone)]
+struct ArmsText {
+    start: usize,
+    toml: String,
+    names: Vec<(usize, String)>,
 }
 
 impl<'a> Source<'a> {
@@ -55,7 +67,37 @@ impl<'a> Source<'a> {
             origin,
             text,
             overrides,
+            arms: None,
         })
+    }
+
+    /// The same recipe with these arms, and with seeds, in place of its own. Mistakes in an arm are told by its name.
+    pub(super) fn with_arms(&self, arms: &[Arm], seeds: &[u64]) -> Self {
+        let before = self.overrides.last().map_or(self.text, |last| &last.toml);
+        let start = before.len() + 1;
+        let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
+        let mut toml = format!("{}seeds = [{}]\n", " ".repeat(start), seeds.join(", "));
+        toml.push_str("arms = [\n");
+        let mut names = vec![];
+        for arm in arms {
+            names.push((toml.len(), arm.name.clone()));
+            let name = toml::Value::from(arm.name.as_str());
+            let settings = [("name".to_owned(), name)].into_iter();
+            let settings = settings.chain(
+                arm.set
+                    .iter()
+                    .map(|(key, value)| (quoted(key), value.clone())),
+            );
+            let settings: Vec<String> = settings
+                .map(|(key, value)| format!("{key} = {value}"))
+                .collect();
+            toml.extend(["{ ", &settings.join(", "), " },\n"]);
+        }
+        toml.push_str("]\n");
+        Self {
+            arms: Some(ArmsText { start, toml, names }),
+            ..self.clone()
+        }
     }
 
     pub(super) fn table(&self) -> Result<Spanned<DeTable<'_>>, RecipeError> {
@@ -79,18 +121,28 @@ impl<'a> Source<'a> {
                 reason: format!("`{}` {}", list.0, list.reason()),
             })?;
         }
+        if let Some(arms) = &self.arms {
+            let keys = DeTable::parse(&arms.toml).map_err(|error| self.error(&error))?;
+            table.get_mut().extend(keys.into_inner());
+        }
         Ok(table)
     }
 
     /// Whether the table at `span` is written as one value, `{ .. }`, or under a header, and not by a dotted key.
     pub(super) fn is_whole(&self, span: &Range<usize>) -> bool {
-        let layer = self.layer(span.start);
-        let text = layer.map_or(self.text, |layer| &layer.toml);
+        let layer = self.layer(span.start).map(|layer| &layer.toml);
+        let arms = self.arms_at(span.start).map(|arms| &arms.toml);
+        let text = arms.or(layer).map_or(self.text, String::as_str);
         let Some((before, after)) = text.split_at_checked(span.start) else {
             return false;
         };
         let line = before.rsplit('\n').next().unwrap_or_default();
         after.starts_with(['{', '[']) || line.trim_start().starts_with('[')
+    }
+
+    /// The arms, if they stand at `start`.
+    fn arms_at(&self, start: usize) -> Option<&ArmsText> {
+        self.arms.as_ref().filter(|arms| arms.start <= start)
     }
 
     /// The override that stands at `start`, if it is not the text.
@@ -104,6 +156,12 @@ impl<'a> Source<'a> {
         let Some(Range { start, .. }) = span else {
             return self.origin.to_owned();
         };
+        if let Some(arms) = self.arms_at(start) {
+            let mut names = arms.names.iter().rev();
+            let name = names.find(|(first, _)| *first <= start);
+            let name = name.map_or("ablation", |(_, name)| name);
+            return format!("arm `{name}`");
+        }
         if let Some(layer) = self.layer(start) {
             return format!("override `{}`", layer.argument);
         }
@@ -146,6 +204,22 @@ impl<'a> Source<'a> {
             reason,
         }
     }
+}
+
+/// A dotted key in TOML.
+fn quoted(key: &str) -> String {
+    let is_bare = |part: &str| {
+        let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+        !part.is_empty() && part.chars().all(is_plain)
+    };
+    let parts = key.split('.').map(|part| {
+        if is_bare(part) {
+            part.to_owned()
+        } else {
+            toml::Value::from(part).to_string()
+        }
+    });
+    parts.collect::<Vec<_>>().join(".")
 }
 
 /// Takes a key out of a table; none if it is not there.

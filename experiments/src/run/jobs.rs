@@ -8,7 +8,7 @@ use distill::{Epoch, Fitted, LeftParts, Method, Teacher};
 use masformer_core::{MixerSpec, Span, seed};
 use moebert_core::{
     cost::Cost,
-    file,
+    file::{self, FileError},
     importance::{Importance, ImportanceSource},
     layered::Layered,
 };
@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    examples::Examples,
     graph::{Key, KeyError, Store},
     metric::Scores,
     predictions::{Judgement, lines},
@@ -68,6 +69,13 @@ pub(super) struct Judged {
     pub active_parameters: u64,
     pub multiply_adds_per_token: u64,
     pub attention: Option<AttentionCost>,
+}
+
+/// What the scores of an evaluation in this folder are made of, by split.
+pub(super) fn examples(dir: &Path) -> Result<Vec<Examples>, Error> {
+    let path = dir.join(EXAMPLES);
+    let examples = serde_json::from_slice(&file::read(&path)?);
+    Ok(examples.map_err(|source| FileError::Json { path, source })?)
 }
 
 impl<F: Family> Jobs<'_, F> {

@@ -1,5 +1,6 @@
 //! The program as a person meets it: whole runs, runs that are stopped, and mistakes.
 
+mod ablate;
 mod bad_input;
 mod chain;
 mod data_forms;

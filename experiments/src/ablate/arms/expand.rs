@@ -1,0 +1,337 @@
+//! From the description of an ablation to its arms.
+
+use super::{
+    block::{Block, Variant},
+    command::Command,
+    drafts::{BlockArms, Drafts},
+    error::{AblationError, Place, Refusal},
+    margin::Margin,
+    merged::{Arm, Merged},
+    seeds,
+    settings::RecipeKeys,
+    table::{AblateTable, check_alpha},
+};
+
+/// The default level of tests.
+const ALPHA: f64 = 0.05;
+
+/// An ablation: arms times seeds, compared with a reference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ablation {
+    /// The arms in order of first appearance; at least one, no two of them equal.
+    pub arms: Vec<Arm>,
+    /// The index of the arm that the others are compared with.
+    pub reference: usize,
+    /// The seeds that every arm runs.
+    pub seeds: Vec<u64>,
+    /// The primary metric; none for the task's first.
+    pub metric: Option<String>,
+    /// The difference that does not matter, if one is given.
+    pub margin: Option<Margin>,
+    /// The level of tests and intervals, above 0 and below 1; default 0.05.
+    pub alpha: f64,
+    /// What each block became: `[[arms]]` if there are any, those of the table, then the axes of the command line.
+    pub blocks: Vec<BlockArms>,
+}
+
+/// The arms of `named` (the recipe's `[[arms]]`), of `table` (its `[ablate]`) and of the command line, with all that is
+/// needed to run them. The result is a function of the arguments alone.
+///
+/// # Errors
+///
+/// If there are no arms or too many in a block, all arms of a block are excluded, an arm sets a key twice or one that no
+/// arm may change, a name is given to two arms, a factor is unknown or the same on and off, the reference is no arm, a key
+/// of an exclusion or of the reference is unknown, or a seed is given twice.
+pub fn expand(
+    named: &[Variant],
+    table: &AblateTable,
+    command: &Command,
+    recipe: &RecipeKeys<'_>,
+) -> Result<Ablation, AblationError> {
+    let first = Block {
+        variants: named.to_vec(),
+        ..Block::default()
+    };
+    let last = Block {
+        axes: command.axes.clone(),
+        ..Block::default()
+    };
+    let first = Some(&first).filter(|block| !block.variants.is_empty());
+    let last = Some(&last).filter(|block| !block.axes.is_empty());
+    let blocks: Vec<&Block> = first.into_iter().chain(&table.blocks).chain(last).collect();
+    let seeds = seeds_of(table, command, recipe)?;
+
+    let mut drafted = vec![];
+    for block in &blocks {
+        drafted.push(Drafts::of(block, &table.factors, recipe)?);
+    }
+    let keys: Vec<String> = drafted
+        .iter()
+        .flat_map(Drafts::keys)
+        .map(str::to_owned)
+        .collect();
+    let mut merged = Merged::new(recipe, keys.iter().map(String::as_str));
+    let mut found = vec![];
+    for (block, drafts) in blocks.iter().zip(drafted) {
+        found.push(drafts.merge(block, recipe, &mut merged)?);
+    }
+    if merged.arms().is_empty() {
+        return Err(Refusal::NoArms.at(&Place::Whole));
+    }
+    let full = || {
+        found
+            .iter()
+            .flat_map(|block| &block.factors)
+            .find_map(|factor| factor.full)
+    };
+    let own = || merged.equal(&vec![]);
+    let reference = match command.reference.as_ref().or(table.reference.as_ref()) {
+        Some(reference) => reference.find(&merged)?,
+        None => full().or_else(own).unwrap_or_default(),
+    };
+    let alpha = command.alpha.map(|alpha| {
+        check_alpha(
+            alpha,
+            "--alpha",
+            &Place::Argument(format!("--alpha {alpha}")),
+        )
+    });
+    Ok(Ablation {
+        arms: merged.into_arms(),
+        reference,
+        seeds,
+        metric: command.metric.clone().or(table.metric.clone()),
+        margin: command.margin.or(table.margin),
+        alpha: alpha.transpose()?.or(table.alpha).unwrap_or(ALPHA),
+        blocks: found,
+    })
+}
+
+fn seeds_of(
+    table: &AblateTable,
+    command: &Command,
+    recipe: &RecipeKeys<'_>,
+) -> Result<Vec<u64>, AblationError> {
+    let seeds = command.seeds.as_ref().or(table.seeds.as_ref());
+    let seeds = seeds.map_or(recipe.seeds, Vec::as_slice).to_vec();
+    seeds::check(&seeds, "seeds", &Place::Whole)?;
+    Ok(seeds)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use toml::de::DeTable;
+
+    use super::*;
+    use crate::ablate::arms::{
+        Settings,
+        testing::{expand_all, names, of_arguments, of_block, of_table, table},
+    };
+
+    #[test]
+    fn the_example_of_the_specification() {
+        let text = r#"
+name = "partition"
+[ablate]
+seeds = [1, 2, 3, 4, 5, 6]
+reference = { "experts.order" = "importance", "experts.shared" = 4 }
+metric = "accuracy"
+margin = "0.5 points"
+factors = { distillation = { off = { "distill.lambda" = 0 } }, importance = { on = { "experts.order" = "importance" }, off = { "experts.order" = "random" } } }
+
+[[ablate.block]]
+grid = { "experts.order" = ["importance", "random", "inverse"], "experts.shared" = [0, 4, 8] }
+exclude = [{ "experts.order" = "inverse", "experts.shared" = 8 }]
+[[ablate.block]]
+zip = { "experts.width" = [8, 16], "experts.shared" = [4, 8] }
+[[ablate.block]]
+variants = [{ name = "small-teacher", set = { "model.random.layers" = 1 } }]
+[[ablate.block]]
+drop = ["distillation", "importance"]
+add = ["distillation", "importance"]
+"#;
+        let recipe = DeTable::parse(text).expect("TOML");
+        let table = AblateTable::read(&recipe.get_ref()["ablate"]).expect("a table");
+        let ablation = expand_all(&[], &table, &Command::default()).expect("an ablation");
+        let arms = ablation.arms.iter();
+        let arms: Vec<_> = arms
+            .map(|arm| (arm.name.as_str(), arm.aliases.join(", ")))
+            .collect();
+        let expected = [
+            ("order=importance shared=0", ""),
+            // The recipe's own values, under other names, too.
+            ("order=importance shared=4", "width=8 shared=4, full"),
+            ("order=importance shared=8", ""),
+            ("order=random shared=0", ""),
+            ("order=random shared=4", "-importance, +distillation"),
+            ("order=random shared=8", ""),
+            ("order=inverse shared=0", ""),
+            ("order=inverse shared=4", ""),
+            ("width=16 shared=8", ""),
+            ("small-teacher", ""),
+            ("-distillation", "+importance"),
+            ("base", ""),
+        ];
+        assert_eq!(
+            arms,
+            expected.map(|(name, aliases)| (name, aliases.to_owned()))
+        );
+        assert_eq!(ablation.reference, 1);
+        assert_eq!(ablation.margin, Some(Margin::Points(0.5)));
+        assert_eq!(ablation.blocks[1].arms, [1, 8]);
+        let factor = &ablation.blocks[3].factors[0];
+        let indices = [factor.full, factor.without, factor.base, factor.with];
+        assert_eq!(indices, [Some(1), Some(10), Some(11), Some(4)]);
+        let small = &ablation.arms[9];
+        assert_eq!(small.set, [("model.random.layers".to_owned(), 1.into())]);
+    }
+
+    #[test]
+    fn arguments_are_a_block() {
+        let ablation = of_arguments(&[
+            "experts.order=importance,random",
+            "experts.shared=0,4,8",
+            "train.epochs=3",
+        ]);
+        let ablation = ablation.expect("an ablation");
+        assert_eq!(ablation.arms.len(), 6);
+        assert_eq!(
+            ablation.arms[ablation.reference].name,
+            "order=importance shared=4"
+        );
+        let ablation =
+            of_arguments(&["experts.width+experts.shared=384+256,192+128"]).expect("an ablation");
+        assert_eq!(
+            names(&ablation),
+            ["width=384 shared=256", "width=192 shared=128"]
+        );
+    }
+
+    #[test]
+    fn arms_of_the_recipe_come_first_and_those_of_the_command_line_last() {
+        let arm = |name: &str, set: Settings| Variant {
+            name: name.to_owned(),
+            set,
+            place: Place::Whole,
+        };
+        let named = [
+            arm("own", vec![]),
+            arm("wide", vec![("experts.width".to_owned(), 16.into())]),
+        ];
+        let table = table("{ block = [{ grid = { experts.shared = [0, 4] } }] }").expect("a table");
+        let command = Command::parse(&["experts.width=16,32".to_owned()]).expect("a command");
+        let ablation = expand_all(&named, &table, &command).expect("an ablation");
+        assert_eq!(names(&ablation), ["own", "wide", "shared=0", "width=32"]);
+        assert_eq!(ablation.arms[0].aliases, ["shared=4"]);
+        assert_eq!(ablation.blocks.len(), 3);
+        assert_eq!(ablation.blocks[2].arms, [1, 3]);
+        assert_eq!(ablation.reference, 0);
+        let twice = [
+            arm("a", vec![]),
+            arm("a", vec![("experts.width".to_owned(), 16.into())]),
+        ];
+        let error =
+            expand_all(&twice, &AblateTable::default(), &Command::default()).expect_err("one name");
+        let expected = "the arm name `a` is given twice, for the recipe as it is and for `experts.width=16`; name one of them otherwise";
+        assert_eq!(error.to_string(), expected);
+        let seeds = [arm("a", vec![("seeds".to_owned(), 3.into())])];
+        expand_all(&seeds, &AblateTable::default(), &Command::default()).expect_err("seeds");
+    }
+
+    #[test]
+    fn options_of_the_command_line_win() {
+        let table = table(
+            "{ seeds = [7], metric = 'f1', margin = 2, alpha = 0.1, block = [{ grid = { a.b = [1] } }] }",
+        );
+        let table = table.expect("a table");
+        let command = Command {
+            seeds: Some(vec![1, 2, 3]),
+            metric: Some("accuracy".to_owned()),
+            margin: Some(Margin::Keeps(99.0)),
+            alpha: Some(0.01),
+            ..Command::default()
+        };
+        let ablation = expand_all(&[], &table, &command).expect("an ablation");
+        assert_eq!(ablation.seeds, [1, 2, 3]);
+        assert_eq!(ablation.metric.as_deref(), Some("accuracy"));
+        assert_eq!(ablation.margin, Some(Margin::Keeps(99.0)));
+        assert!((ablation.alpha - 0.01).abs() < 1e-12);
+        let wrong = Command {
+            alpha: Some(f64::NAN),
+            ..command
+        };
+        let message = expand_all(&[], &table, &wrong)
+            .expect_err("no level")
+            .to_string();
+        assert!(
+            message.starts_with("`--alpha` cannot be NaN; "),
+            "{message}"
+        );
+    }
+
+    /// A grid over some of three keys, with values from 0 to 4.
+    fn any_grid() -> impl Strategy<Value = String> {
+        let axis = proptest::option::of(proptest::collection::vec(0u8..5, 1..4));
+        let axes = [axis.clone(), axis.clone(), axis];
+        axes.prop_filter_map("no axes", |axes| {
+            let keys = ["experts.shared", "experts.width", "b.c"];
+            let axes = keys
+                .iter()
+                .zip(axes)
+                .filter_map(|(key, axis)| Some(format!("{key} = {:?}", axis?)));
+            let axes: Vec<String> = axes.collect();
+            (!axes.is_empty()).then(|| format!("{{ grid = {{ {} }} }}", axes.join(", ")))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn names_and_folders_are_unique_and_equal_arms_are_one(blocks in proptest::collection::vec(any_grid(), 1..4)) {
+            let text = format!("{{ block = [{}] }}", blocks.join(", "));
+            let ablation = of_table(&text).expect("an ablation");
+            let arms = &ablation.arms;
+            let all_names: Vec<&String> = arms.iter().flat_map(|arm| [&arm.name].into_iter().chain(&arm.aliases)).collect();
+            prop_assert_eq!(all_names.iter().collect::<BTreeSet<_>>().len(), all_names.len());
+            // The recipe's own 4 and 8, and none, are what an arm has where it sets nothing.
+            let resolved = arms.iter().map(|arm| {
+                ["experts.shared", "experts.width", "b.c"].map(|key| {
+                    let set = arm.set.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.as_integer());
+                    set.or(match key { "experts.shared" => Some(4), "experts.width" => Some(8), _ => None })
+                })
+            });
+            prop_assert_eq!(resolved.collect::<BTreeSet<_>>().len(), arms.len());
+            prop_assert!(ablation.reference < arms.len());
+            for block in &ablation.blocks {
+                prop_assert!(block.arms.iter().all(|arm| *arm < arms.len()));
+            }
+        }
+
+        #[test]
+        fn a_block_that_is_added_leaves_the_arms_before_it(first in any_grid(), second in any_grid()) {
+            let one = of_block(&first).expect("an ablation");
+            let both = of_table(&format!("{{ block = [{first}, {second}] }}")).expect("an ablation");
+            for (before, after) in one.arms.iter().zip(&both.arms) {
+                prop_assert_eq!((&before.name, &before.set), (&after.name, &after.set));
+            }
+            prop_assert_eq!(&one.blocks[0], &both.blocks[0]);
+        }
+
+        #[test]
+        fn the_last_axis_changes_fastest(lengths in proptest::collection::vec(1usize..4, 1..4)) {
+            let axes = lengths.iter().enumerate().map(|(key, length)| {
+                let values: Vec<usize> = (0..*length).collect();
+                format!("k{key} = {values:?}")
+            });
+            let ablation = of_block(&format!("{{ grid = {{ {} }} }}", axes.collect::<Vec<_>>().join(", "))).expect("an ablation");
+            prop_assert_eq!(ablation.arms.len(), lengths.iter().product::<usize>());
+            for (index, arm) in ablation.arms.iter().enumerate() {
+                let digits = arm.set.iter().map(|(_, value)| value.as_integer().expect("an integer") as usize);
+                let number = digits.zip(&lengths).fold(0, |number, (digit, length)| number * length + digit);
+                prop_assert_eq!(number, index);
+            }
+        }
+    }
+}
