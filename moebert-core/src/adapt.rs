@@ -78,7 +78,8 @@ pub fn adapt<M: Layered>(
         let Half::Dense(dense) = &layer.feed_forward else {
             return Err(AdaptError::NotDense(index));
         };
-        let [hidden, width] = dense.inner.weight.dims();
+        let [hidden, _] = dense.inner.weight.dims();
+        let width = dense.width();
         if let Some(&neuron) = experts.iter().flatten().find(|neuron| **neuron >= width) {
             return Err(AdaptError::Neuron {
                 layer: index,

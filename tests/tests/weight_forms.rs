@@ -17,16 +17,20 @@ use distill::{
 };
 use masformer_core::{
     Decoder, DecoderConfig, DecoderInput, Trace,
-    linear::{LowRankRows, forms},
+    linear::{LowRankRows, forms, outputs},
     ops::prepack,
     pretrained::{CONFIG_FILE, DecoderFolder, DecoderFolderConfig, save_decoder},
     tensor_file::TensorFile,
 };
 use moebert_core::{
+    adapt::adapt,
     bert::{BertConfig, BertInput},
     cost::Cost,
+    half::Half,
     heads::{BertModel, BertModelConfig, Head, Logits},
+    partition::ExpertLayout,
     pretrained::{Pretrained, PretrainedConfig, SaveOptions, load_adapter, save, save_adapter},
+    router::{GateScale, HashRandom, RouterConfig, RouterSpec},
 };
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
@@ -68,7 +72,13 @@ impl Reparameterizer for Thin {
 }
 
 fn thin<M: Module>(model: M) -> M {
-    let weights = Names::new(["stack"]).linear_weights(&model).unwrap();
+    thin_parts(model, &["stack"])
+}
+
+fn thin_parts<M: Module>(model: M, parts: &[&str]) -> M {
+    let weights = Names::new(parts.iter().copied())
+        .linear_weights(&model)
+        .unwrap();
     model.apply_reparameterization(Thin(weights.into_iter().collect()))
 }
 
@@ -179,12 +189,18 @@ fn an_encoder_keeps_its_forms_and_costs_less() {
     let adapter = dir.path().join("adapter");
     save_adapter(&adapter, &adapted, folder.config(), None).unwrap();
     let error = load_adapter(&adapter, again, folder.config()).unwrap_err();
-    assert!(error.to_string().contains("no plain matrix"), "{error}");
+    assert!(error.to_string().contains("no plain matrices"), "{error}");
 }
 
 #[test]
 fn a_decoder_whose_files_share_tensors_keeps_its_forms() {
-    for model_type in ["gpt2", "gpt_neo"] {
+    // Some of the layers that share a tensor may be plain.
+    for (model_type, parts) in [
+        ("gpt2", &["stack"][..]),
+        ("gpt2", &["value"]),
+        ("gpt2", &["0.mixer.query", "key", "inner"]),
+        ("gpt_neo", &["stack"]),
+    ] {
         let spans = ["full", "window:256"].map(|span| span.parse().unwrap());
         let config = DecoderConfig::new(20, 9, 12, 3, 24, spans.into());
         let config = match model_type {
@@ -194,7 +210,7 @@ fn a_decoder_whose_files_share_tensors_keeps_its_forms() {
                 .with_attention_bias(false),
         };
         let folder = DecoderFolderConfig::new(model_type, config.clone()).unwrap();
-        let model = thin(config.init(&Device::default()));
+        let model = thin_parts(config.init(&Device::default()), parts);
         let logits = |model: &Decoder| {
             let ids = Tensor::<2, Int>::from_data([[1, 5, 9, 2, 7]], &Device::default());
             let input = DecoderInput {
@@ -241,6 +257,47 @@ fn write_with(path: &Path, file: &[u8], name: &str, tensor: Option<Stored>) {
         tensors.insert(name.to_owned(), view);
     }
     fs::write(path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+}
+
+#[test]
+fn experts_and_other_heads_begin_with_the_whole_matrices() {
+    let dense = thin(bert());
+    let layout = ExpertLayout {
+        neurons: vec![vec![(0..20).collect(), (16..36).collect()]; 2],
+    };
+    let router = RouterConfig {
+        spec: RouterSpec::HashRandom(HashRandom {}),
+        k: 1,
+        gate_scale: GateScale::Unit,
+        seed: 1,
+    };
+    let split = adapt(dense.clone(), &layout, &router, None).unwrap();
+    let Half::Experts(experts) = &split.bert.stack.layers[0].feed_forward else {
+        panic!("experts");
+    };
+    let whole = dense.bert.stack.layers[0].feed_forward.dense().unwrap();
+    let expected = whole.inner.weight.val().slice_dim(1, 16..36).into_data();
+    experts.experts[1]
+        .inner
+        .weight
+        .val()
+        .into_data()
+        .assert_eq(&expected, true);
+
+    // A head of other classes is newly initialised, whatever form that of the folder has.
+    let dir = tempfile::tempdir().unwrap();
+    bert_folder(dir.path(), &thin_parts(bert(), &["stack", "head"]));
+    let folder = Pretrained::open(dir.path()).unwrap();
+    let head = Head::Classification { classes: 2 };
+    let (other, report) = folder.load(Some(head), &Device::default()).unwrap();
+    assert_eq!(other.head.as_ref().unwrap().weight.dims(), [24, 2]);
+    assert!(
+        report.anew().contains(&"classifier.weight".to_owned()),
+        "{report}"
+    );
+    let (same, report) = folder.load(None, &Device::default()).unwrap();
+    assert!(report.is_exact(), "{report}");
+    assert_eq!(outputs(same.head.as_ref().unwrap()), 3);
 }
 
 #[test]

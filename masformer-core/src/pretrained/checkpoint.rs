@@ -1,7 +1,7 @@
 //! Weights between a folder and a module.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -19,7 +19,7 @@ use super::{
     names::Names,
     report::{LoadReport, Mismatch},
     weight_files::{self, StoredTensor, StoredTensors},
-    weight_forms,
+    weight_forms::{self, Formed},
 };
 use crate::finite::first_not_finite;
 
@@ -159,11 +159,12 @@ impl<L: Layout> Checkpoint<L> {
             Box::new(float)
         };
         let shape = |module: &str| self.shape(module).map(<[usize]>::to_vec);
-        let formed = weight_forms::attach(model, shape, self.layout.is_transposed());
-        let tensors = std::mem::take(&mut self.tensors);
+        let formed = Formed::attach(model, &self.layout, shape);
+        let mut tensors = std::mem::take(&mut self.tensors);
+        tensors.retain(|tensor| !formed.is_left_out(&tensor.name));
         let result = model.apply(tensors, None, Some(adapter), true);
         let report = self.report(result, &formed)?;
-        if let Err((module, problem)) = weight_forms::check_rows(model, &formed) {
+        if let Err((module, problem)) = formed.check(model) {
             return Err(self.origins[&module].unusable(problem));
         }
         if let Some((module, value)) = first_not_finite(model, None) {
@@ -182,11 +183,7 @@ impl<L: Layout> Checkpoint<L> {
     }
 
     /// Says what became of each tensor; `origins` has every name that the store knows.
-    fn report(
-        &self,
-        result: ApplyResult,
-        formed: &BTreeMap<String, usize>,
-    ) -> Result<LoadReport, FolderError> {
+    fn report(&self, result: ApplyResult, formed: &Formed) -> Result<LoadReport, FolderError> {
         let mut report = LoadReport {
             wrappers: self.wrappers.clone(),
             ..LoadReport::default()
@@ -202,7 +199,7 @@ impl<L: Layout> Checkpoint<L> {
                     let mismatch = Mismatch {
                         name: origin.name.clone(),
                         found: origin.shape.clone(),
-                        expected: self.shape_in_file(&module, &expected),
+                        expected: self.shape_in_file(&module, &expected, formed),
                     };
                     if !self.layout.may_differ(&module) {
                         return Err(FolderError::Shape {
@@ -238,11 +235,7 @@ impl<L: Layout> Checkpoint<L> {
             .filter(|module| self.layout.is_weight(module))
             .partition(|module| self.layout.is_optional(module));
         let in_file = |modules: Vec<String>| {
-            let weights: BTreeSet<String> = formed.keys().cloned().collect();
-            let names = modules.iter().map(|name| {
-                let names = self.layout.names();
-                weight_forms::in_file(names, name, &weights).unwrap_or_else(|| names.in_file(name))
-            });
+            let names = modules.iter().map(|name| self.name_in_file(name, formed));
             names.collect::<BTreeSet<_>>().into_iter().collect()
         };
         if !needed.is_empty() {
@@ -263,8 +256,15 @@ impl<L: Layout> Checkpoint<L> {
         Ok(report)
     }
 
+    /// The name in files of a tensor of the module.
+    fn name_in_file(&self, module: &str, formed: &Formed) -> String {
+        let names = self.layout.names();
+        let name = formed.in_file(names, module);
+        name.unwrap_or_else(|| names.in_file(module))
+    }
+
     /// The shape in a file for a shape in the module.
-    fn shape_in_file(&self, module: &str, shape: &[usize]) -> Vec<usize> {
+    fn shape_in_file(&self, module: &str, shape: &[usize], formed: &Formed) -> Vec<usize> {
         let mut shape = shape.to_vec();
         let names = self.layout.names();
         // Of the matrices, only the weights of linear layers are transposed.
@@ -272,7 +272,9 @@ impl<L: Layout> Checkpoint<L> {
         if shape.len() == 2 && self.layout.is_transposed() && is_linear {
             shape.reverse();
         }
-        if let Some(last) = shape.last_mut() {
+        if let Some(last) = shape.last_mut()
+            && formed.in_file(names, module).is_none()
+        {
             *last *= names.in_model(&names.in_file(module)).len();
         }
         shape
@@ -295,14 +297,6 @@ pub fn save_weights<M: Module>(
     if weight_forms::kept_weight_forms(&model).is_empty() {
         model = model.materialize();
     }
-    if let Some((module, value)) = first_not_finite(&model, None) {
-        let tensor = layout.names().in_file(&module);
-        return Err(FolderError::Diverged {
-            path,
-            tensor,
-            value,
-        });
-    }
     let adapter: Box<dyn ModuleAdapter> = if layout.is_transposed() {
         Box::new(BurnToPyTorchAdapter)
     } else {
@@ -311,12 +305,20 @@ pub fn save_weights<M: Module>(
     let mut tensors: Vec<burn_pack::Tensor> = vec![];
     let mut shared: HashMap<String, Vec<burn_pack::Tensor>> = HashMap::new();
     let collected = model.collect(None, Some(adapter), true);
-    let formed = weight_forms::formed(collected.iter().map(|tensor| tensor.name.as_str()));
+    let formed = Formed::of_tensors(collected.iter().map(|tensor| tensor.name.as_str()));
+    if let Some((module, value)) = first_not_finite(&model, None) {
+        let name = formed.in_file(layout.names(), &module);
+        return Err(FolderError::Diverged {
+            path,
+            tensor: name.unwrap_or_else(|| layout.names().in_file(&module)),
+            value,
+        });
+    }
     for mut tensor in collected {
         if !layout.is_weight(&tensor.name) {
             continue;
         }
-        if let Some(name) = weight_forms::in_file(layout.names(), &tensor.name, &formed) {
+        if let Some(name) = formed.in_file(layout.names(), &tensor.name) {
             tensor.name = name;
             tensors.push(tensor);
             continue;

@@ -142,7 +142,7 @@ fn without_prefix(tensors: &[StoredTensor], prefix: &str) -> Option<Vec<String>>
     names.filter(|names| !names.is_empty())
 }
 
-/// Writes tensors of floats as a safetensors file.
+/// Writes tensors as a safetensors file.
 pub(super) fn write(path: &Path, tensors: Vec<burn_pack::Tensor>) -> Result<(), FolderError> {
     let error = |source: StoreError| FolderError::WriteWeights {
         path: path.to_owned(),

@@ -11,7 +11,8 @@
 //! | `NAME.sparse.rows` | `[K]` int32, the outputs that the rows belong to, ascending |
 //! | `NAME.bias` | `[F]` |
 //!
-//! Where several layers share a name, a number follows it in all of these but the bias: `attn.c_attn.0.left.weight`.
+//! Where several layers share a name, a number follows it in all of these but the bias, `attn.c_attn.0.left.weight`; and a plain
+//! weight beside them has a tensor of its own, `attn.c_attn.1.weight`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,7 +22,7 @@ use burn::{
     tensor::Shape,
 };
 
-use super::{KILN, Keys, Names};
+use super::{KILN, Keys, Layout, Names};
 use crate::{
     file::FileError,
     linear::{self, LowRankRows},
@@ -43,6 +44,7 @@ const WEIGHT: &str = ".weight";
 /// What follows the name of a weight in that of its rows.
 const ROWS: &str = ".losparse.rows";
 const RIGHT: &str = ".losparse.right.weight";
+const LEFT: &str = ".losparse.left.weight";
 
 /// Checks the forms that a configuration names.
 ///
@@ -66,11 +68,12 @@ pub fn kept_weight_forms<M: Module>(model: &M) -> Vec<String> {
     forms.into_iter().collect()
 }
 
-/// The module's name of a tensor of a form; `None` for other tensors.
+/// The module's name of a tensor of a form, or of a plain weight whose name has a number; `None` for other tensors.
 pub(super) fn in_model(names: &Names, file: &str) -> Option<String> {
-    let (layer, part) = PARTS
-        .iter()
-        .find_map(|(in_file, part)| Some((file.strip_suffix(in_file)?, part)))?;
+    let mut parts = PARTS.iter();
+    let part = parts.find_map(|(in_file, part)| Some((file.strip_suffix(in_file)?, *part)));
+    let has_form = part.is_some();
+    let (layer, part) = part.or_else(|| Some((file.strip_suffix(WEIGHT)?, WEIGHT)))?;
     let weights = |layer: &str| names.in_model(&format!("{layer}{WEIGHT}"));
     let numbered = layer.rsplit_once('.').and_then(|(layer, number)| {
         let sharing = weights(layer);
@@ -78,72 +81,129 @@ pub(super) fn in_model(names: &Names, file: &str) -> Option<String> {
         let number: usize = number.parse().ok()?;
         sharing.into_iter().nth(number).filter(|_| is_shared)
     });
-    let weight = numbered.or_else(|| weights(layer).into_iter().next())?;
+    let plain = || weights(layer).into_iter().next().filter(|_| has_form);
+    let weight = numbered.or_else(plain)?;
     Some(format!("{}{part}", weight.strip_suffix(WEIGHT)?))
 }
 
-/// The name in a file of a tensor of the module, if it belongs to one of these `weights` with a form.
-pub(super) fn in_file(names: &Names, module: &str, weights: &BTreeSet<String>) -> Option<String> {
-    let mut parts = PARTS.iter();
-    let (layer, part) = parts.find_map(|(in_file, part)| {
-        let layer = module.strip_suffix(part)?;
-        let has_form = weights.contains(&format!("{layer}{WEIGHT}"));
-        has_form.then_some((layer, in_file))
-    })?;
-    let weight = format!("{layer}{WEIGHT}");
-    let file = names.in_file(&weight);
-    let sharing = names.in_model(&file);
-    let file = file.strip_suffix(WEIGHT).unwrap_or(&file);
-    let number = sharing.iter().position(|name| *name == weight);
-    Some(match number {
-        Some(number) if sharing.len() > 1 => format!("{file}.{number}{part}"),
-        _ => format!("{file}{part}"),
-    })
+/// The weights of a model whose form folders keep.
+#[derive(Debug, Default)]
+pub(super) struct Formed {
+    /// Their names, with the outputs that are known.
+    weights: BTreeMap<String, usize>,
+    /// Those that only the files have in a form.
+    plain: BTreeSet<String>,
 }
 
-/// The weights whose form folders keep, of a module with tensors of these names.
-pub(super) fn formed<'a>(tensors: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
-    let weights = tensors.filter_map(|name| name.strip_suffix(ROWS));
-    weights.map(str::to_owned).collect()
-}
+impl Formed {
+    /// The weights that have a form, in a module with tensors of these names.
+    pub(super) fn of_tensors<'a>(tensors: impl Iterator<Item = &'a str>) -> Self {
+        let weights = tensors.filter_map(|name| name.strip_suffix(ROWS));
+        Self {
+            weights: weights.map(|name| (name.to_owned(), 0)).collect(),
+            plain: BTreeSet::new(),
+        }
+    }
 
-/// Gives the weights of a model the forms that files have, whose numbers are then loaded; `shape` is that of a tensor in the
-/// files, by its name in the module. The names of these weights, with their outputs.
-pub(super) fn attach<M: Module>(
-    model: &mut M,
-    shape: impl Fn(&str) -> Option<Vec<usize>>,
-    is_transposed: bool,
-) -> BTreeMap<String, usize> {
-    let mut found = Linears::default();
-    model.visit(&mut found);
-    let mut attach = Attach::default();
-    let mut weights = BTreeMap::new();
-    for (weight, id, [inputs, outputs]) in found.weights {
-        let Some(rows) = shape(&format!("{weight}{ROWS}")) else {
-            continue;
+    /// Gives the weights of a model the forms that files have, whose numbers are then loaded; `shape` is that of a tensor in
+    /// the files, by its name in the module.
+    ///
+    /// A weight that files have with other outputs, and that may be newly initialised then, stays plain.
+    pub(super) fn attach<M: Module>(
+        model: &mut M,
+        layout: &impl Layout,
+        shape: impl Fn(&str) -> Option<Vec<usize>>,
+    ) -> Self {
+        let mut found = Linears::default();
+        model.visit(&mut found);
+        let mut attach = Attach::default();
+        let mut formed = Self::default();
+        let of_files = |weight: &str, part: &str| {
+            let mut shape = shape(&format!("{weight}{part}"))?;
+            if !layout.is_transposed() {
+                shape.reverse();
+            }
+            Some(shape)
         };
-        let right = shape(&format!("{weight}{RIGHT}")).unwrap_or_default();
-        let rank = if is_transposed {
-            right.first()
-        } else {
-            right.last()
-        };
-        attach.0.insert(
-            id,
-            Sizes {
+        for (weight, id, [inputs, outputs]) in found.weights {
+            let Some(rows) = of_files(&weight, ROWS) else {
+                continue;
+            };
+            // As PyTorch stores them, outputs come first. What is missing is reported by loading.
+            let first = |part: &str| of_files(&weight, part)?.first().copied();
+            if layout.may_differ(&weight) && first(LEFT) != Some(outputs) {
+                formed.plain.insert(weight);
+                continue;
+            }
+            let sizes = Sizes {
                 inputs,
                 outputs,
-                // What is missing is missed when numbers are loaded.
-                rank: rank.copied().unwrap_or(1),
+                rank: first(RIGHT).unwrap_or(1),
                 rows: rows.first().copied().unwrap_or(1),
-            },
-        );
-        weights.insert(weight, outputs);
+            };
+            attach.0.insert(id, sizes);
+            formed.weights.insert(weight, outputs);
+        }
+        if !formed.weights.is_empty() {
+            *model = model.clone().apply_reparameterization(attach);
+        }
+        formed
     }
-    if !weights.is_empty() {
-        *model = model.clone().apply_reparameterization(attach);
+
+    /// Whether a tensor of the files is the base of a weight that has no form in the model.
+    pub(super) fn is_left_out(&self, module: &str) -> bool {
+        self.plain.contains(module)
     }
-    weights
+
+    /// The name in a file of a tensor of the module, if it belongs to one of these weights, or to a plain one that shares its
+    /// name with one.
+    pub(super) fn in_file(&self, names: &Names, module: &str) -> Option<String> {
+        let mut parts = PARTS.iter();
+        let formed = parts.find_map(|(in_file, part)| {
+            let weight = format!("{}{WEIGHT}", module.strip_suffix(part)?);
+            self.weights
+                .contains_key(&weight)
+                .then_some((weight, *in_file))
+        });
+        let has_form = formed.is_some();
+        let (weight, part) = formed.unwrap_or_else(|| (module.to_owned(), WEIGHT));
+        let file = names.in_file(&weight);
+        let sharing = names.in_model(&file);
+        let is_shared = sharing.len() > 1;
+        let mut others = sharing.iter();
+        let is_beside = is_shared && others.any(|other| self.weights.contains_key(other));
+        let is_own = has_form || (is_beside && module.ends_with(WEIGHT));
+        if !is_own {
+            return None;
+        }
+        let file = file.strip_suffix(WEIGHT).unwrap_or(&file);
+        let number = sharing.iter().position(|name| *name == weight);
+        Some(match number.filter(|_| is_shared) {
+            Some(number) => format!("{file}.{number}{part}"),
+            None => format!("{file}{part}"),
+        })
+    }
+
+    /// Checks the rows that have been loaded.
+    ///
+    /// # Errors
+    ///
+    /// The module's name of those that cannot be, and what is wrong.
+    pub(super) fn check<M: Module>(&self, model: &M) -> Result<(), (String, String)> {
+        let mut rows = Rows {
+            path: ModulePath::default(),
+            weights: &self.weights,
+            wrong: None,
+        };
+        model.visit(&mut rows);
+        match rows.wrong {
+            Some((name, outputs)) => Err((
+                name,
+                format!("its rows must rise and be below the layer's {outputs} outputs"),
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The numbers of inputs, outputs, columns of the factor and rows.
@@ -205,7 +265,7 @@ impl ModuleVisitor for Linears {
     }
 }
 
-/// Finds rows that are none, or in another order.
+/// Finds rows that are out of range or out of order.
 struct Rows<'a> {
     path: ModulePath,
     weights: &'a BTreeMap<String, usize>,
@@ -242,29 +302,5 @@ impl ModuleVisitor for Rows<'_> {
         if !is_right {
             self.wrong.get_or_insert((name, outputs));
         }
-    }
-}
-
-/// Checks the rows that have been loaded of these weights with their outputs.
-///
-/// # Errors
-///
-/// The module's name of those that cannot be, and what is wrong.
-pub(super) fn check_rows<M: Module>(
-    model: &M,
-    weights: &BTreeMap<String, usize>,
-) -> Result<(), (String, String)> {
-    let mut rows = Rows {
-        path: ModulePath::default(),
-        weights,
-        wrong: None,
-    };
-    model.visit(&mut rows);
-    match rows.wrong {
-        Some((name, outputs)) => Err((
-            name,
-            format!("its rows must rise and be below the layer's {outputs} outputs"),
-        )),
-        None => Ok(()),
     }
 }

@@ -23,6 +23,11 @@ pub enum PretrainedError {
     /// A model without adapters is to be saved as a folder of adapters.
     #[error("the model has no low-rank adapters to save")]
     NoAdapters,
+    /// Adapters are to be given to a model with weights of other forms.
+    #[error(
+        "the model has weights that are no plain matrices, and adapters need a model whose weights all are"
+    )]
+    AdapterOfForms,
     /// A model whose adapters PEFT could not attach to a model of Transformers.
     #[error(
         "the low-rank adapter of `{weight}` cannot be saved for PEFT: the model of Transformers has no adapter there; save \

@@ -10,8 +10,7 @@ use burn::{
     prelude::*,
 };
 use masformer_core::{
-    linear::is_plain,
-    pretrained::{Layout, read_config},
+    pretrained::{Layout, kept_weight_forms, read_config},
     tensor_file::TensorFile,
 };
 use serde::Deserialize;
@@ -83,6 +82,9 @@ pub fn load_adapter(
     model: BertModel,
     config: &PretrainedConfig,
 ) -> Result<BertModel, PretrainedError> {
+    if !kept_weight_forms(&model).is_empty() {
+        return Err(PretrainedError::AdapterOfForms);
+    }
     let scales = read_scales(&dir.join(ADAPTER_CONFIG))?;
     let path = dir.join(ADAPTER_WEIGHTS);
     let file = TensorFile::read(&path)?;
@@ -90,7 +92,6 @@ pub fn load_adapter(
     let device = model.bert.embeddings.word.weight.device();
     let layers: HashMap<String, (ParamId, [usize; 2])> = linear_layers(&model)
         .into_iter()
-        .filter(|(_, layer)| is_plain(layer))
         .map(|(name, layer)| (name, (layer.weight.id, layer.weight.dims())))
         .collect();
     let (mut adapters, mut whole) = (HashMap::new(), BTreeMap::new());
@@ -120,7 +121,7 @@ pub fn load_adapter(
         let Some((id, shape)) = layers.get(&weight) else {
             let problem = match weight.as_str() {
                 HEAD_WEIGHT => "an adapter of the head is not supported: the head is trained whole",
-                _ => "the model has no such linear layer, or its weight is no plain matrix",
+                _ => "the model has no such linear layer",
             };
             return Err(file.entry(&name, problem).into());
         };
