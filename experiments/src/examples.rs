@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
     data::example::Label,
@@ -14,6 +15,8 @@ use crate::{
 pub struct Examples {
     /// Their names, each once.
     pub ids: Vec<String>,
+    /// A digest of what is right: data with the same names may have other contents ([`content`]).
+    pub content: String,
     /// What each shares with others and is drawn with them, such as a passage or a document; empty where each stands alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -27,6 +30,8 @@ pub struct Examples {
 pub enum Parts {
     /// The metric is the mean of these; `None` where an example does not count.
     Mean(Vec<Option<f64>>),
+    /// As `Mean`, of a metric whose scores are told in percent; these are from 0 to 1.
+    Percent(Vec<Option<f64>>),
     /// F1 of class 1.
     F1(Classes),
     /// Matthews correlation.
@@ -107,6 +112,19 @@ impl Parts {
     }
 }
 
+/// The digest of right answers, in their order.
+pub fn content<T: AsRef<[u8]>>(right: impl IntoIterator<Item = T>) -> String {
+    let mut digest = Sha256::new();
+    for answer in right {
+        let answer = answer.as_ref();
+        digest.update(answer.len().to_le_bytes());
+        digest.update(answer);
+    }
+    let digits = digest.finalize();
+    let digits = digits.iter().map(|byte| format!("{byte:02x}"));
+    digits.collect()
+}
+
 /// 1 for what is right, otherwise 0.
 pub fn share(is_right: bool) -> f64 {
     f64::from(u8::from(is_right))
@@ -133,9 +151,18 @@ mod tests {
     }
 
     #[test]
+    fn contents_are_told_apart() {
+        assert_eq!(content(["a", "b"]), content(["a", "b"]));
+        assert_ne!(content(["a", "b"]), content(["ab", ""]));
+        assert_ne!(content(["a", "b"]), content(["b", "a"]));
+        assert_eq!(content(["a"]).len(), 64);
+    }
+
+    #[test]
     fn parts_come_back_from_json() {
         let examples = Examples {
             ids: vec!["a".to_owned(), "b".to_owned()],
+            content: content(["yes", "no"]),
             groups: vec![],
             metrics: BTreeMap::from([
                 (

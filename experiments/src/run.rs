@@ -299,19 +299,20 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         let columns = parts.first().map(|part| part.run.family.columns(&rows));
         let columns = columns.unwrap_or_default();
         let table = Table::new(&rows, &columns);
-        let (mut markdown, mut text) = (table.to_markdown(), table.to_text());
-        if let Some(ablation) = &self.recipe.ablation
-            && let Some(comparisons) = comparisons(ablation, &columns, parts, store)?
-        {
-            folder.write_json("comparisons.json", &comparisons)?;
-            let sentences = comparisons.sentences();
-            let items = sentences.lines().map(|line| format!("\n- {line}"));
-            markdown.extend(items);
-            markdown.push('\n');
-            text.extend(["\n", &sentences]);
-        }
+        let mut markdown = table.to_markdown();
         folder.write_text("results.md", &markdown)?;
-        print(&text)
+        print(&table.to_text())?;
+        let ablation = self.recipe.ablation.as_ref();
+        let comparisons = ablation.map(|ablation| comparisons(ablation, &columns, parts, store));
+        let Some(comparisons) = comparisons.transpose()?.flatten() else {
+            return Ok(());
+        };
+        folder.write_json("comparisons.json", &comparisons)?;
+        let sentences = comparisons.sentences();
+        markdown.extend(sentences.lines().map(|line| format!("\n- {line}")));
+        markdown.push('\n');
+        folder.write_text("results.md", &markdown)?;
+        print(&format!("\n{sentences}"))
     }
 }
 
@@ -322,23 +323,31 @@ fn comparisons<F: Family>(
     parts: &[Part<'_, F>],
     store: &Store,
 ) -> Result<Option<Comparisons>, Error> {
-    let Some(metric) = ablation.metric.as_ref().or(columns.first()) else {
+    let mut arms = vec![];
+    for arm in &ablation.arms {
+        arms.push(judged(&arm.name, parts, store)?);
+    }
+    let reference = &arms[ablation.reference];
+    let has = |metric: &&String| reference.has_metric(metric);
+    let metric = ablation.metric.as_ref().or(columns.iter().find(has));
+    let Some(metric) = metric.cloned() else {
         return Ok(None);
     };
-    let arms: Vec<JudgedArm> = ablation
-        .arms
-        .iter()
-        .map(|arm| judged(&arm.name, parts, store))
-        .collect::<Result<_, _>>()?;
+    // Arms of which nothing is judged have nothing to compare.
+    let name = reference.name.clone();
+    arms.retain(|arm| !arm.seeds.is_empty());
+    let Some(reference) = arms.iter().position(|arm| arm.name == name) else {
+        return Ok(None);
+    };
     if arms.len() < 2 {
         return Ok(None);
     }
     let question = Question {
-        metric,
+        metric: &metric,
         margin: ablation.margin,
         alpha: ablation.alpha,
     };
-    Ok(Some(Comparisons::of(&arms, ablation.reference, question)?))
+    Ok(Some(Comparisons::of(&arms, reference, question)?))
 }
 
 /// The examples that an arm was judged on with each seed.

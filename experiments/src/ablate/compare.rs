@@ -41,6 +41,14 @@ pub struct JudgedArm {
     pub seeds: Vec<Vec<Examples>>,
 }
 
+impl JudgedArm {
+    /// Whether its examples have parts of a metric.
+    pub fn has_metric(&self, metric: &str) -> bool {
+        let mut splits = self.seeds.iter().flatten();
+        splits.any(|split| split.metrics.contains_key(metric))
+    }
+}
+
 /// What is asked of the comparisons.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
@@ -130,9 +138,7 @@ impl Comparisons {
                 seeds: base.values.by_seed().len(),
                 examples: base.ids.len(),
                 alpha,
-                margin: question
-                    .margin
-                    .map(|margin| margin_of(margin, &base.values)),
+                margin: question.margin.map(|margin| base.margin(margin)),
                 difference: statistics
                     .as_ref()
                     .map_or(0.0, |numbers| numbers.difference),
@@ -162,20 +168,11 @@ impl Comparisons {
         })
     }
 
-    /// The sentences of all verdicts, one a line.
+    /// The sentences of all verdicts, one per line.
     pub fn sentences(&self) -> String {
         let sentences = self.arms.iter();
         let lines = sentences.map(|arm| format!("{}\n", arm.verdict.sentence));
         lines.collect()
-    }
-}
-
-/// The difference that does not matter, in the unit of the metric; a share that is kept is that of the reference's mean.
-fn margin_of(margin: Margin, reference: &MetricValues) -> f64 {
-    match margin {
-        Margin::Points(points) => points / 100.0,
-        Margin::Plain(difference) => difference,
-        Margin::Keeps(percent) => (1.0 - percent / 100.0) * reference.theta().abs(),
     }
 }
 
@@ -188,6 +185,10 @@ struct Measured<'a> {
     told: &'a str,
     unit: Unit,
     direction: Direction,
+    /// By what a difference of scores is divided to be one of values.
+    scale: f64,
+    /// What the examples are.
+    content: &'a str,
 }
 
 impl<'a> Measured<'a> {
@@ -230,19 +231,35 @@ impl<'a> Measured<'a> {
             told,
             unit,
             direction,
+            scale: match parts {
+                Parts::Percent(_) => 100.0,
+                _ => 1.0,
+            },
+            content: &split.content,
         })
+    }
+
+    /// A difference that does not matter, in the unit of the values; a share that is kept is that of the mean.
+    fn margin(&self, margin: Margin) -> f64 {
+        match margin {
+            Margin::Points(points) => points / 100.0,
+            Margin::Plain(difference) => difference / self.scale,
+            Margin::Keeps(percent) => (1.0 - percent / 100.0) * self.values.theta().abs(),
+        }
     }
 
     /// Whether each example of one is the example of the other at its place.
     fn is_paired(&self, other: &Self) -> bool {
-        self.ids == other.ids && self.values.by_seed().len() == other.values.by_seed().len()
+        self.ids == other.ids
+            && self.content == other.content
+            && self.values.by_seed().len() == other.values.by_seed().len()
     }
 }
 
 /// The places of the examples that count.
 fn counted(split: &Examples, parts: &Parts) -> Vec<usize> {
     match parts {
-        Parts::Mean(values) => {
+        Parts::Mean(values) | Parts::Percent(values) => {
             let values = values.iter().enumerate();
             let counted = values.filter(|(_, value)| value.is_some());
             counted.map(|(index, _)| index).collect()
@@ -261,7 +278,7 @@ fn jackknife(split: &Examples, parts: &Parts) -> Result<Jackknife, StatisticsErr
         Groups::from_keys(&keys.collect::<Vec<_>>())
     };
     match parts {
-        Parts::Mean(values) => {
+        Parts::Mean(values) | Parts::Percent(values) => {
             let values: Vec<f64> = values.iter().copied().flatten().collect();
             mean(&values, &groups)
         }
@@ -278,7 +295,7 @@ fn jackknife(split: &Examples, parts: &Parts) -> Result<Jackknife, StatisticsErr
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
+    use super::{super::statistics::VerdictKind, *};
     use crate::examples::Classes;
 
     /// An arm that is right on all examples but those that a rule names, by seed and example.
@@ -295,6 +312,7 @@ mod tests {
             };
             Examples {
                 ids: (0..200).map(|example| example.to_string()).collect(),
+                content: "200".to_owned(),
                 groups: vec![],
                 metrics: BTreeMap::from([
                     ("accuracy".to_owned(), Parts::Mean(right)),
@@ -365,17 +383,58 @@ mod tests {
         for seed in &mut other.seeds {
             seed[0].ids[0] = "new".to_owned();
         }
-        let arms = [arm("reference", 6, |_, example| example == 4), other];
+        let mut data = arm("data", 6, |_, example| example == 5);
+        for seed in &mut data.seeds {
+            seed[0].content = "of another file".to_owned();
+        }
+        let arms = [arm("reference", 6, |_, example| example == 4), other, data];
         let found = Comparisons::of(&arms, 0, question("accuracy")).unwrap();
         let expected =
             "other against reference: no verdict: the arms were judged on different examples";
         assert_eq!(found.arms[0].verdict.sentence, expected);
-        assert!(found.arms[0].statistics.is_none());
+        for arm in &found.arms {
+            assert_eq!(arm.verdict.kind, VerdictKind::Refused);
+            assert!(arm.statistics.is_none());
+        }
         let error = Comparisons::of(&arms, 0, question("acuracy")).unwrap_err();
         assert!(
             error.to_string().contains("did you mean `accuracy`?"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_plain_margin_is_in_the_unit_of_the_scores() {
+        let in_percent = |mut arm: JudgedArm| {
+            for seed in &mut arm.seeds {
+                if let Some(parts) = seed[0].metrics.get_mut("accuracy")
+                    && let Parts::Mean(values) = parts
+                {
+                    *parts = Parts::Percent(values.clone());
+                }
+            }
+            arm
+        };
+        let arms = [
+            arm("reference", 6, |seed, example| {
+                (example * 7 + seed).is_multiple_of(10)
+            }),
+            arm("other", 6, |seed, example| {
+                (example * 3 + seed).is_multiple_of(10)
+            }),
+        ];
+        let kind = |arms: &[JudgedArm], margin| {
+            let question = Question {
+                margin: Some(Margin::Plain(margin)),
+                ..question("accuracy")
+            };
+            let found = Comparisons::of(arms, 0, question).unwrap();
+            found.arms[0].verdict.kind
+        };
+        assert_eq!(kind(&arms, 1.0), VerdictKind::Equivalent);
+        let arms = arms.map(in_percent);
+        assert_eq!(kind(&arms, 1.0), VerdictKind::Undecided);
+        assert_eq!(kind(&arms, 50.0), VerdictKind::Equivalent);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl LanguageProblem for RecallProblem {
         let learner = LanguageLearner::to_judge(model);
         let device = model.token.weight.device();
         let bar = watch.progress.bar("evaluate", self.data.test);
-        let (mut predictions, mut ids) = (vec![], vec![]);
+        let (mut predictions, mut ids, mut right) = (vec![], vec![], vec![]);
         let mut parts = [(); 3].map(|()| vec![]);
         let (mut beyond, mut within) = (Share::default(), Share::default());
         for start in (0..self.data.test).step_by(watch.batch_size) {
@@ -128,6 +128,7 @@ impl LanguageProblem for RecallProblem {
                 let share = if is_beyond { &mut beyond } else { &mut within };
                 share.add(is_right);
                 ids.push((index, query.position));
+                right.push(query.target.to_le_bytes());
                 let counts = [true, is_beyond, !is_beyond];
                 for (parts, counts) in parts.iter_mut().zip(counts) {
                     parts.push(counts.then(|| examples::share(is_right)));
@@ -160,6 +161,7 @@ impl LanguageProblem for RecallProblem {
                 .iter()
                 .map(|(index, position)| format!("{index}:{position}"))
                 .collect(),
+            content: examples::content(&right),
             groups: ids.iter().map(|(index, _)| index.to_string()).collect(),
             metrics: metrics
                 .map(|(name, parts)| (name.to_owned(), parts))

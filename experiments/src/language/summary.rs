@@ -20,7 +20,7 @@ use crate::{
         tokenizer::TokenizerError,
     },
     error::Error,
-    examples::{Examples, Parts},
+    examples::{self, Examples, Parts},
     learner::language::LanguageLearner,
     metric::{
         Scores,
@@ -161,6 +161,9 @@ impl SummaryJudge {
                 .iter()
                 .map(|example| example.id.clone())
                 .collect(),
+            content: examples::content(
+                self.examples.iter().flat_map(|example| &example.references),
+            ),
             groups: vec![],
             metrics: BTreeMap::from([
                 part("rouge1", |score| score.rouge_1),

@@ -25,7 +25,7 @@ use crate::{
         token_file::{TokenFile, TokenFileError},
     },
     error::Error,
-    examples::{Examples, Parts},
+    examples::{self, Examples, Parts},
     learner::language::LanguageLearner,
     metric::perplexity::{EvaluationWindow, Likelihood, Perplexity, SlidingWindows},
     predictions::Judgement,
@@ -83,6 +83,7 @@ impl TextJudge {
             ids: (0..documents.len())
                 .map(|index| index.to_string())
                 .collect(),
+            content: examples::content(documents.iter().map(|(_, bytes, _)| bytes.to_le_bytes())),
             groups: vec![],
             metrics: BTreeMap::from([
                 (

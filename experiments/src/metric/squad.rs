@@ -46,7 +46,7 @@ pub fn evaluate(
     scores
 }
 
-/// What the means of [`evaluate`] are made of, 0 to 1.
+/// What the means of [`evaluate`] are made of.
 pub fn parts(
     version: SquadVersion,
     examples: &[SquadExample],
@@ -63,7 +63,7 @@ pub fn parts(
         let mut add = |name: &str, part: fn(&Score) -> f64| {
             let values = scored.iter();
             let values = values.map(|(has, score)| counts(*has).then(|| part(score)));
-            parts.insert(format!("{prefix}{name}"), Parts::Mean(values.collect()));
+            parts.insert(format!("{prefix}{name}"), Parts::Percent(values.collect()));
         };
         add("exact", |score| score.exact);
         add("f1", |score| score.f1);

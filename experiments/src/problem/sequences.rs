@@ -17,7 +17,7 @@ use crate::{
             windows::SquadFeature,
         },
     },
-    examples::{Examples, Parts},
+    examples::{self, Examples, Parts},
     metric::{Metric, Scores, evaluate, squad as squad_metric},
     recipe::Task,
 };
@@ -232,7 +232,7 @@ impl Sequences {
     ///
     /// As [`Self::judge`].
     pub fn examples(&self, answers: &[Answer], rule: &Rule) -> Result<Examples, DataError> {
-        let (groups, metrics) = match (&self.answers, rule) {
+        let (content, groups, metrics) = match (&self.answers, rule) {
             (Answers::Labels { labels, .. }, Rule::Glue(..) | Rule::Accuracy) => {
                 let [answers, references] = of_labels(answers, labels, rule)?;
                 let metrics = match rule {
@@ -243,17 +243,24 @@ impl Sequences {
                     let name = format!("{}{}", metric.name(), rule.suffix());
                     Ok((name, Parts::of_labels(*metric, &answers, &references)?))
                 });
-                (vec![], parts.collect::<Result<_, DataError>>()?)
+                let right = references.iter().map(|label| format!("{label:?}"));
+                let parts = parts.collect::<Result<_, DataError>>()?;
+                (examples::content(right), vec![], parts)
             }
             (Answers::Passages { examples, .. }, Rule::Squad(version, _)) => {
                 let texts = texts_of(&of_spans(answers)?, *version);
                 let parts = squad_metric::parts(*version, examples, &texts);
-                (passages(examples), parts)
+                let right = examples.iter().flat_map(|example| {
+                    let answers = example.answers.iter().map(|answer| answer.text.as_str());
+                    answers.chain([example.question.as_str()])
+                });
+                (examples::content(right), passages(examples), parts)
             }
             _ => return Err(DataError::Rule),
         };
         Ok(Examples {
             ids: self.ids(),
+            content,
             groups,
             metrics,
         })

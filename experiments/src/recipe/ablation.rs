@@ -2,13 +2,17 @@
 
 use std::ops::Range;
 
+use masformer_core::nearest::hint;
 use serde::Deserialize;
 use toml::{
     Spanned, Value,
     de::{DeTable, DeValue, ValueDeserializer},
 };
 
-use super::{RecipeError, RecipeFamily, arms, source::Source};
+use super::{
+    RecipeError, RecipeFamily, arms,
+    source::{Source, part_of_key},
+};
 use crate::ablate::arms::{
     AblateTable, Ablation, AblationError, Command, Place, RecipeKeys, Settings, Variant, expand,
 };
@@ -31,13 +35,27 @@ impl Source<'_> {
         let mut recipe = self.deserialize::<T>(&base)?;
         T::complete(&mut recipe);
         let own = recipe.with_defaults();
-        let keys = leaves_of(&own);
-        let recipe = RecipeKeys {
-            keys: &keys,
+        let keys = RecipeKeys {
+            keys: &leaves_of(&own),
             own: &|key| value_at(&own, key),
             seeds: &recipe.seeds,
         };
-        expand(&named, ablate, command, &recipe).map_err(|error| self.refused(&error))
+        let ablation = expand(&named, ablate, command, &keys);
+        let ablation = ablation.map_err(|error| self.refused(&error))?;
+        let metrics = T::metrics(&recipe);
+        match &ablation.metric {
+            Some(metric) if !metrics.contains(metric) => {
+                let metrics: Vec<&str> = metrics.iter().map(String::as_str).collect();
+                Err(RecipeError::Schema {
+                    place: self.place(None),
+                    reason: format!(
+                        "arms cannot be compared by `{metric}`; {}",
+                        hint(metric, &metrics)
+                    ),
+                })
+            }
+            _ => Ok(ablation),
+        }
     }
 
     /// A mistake of an ablation, with its place.
@@ -76,7 +94,7 @@ impl Source<'_> {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
-            let key = format!("{above}{}", key.get_ref());
+            let key = format!("{above}{}", part_of_key(key.get_ref()));
             match value.get_ref() {
                 DeValue::Table(inner) if !self.is_whole(&value.span()) => {
                     self.settings(inner, &format!("{key}."), settings)?;
@@ -97,24 +115,23 @@ fn leaves_of(table: &toml::Table) -> Vec<String> {
     for (key, value) in table {
         match value {
             toml::Value::Table(inner) => {
-                let inner = leaves_of(inner).into_iter();
+                let (key, inner) = (part_of_key(key), leaves_of(inner).into_iter());
                 keys.extend(inner.map(|below| format!("{key}.{below}")));
             }
-            _ => keys.push(key.clone()),
+            _ => keys.push(part_of_key(key)),
         }
     }
     keys
 }
 
 /// The value of a dotted key.
-fn value_at(table: &toml::Table, key: &str) -> Option<toml::Value> {
-    let (first, below) = match key.split_once('.') {
-        Some((first, below)) => (first, Some(below)),
-        None => (key, None),
-    };
-    match (table.get(first)?, below) {
-        (value, None) => Some(value.clone()),
-        (toml::Value::Table(inner), Some(below)) => value_at(inner, below),
-        _ => None,
-    }
+fn value_at(table: &toml::Table, key: &str) -> Option<Value> {
+    table.iter().find_map(|(name, value)| {
+        let rest = key.strip_prefix(&part_of_key(name))?;
+        match (rest.strip_prefix('.'), value) {
+            (None, value) => rest.is_empty().then(|| value.clone()),
+            (Some(below), Value::Table(inner)) => value_at(inner, below),
+            (Some(_), _) => None,
+        }
+    })
 }

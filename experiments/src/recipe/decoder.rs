@@ -39,6 +39,15 @@ impl RecipeFamily for OfDecoders {
         LanguageTask::ALL.map(LanguageTask::name).into()
     }
 
+    fn metrics(recipe: &Recipe<Self>) -> Vec<String> {
+        let metrics: &[&str] = match recipe.data.task {
+            LanguageTask::Text => &["bits_per_byte", "perplexity"],
+            LanguageTask::Summary => &["rouge1", "rouge2", "rougeL", "rougeLsum"],
+            LanguageTask::Recall => &["recall", "recall_beyond", "recall_within"],
+        };
+        metrics.iter().map(ToString::to_string).collect()
+    }
+
     fn complete(recipe: &mut Recipe<Self>) {
         let (stride, beams) = (recipe.stride(), recipe.beams());
         if let Some(random) = &mut recipe.model.random {

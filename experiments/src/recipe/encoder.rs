@@ -33,6 +33,10 @@ impl RecipeFamily for OfEncoders {
         Task::all().map(Task::name).collect()
     }
 
+    fn metrics(recipe: &Recipe<Self>) -> Vec<String> {
+        recipe.data.task.metrics()
+    }
+
     fn complete(recipe: &mut Recipe<Self>) {
         let data = &mut recipe.data;
         data.max_length = Some(data.max_length());

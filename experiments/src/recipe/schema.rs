@@ -115,6 +115,9 @@ pub trait RecipeFamily: Clone + Debug + PartialEq + 'static {
     /// The names of its tasks.
     fn tasks() -> Vec<&'static str>;
 
+    /// The metrics that arms can be compared by.
+    fn metrics(recipe: &Recipe<Self>) -> Vec<String>;
+
     /// Spells out the defaults that depend on other keys, for the record.
     fn complete(recipe: &mut Recipe<Self>);
 
@@ -179,7 +182,6 @@ impl<T: RecipeFamily> Recipe<T> {
         }
     }
 
-    /// Puts the stage that is meant where none is named.
     /// All its values, with the defaults of methods.
     pub(super) fn with_defaults(&self) -> toml::Table {
         // A recipe that was read can be written.
@@ -193,6 +195,7 @@ impl<T: RecipeFamily> Recipe<T> {
         table
     }
 
+    /// Puts the stage that is meant where none is named.
     pub(super) fn with_stages(mut self) -> Self {
         if self.stages.is_empty() {
             let only = StageRecipe::default();

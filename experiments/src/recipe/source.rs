@@ -86,7 +86,7 @@ impl<'a> Source<'a> {
             let settings = settings.chain(
                 arm.set
                     .iter()
-                    .map(|(key, value)| (quoted(key), value.clone())),
+                    .map(|(key, value)| (key.clone(), value.clone())),
             );
             let settings: Vec<String> = settings
                 .map(|(key, value)| format!("{key} = {value}"))
@@ -206,20 +206,14 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A dotted key in TOML.
-fn quoted(key: &str) -> String {
-    let is_bare = |part: &str| {
-        let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
-        !part.is_empty() && part.chars().all(is_plain)
-    };
-    let parts = key.split('.').map(|part| {
-        if is_bare(part) {
-            part.to_owned()
-        } else {
-            toml::Value::from(part).to_string()
-        }
-    });
-    parts.collect::<Vec<_>>().join(".")
+/// A part of a dotted key, in TOML.
+pub(super) fn part_of_key(part: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+    if !part.is_empty() && part.chars().all(is_plain) {
+        part.to_owned()
+    } else {
+        toml::Value::from(part).to_string()
+    }
 }
 
 /// Takes a key out of a table; none if it is not there.

@@ -7,8 +7,9 @@ use masformer_core::nearest::hint;
 use serde::{Deserialize, Serialize};
 
 use super::LanguageTask;
-use crate::data::glue::GlueTask;
+use crate::data::glue::{GlueTask, Split};
 use crate::data::squad::SquadVersion;
+use crate::metric::Metric;
 
 /// What a model is trained and judged on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +65,32 @@ impl Task {
             Self::Squad(SquadVersion::V1) => "squad",
             Self::Squad(SquadVersion::V2) => "squad2",
             Self::Synthetic => "synthetic",
+        }
+    }
+
+    /// The names of the metrics whose parts are kept by example. A split that a folder need not have is named, too.
+    pub fn metrics(self) -> Vec<String> {
+        match self {
+            Self::Glue(task) => {
+                let splits = task.splits().into_iter();
+                let splits = splits.filter(|split| *split != Split::Train && !split.is_test());
+                let names = splits.flat_map(|split| {
+                    let metrics = task.metrics().iter();
+                    metrics.map(move |metric| format!("{}{}", metric.name(), split.metric_suffix()))
+                });
+                names.collect()
+            }
+            Self::Squad(version) => {
+                let prefixes: &[&str] = match version {
+                    SquadVersion::V1 => &[""],
+                    SquadVersion::V2 => &["", "HasAns_", "NoAns_"],
+                };
+                let names = prefixes
+                    .iter()
+                    .flat_map(|prefix| ["exact", "f1"].map(|metric| format!("{prefix}{metric}")));
+                names.collect()
+            }
+            Self::Synthetic => vec![Metric::Accuracy.name().to_owned()],
         }
     }
 

@@ -10,7 +10,7 @@ pub struct ValueMatrix {
 }
 
 impl ValueMatrix {
-    /// A matrix of rows, one a seed.
+    /// A matrix of rows, one per seed.
     ///
     /// # Errors
     ///
