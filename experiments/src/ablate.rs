@@ -2,4 +2,5 @@
 
 pub mod arms;
 pub mod compare;
+pub mod run_arm;
 pub mod statistics;

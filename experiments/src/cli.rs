@@ -3,6 +3,7 @@
 pub mod ablate;
 pub mod adapt;
 pub mod bench;
+pub mod compare;
 mod decoder_task;
 pub mod devices;
 pub mod eval;
@@ -47,6 +48,7 @@ struct Cli {
 enum Command {
     Run(run::RunArgs),
     Ablate(ablate::AblateArgs),
+    Compare(compare::CompareArgs),
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
     Importance(importance::ImportanceArgs),
@@ -72,6 +74,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
     match cli.command {
         Command::Run(args) => run::run(args),
         Command::Ablate(args) => ablate::run(args),
+        Command::Compare(args) => compare::run(&args),
         Command::Plan(args) => plan::run(args),
         Command::Prune(args) => prune::run(&args),
         Command::Importance(args) => importance::run(args),

@@ -46,6 +46,9 @@ pub enum Error {
     /// The arms of an ablation cannot be compared.
     #[error(transparent)]
     Compare(#[from] CompareError),
+    /// A model is not shown to be as good as another one, within a margin.
+    #[error("the model is not shown to be as good as the reference, within the margin")]
+    NotAsGood,
     /// The device is not there.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -290,6 +293,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Worse { .. }
+            | Self::NotAsGood
             | Self::Failed {
                 is_bad_input: false,
                 ..

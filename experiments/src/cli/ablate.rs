@@ -18,18 +18,18 @@ use crate::{
 ///
 /// `key=a,b,c` is an axis of the grid of arms, and `key1+key2=a1+a2,b1+b2` changes keys together; `key=value` holds for all
 /// arms. Arms of the recipe, `[[arms]]`, and of its table `[ablate]` come first. Stages that arms share are done once, and a
-/// stage that is in the store is not done again. Example:
-///
-///     kiln ablate quickstart experts.order=importance,random experts.shared=0,4 --seeds 6
+/// stage that is in the store is not done again.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "Example:\n  kiln ablate quickstart arms=[] experts.order=importance,random experts.shared=0,4 --seeds 6"
+)]
 pub struct AblateArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
     /// The seeds that every arm runs: how many, as in `6`, or which, as in `3,5,8` [default: the recipe's]
     #[arg(long)]
     seeds: Option<String>,
-    /// The arm that the others are compared with: its name, or the keys that it changes [default: the recipe as it is]
+    /// The arm that the others are compared with: its name, or the keys that it changes, as the last argument [default: `full` where factors are dropped, else the recipe as it is, else the first]
     #[arg(long, num_args = 1.., value_name = "NAME|KEY=VALUE")]
     reference: Option<Vec<String>>,
     /// The metric that decides [default: the task's first]
@@ -69,7 +69,7 @@ pub fn run(args: AblateArgs) -> Result<(), Error> {
         alpha,
         ..
     } = args;
-    let (recipe, options) = recipe.open_as(|source, arguments| {
+    let (recipe, options) = recipe.open_as("-ablation", |source, arguments| {
         let command = Command {
             seeds: seeds.map(|seeds| parse_seeds(&seeds)).transpose()?,
             reference: reference

@@ -36,7 +36,7 @@ pub(super) struct RecipeArgs {
     /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`
     #[arg(value_name = "KEY.PATH=VALUE")]
     overrides: Vec<String>,
-    /// The run folder [default: runs/NAME, by the recipe]
+    /// The run folder [default: runs/NAME, by the recipe; runs/NAME-ablation for an ablation]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -65,21 +65,27 @@ impl RecipeArgs {
     /// # Errors
     /// The recipe or the device is wrong.
     pub fn open(self) -> Result<(AnyRecipe, RunOptions), Error> {
-        self.open_as(|source, overrides| Ok(AnyRecipe::load(source, overrides)?))
+        self.open_as("", |source, overrides| {
+            Ok(AnyRecipe::load(source, overrides)?)
+        })
     }
 
-    /// As [`open`](Self::open), with the recipe that `load` makes of its source and the arguments after it.
+    /// As [`open`](Self::open), with the recipe that `load` makes of its source and the arguments after it. `suffix` follows
+    /// the recipe's name in that of the run folder.
     ///
     /// # Errors
     /// Those of `load`, or the device is wrong.
     pub fn open_as(
         self,
+        suffix: &str,
         load: impl FnOnce(&str, &[String]) -> Result<AnyRecipe, Error>,
     ) -> Result<(AnyRecipe, RunOptions), Error> {
         let recipe = load(&self.recipe, &self.overrides)?;
         let out = self.out;
         let options = RunOptions {
-            out: out.unwrap_or_else(|| PathBuf::from("runs").join(recipe.name())),
+            out: out.unwrap_or_else(|| {
+                PathBuf::from("runs").join(format!("{}{suffix}", recipe.name()))
+            }),
             store: self.store.path,
             retry: false,
             device: backend::open(self.device.as_deref())?,

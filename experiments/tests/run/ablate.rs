@@ -73,6 +73,29 @@ fn a_grid_trains_each_shared_stage_once() {
     let has = |start: &str| arms.iter().any(|arm| arm.starts_with(start));
     assert!(has("order=random_shared=0-") && has("teacher"), "{arms:?}");
 
+    // Two of its arms.
+    let [one, other] = ["random", "inverse"].map(|order| format!("run:order={order} shared=0"));
+    let text = kiln.succeed(&["compare", &one, &other]);
+    for part in ["experts.order", "\"random\"", "seed 2: ", "2 seeds"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let json = kiln.succeed(&["compare", &one, &other, "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["keys"].as_array().unwrap().len(), 1);
+    // Two seeds decide nothing, unless the models are equal.
+    let kind = json["comparison"]["verdict"]["kind"].as_str().unwrap();
+    assert!(["undecided", "identical"].contains(&kind), "{kind}");
+    for (model, texts) in [
+        ("run", &["has several models", "run:NAME"][..]),
+        (
+            "run:order=randum shared=0",
+            &["no model `order=randum shared=0`", "did you mean"],
+        ),
+        ("elsewhere", &["elsewhere"]),
+    ] {
+        refuse(&kiln, &["compare", &one, model], texts);
+    }
+
     // Another value of a student's key trains students alone, and one of the teacher's trains all.
     let more = sweep(&["experts.order=random,inverse", "experts.shared=0,4,8"]);
     assert_eq!(trainings(&stages(&kiln, &more)), [14, 4]);
@@ -156,6 +179,10 @@ fn mistakes_are_refused_before_work() {
         ),
         (&["experts.shared=0,8", "--seeds", "0"], &["--seeds"]),
         (&["experts.shared=0,8", "--alpha", "2"], &["--alpha"]),
+        (
+            &["experts.shared=0,8", "--metric", "acuracy"],
+            &["`acuracy`", "did you mean `accuracy`?"],
+        ),
         (&["experts.shared=0,8", "--margin", "much"], &["--margin"]),
     ] {
         let arguments = [
