@@ -1,7 +1,8 @@
 //! What a model gets for each example: the parts of its scores, by which models are compared example by example.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
+use moebert_core::file::{self, FileError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -9,6 +10,9 @@ use crate::{
     data::example::Label,
     metric::{Metric, MetricError},
 };
+
+/// The file of them in the folder of an evaluation.
+const FILE: &str = "examples.json";
 
 /// The examples of a split that a model was judged on, in the order of the data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,6 +76,32 @@ pub struct Numbers {
     pub predicted: Vec<f64>,
     /// The right numbers.
     pub right: Vec<f64>,
+}
+
+impl Examples {
+    /// Reads those of an evaluation, by split, from its folder.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or is none of an evaluation.
+    pub fn read(dir: &Path) -> Result<Vec<Self>, FileError> {
+        let path = dir.join(FILE);
+        let splits = serde_json::from_slice(&file::read(&path)?);
+        splits.map_err(|source| FileError::Json { path, source })
+    }
+
+    /// Writes those of an evaluation, by split, into its folder.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn write(splits: &[Self], dir: &Path) -> Result<(), FileError> {
+        let path = dir.join(FILE);
+        match serde_json::to_vec(splits) {
+            Ok(bytes) => file::write(&path, &bytes),
+            Err(source) => Err(FileError::Json { path, source }),
+        }
+    }
 }
 
 impl Parts {

@@ -38,6 +38,10 @@ pub use artifacts::Artifacts;
 pub(crate) const RECIPE: &str = "recipe.toml";
 /// Where it was run.
 pub(crate) const ENVIRONMENT: &str = "environment.json";
+/// The rows of its table.
+pub(crate) const RESULTS: &str = "results.json";
+/// What the arms of an ablation show.
+pub(crate) const COMPARISONS: &str = "comparisons.json";
 const LOCK: &str = ".lock";
 /// The keys of the stages of a run, in its folder.
 const STAGES: &str = "stages.json";
@@ -181,10 +185,7 @@ impl RunFolder {
     /// # Errors
     /// The file cannot be written.
     pub fn write_results<R: Serialize>(&self, rows: &[R]) -> Result<(), RecordError> {
-        write_json(
-            &self.path.join("results.json"),
-            &BTreeMap::from([("rows", rows)]),
-        )
+        write_json(&self.path.join(RESULTS), &BTreeMap::from([("rows", rows)]))
     }
 
     /// Writes a JSON file into the folder.

@@ -20,12 +20,13 @@ use crate::{
     },
     environment::Environment,
     error::Error,
+    examples::Examples,
     graph::{Fingerprints, Key, Leases, Store, failure},
     interrupt::Stop,
     recipe::{
         AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily, of_any,
     },
-    record::{Artifacts, RunFolder, folder_of},
+    record::{Artifacts, COMPARISONS, RunFolder, folder_of},
     stdout::print,
     table::{Row, Table},
 };
@@ -307,7 +308,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         let Some(comparisons) = comparisons.transpose()?.flatten() else {
             return Ok(());
         };
-        folder.write_json("comparisons.json", &comparisons)?;
+        folder.write_json(COMPARISONS, &comparisons)?;
         let sentences = comparisons.sentences();
         markdown.extend(sentences.lines().map(|line| format!("\n- {line}")));
         markdown.push('\n');
@@ -360,7 +361,7 @@ fn judged<F: Family>(name: &str, parts: &[Part<'_, F>], store: &Store) -> Result
         };
         for keys in &part.nodes.seeds {
             if let Some(key) = &keys.models[place].evaluate {
-                seeds.push(jobs::examples(&store.stage(key))?);
+                seeds.push(Examples::read(&store.stage(key))?);
             }
         }
     }

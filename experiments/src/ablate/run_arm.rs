@@ -12,12 +12,9 @@ use serde::Deserialize;
 use crate::{
     error::Error,
     examples::Examples,
-    record::{RECIPE, folder_of},
+    record::{RECIPE, RESULTS, folder_of},
     table::Row,
 };
-
-/// The file of a run's table.
-const RESULTS: &str = "results.json";
 
 /// What a run folder says of one of its arms.
 #[derive(Clone, Debug)]
@@ -73,10 +70,8 @@ impl RunArm {
         let mut seeds = BTreeMap::new();
         for row in &rows {
             let folder = run.join("arms").join(folder_of(&name));
-            let path = folder.join(format!("seed-{}/evaluate/examples.json", row.seed));
-            let examples = serde_json::from_slice(&file::read(&path)?);
-            let examples = examples.map_err(|source| file::FileError::Json { path, source })?;
-            seeds.insert(row.seed, examples);
+            let folder = folder.join(format!("seed-{}/evaluate", row.seed));
+            seeds.insert(row.seed, Examples::read(&folder)?);
         }
         Ok(Self {
             recipe: recipe(&run, &name)?,

@@ -13,7 +13,7 @@ use same_file::Handle;
 
 use crate::{
     error::Error,
-    record::{ENVIRONMENT, RECIPE, is_run},
+    record::{COMPARISONS, ENVIRONMENT, RECIPE, RESULTS, is_run},
     task_settings::TASK_FILE,
 };
 
@@ -106,13 +106,14 @@ fn taken(output: &Path, inputs: &[&Path]) -> io::Result<Option<&'static str>> {
 }
 
 /// What a run writes into its folder, its artifacts among it.
-const RUN_FILES: [&str; 7] = [
+const RUN_FILES: [&str; 8] = [
     RECIPE,
     ENVIRONMENT,
     "artifacts",
+    COMPARISONS,
     "curves.svg",
     "metrics.jsonl",
-    "results.json",
+    RESULTS,
     "results.md",
 ];
 
@@ -223,12 +224,22 @@ mod tests {
             );
         }
         assert_eq!(told("other/tokenizer.json"), None);
-        for file in [RECIPE, ENVIRONMENT, "artifacts/stage/done.json", "mine.tsv"] {
+        for file in [
+            RECIPE,
+            ENVIRONMENT,
+            COMPARISONS,
+            "artifacts/stage/done.json",
+            "mine.tsv",
+        ] {
             let path = folder.path().join("run").join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, file).unwrap();
         }
-        for file in ["run/recipe.toml", "run/artifacts/stage/done.json"] {
+        for file in [
+            "run/recipe.toml",
+            "run/comparisons.json",
+            "run/artifacts/stage/done.json",
+        ] {
             assert!(told(file).unwrap().contains("is a file of a run"), "{file}");
         }
         assert_eq!(told("run/mine.tsv"), None);

@@ -8,7 +8,7 @@ use distill::{Epoch, Fitted, LeftParts, Method, Teacher};
 use masformer_core::{MixerSpec, Span, seed};
 use moebert_core::{
     cost::Cost,
-    file::{self, FileError},
+    file,
     importance::{Importance, ImportanceSource},
     layered::Layered,
 };
@@ -38,8 +38,6 @@ use crate::{
 const MODEL: &str = "model";
 /// The file of predictions in the folder of an evaluation.
 const PREDICTIONS: &str = "predictions.jsonl";
-/// The file of what scores are made of in the folder of an evaluation.
-const EXAMPLES: &str = "examples.json";
 /// The file of what the objectives of a training leave for later ones, in the folder of a stage.
 const LEFT: &str = "left.safetensors";
 /// The file of importance scores in the folder of a stage.
@@ -69,13 +67,6 @@ pub(super) struct Judged {
     pub active_parameters: u64,
     pub multiply_adds_per_token: u64,
     pub attention: Option<AttentionCost>,
-}
-
-/// What the scores of an evaluation in this folder are made of, by split.
-pub(super) fn examples(dir: &Path) -> Result<Vec<Examples>, Error> {
-    let path = dir.join(EXAMPLES);
-    let examples = serde_json::from_slice(&file::read(&path)?);
-    Ok(examples.map_err(|source| FileError::Json { path, source })?)
 }
 
 impl<F: Family> Jobs<'_, F> {
@@ -356,8 +347,7 @@ impl<F: Family> Jobs<'_, F> {
             examples,
         } = family.judge(learner, *progress, &options.stop)?;
         file::write(&dir.join(PREDICTIONS), lines(predictions).as_bytes())?;
-        let examples = serde_json::to_vec(&examples).map_err(KeyError::from)?;
-        file::write(&dir.join(EXAMPLES), &examples)?;
+        Examples::write(&examples, dir)?;
         let cost = Cost::of(learner, family.length());
         let (spans, mixers) = family.layers(&model.folder);
         let judged = Judged {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde::de::DeserializeOwned;
 
-use super::{Alpha, Interval, Jackknife, MetricValues, two_way};
+use super::{Alpha, Direction, Interval, Jackknife, MetricValues, Unit, VerdictInput, two_way};
 
 /// The cases of a file of reference numbers.
 #[derive(serde::Deserialize)]
@@ -127,5 +127,29 @@ pub(super) fn metric_cases(metric: &str, score: impl Fn(&[f64], &[f64]) -> Jackk
         let a = arm(&case.a, &case.value_a, &case.pseudo_a_first_seed);
         let b = arm(&case.b, &case.value_b, &case.pseudo_b_first_seed);
         case.expected.check(&a.difference(&b).unwrap(), &case.name);
+    }
+}
+
+/// A comparison that is undecided.
+pub(super) fn input() -> VerdictInput<'static> {
+    VerdictInput {
+        arm: "A",
+        reference: "R",
+        metric: "accuracy",
+        unit: Unit::Points,
+        direction: Direction::HigherIsBetter,
+        seeds: 6,
+        examples: 872,
+        alpha: Alpha::default(),
+        margin: None,
+        difference: 0.01,
+        interval: Some(Interval {
+            low: -0.01,
+            high: 0.03,
+        }),
+        p: 0.25,
+        identical: false,
+        needs: Some(9),
+        refusal: None,
     }
 }

@@ -189,7 +189,10 @@ impl Unit {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::testing::cases, *};
+    use super::{
+        super::testing::{cases, input},
+        *,
+    };
 
     #[derive(Deserialize)]
     struct Case {
@@ -264,29 +267,6 @@ mod tests {
     fn kinds_and_sentences_agree_with_the_reference() {
         for case in cases::<Case>("verdicts") {
             assert_eq!(verdict(&case.input()), case.expected);
-        }
-    }
-
-    fn input() -> VerdictInput<'static> {
-        VerdictInput {
-            arm: "A",
-            reference: "R",
-            metric: "accuracy",
-            unit: Unit::Points,
-            direction: Direction::HigherIsBetter,
-            seeds: 6,
-            examples: 872,
-            alpha: Alpha::default(),
-            margin: None,
-            difference: 0.01,
-            interval: Some(Interval {
-                low: -0.01,
-                high: 0.03,
-            }),
-            p: 0.25,
-            identical: false,
-            needs: Some(9),
-            refusal: None,
         }
     }
 

@@ -108,32 +108,9 @@ impl VerdictInput<'_> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Alpha, Direction, Interval, Unit, verdict},
+        super::{Interval, testing::input, verdict},
         *,
     };
-
-    fn input() -> VerdictInput<'static> {
-        VerdictInput {
-            arm: "A",
-            reference: "R",
-            metric: "accuracy",
-            unit: Unit::Points,
-            direction: Direction::HigherIsBetter,
-            seeds: 6,
-            examples: 872,
-            alpha: Alpha::default(),
-            margin: None,
-            difference: 0.01,
-            interval: Some(Interval {
-                low: -0.01,
-                high: 0.03,
-            }),
-            p: 0.25,
-            identical: false,
-            needs: Some(9),
-            refusal: None,
-        }
-    }
 
     fn sentence(change: impl Fn(&mut VerdictInput)) -> String {
         let mut input = input();
