@@ -12,7 +12,7 @@ use crate::{error::Error, interrupt::Stop, recipe::LatencyRecipe};
 /// Passes of each model before the clock counts.
 const WARM_UP: usize = 3;
 
-/// The median time of a forward pass of each model in milliseconds, over the same random token ids.
+/// The times of forward passes of each model in milliseconds, over the same random token ids, in their order.
 ///
 /// The models take turns, so that a machine that slows down slows all of them.
 ///
@@ -23,7 +23,7 @@ pub fn latencies(
     models: &[BertModel],
     recipe: &LatencyRecipe,
     stop: &Stop,
-) -> Result<Vec<f64>, Error> {
+) -> Result<Vec<Vec<f64>>, Error> {
     let _prepacked: Vec<_> = models.iter().map(prepack).collect();
     let mut times = vec![Vec::with_capacity(recipe.repeats); models.len()];
     for round in 0..WARM_UP + recipe.repeats {
@@ -41,7 +41,7 @@ pub fn latencies(
             }
         }
     }
-    Ok(times.into_iter().map(median).collect())
+    Ok(times)
 }
 
 /// Random token ids `[B, T]`, the same for the same vocabulary and shape.
@@ -58,7 +58,8 @@ pub(crate) fn random_input(vocabulary: usize, shape: [usize; 2], device: &Device
     }
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+/// The median of times; of an even number, the upper one of the two in the middle.
+pub fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or_default()
 }

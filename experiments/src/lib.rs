@@ -25,6 +25,7 @@ pub mod problem;
 pub mod quality;
 pub mod recipe;
 pub mod record;
+pub mod results;
 pub mod run;
 pub mod summarize;
 pub mod table;

@@ -8,7 +8,9 @@
 //! start/seed-S       links to the weights that were drawn
 //! arms/NAME/seed-S/  links to the stages of a model in the store
 //! stages.json        the keys of all stages
+//! arms.json          the arms and their stages
 //! results.json       the table for programs, and results.md for people
+//! timings.json       what stages and forward passes took
 //! curves.svg         validation while training
 //! ```
 
@@ -38,10 +40,12 @@ pub use artifacts::Artifacts;
 pub(crate) const RECIPE: &str = "recipe.toml";
 /// Where it was run.
 pub(crate) const ENVIRONMENT: &str = "environment.json";
-/// The rows of its table.
+/// What its models got, and what the arms of an ablation show.
 pub(crate) const RESULTS: &str = "results.json";
-/// What the arms of an ablation show.
-pub(crate) const COMPARISONS: &str = "comparisons.json";
+/// What it consists of.
+pub(crate) const ARMS: &str = "arms.json";
+/// What it took.
+pub(crate) const TIMINGS: &str = "timings.json";
 const LOCK: &str = ".lock";
 /// The keys of the stages of a run, in its folder.
 const STAGES: &str = "stages.json";
@@ -178,14 +182,6 @@ impl RunFolder {
         text.lines()
             .map(|line| serde_json::from_str(line).map_err(damaged(&path)))
             .collect()
-    }
-
-    /// Writes `results.json`, the table for programs.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn write_results<R: Serialize>(&self, rows: &[R]) -> Result<(), RecordError> {
-        write_json(&self.path.join(RESULTS), &BTreeMap::from([("rows", rows)]))
     }
 
     /// Writes a JSON file into the folder.

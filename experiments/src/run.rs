@@ -9,26 +9,19 @@ use serde_json::json;
 use self::{
     family::Family,
     identity::Identity,
-    jobs::Judged,
     nodes::{Makings, Nodes},
+    report::Report,
     worker::Worker,
 };
 use crate::{
-    ablate::{
-        arms::Ablation,
-        compare::{Comparisons, JudgedArm, Question},
-    },
     environment::Environment,
     error::Error,
-    examples::Examples,
     graph::{Fingerprints, Key, Leases, Store, failure},
     interrupt::Stop,
     recipe::{
         AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily, of_any,
     },
-    record::{Artifacts, COMPARISONS, RunFolder, folder_of},
-    stdout::print,
-    table::{Row, Table},
+    record::{ARMS, Artifacts, RunFolder, folder_of},
 };
 
 mod curves;
@@ -43,7 +36,9 @@ mod learning;
 mod nodes;
 mod plan;
 mod progress;
+mod report;
 mod shapes;
+mod standing;
 mod worker;
 
 pub use experts::{expert_files, expert_plan, open_dense, open_dense_decoder, score_neurons};
@@ -167,6 +162,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         let keys = nodes.iter().flat_map(|nodes| &nodes.nodes);
         let keys: Vec<Key> = keys.map(|node| node.key.clone()).collect();
         folder.write_stages(&keys)?;
+        folder.write_json(ARMS, &report::arms_file(self.recipe, &bases, &nodes))?;
         store.register(folder.path())?;
         if options.retry {
             for key in &keys {
@@ -203,8 +199,14 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         for part in &parts {
             part.link(&store, &folder)?;
         }
-        worked?;
-        self.results(&parts, &store, &folder)
+        // What failed is part of the results.
+        match worked {
+            Ok(()) | Err(Error::Failed { .. }) => {
+                Report::of(self.recipe, &parts, &store)?.write(&folder)?;
+                worked
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn planned(&self) -> Result<Vec<Planned>, Error> {
@@ -275,100 +277,6 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         fingerprints.save();
         Ok(nodes)
     }
-
-    /// Writes the results of a run that is done, from the store alone, and prints the table.
-    fn results<F: Family>(
-        &self,
-        parts: &[Part<'_, F>],
-        store: &Store,
-        folder: &RunFolder,
-    ) -> Result<(), Error> {
-        let (mut rows, mut trainings, mut curves) = (vec![], vec![], vec![]);
-        for part in parts {
-            part.results(store, &mut rows, &mut trainings)?;
-            let curve = part.run.family.curve();
-            curves.extend(part.run.plan.iter().map(|plan| (plan, curve.clone())));
-        }
-        let models = self.recipe.plan();
-        let place = |name: &str| models.iter().position(|model| model.name == name);
-        rows.sort_by_key(|row: &Row| place(&row.name));
-        curves.sort_by_key(|(plan, _): &(&ModelPlan, _)| place(&plan.name));
-        trainings.sort();
-        folder.gather_metrics(&trainings)?;
-        curves::write(&self.recipe.name, &curves, folder)?;
-        folder.write_results(&rows)?;
-        let columns = parts.first().map(|part| part.run.family.columns(&rows));
-        let columns = columns.unwrap_or_default();
-        let table = Table::new(&rows, &columns);
-        let mut markdown = table.to_markdown();
-        folder.write_text("results.md", &markdown)?;
-        print(&table.to_text())?;
-        let ablation = self.recipe.ablation.as_ref();
-        let comparisons = ablation.map(|ablation| comparisons(ablation, &columns, parts, store));
-        let Some(comparisons) = comparisons.transpose()?.flatten() else {
-            return Ok(());
-        };
-        folder.write_json(COMPARISONS, &comparisons)?;
-        let sentences = comparisons.sentences();
-        markdown.extend(sentences.lines().map(|line| format!("\n- {line}")));
-        markdown.push('\n');
-        folder.write_text("results.md", &markdown)?;
-        print(&format!("\n{sentences}"))
-    }
-}
-
-/// What the arms of an ablation show; none if there is nothing to compare.
-fn comparisons<F: Family>(
-    ablation: &Ablation,
-    columns: &[String],
-    parts: &[Part<'_, F>],
-    store: &Store,
-) -> Result<Option<Comparisons>, Error> {
-    let mut arms = vec![];
-    for arm in &ablation.arms {
-        arms.push(judged(&arm.name, parts, store)?);
-    }
-    let reference = &arms[ablation.reference];
-    let has = |metric: &&String| reference.has_metric(metric);
-    let metric = ablation.metric.as_ref().or(columns.iter().find(has));
-    let Some(metric) = metric.cloned() else {
-        return Ok(None);
-    };
-    // Arms of which nothing is judged have nothing to compare.
-    let name = reference.name.clone();
-    arms.retain(|arm| !arm.seeds.is_empty());
-    let Some(reference) = arms.iter().position(|arm| arm.name == name) else {
-        return Ok(None);
-    };
-    if arms.len() < 2 {
-        return Ok(None);
-    }
-    let question = Question {
-        metric: &metric,
-        margin: ablation.margin,
-        alpha: ablation.alpha,
-    };
-    Ok(Some(Comparisons::of(&arms, reference, question)?))
-}
-
-/// The examples that an arm was judged on with each seed.
-fn judged<F: Family>(name: &str, parts: &[Part<'_, F>], store: &Store) -> Result<JudgedArm, Error> {
-    let mut seeds = vec![];
-    for part in parts {
-        let place = part.run.plan.iter().position(|plan| plan.name == name);
-        let Some(place) = place else {
-            continue;
-        };
-        for keys in &part.nodes.seeds {
-            if let Some(key) = &keys.models[place].evaluate {
-                seeds.push(Examples::read(&store.stage(key))?);
-            }
-        }
-    }
-    Ok(JudgedArm {
-        name: name.to_owned(),
-        seeds,
-    })
 }
 
 impl<F: Family> Part<'_, F> {
@@ -390,62 +298,6 @@ impl<F: Family> Part<'_, F> {
                 for (stage, key) in model.stages() {
                     link(&format!("arms/{arm}/seed-{seed}/{stage}"), key)?;
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds the rows of the table, and the metrics of every training with its name.
-    fn results(
-        &self,
-        store: &Store,
-        rows: &mut Vec<Row>,
-        trainings: &mut Vec<(String, PathBuf)>,
-    ) -> Result<(), Error> {
-        // All seeds of a model together, the models in their order.
-        for (index, plan) in self.run.plan.iter().enumerate() {
-            let before = self.run.plan[..index].iter();
-            let place = before.filter(|plan| plan.is_judged).count();
-            for keys in &self.nodes.seeds {
-                let model = &keys.models[index];
-                if let Some(key) = &model.train {
-                    let metrics = store.stage(key).join("training/metrics.jsonl");
-                    trainings.push((format!("seed-{}/{}", keys.seed, plan.name), metrics));
-                }
-                let Some(evaluate) = &model.evaluate else {
-                    continue;
-                };
-                let latencies: Option<Vec<f64>> = keys
-                    .measure
-                    .as_ref()
-                    .map(|key| store.result(key))
-                    .transpose()?;
-                let before: Option<Judged> = model
-                    .before
-                    .as_ref()
-                    .map(|key| store.result(key))
-                    .transpose()?;
-                let judged: Judged = store.result(evaluate)?;
-                let done = model
-                    .train
-                    .as_ref()
-                    .map(|key| store.read(key))
-                    .transpose()?;
-                rows.push(Row {
-                    name: plan.name.clone(),
-                    seed: keys.seed,
-                    spans: judged.spans,
-                    mixers: judged.mixers,
-                    experts: plan.experts.as_ref().map(ToString::to_string),
-                    metrics_before: before.map(|judged| judged.scores),
-                    metrics: judged.scores,
-                    parameters: judged.parameters,
-                    active_parameters: judged.active_parameters,
-                    multiply_adds_per_token: judged.multiply_adds_per_token,
-                    attention: judged.attention,
-                    latency_ms: latencies.and_then(|latencies| latencies.get(place).copied()),
-                    seconds: done.flatten().map(|done| done.seconds),
-                });
             }
         }
         Ok(())

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::metric::{Scores, UNDEFINED};
 
-/// One model of one seed, as `results.json` holds it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One model of one seed.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// The model's name.
     pub name: String,
@@ -15,13 +15,10 @@ pub struct Row {
     /// What each layer attends to, from the bottom.
     pub spans: Vec<Span>,
     /// What each layer mixes tokens with, from the bottom; empty where all are attention.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mixers: Vec<MixerSpec>,
     /// Its experts; none for dense feed-forward layers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experts: Option<String>,
     /// Scores before its training, where a given model goes on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_before: Option<Scores>,
     /// Scores on the data to judge by, by the metric's name.
     pub metrics: Scores,
@@ -32,13 +29,9 @@ pub struct Row {
     /// Multiply-adds of a forward pass, for one token.
     pub multiply_adds_per_token: u64,
     /// What attention costs.
-    #[serde(flatten)]
     pub attention: Option<AttentionCost>,
     /// Median time of a forward pass in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,
-    /// Seconds of training since its last start; none for a model that is judged as it is.
-    pub seconds: Option<f64>,
 }
 
 /// What the mixers of a model cost in a sequence of the training's length.
@@ -158,7 +151,11 @@ fn columns<'a>(
     };
     let has = |test: &dyn Fn(&Row) -> bool| rows.iter().any(test);
     let has_attention = has(&|row| row.attention.is_some());
-    add("layers", has_attention, Box::new(|group| summary(group[0])));
+    add(
+        "layers",
+        has_attention,
+        Box::new(|group| summary(&group[0].spans, &group[0].mixers)),
+    );
     let has_before = has(&|row| row.metrics_before.is_some());
     for metric in metrics {
         let before = |row: &Row| row.metrics_before.as_ref()?.get(metric).copied();
@@ -247,8 +244,8 @@ fn latency(group: &[&Row]) -> Option<f64> {
 }
 
 /// Runs of equal layers from the bottom, as in `2 full, 4 window:64`.
-fn summary(row: &Row) -> String {
-    let layers = Mixing::of_layers(&row.spans, &row.mixers);
+pub(crate) fn summary(spans: &[Span], mixers: &[MixerSpec]) -> String {
+    let layers = Mixing::of_layers(spans, mixers);
     let runs = layers.chunk_by(|a, b| a == b);
     let runs = runs.map(|run| format!("{} {}", run.len(), run[0]));
     runs.collect::<Vec<_>>().join(", ")
@@ -350,7 +347,6 @@ mod tests {
             multiply_adds_per_token: 850,
             attention: None,
             latency_ms: None,
-            seconds: None,
         }
     }
 
@@ -453,17 +449,6 @@ mod tests {
         let text = table(&[decoder("full", 1, None, 0.5)], &["bits_per_byte"]).to_text();
         assert!(!text.contains("before"), "{text}");
         assert!(text.contains("0.5000"), "{text}");
-    }
-
-    #[test]
-    fn a_row_survives_its_file() {
-        for row in [
-            timed("teacher", 1, 0.9, 10.0),
-            decoder("full", 2, Some(3.0), 0.5),
-        ] {
-            let json = serde_json::to_string(&row).unwrap();
-            assert_eq!(serde_json::from_str::<Row>(&json).unwrap(), row);
-        }
     }
 
     #[test]

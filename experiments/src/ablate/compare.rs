@@ -1,14 +1,16 @@
 //! What the arms of an ablation show against one of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use masformer_core::nearest::hint;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     arms::Margin,
     statistics::{
-        Alpha, ComparisonStatistics, Direction, Groups, Jackknife, MetricValues, RESAMPLES,
-        Refusal, StatisticsError, Unit, Verdict, VerdictInput, bits_per_byte, compare_family, f1,
-        matthews, mean, nats_per_token, pearson, spearman, verdict,
+        Alpha, ComparisonStatistics, Direction, Groups, Jackknife, McNemar, MetricValues,
+        RESAMPLES, Refusal, StatisticsError, Unit, Verdict, VerdictInput, bits_per_byte,
+        compare_family, f1, matthews, mean, nats_per_token, pearson, spearman, verdict,
     },
 };
 use crate::examples::{Examples, Parts};
@@ -38,13 +40,15 @@ pub struct JudgedArm {
     /// Its name.
     pub name: String,
     /// By seed, by split.
-    pub seeds: Vec<Vec<Examples>>,
+    pub seeds: BTreeMap<u64, Vec<Examples>>,
+    /// The number of seeds with which it failed.
+    pub failed: usize,
 }
 
 impl JudgedArm {
     /// Whether its examples have parts of a metric.
     pub fn has_metric(&self, metric: &str) -> bool {
-        let mut splits = self.seeds.iter().flatten();
+        let mut splits = self.seeds.values().flatten();
         splits.any(|split| split.metrics.contains_key(metric))
     }
 }
@@ -61,28 +65,32 @@ pub struct Question<'a> {
 }
 
 /// All arms against one.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Comparisons {
-    /// The metric.
-    pub metric: String,
-    /// The level.
-    pub alpha: Alpha,
-    /// The arm that the others are compared with.
-    pub reference: String,
-    /// The number of seeds.
-    pub seeds: usize,
-    /// The number of examples.
-    pub examples: usize,
+    /// The difference that does not matter, in the unit of the metric.
+    pub margin: Option<f64>,
     /// The other arms in their order.
     pub arms: Vec<Comparison>,
 }
 
 /// One arm against the reference.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The arm.
     pub arm: String,
-    /// The numbers; none where the arms were judged on different examples.
+    /// The arm that it is compared with.
+    pub reference: String,
+    /// The metric.
+    pub metric: String,
+    /// In what the metric is told.
+    pub unit: Unit,
+    /// The number of seeds of the reference.
+    pub seeds: usize,
+    /// The number of examples of the reference.
+    pub examples: usize,
+    /// The examples gained and lost with each seed; empty for metrics whose parts are not 0 or 1.
+    pub mcnemar: Vec<McNemar>,
+    /// The numbers; none where the arms cannot be compared.
     #[serde(flatten)]
     pub statistics: Option<ComparisonStatistics>,
     /// What follows.
@@ -102,69 +110,84 @@ impl Comparisons {
         question: Question<'_>,
     ) -> Result<Self, CompareError> {
         let alpha = Alpha::new(question.alpha)?;
-        let measured: Vec<Measured<'_>> = arms
+        let measured: Vec<Option<Measured<'_>>> = arms
             .iter()
-            .map(|arm| Measured::of(arm, question.metric))
+            .map(|arm| {
+                let is_judged = !arm.seeds.is_empty();
+                is_judged
+                    .then(|| Measured::of(arm, question.metric))
+                    .transpose()
+            })
             .collect::<Result<_, _>>()?;
-        let base = &measured[reference];
-        let others = || {
-            let places = arms.iter().zip(&measured).enumerate();
-            places
-                .filter(|(place, _)| *place != reference)
-                .map(|(_, arm)| arm)
-        };
+        let seeds: BTreeSet<u64> = arms
+            .iter()
+            .flat_map(|arm| arm.seeds.keys())
+            .copied()
+            .collect();
+        let base = &arms[reference];
+        let of_base = measured[reference].as_ref();
+        let margin = question.margin.zip(of_base);
+        let margin = margin.map(|(margin, base)| base.margin(margin));
+        let mut pairs = vec![];
+        for (place, (arm, measured)) in arms.iter().zip(&measured).enumerate() {
+            if place != reference {
+                let refusal = refusal(arm, measured.as_ref(), base, of_base, seeds.len());
+                pairs.push((arm, measured.as_ref().zip(of_base), refusal));
+            }
+        }
         let mut differences = vec![];
-        for (_, measured) in others().filter(|(_, measured)| measured.is_paired(base)) {
-            differences.push(measured.values.difference(&base.values)?);
+        for (_, pair, refusal) in &pairs {
+            if let (Some((measured, base)), None) = (pair, refusal) {
+                differences.push(measured.values.difference(&base.values)?);
+            }
         }
         let statistics = match differences.as_slice() {
             [] => vec![],
             differences => compare_family(differences, alpha, RESAMPLES)?,
         };
         let mut paired = differences.iter().zip(statistics);
-        let compared = others().map(|(arm, measured)| {
-            let found = if measured.is_paired(base) {
-                paired.next()
-            } else {
-                None
+        let compared = pairs.into_iter().map(|(arm, pair, refusal)| {
+            let found = match refusal {
+                None => paired.next(),
+                Some(_) => None,
             };
             let (difference, statistics) = found.unzip();
+            let numbers = statistics.as_ref();
             let input = VerdictInput {
                 arm: &arm.name,
-                reference: &arms[reference].name,
-                metric: base.told,
-                unit: base.unit,
-                direction: base.direction,
-                seeds: base.values.by_seed().len(),
-                examples: base.ids.len(),
+                reference: &base.name,
+                metric: of_base.map_or(question.metric, |base| base.told),
+                unit: of_base.map_or(Unit::Plain, |base| base.unit),
+                direction: of_base.map_or(Direction::HigherIsBetter, |base| base.direction),
+                seeds: base.seeds.len(),
+                examples: of_base.map_or(0, |base| base.ids.len()),
                 alpha,
-                margin: question.margin.map(|margin| base.margin(margin)),
-                difference: statistics
-                    .as_ref()
-                    .map_or(0.0, |numbers| numbers.difference),
-                interval: statistics
-                    .as_ref()
-                    .and_then(|numbers| numbers.simultaneous.interval()),
-                p: statistics
-                    .as_ref()
-                    .map_or(1.0, |numbers| numbers.p_adjusted),
+                margin,
+                difference: numbers.map_or(0.0, |numbers| numbers.difference),
+                interval: numbers.and_then(|numbers| numbers.simultaneous.interval()),
+                p: numbers.map_or(1.0, |numbers| numbers.p_adjusted),
                 identical: difference.is_some_and(MetricValues::is_zero),
-                needs: statistics.as_ref().and_then(|numbers| numbers.needs.seeds),
-                refusal: statistics.is_none().then_some(Refusal::DifferentExamples),
+                needs: numbers.and_then(|numbers| numbers.needs.seeds),
+                refusal,
             };
             Comparison {
                 arm: arm.name.clone(),
+                reference: base.name.clone(),
+                metric: question.metric.to_owned(),
+                unit: input.unit,
+                seeds: input.seeds,
+                examples: input.examples,
+                mcnemar: match (numbers, pair) {
+                    (Some(_), Some((measured, base))) => measured.changed(base),
+                    _ => vec![],
+                },
                 verdict: verdict(&input),
                 statistics,
             }
         });
         Ok(Self {
             arms: compared.collect(),
-            metric: question.metric.to_owned(),
-            alpha,
-            reference: arms[reference].name.clone(),
-            seeds: base.values.by_seed().len(),
-            examples: base.ids.len(),
+            margin,
         })
     }
 
@@ -176,9 +199,53 @@ impl Comparisons {
     }
 }
 
+/// Which values of a metric of these parts are better.
+pub fn direction(parts: &Parts) -> Direction {
+    match parts {
+        Parts::BitsPerByte { .. } | Parts::Perplexity { .. } => Direction::LowerIsBetter,
+        _ => Direction::HigherIsBetter,
+    }
+}
+
+/// Why an arm cannot be compared with the reference, if it cannot; `seeds` is the number of all.
+fn refusal(
+    arm: &JudgedArm,
+    measured: Option<&Measured<'_>>,
+    reference: &JudgedArm,
+    of_reference: Option<&Measured<'_>>,
+    seeds: usize,
+) -> Option<Refusal> {
+    let is_paired = arm.seeds.keys().eq(reference.seeds.keys());
+    if let (true, Some(measured), Some(base)) = (is_paired, measured, of_reference) {
+        return (!measured.is_paired(base)).then_some(Refusal::DifferentExamples);
+    }
+    // The arm that lacks seeds, or the one that lacks more of them.
+    let lacks = |arm: &JudgedArm| seeds - arm.seeds.len();
+    let of = if lacks(arm) >= lacks(reference) {
+        arm
+    } else {
+        reference
+    };
+    let seeds = seeds.max(of.failed + of.seeds.len());
+    Some(match of.failed {
+        0 => Refusal::MissingSeeds {
+            arm: of.name.clone(),
+            missing: seeds - of.seeds.len(),
+            seeds,
+        },
+        failed => Refusal::FailedSeeds {
+            arm: of.name.clone(),
+            failed,
+            seeds,
+        },
+    })
+}
+
 /// A metric of an arm, by seed and by example.
 struct Measured<'a> {
     values: MetricValues,
+    /// What each example got with each seed, for a metric that is a mean.
+    right: Vec<Vec<f64>>,
     /// The examples that count.
     ids: Vec<&'a str>,
     /// What the metric is called in sentences.
@@ -193,7 +260,7 @@ struct Measured<'a> {
 
 impl<'a> Measured<'a> {
     fn of(arm: &'a JudgedArm, metric: &'a str) -> Result<Self, CompareError> {
-        let first = arm.seeds.first().ok_or(StatisticsError::NoSeeds)?;
+        let first = arm.seeds.values().next().ok_or(StatisticsError::NoSeeds)?;
         let place = first
             .iter()
             .position(|split| split.metrics.contains_key(metric));
@@ -205,8 +272,8 @@ impl<'a> Measured<'a> {
                 hint: hint(metric, &known),
             }
         })?;
-        let mut seeds = vec![];
-        for splits in &arm.seeds {
+        let (mut seeds, mut right) = (vec![], vec![]);
+        for splits in arm.seeds.values() {
             let split = splits.get(place);
             let found = split.and_then(|split| Some((split, split.metrics.get(metric)?)));
             let (split, parts) = found.ok_or_else(|| CompareError::Seeds(arm.name.clone()))?;
@@ -216,21 +283,25 @@ impl<'a> Measured<'a> {
                 return Err(CompareError::Seeds(arm.name.clone()));
             }
             seeds.push(jackknife(split, parts)?);
+            if let Parts::Mean(values) | Parts::Percent(values) = parts {
+                right.push(values.iter().copied().flatten().collect());
+            }
         }
         let split = &first[place];
         let parts = &split.metrics[metric];
-        let (told, unit, direction) = match parts {
-            Parts::BitsPerByte { .. } => ("bits per byte", Unit::Plain, Direction::LowerIsBetter),
-            Parts::Perplexity { .. } => ("nats per token", Unit::Plain, Direction::LowerIsBetter),
-            _ => (metric, Unit::Points, Direction::HigherIsBetter),
+        let (told, unit) = match parts {
+            Parts::BitsPerByte { .. } => ("bits per byte", Unit::Plain),
+            Parts::Perplexity { .. } => ("nats per token", Unit::Plain),
+            _ => (metric, Unit::Points),
         };
         let ids = counted(split, parts).into_iter();
         Ok(Self {
             values: MetricValues::from_jackknife(&seeds)?,
+            right,
             ids: ids.map(|index| split.ids[index].as_str()).collect(),
             told,
             unit,
-            direction,
+            direction: direction(parts),
             scale: match parts {
                 Parts::Percent(_) => 100.0,
                 _ => 1.0,
@@ -250,9 +321,14 @@ impl<'a> Measured<'a> {
 
     /// Whether each example of one is the example of the other at its place.
     fn is_paired(&self, other: &Self) -> bool {
-        self.ids == other.ids
-            && self.content == other.content
-            && self.values.by_seed().len() == other.values.by_seed().len()
+        self.ids == other.ids && self.content == other.content
+    }
+
+    /// The examples that were gained and lost against another arm with each seed; empty where parts are not 0 or 1.
+    fn changed(&self, other: &Self) -> Vec<McNemar> {
+        let rows = self.right.iter().zip(&other.right);
+        let tests = rows.map(|(own, other)| McNemar::of(own, other));
+        tests.collect::<Result<_, _>>().unwrap_or_default()
     }
 }
 
@@ -322,7 +398,10 @@ mod tests {
         };
         JudgedArm {
             name: name.to_owned(),
-            seeds: (0..seeds).map(|seed| vec![examples(seed)]).collect(),
+            seeds: (0..seeds)
+                .map(|seed| (seed as u64, vec![examples(seed)]))
+                .collect(),
+            failed: 0,
         }
     }
 
@@ -349,7 +428,7 @@ mod tests {
         ];
         for metric in ["accuracy", "f1"] {
             let found = Comparisons::of(&arms, 1, question(metric)).unwrap();
-            assert_eq!((found.seeds, found.examples), (6, 200));
+            assert_eq!((found.arms[0].seeds, found.arms[0].examples), (6, 200));
             let sentences = found.sentences();
             assert!(
                 sentences.starts_with("worse loses to reference: "),
@@ -364,7 +443,7 @@ mod tests {
         let few: Vec<JudgedArm> = arms
             .iter()
             .map(|arm| JudgedArm {
-                seeds: arm.seeds[..3].to_vec(),
+                seeds: arm.seeds.clone().into_iter().take(3).collect(),
                 ..arm.clone()
             })
             .collect();
@@ -380,11 +459,11 @@ mod tests {
     #[test]
     fn other_examples_get_no_verdict() {
         let mut other = arm("other", 6, |_, example| example == 3);
-        for seed in &mut other.seeds {
+        for seed in other.seeds.values_mut() {
             seed[0].ids[0] = "new".to_owned();
         }
         let mut data = arm("data", 6, |_, example| example == 5);
-        for seed in &mut data.seeds {
+        for seed in data.seeds.values_mut() {
             seed[0].content = "of another file".to_owned();
         }
         let arms = [arm("reference", 6, |_, example| example == 4), other, data];
@@ -404,9 +483,38 @@ mod tests {
     }
 
     #[test]
+    fn an_arm_with_fewer_seeds_gets_no_verdict() {
+        let mut arms = [
+            arm("reference", 6, |_, example| example == 4),
+            arm("broken", 6, |_, example| example == 3),
+            arm("late", 6, |_, example| example == 3),
+            arm("gone", 0, |_, _| false),
+        ];
+        arms[1].seeds.remove(&2);
+        arms[1].failed = 1;
+        arms[2].seeds.remove(&5);
+        arms[3].failed = 6;
+        let found = Comparisons::of(&arms, 0, question("accuracy")).unwrap();
+        let sentences = found.sentences();
+        let mut lines = sentences.lines();
+        for expected in [
+            "1 of 6 seeds of broken failed; leaving them out would favour it",
+            "1 of 6 seeds of late are missing; leaving them out could favour it",
+            "6 of 6 seeds of gone failed; leaving them out would favour it",
+        ] {
+            let line = lines.next().unwrap();
+            assert!(line.ends_with(expected), "{line}");
+        }
+        // Where the reference lacks them, it is the one to blame.
+        let found = Comparisons::of(&arms, 1, question("accuracy")).unwrap();
+        let sentence = &found.arms[0].verdict.sentence;
+        assert!(sentence.contains("seeds of broken failed"), "{sentence}");
+    }
+
+    #[test]
     fn a_plain_margin_is_in_the_unit_of_the_scores() {
         let in_percent = |mut arm: JudgedArm| {
-            for seed in &mut arm.seeds {
+            for seed in arm.seeds.values_mut() {
                 if let Some(parts) = seed[0].metrics.get_mut("accuracy")
                     && let Parts::Mean(values) = parts
                 {
@@ -443,7 +551,7 @@ mod tests {
             let mut arm = arm(name, 6, |seed, example| {
                 (example + seed + shift).is_multiple_of(9)
             });
-            for seed in &mut arm.seeds {
+            for seed in arm.seeds.values_mut() {
                 let split = &mut seed[0];
                 split.groups = (0..200).map(|example| (example / 4).to_string()).collect();
                 if let Some(Parts::Mean(values)) = split.metrics.get_mut("accuracy") {
@@ -454,7 +562,7 @@ mod tests {
         };
         let arms = [with_groups("reference", 0), with_groups("other", 3)];
         let found = Comparisons::of(&arms, 0, question("accuracy")).unwrap();
-        assert_eq!(found.examples, 160);
+        assert_eq!(found.arms[0].examples, 160);
         assert!(found.arms[0].statistics.as_ref().unwrap().difference.abs() < 0.05);
     }
 }

@@ -7,13 +7,12 @@ use std::{
 
 use masformer_core::nearest::hint;
 use moebert_core::file;
-use serde::Deserialize;
 
 use crate::{
     error::Error,
     examples::Examples,
     record::{RECIPE, RESULTS, folder_of},
-    table::Row,
+    results::{ModelCost, Results, Status},
 };
 
 /// What a run folder says of one of its arms.
@@ -21,17 +20,14 @@ use crate::{
 pub struct RunArm {
     /// Its name, after that of the run folder where two arms of a comparison have one name.
     pub name: String,
-    /// Its rows of the table, one per seed.
-    pub rows: Vec<Row>,
+    /// What it costs, where a seed is done.
+    pub cost: Option<ModelCost>,
+    /// The metrics of its run in the order of the table.
+    pub metrics: Vec<String>,
     /// What its scores are made of, by seed and split.
     pub seeds: BTreeMap<u64, Vec<Examples>>,
     /// The keys of its recipe with their values.
     pub recipe: BTreeMap<String, toml::Value>,
-}
-
-#[derive(Deserialize)]
-struct Results {
-    rows: Vec<Row>,
 }
 
 impl RunArm {
@@ -42,15 +38,8 @@ impl RunArm {
     /// If there is no such run or arm, or a file of it cannot be read.
     pub fn open(text: &str) -> Result<Self, Error> {
         let (run, arm) = split(text);
-        let path = run.join(RESULTS);
-        let Results { rows } = serde_json::from_slice(&file::read(&path)?)
-            .map_err(|source| file::FileError::Json { path, source })?;
-        let mut names: Vec<&str> = vec![];
-        for row in &rows {
-            if !names.contains(&row.name.as_str()) {
-                names.push(&row.name);
-            }
-        }
+        let results = Results::read(&run)?;
+        let names: Vec<&str> = results.arms.iter().map(|arm| arm.name.as_str()).collect();
         let name = match (arm, names.as_slice()) {
             (Some(arm), names) if names.contains(&arm) => arm,
             (None, [only]) => only,
@@ -66,17 +55,19 @@ impl RunArm {
             }
         };
         let name = name.to_owned();
-        let rows: Vec<Row> = rows.into_iter().filter(|row| row.name == name).collect();
+        let arm = results.arms.into_iter().find(|arm| arm.name == name);
+        let (done, cost) = arm.map_or((vec![], None), |arm| (arm.seeds, arm.cost));
         let mut seeds = BTreeMap::new();
-        for row in &rows {
+        for seed in done.iter().filter(|seed| seed.status == Status::Done) {
             let folder = run.join("arms").join(folder_of(&name));
-            let folder = folder.join(format!("seed-{}/evaluate", row.seed));
-            seeds.insert(row.seed, Examples::read(&folder)?);
+            let folder = folder.join(format!("seed-{}/evaluate", seed.seed));
+            seeds.insert(seed.seed, Examples::read(&folder)?);
         }
         Ok(Self {
             recipe: recipe(&run, &name)?,
             name,
-            rows,
+            cost,
+            metrics: results.metrics,
             seeds,
         })
     }

@@ -13,7 +13,6 @@ use crate::{
         statistics::{McNemar, VerdictKind},
     },
     error::Error,
-    examples::{Examples, Parts},
     table::aligned,
 };
 
@@ -92,14 +91,18 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
         return Err(Error::Usage(problem));
     };
     let metric = args.metric.clone().or_else(|| {
-        let splits = reference.seeds[first].iter();
-        let mut metrics = splits.flat_map(|split| split.metrics.keys());
-        metrics.next().cloned()
+        let mut splits = reference.seeds[first].iter();
+        let has = |metric: &&String| splits.any(|split| split.metrics.contains_key(*metric));
+        reference.metrics.iter().find(has).cloned()
     });
     let metric = metric.unwrap_or_default();
     let judged = |arm: &RunArm| JudgedArm {
         name: arm.name.clone(),
-        seeds: seeds.iter().map(|seed| arm.seeds[seed].clone()).collect(),
+        seeds: seeds
+            .iter()
+            .map(|seed| (*seed, arm.seeds[seed].clone()))
+            .collect(),
+        failed: 0,
     };
     let margin = args.margin.as_deref().map(Margin::parse).transpose()?;
     let question = Question {
@@ -113,9 +116,10 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
         return Ok(());
     };
     let kind = comparison.verdict.kind;
-    let examples = seeds.iter().filter_map(|seed| {
-        let test = gained(&model.seeds[seed], &reference.seeds[seed], &metric)?;
-        Some(Gained { seed: *seed, test })
+    let tests = seeds.iter().zip(&comparison.mcnemar);
+    let examples = tests.map(|(seed, test)| Gained {
+        seed: *seed,
+        test: *test,
     });
     let report = Report {
         keys: differences(&reference, &model),
@@ -159,7 +163,7 @@ impl Report {
         {
             cells.push(vec![key.clone(), shown(reference), shown(model)]);
         }
-        if let (Some(reference), Some(model)) = (reference.rows.first(), model.rows.first()) {
+        if let (Some(reference), Some(model)) = (&reference.cost, &model.cost) {
             for (what, one, other) in [
                 ("parameters", reference.parameters, model.parameters),
                 (
@@ -194,20 +198,6 @@ impl Report {
         text.extend([&self.comparison.verdict.sentence, "\n"]);
         text
     }
-}
-
-/// The examples that one model gets right and the other wrong; none for a metric whose parts are not 0 or 1.
-fn gained(model: &[Examples], reference: &[Examples], metric: &str) -> Option<McNemar> {
-    let values = |splits: &[Examples]| {
-        let parts = splits.iter().find_map(|split| split.metrics.get(metric))?;
-        match parts {
-            Parts::Mean(values) | Parts::Percent(values) => {
-                Some(values.iter().copied().flatten().collect::<Vec<f64>>())
-            }
-            _ => None,
-        }
-    };
-    McNemar::of(&values(model)?, &values(reference)?).ok()
 }
 
 /// The keys of two recipes whose values differ.

@@ -13,7 +13,7 @@ use same_file::Handle;
 
 use crate::{
     error::Error,
-    record::{COMPARISONS, ENVIRONMENT, RECIPE, RESULTS, is_run},
+    record::{ARMS, ENVIRONMENT, RECIPE, RESULTS, TIMINGS, is_run},
     task_settings::TASK_FILE,
 };
 
@@ -106,15 +106,16 @@ fn taken(output: &Path, inputs: &[&Path]) -> io::Result<Option<&'static str>> {
 }
 
 /// What a run writes into its folder, its artifacts among it.
-const RUN_FILES: [&str; 8] = [
+const RUN_FILES: [&str; 9] = [
     RECIPE,
     ENVIRONMENT,
+    ARMS,
     "artifacts",
-    COMPARISONS,
     "curves.svg",
     "metrics.jsonl",
     RESULTS,
     "results.md",
+    TIMINGS,
 ];
 
 /// Whether a file, its path from the root, is what a run wrote into its folder.
@@ -227,7 +228,7 @@ mod tests {
         for file in [
             RECIPE,
             ENVIRONMENT,
-            COMPARISONS,
+            TIMINGS,
             "artifacts/stage/done.json",
             "mine.tsv",
         ] {
@@ -237,7 +238,7 @@ mod tests {
         }
         for file in [
             "run/recipe.toml",
-            "run/comparisons.json",
+            "run/timings.json",
             "run/artifacts/stage/done.json",
         ] {
             assert!(told(file).unwrap().contains("is a file of a run"), "{file}");

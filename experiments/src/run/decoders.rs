@@ -333,7 +333,11 @@ impl Family for Decoders<'_> {
         })
     }
 
-    fn latencies(&self, _learners: &[LanguageLearner], _stop: &Stop) -> Result<Vec<f64>, Error> {
+    fn latencies(
+        &self,
+        _learners: &[LanguageLearner],
+        _stop: &Stop,
+    ) -> Result<Vec<Vec<f64>>, Error> {
         Ok(vec![])
     }
 

@@ -356,7 +356,7 @@ impl Family for Encoders<'_> {
         None
     }
 
-    fn latencies(&self, learners: &[TaskLearner], stop: &Stop) -> Result<Vec<f64>, Error> {
+    fn latencies(&self, learners: &[TaskLearner], stop: &Stop) -> Result<Vec<Vec<f64>>, Error> {
         let models: Vec<BertModel> = learners.iter().map(|it| it.model.clone()).collect();
         latencies(&models, &self.recipe.latency, stop)
     }

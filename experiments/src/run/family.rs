@@ -157,8 +157,8 @@ pub(super) trait Family {
     /// What attention costs in a sequence of that length, where it matters.
     fn attention(&self, folder: &Self::Folder) -> Option<AttentionCost>;
 
-    /// The median time of a forward pass of each model in milliseconds, the models taking turns.
-    fn latencies(&self, learners: &[Self::Learner], stop: &Stop) -> Result<Vec<f64>, Error>;
+    /// The times of forward passes of each model in milliseconds, the models taking turns.
+    fn latencies(&self, learners: &[Self::Learner], stop: &Stop) -> Result<Vec<Vec<f64>>, Error>;
 
     /// The scores that the table shows, in its order.
     fn columns(&self, rows: &[Row]) -> Vec<String>;

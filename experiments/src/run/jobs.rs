@@ -362,7 +362,7 @@ impl<F: Family> Jobs<'_, F> {
         Ok(serde_json::to_value(judged).map_err(KeyError::from)?)
     }
 
-    /// The latency of every model that is judged in milliseconds, all of them measured in turns.
+    /// The times of passes of every model that is judged in milliseconds, all of them measured in turns.
     fn measure(&self) -> Result<Value, Error> {
         let Run {
             family, options, ..
@@ -371,7 +371,7 @@ impl<F: Family> Jobs<'_, F> {
         let learners = judged.map(|plan| self.load(&self.model(plan)?));
         let learners = learners.collect::<Result<Vec<_>, _>>()?;
         let latencies = family.latencies(&learners, &options.stop)?;
-        Ok(latencies.into())
+        Ok(serde_json::to_value(latencies).map_err(KeyError::from)?)
     }
 }
 

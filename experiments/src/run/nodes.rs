@@ -21,7 +21,7 @@ const START: u32 = 1;
 const IMPORTANCE: u32 = 1;
 const TRAIN: u32 = 2;
 const EVALUATE: u32 = 2;
-const MEASURE: u32 = 1;
+const MEASURE: u32 = 2;
 
 /// A stage.
 #[derive(Clone, Debug)]

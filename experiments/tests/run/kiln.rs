@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const RECIPE: &str = r#"
@@ -165,27 +165,40 @@ pub fn refusal(output: &Output) -> String {
     errors
 }
 
-/// The table of a run folder without the times, which differ from run to run.
+/// What a run folder's `results.json` says, with a line for each model and seed in `rows`.
 pub fn results(run: &Path) -> Value {
     let text = fs::read(run.join("results.json")).unwrap();
     let mut results: Value = serde_json::from_slice(&text).unwrap();
-    for row in results["rows"].as_array_mut().unwrap() {
-        let row = row.as_object_mut().unwrap();
-        row.remove("latency_ms").unwrap();
-        row.remove("seconds").unwrap();
+    let mut rows = vec![];
+    for arm in results["arms"].as_array().unwrap() {
+        for seed in arm["seeds"].as_array().unwrap() {
+            let mut row = json!({ "name": arm["name"], "seed": seed["seed"], "spans": arm["spans"], "metrics": seed["metrics"] });
+            for (key, from) in [("mixers", arm), ("experts", arm)] {
+                if !from[key].is_null() {
+                    row[key] = from[key].clone();
+                }
+            }
+            if !seed["before"].is_null() {
+                row["metrics_before"] = seed["before"].clone();
+            }
+            for (key, value) in arm["cost"].as_object().unwrap() {
+                match value.as_object() {
+                    Some(attention) => row.as_object_mut().unwrap().extend(attention.clone()),
+                    None if value.is_null() => {}
+                    None => row[key] = value.clone(),
+                }
+            }
+            rows.push(row);
+        }
     }
+    results["rows"] = rows.into();
     results
 }
 
-/// The rows of a run of language models without the times, which differ from run to run.
+/// A line for each model and seed of a run of language models.
 pub fn rows(kiln: &Kiln, run: &str) -> Vec<Value> {
-    let text = fs::read(kiln.path(&format!("{run}/results.json"))).unwrap();
-    let mut results: Value = serde_json::from_slice(&text).unwrap();
-    let rows = results["rows"].as_array_mut().unwrap();
-    for row in rows.iter_mut() {
-        row.as_object_mut().unwrap().remove("seconds").unwrap();
-    }
-    std::mem::take(rows)
+    let mut results = results(&kiln.path(run));
+    std::mem::take(results["rows"].as_array_mut().unwrap())
 }
 
 /// The scores of such a row as `kiln eval` prints them.
