@@ -1,14 +1,14 @@
 """Kills runs at random and checks that they end as if nothing had happened.
 
-    python tests/kills.py KILN [--kills 50] [--seed 1] [--keep FOLDER]
+    python tests/kills.py KILN [--kills 60] [--only NAME] [--seed 1] [--keep FOLDER]
 
-KILN is the program. Each run is done once without a break, and once more with SIGKILL after random times until it ends. Weights,
-results and training metrics of both must be the same, bit for bit; times may differ. Needs Python alone.
+KILN is the program. Each run is done once without a break, and once more with SIGKILL after random times until it ends: of the process
+that works, or, in the sweep, of one of four, and now and then of the one that started them. Weights, results, predictions and training
+metrics of both must be the same, bit for bit; times may differ. Needs Linux, and Python alone.
 """
 
 import argparse
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -19,43 +19,39 @@ import tempfile
 import time
 from pathlib import Path
 
+QUICK = ["data.synthetic.train=2000", "data.synthetic.dev=200", "latency.repeats=1"]
 RUNS = {
-    "quickstart": ["seeds=[1,2]", "data.synthetic.train=2000", "data.synthetic.dev=200", "latency.repeats=1"],
+    "quickstart": ["run", "quickstart", "seeds=[1,2]", *QUICK],
     "recall": [
-        "data.recall.train=1280", "data.recall.dev=100", "data.recall.test=200", "data.epoch=320", "train.epochs=4",
-        "model.random.dropout=0.1", "train.accumulate=2",
+        "run", "recall", "data.recall.train=1280", "data.recall.dev=100", "data.recall.test=200", "data.epoch=320",
+        "train.epochs=4", "model.random.dropout=0.1", "train.accumulate=2",
+    ],
+    "sweep": [
+        "ablate", "quickstart", "arms=[]", "experts.order=importance,random,inverse", "experts.shared=0,4", "--seeds", "2",
+        "--jobs", "4", *QUICK,
     ],
 }
-TIMES = ("latency_ms", "seconds")
-
-
-def without_times(value):
-    if isinstance(value, dict):
-        return {key: without_times(inner) for key, inner in value.items() if key not in TIMES}
-    if isinstance(value, list):
-        return [without_times(inner) for inner in value]
-    return value
+# What says what something took, and where.
+TIMES = ("timings", "environment", "progress")
+SAME = (".safetensors", ".parquet", ".csv", ".md", ".json", ".jsonl", ".svg")
+# Why a stage may fail here: three of its owners in a row were killed.
+LOST = "the process ended without recording a failure"
 
 
 def contents(folder):
-    """What must be the same: hashes of weights, results, and the lines of training metrics."""
+    """What must be the same: hashes of weights, results, predictions and training metrics."""
     found = {}
     inner = (Path(at, name) for at, _, names in os.walk(folder, followlinks=True) for name in names)
     for path in sorted(inner):
-        name = str(path.relative_to(folder))
-        if path.suffix == ".safetensors":
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif path.name == "results.json":
-            found[name] = without_times(json.loads(path.read_text()))
-        elif path.name == "metrics.jsonl" and path.parent.name == "training":
-            found[name] = path.read_text()
+        if path.suffix in SAME and path.name != "done.json" and not path.stem.startswith(TIMES):
+            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 
-def start(kiln, recipe, keys, out):
+def start(kiln, arguments, out):
     # Three owners of a stage that die in a row count as a failure, which --retry tries again.
-    places = ["--out", str(out), "--store", f"{out}-store", "--retry"]
-    command = [kiln, "run", recipe, *keys, "checkpoint.every=5 steps", *places]
+    places = ["--out", str(out), "--store", f"{out}-store", "--retry", "--keep-going", "--ui", "none"]
+    command = [kiln, *arguments, "checkpoint.every=5 steps", *places]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
@@ -65,52 +61,75 @@ def finish(process):
         sys.exit(f"exit code {process.returncode}: {error.decode(errors='replace').strip()}")
 
 
-def broken(kiln, recipe, keys, out, kills, longest):
+def target(process):
+    """A process that works: one that this one started, or itself."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    try:
+        workers = [int(number) for number in children.read_text().split()]
+    except OSError:
+        workers = []
+    return process.pid if not workers or random.random() < 0.1 else random.choice(workers)
+
+
+def broken(kiln, arguments, out, kills, longest):
     """Runs to the end with at most so many kills; returns how many there were."""
     done = 0
-    while True:
-        process = start(kiln, recipe, keys, out)
-        if done == kills:
-            finish(process)
-            return done
+    process = start(kiln, arguments, out)
+    while done < kills:
         try:
             process.wait(random.uniform(0.05, longest))
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+            killed = target(process)
+            try:
+                os.kill(killed, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
             done += 1
-            continue
-        finish(process)
-        return done
+            if killed != process.pid:
+                continue
+        _, error = process.communicate()
+        if process.returncode == 0:
+            return done
+        if process.returncode != -signal.SIGKILL and LOST not in error.decode(errors="replace"):
+            sys.exit(f"exit code {process.returncode}: {error.decode(errors='replace').strip()}")
+        process = start(kiln, arguments, out)
+    while process.wait() != 0:
+        _, error = process.communicate()
+        if LOST not in error.decode(errors="replace"):
+            sys.exit(f"exit code {process.returncode}: {error.decode(errors='replace').strip()}")
+        process = start(kiln, arguments, out)
+    return done
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kiln")
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--only", choices=RUNS)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path)
     args = parser.parse_args()
     random.seed(args.seed)
     folder = args.keep or Path(tempfile.mkdtemp())
-    each = args.kills // len(RUNS)
-    for recipe, keys in RUNS.items():
-        whole, parts = folder / f"{recipe}-whole", folder / f"{recipe}-parts"
+    names = [args.only] if args.only else list(RUNS)
+    each = args.kills // len(names)
+    for name in names:
+        whole, parts = folder / f"{name}-whole", folder / f"{name}-parts"
         clock = time.monotonic()
-        finish(start(args.kiln, recipe, keys, whole))
+        finish(start(args.kiln, RUNS[name], whole))
         seconds = time.monotonic() - clock
         expected, kills, runs = contents(whole), 0, 0
         while kills < each:
             for old in (parts, Path(f"{parts}-store")):
                 shutil.rmtree(old, ignore_errors=True)
-            kills += broken(args.kiln, recipe, keys, parts, each - kills, max(0.5, seconds / 4))
+            kills += broken(args.kiln, RUNS[name], parts, each - kills, max(0.5, seconds / 4))
             runs += 1
             found = contents(parts)
-            names = expected.keys() | found.keys()
-            differ = sorted(name for name in names if expected.get(name) != found.get(name))
+            paths = expected.keys() | found.keys()
+            differ = sorted(path for path in paths if expected.get(path) != found.get(path))
             if differ:
-                sys.exit(f"{recipe}: after {kills} kills these differ: {', '.join(differ)} (in {folder})")
-        print(f"{recipe}: {kills} kills in {runs} runs of {seconds:.0f} s; {len(expected)} files the same", flush=True)
+                sys.exit(f"{name}: after {kills} kills these differ: {', '.join(differ)} (in {folder})")
+        print(f"{name}: {kills} kills in {runs} runs of {seconds:.0f} s; {len(expected)} files the same", flush=True)
     if not args.keep:
         shutil.rmtree(folder)
 

@@ -31,7 +31,19 @@ fn not_done(blocked: &[String]) -> String {
     if blocked.is_empty() {
         return String::new();
     }
-    format!("; not done, as they need these: {}", blocked.join(", "))
+    format!("; not done, as they need these: {}", some(blocked, ", "))
+}
+
+/// So many items are listed.
+const LISTED: usize = 3;
+
+/// The first items of a list, and how many more there are.
+fn some(items: &[String], separator: &str) -> String {
+    let listed = items[..items.len().min(LISTED)].join(separator);
+    match items.len().saturating_sub(LISTED) {
+        0 => listed,
+        more => format!("{listed}{separator}and {more} more"),
+    }
 }
 
 /// The failure of a command. The program prints [`Error::line`] and ends with [`Error::exit_code`].
@@ -238,7 +250,7 @@ pub enum Error {
     #[error("cannot watch for interrupts")]
     Signals(#[from] ctrlc::Error),
     /// Stages of a run failed; those that do not depend on them are done.
-    #[error("{}{}", failed.join("; "), not_done(blocked))]
+    #[error("{}{}", some(failed, "; "), not_done(blocked))]
     Failed {
         /// One line for each.
         failed: Vec<String>,
@@ -246,6 +258,27 @@ pub enum Error {
         blocked: Vec<String>,
         /// Whether all of them could not use their settings or files.
         is_bad_input: bool,
+    },
+    /// A stage panicked.
+    #[error("internal error: {0} (please report)")]
+    Panic(String),
+    /// The first stages failed for the same reason.
+    #[error(
+        "the first {count} stages that ended failed for the same reason: {line}; --keep-going tries the others, too"
+    )]
+    SameCause {
+        /// How many.
+        count: usize,
+        /// The line of the last one.
+        line: String,
+    },
+    /// A process that worked for this one cannot go on.
+    #[error("{message}")]
+    Worker {
+        /// What it said.
+        message: String,
+        /// Its exit code.
+        code: u8,
     },
     /// A store cannot be used.
     #[error(transparent)]
@@ -292,8 +325,10 @@ impl Error {
     /// well and the answer is bad.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Worker { code, .. } => *code,
             Self::Worse { .. }
             | Self::NotAsGood
+            | Self::SameCause { .. }
             | Self::Failed {
                 is_bad_input: false,
                 ..

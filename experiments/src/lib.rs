@@ -31,6 +31,7 @@ pub mod summarize;
 pub mod table;
 pub mod task_settings;
 pub mod threads;
+pub mod workers;
 
 mod environment;
 mod one_line;

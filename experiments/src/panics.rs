@@ -72,6 +72,21 @@ pub fn quietly<T: Send + 'static>(
     }
 }
 
+/// Does some work on this thread, and keeps its panics, and those of the threads that it starts, off the terminal.
+///
+/// # Errors
+/// The message of the first panic.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    *FIRST.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    QUIET.fetch_add(1, Ordering::SeqCst);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    QUIET.fetch_sub(1, Ordering::SeqCst);
+    outcome.map_err(|payload| {
+        let first = FIRST.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.unwrap_or_else(|| message(payload.as_ref()))
+    })
+}
+
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload
         .downcast_ref::<&str>()
@@ -99,6 +114,13 @@ mod tests {
     fn a_panic_becomes_its_message() {
         let outcome: Result<(), _> = quietly(Duration::from_secs(10), || panic!("no such\nGPU"));
         assert_eq!(outcome, Err("no such GPU".to_owned()));
+    }
+
+    #[test]
+    fn a_panic_is_caught_where_it_happens() {
+        assert_eq!(caught(|| 7), Ok(7));
+        let outcome: Result<(), _> = caught(|| panic!("no such\nlayer"));
+        assert_eq!(outcome, Err("no such layer".to_owned()));
     }
 
     #[test]

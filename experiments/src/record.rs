@@ -329,6 +329,9 @@ fn keep_recipe<R: Serialize + DeserializeOwned>(
     let there = completed.unwrap_or(there);
     let differences = difference::between(&there, &here).map_err(damaged(&path))?;
     if differences.is_empty() {
+        if there != here {
+            file::write(&path, here.as_bytes())?;
+        }
         Ok(())
     } else {
         Err(RecordError::OtherRecipe {

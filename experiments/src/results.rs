@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    ablate::{compare::Comparison, statistics::Direction},
+    ablate::{
+        compare::{Comparison, FactorWorth},
+        statistics::Direction,
+    },
     graph::{Key, failure::Cause},
     metric::Scores,
     record::RESULTS,
@@ -50,6 +53,8 @@ pub struct Results {
     pub arms: Vec<ArmResults>,
     /// What the arms show.
     pub comparisons: Vec<Comparison>,
+    /// What each factor is worth, where some are dropped or added.
+    pub factors: Vec<FactorWorth>,
     /// What to know beside them.
     pub notes: Vec<String>,
 }

@@ -52,8 +52,12 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// The store of stages.
     pub store: PathBuf,
-    /// Whether stages that failed before are tried again.
-    pub retry: bool,
+    /// Which stages that failed before are tried again.
+    pub retry: Option<Retry>,
+    /// Whether the run goes on although its first stages failed for one reason.
+    pub keep_going: bool,
+    /// Whether another process, which started this one, measures and writes the results.
+    pub is_worker: bool,
     /// The device to compute on.
     pub device: Device,
     /// The device's name, for the record.
@@ -62,6 +66,15 @@ pub struct RunOptions {
     pub ui: Ui,
     /// Asks for a stop.
     pub stop: Stop,
+}
+
+/// Failed stages that are tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// All of the run.
+    Failed,
+    /// One.
+    Stage(Key),
 }
 
 /// What the stages of arms on one base need.
@@ -120,6 +133,15 @@ pub fn run(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
     of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).run())
 }
 
+/// Opens the run folder and the store for `recipe`, as [`run`] does, and does no stage.
+///
+/// # Errors
+///
+/// If model or data cannot be read, or the run folder or the store cannot be opened.
+pub fn begin(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
+    of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).begin().map(drop))
+}
+
 /// The stages of `recipe`, and which of them are done. Nothing is started.
 ///
 /// # Errors
@@ -134,6 +156,14 @@ struct Base<'a, T: Runnable> {
     recipe: &'a Recipe<T>,
     artifacts: Artifacts,
     inputs: T::Inputs<'a>,
+}
+
+/// A run that has a folder.
+struct Begun<'a, T: Runnable> {
+    bases: Vec<Base<'a, T>>,
+    folder: RunFolder,
+    store: Store,
+    nodes: Vec<Nodes>,
 }
 
 struct Pipeline<'a, T: RecipeFamily> {
@@ -153,22 +183,40 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         }
     }
 
-    fn run(&self) -> Result<(), Error> {
-        let options = self.options;
+    /// Opens the run folder and the store, and says in the folder what the run consists of.
+    fn begin(&self) -> Result<Begun<'a, T>, Error> {
         let bases = self.read()?;
-        let mut folder = self.folder()?;
-        let store = Store::open(&options.store)?;
+        let folder = self.folder()?;
+        let store = Store::open(&self.options.store)?;
         let nodes = self.nodes(&bases, &store)?;
         let keys = nodes.iter().flat_map(|nodes| &nodes.nodes);
         let keys: Vec<Key> = keys.map(|node| node.key.clone()).collect();
         folder.write_stages(&keys)?;
         folder.write_json(ARMS, &report::arms_file(self.recipe, &bases, &nodes))?;
         store.register(folder.path())?;
-        if options.retry {
-            for key in &keys {
-                failure::retry(&store, key)?;
+        for key in &keys {
+            match &self.options.retry {
+                Some(Retry::Stage(only)) if only != key => {}
+                Some(_) => drop(failure::retry(&store, key)?),
+                None => {}
             }
         }
+        Ok(Begun {
+            bases,
+            folder,
+            store,
+            nodes,
+        })
+    }
+
+    fn run(&self) -> Result<(), Error> {
+        let options = self.options;
+        let Begun {
+            bases,
+            mut folder,
+            store,
+            nodes,
+        } = self.begin()?;
         let mut parts = vec![];
         for (base, nodes) in bases.into_iter().zip(nodes) {
             let Base {
@@ -195,6 +243,12 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
             environment: json!(self.environment),
         };
         let worked = worker.work();
+        if options.is_worker {
+            return match worked {
+                Err(Error::Failed { .. }) => Ok(()),
+                worked => worked,
+            };
+        }
         folder.hold(|| options.stop.check())?;
         for part in &parts {
             part.link(&store, &folder)?;

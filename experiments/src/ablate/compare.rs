@@ -1,5 +1,9 @@
 //! What the arms of an ablation show against one of them.
 
+mod factors;
+
+pub use factors::{Effect, FactorWorth};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use masformer_core::nearest::hint;
@@ -165,7 +169,7 @@ impl Comparisons {
                 margin,
                 difference: numbers.map_or(0.0, |numbers| numbers.difference),
                 interval: numbers.and_then(|numbers| numbers.simultaneous.interval()),
-                p: numbers.map_or(1.0, |numbers| numbers.p_adjusted),
+                p: numbers.map_or(1.0, ComparisonStatistics::p),
                 identical: difference.is_some_and(MetricValues::is_zero),
                 needs: numbers.and_then(|numbers| numbers.needs.seeds),
                 refusal,
@@ -375,7 +379,11 @@ mod tests {
     use crate::examples::Classes;
 
     /// An arm that is right on all examples but those that a rule names, by seed and example.
-    fn arm(name: &str, seeds: usize, is_wrong: impl Fn(usize, usize) -> bool) -> JudgedArm {
+    pub(super) fn arm(
+        name: &str,
+        seeds: usize,
+        is_wrong: impl Fn(usize, usize) -> bool,
+    ) -> JudgedArm {
         let examples = |seed: usize| {
             let right = |example| Some(crate::examples::share(!is_wrong(seed, example)));
             let right: Vec<Option<f64>> = (0..200).map(right).collect();
@@ -405,7 +413,7 @@ mod tests {
         }
     }
 
-    fn question(metric: &str) -> Question<'_> {
+    pub(super) fn question(metric: &str) -> Question<'_> {
         Question {
             metric,
             margin: None,

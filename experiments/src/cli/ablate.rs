@@ -1,17 +1,17 @@
 //! `kiln ablate`: a recipe with many arms, compared with one of them.
 
+use std::num::NonZero;
+
 use clap::Args;
-use distill::Ui;
 
 use super::{
     plan,
-    run::{RecipeArgs, ui},
+    run::{RecipeArgs, WorkArgs},
 };
 use crate::{
     ablate::arms::{AblationError, Command, Margin, Reference, parse_seeds},
     error::Error,
     recipe::AnyRecipe,
-    run::{self, RunOptions},
 };
 
 /// Run the arms of an ablation: a recipe with some keys changed, each change under the same seeds
@@ -47,12 +47,8 @@ pub struct AblateArgs {
     /// With --plan: print every stage with its key as JSON
     #[arg(long, requires = "plan")]
     json: bool,
-    /// Try stages again that failed in an earlier start
-    #[arg(long)]
-    retry: bool,
-    /// How to show progress: tui (Burn's dashboard), plain (lines) or none
-    #[arg(long, default_value = "plain", value_parser = ui)]
-    ui: Ui,
+    #[command(flatten)]
+    work: WorkArgs,
 }
 
 /// Runs the arms.
@@ -85,12 +81,9 @@ pub fn run(args: AblateArgs) -> Result<(), Error> {
     if args.plan {
         return plan::show(&recipe, &options, args.json);
     }
-    let options = RunOptions {
-        retry: args.retry,
-        ui: args.ui,
-        ..options
-    };
-    run::run(&recipe, &options)
+    // An arm for which the memory does not suffice ends a process, and not this one.
+    args.work
+        .run(&recipe, options, "ablate", Some(NonZero::<usize>::MIN))
 }
 
 impl From<AblationError> for Error {

@@ -1,6 +1,6 @@
 //! `kiln run`: a whole recipe, from the initial model to the table.
 
-use std::path::PathBuf;
+use std::{num::NonZero, path::PathBuf};
 
 use clap::Args;
 use distill::Ui;
@@ -9,7 +9,8 @@ use crate::backend;
 use crate::error::Error;
 use crate::interrupt::Stop;
 use crate::recipe::AnyRecipe;
-use crate::run::RunOptions;
+use crate::run::{self, Retry, RunOptions};
+use crate::workers;
 
 /// Run a recipe: train the models of its stages, and compare its arms
 ///
@@ -19,12 +20,70 @@ use crate::run::RunOptions;
 pub struct RunArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Try stages again that failed in an earlier start
+    #[command(flatten)]
+    work: WorkArgs,
+}
+
+/// How stages are done.
+#[derive(Debug, Args)]
+pub(super) struct WorkArgs {
+    /// Work in so many processes, each with its share of the cores; one that dies takes one stage with it
+    #[arg(long, value_name = "N", conflicts_with = "worker")]
+    jobs: Option<NonZero<usize>>,
+    /// Try stages again that failed in an earlier start: all of them, or the one with this key
+    #[arg(long, value_name = "failed|KEY", num_args = 0..=1, default_missing_value = "failed", value_parser = retry)]
+    retry: Option<Retry>,
+    /// Go on although the first three stages failed for the same reason
     #[arg(long)]
-    retry: bool,
+    keep_going: bool,
     /// How to show progress: tui (Burn's dashboard), plain (lines) or none
     #[arg(long, default_value = "plain", value_parser = ui)]
     ui: Ui,
+    /// Leave measuring and the results to the process that started this one
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+impl WorkArgs {
+    /// Does all stages and prints the table: with `--jobs`, or as many processes as `jobs` says, in processes of their own, which
+    /// have the arguments of this one, those of `command`.
+    ///
+    /// # Errors
+    /// Whatever the stages fail with.
+    pub fn run(
+        self,
+        recipe: &AnyRecipe,
+        options: RunOptions,
+        command: &str,
+        jobs: Option<NonZero<usize>>,
+    ) -> Result<(), Error> {
+        let options = RunOptions {
+            retry: self.retry.filter(|_| !self.worker),
+            keep_going: self.keep_going,
+            is_worker: self.worker,
+            ui: self.ui,
+            ..options
+        };
+        if self.worker {
+            workers::end_with_parent();
+            return run::run(recipe, &options);
+        }
+        let has_dashboard = self.ui == Ui::Tui;
+        if has_dashboard && self.jobs.is_some() {
+            let problem = "--ui tui shows one training; with --jobs, use plain or none";
+            return Err(Error::Usage(problem.to_owned()));
+        }
+        let Some(jobs) = self.jobs.or(jobs.filter(|_| !has_dashboard)) else {
+            return run::run(recipe, &options);
+        };
+        run::begin(recipe, &options)?;
+        workers::work(jobs, command, &options.store, &options.stop)?;
+        let options = RunOptions {
+            retry: None,
+            ..options
+        };
+        run::run(recipe, &options)
+    }
 }
 
 /// A recipe with where it is run.
@@ -87,7 +146,9 @@ impl RecipeArgs {
                 PathBuf::from("runs").join(format!("{}{suffix}", recipe.name()))
             }),
             store: self.store.path,
-            retry: false,
+            retry: None,
+            keep_going: false,
+            is_worker: false,
             device: backend::open(self.device.as_deref())?,
             device_name: self
                 .device
@@ -109,16 +170,21 @@ pub(super) fn ui(name: &str) -> Result<Ui, &'static str> {
     }
 }
 
+fn retry(text: &str) -> Result<Retry, String> {
+    match text {
+        "failed" => Ok(Retry::Failed),
+        key => match key.parse() {
+            Ok(key) => Ok(Retry::Stage(key)),
+            Err(_) => Err("write `failed`, or the key of a stage".to_owned()),
+        },
+    }
+}
+
 /// Runs the recipe.
 ///
 /// # Errors
 /// The recipe or the device is wrong, or a stage fails.
 pub fn run(args: RunArgs) -> Result<(), Error> {
     let (recipe, options) = args.recipe.open()?;
-    let options = RunOptions {
-        retry: args.retry,
-        ui: args.ui,
-        ..options
-    };
-    crate::run::run(&recipe, &options)
+    args.work.run(&recipe, options, "run", None)
 }

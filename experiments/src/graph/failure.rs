@@ -16,7 +16,7 @@ use super::{error::StoreError, key::Key, lease, owner, store::Store, walk};
 /// This many owners that died in a row count as a failure.
 const LOST: usize = 3;
 /// The number of lines of the log in a record.
-const LINES: usize = 20;
+pub const LINES: usize = 20;
 /// The folder for records of stages that are to be tried again.
 const OLD: &str = "old";
 
@@ -122,18 +122,30 @@ pub fn read(store: &Store, key: &Key) -> Result<Option<Record>, StoreError> {
 /// If a record cannot be read or is damaged.
 pub fn failed(store: &Store) -> Result<BTreeMap<Key, Record>, StoreError> {
     let mut failed = BTreeMap::new();
-    for name in walk::names(&store.failed())? {
-        let key = name.strip_suffix(".json").and_then(|key| key.parse().ok());
-        let Some(key) = key else { continue };
-        // Another process may have moved the record meanwhile.
-        let record = read(store, &key)?.filter(Record::is_failed);
-        if let Some(record) = record
-            && !store.is_done(&key)?
-        {
+    for (key, record) in all(store)? {
+        if record.is_failed() && !store.is_done(&key)? {
             failed.insert(key, record);
         }
     }
     Ok(failed)
+}
+
+/// All stages with attempts that failed or were lost.
+///
+/// # Errors
+///
+/// If a record cannot be read or is damaged.
+pub fn all(store: &Store) -> Result<BTreeMap<Key, Record>, StoreError> {
+    let mut records = BTreeMap::new();
+    for name in walk::names(&store.failed())? {
+        let key = name.strip_suffix(".json").and_then(|key| key.parse().ok());
+        let Some(key) = key else { continue };
+        // Another process may have moved the record meanwhile.
+        if let Some(record) = read(store, &key)? {
+            records.insert(key, record);
+        }
+    }
+    Ok(records)
 }
 
 /// Moves the record of a stage to `.kiln/failed/old/`, so that the stage is tried again; false if there is no record.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::Value;
 
-/// The table of keys that results do not depend on.
-const WITHOUT_EFFECT: &str = "checkpoint.";
+/// The beginnings of keys that may change from start to start: those that results do not depend on, and the seeds, as a run
+/// can have more of them later.
+const MAY_CHANGE: [&str; 2] = ["checkpoint.", "seeds"];
 
 /// One text for each dotted key whose value is not the same in both TOML texts.
 ///
@@ -18,7 +19,7 @@ pub(super) fn between(there: &str, here: &str) -> Result<Vec<String>, toml::de::
     let all: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
     let changed = all
         .into_iter()
-        .filter(|key| !key.starts_with(WITHOUT_EFFECT))
+        .filter(|key| !MAY_CHANGE.iter().any(|begin| key.starts_with(begin)))
         .filter(|key| there.get(*key) != here.get(*key));
     let texts = changed.map(|key| {
         format!(

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ablate::{
-        compare::{Comparisons, JudgedArm, Question, direction},
+        compare::{Comparisons, FactorWorth, JudgedArm, Question, direction},
         statistics::Direction,
     },
     error::Error,
@@ -103,6 +103,7 @@ impl<'a> Report<'a> {
             Some(Comparisons { arms, margin }) => (arms, margin),
             None => (vec![], None),
         };
+        let factors = factors(recipe, metric.as_deref(), &judged)?;
         let results = Results {
             schema: SCHEMA,
             run: recipe.name.clone(),
@@ -115,6 +116,7 @@ impl<'a> Report<'a> {
             notes: notes(&arms),
             arms,
             comparisons,
+            factors,
             metrics: columns,
         };
         Ok(Self {
@@ -282,6 +284,25 @@ fn comparisons<T: RecipeFamily>(
         alpha: ablation.alpha,
     };
     Ok(Some(Comparisons::of(&arms, reference, question)?))
+}
+
+/// What the factors of an ablation are worth.
+fn factors<T: RecipeFamily>(
+    recipe: &Recipe<T>,
+    metric: Option<&str>,
+    judged: &BTreeMap<String, JudgedArm>,
+) -> Result<Vec<FactorWorth>, Error> {
+    let (Some(ablation), Some(metric)) = (&recipe.ablation, metric) else {
+        return Ok(vec![]);
+    };
+    let factors = ablation.blocks.iter().flat_map(|block| &block.factors);
+    let arm = |place: usize| judged.get(&ablation.arms.get(place)?.name);
+    let question = Question {
+        metric,
+        margin: None,
+        alpha: ablation.alpha,
+    };
+    Ok(FactorWorth::of(factors, arm, question)?)
 }
 
 /// Which values of each metric are better.

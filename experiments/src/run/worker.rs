@@ -3,6 +3,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -23,7 +25,7 @@ use crate::{
         Claim, Key, Lease, Leases, Outcome, Publication, Work, claim,
         failure::{self, Cause, Failure},
     },
-    memory,
+    memory, panics,
 };
 
 /// How often stages of other processes are looked at.
@@ -46,15 +48,69 @@ struct Stage<'a, F: Family> {
 }
 
 /// A stage that failed.
+#[derive(Clone)]
 struct Ended {
     line: String,
+    message: String,
     cause: Cause,
 }
 
+/// The stages that ended first, as long as all of them failed for one reason.
+#[derive(Default)]
+struct Start {
+    reason: Option<(Cause, String)>,
+    count: usize,
+    is_over: bool,
+}
+
+impl Start {
+    /// Takes in how a stage ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SameCause`] if the first stages failed for one reason: the others would, too.
+    fn take(&mut self, ended: Option<Ended>, keep_going: bool) -> Result<(), Error> {
+        let Some(ended) = ended.filter(|_| !self.is_over && !keep_going) else {
+            self.is_over = true;
+            return Ok(());
+        };
+        let reason = (ended.cause, masked(&ended.message));
+        if *self.reason.get_or_insert_with(|| reason.clone()) != reason {
+            self.is_over = true;
+            return Ok(());
+        }
+        self.count += 1;
+        if self.count < SAME {
+            return Ok(());
+        }
+        Err(Error::SameCause {
+            count: SAME,
+            line: ended.line,
+        })
+    }
+}
+
+/// A message without what differs from stage to stage: numbers, and words that are paths or names in quotes.
+fn masked(message: &str) -> String {
+    let words = message.split_whitespace().map(|word| {
+        let is_name = word.contains(['/', '\\', '`']);
+        let letters = word.chars().filter(|char| !char.is_ascii_digit());
+        if is_name {
+            "_".to_owned()
+        } else {
+            letters.collect()
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// How many stages must fail for one reason before any is done, so that the run stops.
+const SAME: usize = 3;
+
 /// What a round over the stages found.
 enum Round {
-    /// A stage was done, or failed: others may be ready.
-    Moved,
+    /// A stage was done, or failed in this way: others may be ready.
+    Moved(Option<Ended>),
     /// What is left belongs to other processes.
     Waiting,
     /// Nothing is left to do.
@@ -71,9 +127,13 @@ impl<F: Family> Worker<'_, F> {
         let mut settled = BTreeSet::new();
         let mut failed: BTreeMap<Key, Ended> = BTreeMap::new();
         let mut is_told = false;
+        let mut start = Start::default();
         loop {
             match self.round(&mut settled, &mut failed)? {
-                Round::Moved => is_told = false,
+                Round::Moved(ended) => {
+                    is_told = false;
+                    start.take(ended, self.options.keep_going)?;
+                }
                 Round::Over => break,
                 Round::Waiting => {
                     if !is_told {
@@ -110,6 +170,10 @@ impl<F: Family> Worker<'_, F> {
             if settled.contains(&node.key) || failed.contains_key(&node.key) {
                 continue;
             }
+            // Whoever started this process measures, when nothing else is at work.
+            if self.options.is_worker && node.job == Job::Measure {
+                continue;
+            }
             let inputs = node.document.inputs.values();
             if !inputs.clone().all(|input| settled.contains(input)) {
                 continue;
@@ -119,10 +183,11 @@ impl<F: Family> Worker<'_, F> {
                 Claim::Failed => drop(failed.insert(node.key.clone(), self.before(&stage)?)),
                 Claim::Held => is_waiting = true,
                 Claim::Ours(work) => {
-                    if let Some(ended) = self.attempt(&stage, work)? {
-                        failed.insert(node.key.clone(), ended);
+                    let ended = self.attempt(&stage, work)?;
+                    if let Some(ended) = &ended {
+                        failed.insert(node.key.clone(), ended.clone());
                     }
-                    return Ok(Round::Moved);
+                    return Ok(Round::Moved(ended));
                 }
             }
         }
@@ -138,7 +203,10 @@ impl<F: Family> Worker<'_, F> {
         let clock = Instant::now();
         let device = &self.options.device;
         let (made, bytes) = memory::peak(device, || {
-            self.while_ours(&work, || self.done(stage, &work))
+            self.while_ours(&work, || {
+                let made = panics::caught(|| self.done(stage, &work));
+                made.unwrap_or_else(|message| Err(Error::Panic(message)))
+            })
         });
         let Made { result, earlier } = match made {
             Ok(made) => made,
@@ -209,27 +277,27 @@ impl<F: Family> Worker<'_, F> {
         error: Error,
         elapsed: Duration,
     ) -> Result<Option<Ended>, Error> {
-        let cause = match &error {
-            Error::Stopped | Error::Interrupted => None,
-            error if is_of_disk(error) => None,
-            error if is_not_finite(error) => Some(Cause::NotFinite),
-            _ => Some(Cause::BadInput),
-        };
-        let Some(cause) = cause else {
+        let Some(cause) = cause(&error) else {
             // Whoever comes next can go on at once.
             work.release()?;
             return Err(error);
         };
         let line = format!("{}: {}", stage.title(), error.line());
         self.progress.say(&line);
+        let message = error.line();
+        let log = log_of(work.folder());
         work.fail(Failure {
             cause,
-            message: error.line(),
+            message: message.clone(),
             place: None,
-            log: vec![],
+            log,
             elapsed,
         })?;
-        Ok(Some(Ended { line, cause }))
+        Ok(Some(Ended {
+            line,
+            message,
+            cause,
+        }))
     }
 
     /// Holds the machine for a stage that measures times.
@@ -267,6 +335,7 @@ impl<F: Family> Worker<'_, F> {
         let title = stage.title();
         Ok(Ended {
             line: format!("{title}: {message} (in an earlier start; --retry tries it again)"),
+            message: message.to_owned(),
             cause: last.map_or(Cause::Lost, |attempt| attempt.cause),
         })
     }
@@ -281,6 +350,25 @@ impl<F: Family> Stage<'_, F> {
 
     fn title(&self) -> String {
         title(self.part.run.plan, self.node.seed, self.node.job)
+    }
+}
+
+/// The last lines of the metrics of a training in its folder, for the record; none where nothing was trained.
+fn log_of(folder: &Path) -> Vec<String> {
+    let text = fs::read_to_string(folder.join("training/metrics.jsonl")).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(failure::LINES)..].iter();
+    last.map(|line| (*line).to_owned()).collect()
+}
+
+/// The cause of a failure; none if the stage is not to blame.
+fn cause(error: &Error) -> Option<Cause> {
+    match error {
+        Error::Stopped | Error::Interrupted => None,
+        error if is_of_disk(error) => None,
+        error if is_not_finite(error) => Some(Cause::NotFinite),
+        Error::Panic(_) => Some(Cause::Panic),
+        _ => Some(Cause::BadInput),
     }
 }
 
@@ -299,5 +387,65 @@ fn is_not_finite(error: &Error) -> bool {
     match error {
         Error::Training(error) => matches!(error, StageError::NotFinite { .. }),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(cause: Cause, message: &str) -> Ended {
+        Ended {
+            line: message.to_owned(),
+            message: message.to_owned(),
+            cause,
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_and_a_stop_or_a_full_disk_is_none() {
+        let error = panics::caught(|| -> Result<(), Error> { panic!("index 3 of 2") });
+        let error = Error::Panic(error.unwrap_err());
+        assert_eq!(cause(&error), Some(Cause::Panic));
+        assert!(error.line().contains("index 3 of 2"), "{}", error.line());
+        assert_eq!(cause(&Error::Stopped), None);
+        let full = Error::Output(std::io::Error::from_raw_os_error(28));
+        assert_eq!(cause(&full), None);
+        assert_eq!(cause(&Error::NotAsGood), Some(Cause::BadInput));
+    }
+
+    #[test]
+    fn three_equal_failures_at_the_start_are_enough() {
+        let texts = [
+            "step 1: /a/x is NaN",
+            "step 22: /b is NaN",
+            "step 3: c/d is NaN",
+        ];
+        let mut start = Start::default();
+        let mut take = |index: usize| {
+            let ended = ended(Cause::NotFinite, texts[index]);
+            start.take(Some(ended), false)
+        };
+        assert!(take(0).is_ok() && take(1).is_ok());
+        let error = take(2).unwrap_err();
+        assert!(matches!(error, Error::SameCause { count: 3, .. }));
+        assert_eq!(error.exit_code(), 1);
+    }
+
+    #[test]
+    fn one_that_was_done_or_failed_otherwise_shows_that_others_may_not() {
+        let again = || Some(ended(Cause::NotFinite, "NaN"));
+        for other in [None, Some(ended(Cause::Panic, "NaN"))] {
+            let mut start = Start::default();
+            start.take(again(), false).unwrap();
+            start.take(other, false).unwrap();
+            for _ in 0..5 {
+                start.take(again(), false).unwrap();
+            }
+        }
+        let mut start = Start::default();
+        for _ in 0..5 {
+            start.take(again(), true).unwrap();
+        }
     }
 }

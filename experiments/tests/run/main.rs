@@ -6,6 +6,7 @@ mod chain;
 mod data_forms;
 mod decoder_experts;
 mod eval;
+mod failures;
 mod generate;
 mod kiln;
 mod language;

@@ -99,7 +99,7 @@ impl Simulation {
                     margin: None,
                     difference: comparison.difference,
                     interval: comparison.simultaneous.interval(),
-                    p: comparison.p_adjusted,
+                    p: comparison.p(),
                     identical: false,
                     needs: comparison.needs.seeds,
                     refusal: None,
