@@ -9,6 +9,7 @@ mod ablation;
 mod arms;
 mod decoder;
 mod encoder;
+mod extends;
 mod families;
 mod ignored;
 mod importance;
@@ -117,7 +118,7 @@ impl AnyRecipe {
     /// # Errors
     /// There is no such recipe, it is not valid TOML, a key is unknown, or a value cannot work.
     pub fn load(source: &str, overrides: &[String]) -> Result<Self, RecipeError> {
-        let (origin, text) = text_of(source)?;
+        let (origin, text) = text_at(source, Path::new(source))?;
         load::parse(&origin, &text, overrides)
     }
 
@@ -127,17 +128,16 @@ impl AnyRecipe {
     /// # Errors
     /// As `load`, and if the ablation cannot be.
     pub fn load_ablation(source: &str, command: &Command) -> Result<Self, RecipeError> {
-        let (origin, text) = text_of(source)?;
+        let (origin, text) = text_at(source, Path::new(source))?;
         load::parse_ablation(&origin, &text, command)
     }
 }
 
-/// What a recipe is called in messages, and its text.
-fn text_of(source: &str) -> Result<(String, Cow<'static, str>), RecipeError> {
+/// What a recipe is called in messages, and its text: the shipped one of this name, or the file.
+fn text_at(source: &str, path: &Path) -> Result<(String, Cow<'static, str>), RecipeError> {
     if let Some((_, text)) = SHIPPED.iter().find(|(name, _)| *name == source) {
         return Ok((format!("recipe {source}"), Cow::Borrowed(text)));
     }
-    let path = Path::new(source);
     let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
@@ -155,7 +155,7 @@ fn text_of(source: &str) -> Result<(String, Cow<'static, str>), RecipeError> {
             source: error,
         },
     })?;
-    Ok((source.to_owned(), text.into()))
+    Ok((path.display().to_string(), text.into()))
 }
 
 #[cfg(test)]
@@ -165,8 +165,8 @@ mod tests {
     /// The folders that the shipped recipes ask for.
     fn folders(name: &str) -> Vec<String> {
         let folders: &[&str] = match name {
-            "quickstart" | "recall" | "recall-experts" | "compose" => &[],
-            "gutenberg" | "gutenberg-experts" => &["data.path=books"],
+            "quickstart" | "recall" | "recall-experts" | "compose" | "placement" => &[],
+            "gutenberg" | "gutenberg-experts" | "placement-books" => &["data.path=books"],
             _ => &["model.path=model", "data.path=data"],
         };
         overrides(folders)

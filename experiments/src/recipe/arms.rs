@@ -15,6 +15,8 @@ use super::{
 pub(super) const NAME: &str = "name";
 /// The key of the arms.
 pub(super) const ARMS: &str = "arms";
+/// The key of an ablation, which `kiln run` does not read.
+pub(super) const ABLATE: &str = "ablate";
 
 /// What arms cannot change, each with the reason.
 const OF_THE_RUN: [(&str, &str); 4] = [
@@ -75,7 +77,7 @@ pub(super) fn resolve<'i>(
         let mut table = base.clone();
         merge(table.get_mut(), changes, is_whole).map_err(|list| Mistake {
             span,
-            reason: format!("`{}` {}", list.0, list.reason()),
+            reason: format!("`{}` {}", list.list, list.reason()),
         })?;
         arms.push(Arm {
             name: Some(name),

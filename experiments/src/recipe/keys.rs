@@ -5,7 +5,7 @@ use std::ops::Range;
 use masformer_core::nearest::hint;
 use toml::de::{DeTable, DeValue};
 
-use super::{RecipeFamily, schema::SHARED_KEYS};
+use super::{RecipeFamily, extends::EXTENDS, schema::SHARED_KEYS};
 use crate::methods;
 
 /// What is wrong with a key of the text.
@@ -16,9 +16,13 @@ pub(super) struct Mistake {
     pub reason: String,
 }
 
-/// What to write instead of a table of the form of before.
+/// What to write instead of a key that has no place here, or of a table of the form of before.
 fn instead(key: &str) -> Option<&'static str> {
     Some(match key {
+        EXTENDS => {
+            "is for the top of a recipe file: it names the recipe whose keys the file begins with, as in `extends = \
+             \"quickstart\"`"
+        }
         "students" => {
             "is now an arm for each student: `[stages.student]` says what they share, as in `from = \"teacher\"` and \
              `methods = [\"experts\", \"layerwise\"]`, and `[[arms]]` has `name` and what differs, as in \
@@ -52,7 +56,8 @@ pub(super) fn mistakes<T: RecipeFamily>(table: &DeTable<'_>) -> Vec<Mistake> {
         let reason = if let Some(instead) = instead(name) {
             format!("`{name}` {instead}")
         } else if !known.contains(&name) {
-            format!("unknown key `{name}`; {}", hint(name, &known))
+            let keys = [&known[..], &[EXTENDS]].concat();
+            format!("unknown key `{name}`; {}", hint(name, &keys))
         } else if methods.contains(&name) && !matches!(value.get_ref(), DeValue::Table(_)) {
             format!("`{name}` must be a table: the settings of the method `{name}`")
         } else {

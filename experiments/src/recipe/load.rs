@@ -5,7 +5,8 @@ use toml::de::{DeTable, Deserializer};
 
 use super::{
     AnyRecipe, Problem, Recipe, RecipeError, RecipeFamily, UnknownTask,
-    arms::{self, Arm, locate},
+    arms::{self, ABLATE, Arm, locate},
+    extends::chain,
     families::ReadRecipe,
     ignored,
     integers::{TooLarge, too_large},
@@ -20,10 +21,7 @@ use crate::{
     warning::warn,
 };
 
-/// The key of an ablation, which `kiln run` does not read.
-const ABLATE: &str = "ablate";
-
-/// Reads `text`, a recipe called `origin` in messages, lays `overrides` over it and checks the
+/// Reads `text`, a recipe called `origin` in messages, and those that it extends, lays `overrides` over it and checks the
 /// result. The task says which keys there are.
 pub(super) fn parse(
     origin: &str,
@@ -57,7 +55,8 @@ fn read(
     overrides: &[String],
     command: Option<&Command>,
 ) -> Result<(AnyRecipe, Vec<String>), RecipeError> {
-    let source = Source::new(origin, text, overrides)?;
+    let texts = chain(origin, text)?;
+    let source = Source::new(&texts, overrides)?;
     let mut table = source.table()?;
     let ablate = table.get_mut().remove(ABLATE);
     let ablate = ablate.as_ref().map(AblateTable::read).transpose();

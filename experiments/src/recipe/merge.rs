@@ -5,14 +5,19 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A list that a table was laid over, by its dotted key.
+/// A list that a table was laid over.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct PartOfList(pub String);
+pub(super) struct PartOfList {
+    /// Its dotted key.
+    pub list: String,
+    /// Where the table stands.
+    pub span: Range<usize>,
+}
 
 impl PartOfList {
     /// Why that is refused, and what to write; goes on with the sentence that the key begins.
     pub(super) fn reason(&self) -> String {
-        let list = self.0.as_str();
+        let list = self.list.as_str();
         let whole = match list.rsplit('.').next() {
             Some("arms") => r#"'arms=[{name="wide", experts={width=8}}]'"#.to_owned(),
             Some("grow") => "'grow=[{length=256, until=0.5}]'".to_owned(),
@@ -45,11 +50,13 @@ pub(super) fn merge<'i>(
         let below = table.get_mut(name.as_str()).map(Spanned::get_mut);
         match (below, value.into_inner()) {
             (Some(DeValue::Table(below)), DeValue::Table(above)) => {
-                merge(below, above, is_whole)
-                    .map_err(|PartOfList(list)| PartOfList(format!("{name}.{list}")))?;
+                merge(below, above, is_whole).map_err(|PartOfList { list, span }| {
+                    let list = format!("{name}.{list}");
+                    PartOfList { list, span }
+                })?;
             }
             (Some(DeValue::Array(_)), DeValue::Table(_)) if !is_whole(&span) => {
-                return Err(PartOfList(name));
+                return Err(PartOfList { list: name, span });
             }
             (_, value) => {
                 // Taken out first: inserting over a key would keep the old key's place.
@@ -177,7 +184,7 @@ mod tests {
         assert_eq!(merged(&["a = { x = 1 }", "a = [3]"]), merged(&["a = [3]"]));
         let mut table = parse("a.b = [1]");
         let refused = merge(&mut table, parse("a.b.c = 2"), &|_| false).unwrap_err();
-        assert_eq!(refused, PartOfList("a.b".to_owned()));
+        assert_eq!(refused.list, "a.b");
         merge(&mut table, parse("a.b = { c = 2 }"), &|_| true).unwrap();
         assert_eq!(values(table), merged(&["a.b.c = 2"]));
     }

@@ -1,4 +1,4 @@
-//! The text of a recipe and its overrides, and the place of everything in them.
+//! The texts of a recipe and of those that it extends, its overrides, and the place of everything in them.
 
 use std::ops::Range;
 
@@ -8,17 +8,18 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     RecipeError,
+    arms::ABLATE,
+    extends::{EXTENDS, RecipeText},
     merge::{leaves, merge},
 };
 use crate::{ablate::arms::Arm, one_line::one_line};
 
-/// The recipe's text and its overrides, as if they were written one after the other: each override
-/// is padded with spaces up to where the text before it ends. So a span of the merged table tells
-/// where it came from.
+/// The texts of a recipe and its overrides, as if they were written one after the other: each is padded with spaces up to
+/// where the text before it ends. So a span of the merged table tells where it came from.
 #[derive(Clone)]
 pub(super) struct Source<'a> {
-    origin: &'a str,
-    text: &'a str,
+    /// The recipe, the one that it extends, and so on.
+    texts: &'a [RecipeText],
     pub(super) overrides: Vec<Override<'a>>,
     /// What stands in place of the arms of the text and its seeds.
     arms: Option<ArmsText>,
@@ -44,11 +45,10 @@ struct ArmsText {
 
 impl<'a> Source<'a> {
     pub(super) fn new(
-        origin: &'a str,
-        text: &'a str,
+        texts: &'a [RecipeText],
         arguments: &'a [String],
     ) -> Result<Self, RecipeError> {
-        let mut start = text.len() + 1;
+        let mut start = texts.last().map_or(0, |text| text.toml.len() + 1);
         let mut overrides = Vec::with_capacity(arguments.len());
         for argument in arguments {
             let (toml, removes) =
@@ -64,8 +64,7 @@ impl<'a> Source<'a> {
             start = end;
         }
         Ok(Self {
-            origin,
-            text,
+            texts,
             overrides,
             arms: None,
         })
@@ -73,8 +72,12 @@ impl<'a> Source<'a> {
 
     /// The same recipe with these arms, and with seeds, in place of its own. Mistakes in an arm are told by its name.
     pub(super) fn with_arms(&self, arms: &[Arm], seeds: &[u64]) -> Self {
-        let before = self.overrides.last().map_or(self.text, |last| &last.toml);
-        let start = before.len() + 1;
+        let texts = self.texts.iter().map(|text| &text.toml);
+        let overrides = self.overrides.iter().map(|layer| &layer.toml);
+        let start = texts
+            .chain(overrides)
+            .last()
+            .map_or(0, |text| text.len() + 1);
         let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
         let mut toml = format!("{}seeds = [{}]\n", " ".repeat(start), seeds.join(", "));
         toml.push_str("arms = [\n");
@@ -101,7 +104,7 @@ impl<'a> Source<'a> {
     }
 
     pub(super) fn table(&self) -> Result<Spanned<DeTable<'_>>, RecipeError> {
-        let mut table = DeTable::parse(self.text).map_err(|error| self.error(&error))?;
+        let mut table = self.files()?;
         for layer in &self.overrides {
             let keys = DeTable::parse(&layer.toml).map_err(|error| self.error(&error))?;
             if layer.removes {
@@ -118,7 +121,7 @@ impl<'a> Source<'a> {
             })
             .map_err(|list| RecipeError::Schema {
                 place: format!("override `{}`", layer.argument),
-                reason: format!("`{}` {}", list.0, list.reason()),
+                reason: format!("`{}` {}", list.list, list.reason()),
             })?;
         }
         if let Some(arms) = &self.arms {
@@ -128,12 +131,38 @@ impl<'a> Source<'a> {
         Ok(table)
     }
 
+    /// The recipe over the one that it extends, and so on.
+    fn files(&self) -> Result<Spanned<DeTable<'_>>, RecipeError> {
+        let mut table = Spanned::new(0..0, DeTable::new());
+        for text in self.texts.iter().rev() {
+            let keys = DeTable::parse(&text.toml).map_err(|error| self.error(&error))?;
+            let (span, mut keys) = (keys.span(), keys.into_inner());
+            keys.remove(EXTENDS);
+            let mut below = table.into_inner();
+            if keys.contains_key(ABLATE) {
+                // Arms of two tables would add up, and a reference of one may be no arm of the other.
+                below.remove(ABLATE);
+            }
+            merge(&mut below, keys, &|span| self.is_whole(span)).map_err(|list| {
+                RecipeError::Schema {
+                    place: self.place(Some(list.span.clone())),
+                    reason: format!("`{}` {}", list.list, list.reason()),
+                }
+            })?;
+            table = Spanned::new(span, below);
+        }
+        Ok(table)
+    }
+
     /// Whether the table at `span` is written as one value, `{ .. }`, or under a header, and not by a dotted key.
     pub(super) fn is_whole(&self, span: &Range<usize>) -> bool {
         let layer = self.layer(span.start).map(|layer| &layer.toml);
         let arms = self.arms_at(span.start).map(|arms| &arms.toml);
-        let text = arms.or(layer).map_or(self.text, String::as_str);
-        let Some((before, after)) = text.split_at_checked(span.start) else {
+        let text = arms
+            .or(layer)
+            .or(self.text(span.start).map(|text| &text.toml));
+        let halves = text.and_then(|text| text.split_at_checked(span.start));
+        let Some((before, after)) = halves else {
             return false;
         };
         let line = before.rsplit('\n').next().unwrap_or_default();
@@ -145,6 +174,12 @@ impl<'a> Source<'a> {
         self.arms.as_ref().filter(|arms| arms.start <= start)
     }
 
+    /// The text that stands at `start`, if it is no override.
+    fn text(&self, start: usize) -> Option<&RecipeText> {
+        let texts = self.texts.iter().rev();
+        texts.into_iter().find(|text| text.start <= start)
+    }
+
     /// The override that stands at `start`, if it is not the text.
     fn layer(&self, start: usize) -> Option<&Override<'a>> {
         let layers = self.overrides.iter().rev();
@@ -154,7 +189,8 @@ impl<'a> Source<'a> {
     /// File and line, or override, of what stands at `span`.
     pub(super) fn place(&self, span: Option<Range<usize>>) -> String {
         let Some(Range { start, .. }) = span else {
-            return self.origin.to_owned();
+            let origin = self.texts.first().map(RecipeText::origin);
+            return origin.unwrap_or_default().to_owned();
         };
         if let Some(arms) = self.arms_at(start) {
             let mut names = arms.names.iter().rev();
@@ -165,8 +201,8 @@ impl<'a> Source<'a> {
         if let Some(layer) = self.layer(start) {
             return format!("override `{}`", layer.argument);
         }
-        let before = &self.text[..self.text.floor_char_boundary(start)];
-        format!("{}, line {}", self.origin, 1 + before.matches('\n').count())
+        let place = self.text(start).map(|text| text.place(start));
+        place.unwrap_or_default()
     }
 
     /// The error of the TOML reader in our words. Serde hands unknown names on as text only:
