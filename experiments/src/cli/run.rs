@@ -90,7 +90,7 @@ impl WorkArgs {
 #[derive(Debug, Args)]
 pub(super) struct RecipeArgs {
     /// A recipe file, or the name of a built-in recipe: quickstart, sst2, cola, mnli, squad, recall, recall-experts,
-    /// gutenberg, gutenberg-experts, compose, summary, continue
+    /// gutenberg, gutenberg-experts, compose, summary, continue, partition, layers, routers, placement, placement-books
     recipe: String,
     /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`
     #[arg(value_name = "KEY.PATH=VALUE")]

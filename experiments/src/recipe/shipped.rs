@@ -24,4 +24,12 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("compose", include_str!("../../recipes/compose.toml")),
     ("summary", include_str!("../../recipes/summary.toml")),
     ("continue", include_str!("../../recipes/continue.toml")),
+    ("partition", include_str!("../../recipes/partition.toml")),
+    ("layers", include_str!("../../recipes/layers.toml")),
+    ("routers", include_str!("../../recipes/routers.toml")),
+    ("placement", include_str!("../../recipes/placement.toml")),
+    (
+        "placement-books",
+        include_str!("../../recipes/placement-books.toml"),
+    ),
 ];
