@@ -37,6 +37,8 @@ use crate::{
 pub(crate) struct Settings {
     pub device: Device,
     pub epochs: usize,
+    /// The epoch after which the training stops.
+    pub last_epoch: usize,
     pub seed: u64,
     pub learning_rate: f64,
     pub schedule: Schedule,
@@ -130,7 +132,7 @@ impl<M: Trainable> Default for Group<M> {
 }
 
 impl<M: Trainable> Session<M> {
-    /// Trains to the end and says what it was.
+    /// Trains to the end, or up to where it is to stop, and says what it was.
     pub fn fit(
         &mut self,
         show: &mut Show<'_, M>,
@@ -145,8 +147,8 @@ impl<M: Trainable> Session<M> {
             }
         }
         self.check_interrupt(show)?;
-        let epochs = self.settings.epochs;
-        for epoch in first..=epochs {
+        let last = self.settings.last_epoch;
+        for epoch in first..=last {
             self.epoch = epoch;
             self.train(show)?;
             self.validate(show)?;
@@ -159,7 +161,7 @@ impl<M: Trainable> Session<M> {
                 return Ok(Ending::new(Outcome::EarlyStopped, epoch));
             }
         }
-        Ok(Ending::new(Outcome::Finished, epochs.max(first - 1)))
+        Ok(Ending::new(Outcome::Finished, last.max(first - 1)))
     }
 
     fn train(&mut self, show: &mut Show<'_, M>) -> Result<(), StageError> {

@@ -232,10 +232,14 @@ impl<M: Trainable> Stage<M> {
         let checkpoints = Checkpoints::new(directory.join("checkpoints"));
         let resumed_from = checkpoints.latest()?;
         if let Some(Position { epoch, batch: 1.. }) = resumed_from {
-            let epochs = self.config.epochs;
+            let last = self.config.last_epoch();
+            let key = match self.config.stop_after {
+                Some(_) => "stop_after",
+                None => "epochs",
+            };
             let rule = "at least the epoch that the newest checkpoint is in the middle of; delete the checkpoints to \
                         train anew";
-            config::check("epochs", epochs, epochs >= epoch, rule)?;
+            config::check(key, last, last >= epoch, rule)?;
         }
         let Some(device) = model.devices().into_iter().next() else {
             return Err(StageError::Untrainable);
@@ -262,7 +266,7 @@ impl<M: Trainable> Stage<M> {
 
         let judge = self.judge.clone();
         state.best = state.best.filter(|_| judge.is_some());
-        if let Some(ending) = ended(&directory, resumed_from, self.config.epochs)? {
+        if let Some(ending) = ended(&directory, resumed_from, self.config.last_epoch())? {
             let kept = Kept::of(
                 ending.epoch,
                 trainee.valid(),

@@ -11,6 +11,10 @@ pub struct StageConfig {
     pub directory: PathBuf,
     /// Passes over the training data.
     pub epochs: usize,
+    /// The epoch, from 1 to `epochs`, after which the training stops before its end; none: it goes on to the end. Learning
+    /// rate and methods follow the training of all epochs, and a stage in the same folder that stops later goes on with it:
+    /// the result is that of a training that never stopped.
+    pub stop_after: Option<usize>,
     /// The highest learning rate.
     pub learning_rate: f64,
     /// How the learning rate changes.
@@ -42,6 +46,7 @@ impl StageConfig {
         Self {
             directory: directory.into(),
             epochs,
+            stop_after: None,
             learning_rate,
             schedule: Schedule::default(),
             adam: Adam::default(),
@@ -54,6 +59,11 @@ impl StageConfig {
             ui: Ui::default(),
             log_every: 10,
         }
+    }
+
+    /// The last epoch that is run, unless early stopping ends the training before.
+    pub(crate) fn last_epoch(&self) -> usize {
+        self.stop_after.unwrap_or(self.epochs)
     }
 
     /// Refuses settings that cannot work.
@@ -70,6 +80,10 @@ impl StageConfig {
         ];
         for (key, value) in counts {
             check(key, value, value > 0, "at least 1")?;
+        }
+        if let Some(last) = self.stop_after {
+            let is_within = (1..=self.epochs).contains(&last);
+            check("stop_after", last, is_within, "from 1 to `epochs`")?;
         }
         let rate = self.learning_rate;
         check(

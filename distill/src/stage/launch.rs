@@ -56,6 +56,7 @@ impl<M: Trainable> Stage<M> {
             settings: Settings {
                 device: device.clone(),
                 epochs: config.epochs,
+                last_epoch: config.last_epoch(),
                 seed: config.seed,
                 learning_rate: config.learning_rate,
                 schedule: config.schedule,

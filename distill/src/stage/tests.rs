@@ -165,6 +165,75 @@ fn a_stop_changes_no_bit() {
     }
 }
 
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The training of four epochs in parts, each in a folder of its own that begins as the one before.
+#[test]
+fn a_training_in_parts_is_the_training_in_one() {
+    let _turn = serial();
+    let early = || {
+        let stop = StoppingCondition::NoImprovementSince { n_epochs: 3 };
+        let (mean, split) = (Aggregate::Mean, Split::Valid);
+        let loss = LossMetric::new();
+        MetricEarlyStoppingStrategy::new(&loss, mean, Direction::Lowest, split, stop)
+    };
+    let fit = |directory: &Path, stop_after| {
+        let config = StageConfig {
+            stop_after,
+            schedule: Schedule::Linear { warmup: 0.3 },
+            checkpoint_every: CheckpointEvery::Steps(2),
+            ..config(directory, 4)
+        };
+        let stage = stage(config).callback(Count::default());
+        let stage = stage.early_stopping(early());
+        let stage = stage.keep_best(&LossMetric::new(), Direction::Lowest);
+        stage.fit(toy()).unwrap()
+    };
+    let whole = tempfile::tempdir().unwrap();
+    let fitted = fit(whole.path(), None);
+    let (bits, kept) = (fitted.model.bits(), fitted.kept);
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut before: Option<std::path::PathBuf> = None;
+    for last in [1, 3, 4] {
+        let directory = folder.path().join(last.to_string());
+        if let Some(before) = &before {
+            copy(before, &directory);
+        }
+        let part = fit(&directory, Some(last));
+        assert_eq!((part.outcome, part.epoch), (Outcome::Finished, last));
+        let from = before
+            .is_some()
+            .then(|| Position::after(if last == 3 { 1 } else { 3 }));
+        assert_eq!(part.resumed_from, from);
+        // Once more is nothing to do.
+        assert!(fit(&directory, Some(last)).model.bits() == part.model.bits());
+        if last == 4 {
+            assert!(part.model.bits() == bits && part.kept == kept);
+        }
+        before = Some(directory);
+    }
+    assert_eq!(metrics(&folder.path().join("4")), metrics(whole.path()));
+    let invalid = StageConfig {
+        stop_after: Some(5),
+        ..config(whole.path(), 4)
+    };
+    let message = stage(invalid).fit(toy()).unwrap_err().to_string();
+    assert!(message.contains("stop_after"), "{message}");
+}
+
 #[test]
 fn checkpoints_within_an_epoch_change_no_bit() {
     let _turn = serial();
