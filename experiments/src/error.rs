@@ -280,6 +280,9 @@ pub enum Error {
         /// Its exit code.
         code: u8,
     },
+    /// No arm of a halving has a score.
+    #[error("no arm of the halving has a score that is finite, so none is left to report")]
+    NoSurvivors,
     /// A store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -329,6 +332,7 @@ impl Error {
             Self::Worse { .. }
             | Self::NotAsGood
             | Self::SameCause { .. }
+            | Self::NoSurvivors
             | Self::Failed {
                 is_bad_input: false,
                 ..

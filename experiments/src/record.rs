@@ -9,6 +9,7 @@
 //! arms/NAME/seed-S/  links to the stages of a model in the store
 //! stages.json        the keys of all stages
 //! arms.json          the arms and their stages
+//! halving.json       how a halving chose among the arms of an ablation
 //! results.json       the table for programs, and results.md for people
 //! timings.json       what stages and forward passes took
 //! curves.svg         validation while training
@@ -44,6 +45,8 @@ pub(crate) const ENVIRONMENT: &str = "environment.json";
 pub(crate) const RESULTS: &str = "results.json";
 /// What it consists of.
 pub(crate) const ARMS: &str = "arms.json";
+/// How a halving chose among the arms of an ablation.
+pub(crate) const HALVING: &str = "halving.json";
 /// What it took.
 pub(crate) const TIMINGS: &str = "timings.json";
 const LOCK: &str = ".lock";

@@ -8,20 +8,23 @@ use serde_json::json;
 
 use self::{
     family::Family,
+    halving::Course,
     identity::Identity,
+    ledger::Ledger,
     nodes::{Makings, Nodes},
+    phase::Phase,
     report::Report,
-    worker::Worker,
+    worker::{Failures, Worker},
 };
 use crate::{
     environment::Environment,
     error::Error,
-    graph::{Fingerprints, Key, Leases, Store, failure},
+    graph::{Fingerprints, Key, Leases, Store},
     interrupt::Stop,
     recipe::{
         AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily, of_any,
     },
-    record::{ARMS, Artifacts, RunFolder, folder_of},
+    record::{ARMS, Artifacts, HALVING, RunFolder, folder_of},
 };
 
 mod curves;
@@ -30,10 +33,13 @@ mod encoders;
 mod experts;
 mod family;
 mod fit;
+mod halving;
 mod identity;
 mod jobs;
 mod learning;
+mod ledger;
 mod nodes;
+mod phase;
 mod plan;
 mod progress;
 mod report;
@@ -87,9 +93,9 @@ struct Run<'a, F> {
     progress: Progress,
 }
 
-/// The arms on one base: their stages, and what these need.
+/// The arms on one base: their stages in a phase, and what these need.
 struct Part<'a, F: Family> {
-    run: Run<'a, F>,
+    run: &'a Run<'a, F>,
     nodes: Nodes,
 }
 
@@ -139,7 +145,7 @@ pub fn run(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
 ///
 /// If model or data cannot be read, or the run folder or the store cannot be opened.
 pub fn begin(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
-    of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).begin().map(drop))
+    of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).begin())
 }
 
 /// The stages of `recipe`, and which of them are done. Nothing is started.
@@ -156,14 +162,6 @@ struct Base<'a, T: Runnable> {
     recipe: &'a Recipe<T>,
     artifacts: Artifacts,
     inputs: T::Inputs<'a>,
-}
-
-/// A run that has a folder.
-struct Begun<'a, T: Runnable> {
-    bases: Vec<Base<'a, T>>,
-    folder: RunFolder,
-    store: Store,
-    nodes: Vec<Nodes>,
 }
 
 struct Pipeline<'a, T: RecipeFamily> {
@@ -183,95 +181,162 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         }
     }
 
-    /// Opens the run folder and the store, and says in the folder what the run consists of.
-    fn begin(&self) -> Result<Begun<'a, T>, Error> {
+    /// Writes down what the run begins with.
+    fn begin(&self) -> Result<(), Error> {
         let bases = self.read()?;
         let folder = self.folder()?;
         let store = Store::open(&self.options.store)?;
-        let nodes = self.nodes(&bases, &store)?;
-        let keys = nodes.iter().flat_map(|nodes| &nodes.nodes);
-        let keys: Vec<Key> = keys.map(|node| node.key.clone()).collect();
-        folder.write_stages(&keys)?;
-        folder.write_json(ARMS, &report::arms_file(self.recipe, &bases, &nodes))?;
-        store.register(folder.path())?;
-        for key in &keys {
-            match &self.options.retry {
-                Some(Retry::Stage(only)) if only != key => {}
-                Some(_) => drop(failure::retry(&store, key)?),
-                None => {}
-            }
-        }
-        Ok(Begun {
-            bases,
+        let makings = self.makings(&bases, &store)?;
+        let phase = match self.course() {
+            None => Phase::whole(&self.recipe.seeds),
+            Some(course) => course.phase(&course.replay()),
+        };
+        self.ledger(folder, &store)
+            .add(&nodes_of(&makings, &phase)?)
+    }
+
+    fn ledger<'s>(&'s self, folder: RunFolder, store: &'s Store) -> Ledger<'s> {
+        Ledger {
             folder,
             store,
-            nodes,
-        })
+            grows: self.course().is_some(),
+            retry: self.options.retry.as_ref(),
+            keys: BTreeSet::new(),
+        }
     }
 
     fn run(&self) -> Result<(), Error> {
+        let bases = self.read()?;
+        let folder = self.folder()?;
+        let store = Store::open(&self.options.store)?;
+        let makings = self.makings(&bases, &store)?;
+        let mut ledger = self.ledger(folder, &store);
+        let runs = self.prepare(bases)?;
+        let mut failures = Failures::default();
+        let phase = match self.course() {
+            None => Phase::whole(&self.recipe.seeds),
+            Some(mut course) => loop {
+                let replay = course.replay();
+                if let Some(survivors) = &replay.survivors {
+                    ledger.folder.write_json(HALVING, &course.halved(&replay))?;
+                    if survivors.is_empty() {
+                        failures.into_result()?;
+                        return Err(Error::NoSurvivors);
+                    }
+                    break course.phase(&replay);
+                }
+                let (parts, failed) =
+                    self.work(&course.phase(&replay), &runs, &makings, &mut ledger)?;
+                failures.add(failed);
+                let stages = parts.iter().map(|part| (part.run.plan, &part.nodes));
+                course.read(&replay, &stages.collect::<Vec<_>>(), &store)?;
+                if let Some(told) = course.told(&course.replay()) {
+                    self.progress.say(&told);
+                }
+            },
+        };
+        let (parts, failed) = self.work(&phase, &runs, &makings, &mut ledger)?;
+        failures.add(failed);
+        if self.options.is_worker {
+            return Ok(());
+        }
+        // What failed is part of the results.
+        Report::of(self.recipe, &phase.seeds, &parts, &store)?.write(&ledger.folder)?;
+        failures.into_result()
+    }
+
+    /// Does the stages of a phase, and links what is done into the run folder.
+    fn work<'r, F: Family>(
+        &self,
+        phase: &Phase,
+        runs: &'r [Run<'_, F>],
+        makings: &[Makings<'_>],
+        ledger: &mut Ledger<'_>,
+    ) -> Result<(Vec<Part<'r, F>>, Failures), Error> {
         let options = self.options;
-        let Begun {
-            bases,
-            mut folder,
-            store,
-            nodes,
-        } = self.begin()?;
-        let mut parts = vec![];
-        for (base, nodes) in bases.into_iter().zip(nodes) {
+        let nodes = nodes_of(makings, phase)?;
+        ledger.add(&nodes)?;
+        let plans = makings.iter().map(|makings| makings.plan);
+        let arms = report::arms_file(self.recipe, &phase.seeds, plans.zip(&nodes));
+        ledger.folder.write_json(ARMS, &arms)?;
+        let parts = runs.iter().zip(nodes);
+        let parts: Vec<Part<'_, F>> = parts.map(|(run, nodes)| Part { run, nodes }).collect();
+        ledger.folder.release();
+        let worker = Worker {
+            parts: &parts,
+            options,
+            progress: self.progress,
+            leases: Leases::new(ledger.store),
+            environment: json!(self.environment),
+        };
+        let worked = worker.work();
+        ledger.folder.hold(|| options.stop.check())?;
+        for part in &parts {
+            part.link(ledger.store, &ledger.folder)?;
+        }
+        let worked = worked?;
+        Ok((parts, worked))
+    }
+
+    /// The halving of the ablation, if it has one.
+    fn course(&self) -> Option<Course<'_>> {
+        Course::of(self.recipe.ablation.as_ref())
+    }
+
+    /// Makes everything that stages need.
+    fn prepare(&self, bases: Vec<Base<'a, T>>) -> Result<Vec<Run<'a, T::Family<'a>>>, Error> {
+        let bases = bases.into_iter();
+        let runs = bases.map(|base| {
             let Base {
                 recipe,
                 artifacts,
                 inputs,
             } = base;
-            let run = Run {
-                family: T::prepare(recipe, options, &artifacts, inputs)?,
+            Ok(Run {
+                family: T::prepare(recipe, self.options, &artifacts, inputs)?,
                 plan: recipe.plan(),
                 importance: &recipe.importance,
                 checkpoint: &recipe.checkpoint,
-                options,
+                options: self.options,
                 progress: self.progress,
-            };
-            parts.push(Part { run, nodes });
-        }
-        folder.release();
-        let worker = Worker {
-            parts: &parts,
-            options,
-            progress: self.progress,
-            leases: Leases::new(&store),
-            environment: json!(self.environment),
-        };
-        let worked = worker.work();
-        if options.is_worker {
-            return match worked {
-                Err(Error::Failed { .. }) => Ok(()),
-                worked => worked,
-            };
-        }
-        folder.hold(|| options.stop.check())?;
-        for part in &parts {
-            part.link(&store, &folder)?;
-        }
-        // What failed is part of the results.
-        match worked {
-            Ok(()) | Err(Error::Failed { .. }) => {
-                Report::of(self.recipe, &parts, &store)?.write(&folder)?;
-                worked
-            }
-            Err(error) => Err(error),
-        }
+            })
+        });
+        runs.collect()
     }
 
     fn planned(&self) -> Result<Vec<Planned>, Error> {
         let bases = self.read()?;
         let store = Store::open(&self.options.store)?;
         let leases = Leases::new(&store);
-        let mut planned = vec![];
-        for (base, nodes) in bases.iter().zip(self.nodes(&bases, &store)?) {
-            planned.extend(plan::planned(nodes.nodes, base.recipe.plan(), &leases)?);
+        let makings = self.makings(&bases, &store)?;
+        let mut planned: Vec<Planned> = vec![];
+        let mut add = |nodes: &[Nodes]| -> Result<(), Error> {
+            for (base, nodes) in bases.iter().zip(nodes) {
+                let found = plan::planned(nodes.nodes.clone(), base.recipe.plan(), &leases)?;
+                let known: BTreeSet<Key> = planned.iter().map(|stage| stage.key.clone()).collect();
+                planned.extend(
+                    found
+                        .into_iter()
+                        .filter(|stage| !known.contains(&stage.key)),
+                );
+            }
+            Ok(())
+        };
+        let Some(mut course) = self.course() else {
+            add(&nodes_of(&makings, &Phase::whole(&self.recipe.seeds))?)?;
+            return Ok(planned);
+        };
+        // As far as the store decides it.
+        loop {
+            let replay = course.replay();
+            let nodes = nodes_of(&makings, &course.phase(&replay))?;
+            add(&nodes)?;
+            let stages = bases.iter().map(|base| base.recipe.plan()).zip(&nodes);
+            course.read(&replay, &stages.collect::<Vec<_>>(), &store)?;
+            if replay.survivors.is_some() || course.replay() == replay {
+                return Ok(planned);
+            }
         }
-        Ok(planned)
     }
 
     /// What the arms stand on, read.
@@ -306,8 +371,8 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         )
     }
 
-    /// The stages of the arms on each base.
-    fn nodes(&self, bases: &[Base<'_, T>], store: &Store) -> Result<Vec<Nodes>, Error> {
+    /// What the stages of the arms on each base are made of.
+    fn makings(&self, bases: &[Base<'a, T>], store: &Store) -> Result<Vec<Makings<'a>>, Error> {
         let mut fingerprints = Fingerprints::open(store);
         let Environment {
             device,
@@ -316,21 +381,28 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
             ..
         } = &self.environment;
         let machine = json!({ "device": device, "cpus": cpus, "system": system });
-        let (mut nodes, mut keys) = (vec![], BTreeSet::new());
-        for base in bases {
+        let makings = bases.iter().map(|base| {
             let plan = base.recipe.plan();
-            let makings = Makings {
+            Ok(Makings {
                 plan,
                 importance: &base.recipe.importance,
-                identity: &T::identity(base.recipe, &base.inputs, &mut fingerprints)?,
+                identity: T::identity(base.recipe, &base.inputs, &mut fingerprints)?,
                 folders: nodes::folders(plan, &mut fingerprints)?,
                 machine: machine.clone(),
-            };
-            nodes.push(makings.nodes(&self.recipe.seeds, &mut keys)?);
-        }
+            })
+        });
+        let makings = makings.collect::<Result<_, Error>>()?;
         fingerprints.save();
-        Ok(nodes)
+        Ok(makings)
     }
+}
+
+/// The stages of a phase, of the arms on each base.
+fn nodes_of(makings: &[Makings<'_>], phase: &Phase) -> Result<Vec<Nodes>, Error> {
+    let mut keys = BTreeSet::new();
+    let makings = makings.iter();
+    let nodes = makings.map(|makings| makings.nodes(phase, &mut keys));
+    nodes.collect()
 }
 
 impl<F: Family> Part<'_, F> {

@@ -47,6 +47,8 @@ pub struct JudgedArm {
     pub seeds: BTreeMap<u64, Vec<Examples>>,
     /// The number of seeds with which it failed.
     pub failed: usize,
+    /// Whether other seeds than those that are reported decided to leave it out.
+    pub is_dropped: bool,
 }
 
 impl JudgedArm {
@@ -203,6 +205,16 @@ impl Comparisons {
     }
 }
 
+/// The mean of a metric over the seeds of an arm, and which values of it are better.
+///
+/// # Errors
+///
+/// If the examples have no parts of the metric, the seeds were judged on different examples, or a number is not finite.
+pub fn mean_of(arm: &JudgedArm, metric: &str) -> Result<(f64, Direction), CompareError> {
+    let measured = Measured::of(arm, metric)?;
+    Ok((measured.values.theta(), measured.direction))
+}
+
 /// Which values of a metric of these parts are better.
 pub fn direction(parts: &Parts) -> Direction {
     match parts {
@@ -219,6 +231,9 @@ fn refusal(
     of_reference: Option<&Measured<'_>>,
     seeds: usize,
 ) -> Option<Refusal> {
+    if arm.is_dropped {
+        return Some(Refusal::SeedsThatChose);
+    }
     let is_paired = arm.seeds.keys().eq(reference.seeds.keys());
     if let (true, Some(measured), Some(base)) = (is_paired, measured, of_reference) {
         return (!measured.is_paired(base)).then_some(Refusal::DifferentExamples);
@@ -410,6 +425,7 @@ mod tests {
                 .map(|seed| (seed as u64, vec![examples(seed)]))
                 .collect(),
             failed: 0,
+            is_dropped: false,
         }
     }
 

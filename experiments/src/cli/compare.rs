@@ -103,6 +103,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
             .map(|seed| (*seed, arm.seeds[seed].clone()))
             .collect(),
         failed: 0,
+        is_dropped: false,
     };
     let margin = args.margin.as_deref().map(Margin::parse).transpose()?;
     let question = Question {

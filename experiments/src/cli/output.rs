@@ -13,7 +13,7 @@ use same_file::Handle;
 
 use crate::{
     error::Error,
-    record::{ARMS, ENVIRONMENT, RECIPE, RESULTS, TIMINGS, is_run},
+    record::{ARMS, ENVIRONMENT, HALVING, RECIPE, RESULTS, TIMINGS, is_run},
     task_settings::TASK_FILE,
 };
 
@@ -106,11 +106,12 @@ fn taken(output: &Path, inputs: &[&Path]) -> io::Result<Option<&'static str>> {
 }
 
 /// What a run writes into its folder, its artifacts among it.
-const RUN_FILES: [&str; 9] = [
+const RUN_FILES: [&str; 10] = [
     RECIPE,
     ENVIRONMENT,
     ARMS,
     "artifacts",
+    HALVING,
     "curves.svg",
     "metrics.jsonl",
     RESULTS,

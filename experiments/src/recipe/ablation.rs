@@ -10,11 +10,13 @@ use toml::{
 };
 
 use super::{
-    RecipeError, RecipeFamily, arms,
+    Recipe, RecipeError, RecipeFamily, arms,
     source::{Source, part_of_key},
+    stages,
 };
 use crate::ablate::arms::{
-    AblateTable, Ablation, AblationError, Command, Place, RecipeKeys, Settings, Variant, expand,
+    AblateTable, Ablation, AblationError, Command, Contest, Place, RecipeKeys, Settings, Variant,
+    expand,
 };
 
 impl Source<'_> {
@@ -41,8 +43,13 @@ impl Source<'_> {
             seeds: &recipe.seeds,
         };
         let ablation = expand(&named, ablate, command, &keys);
-        let ablation = ablation.map_err(|error| self.refused(&error))?;
+        let mut ablation = ablation.map_err(|error| self.refused(&error))?;
         let metrics = T::metrics(&recipe);
+        if let Some(contest) = &ablation.contest {
+            self.check_budget(&contest.plan.over, &recipe.with_stages())?;
+            // What chooses arms is what they are reported by.
+            ablation.metric = ablation.metric.or(metrics.first().cloned());
+        }
         match &ablation.metric {
             Some(metric) if !metrics.contains(metric) => {
                 let metrics: Vec<&str> = metrics.iter().map(String::as_str).collect();
@@ -56,6 +63,58 @@ impl Source<'_> {
             }
             _ => Ok(ablation),
         }
+    }
+
+    /// Refuses a halving over another key than the epochs of the last stage, which its rungs stop.
+    fn check_budget<T: RecipeFamily>(
+        &self,
+        over: &str,
+        recipe: &Recipe<T>,
+    ) -> Result<(), RecipeError> {
+        let last = stages::last(&recipe.stages).unwrap_or_default();
+        let stage = recipe.stages.get(last);
+        let has_own = stage.is_some_and(|stage| stage.train.epochs.is_some());
+        let right = match has_own {
+            true => format!("stages.{}.train.epochs", part_of_key(last)),
+            false => "train.epochs".to_owned(),
+        };
+        if over == right {
+            return Ok(());
+        }
+        Err(RecipeError::Schema {
+            place: self.place(None),
+            reason: format!(
+                "a halving stops the last stage of its arms, `{last}`: its `over` is \"{right}\", not \"{over}\""
+            ),
+        })
+    }
+
+    /// Refuses an arm of a halving that is trained for another number of epochs than its largest budget.
+    pub(super) fn check_contest<T: RecipeFamily>(
+        &self,
+        ablation: &Ablation,
+        recipe: &Recipe<T>,
+    ) -> Result<(), RecipeError> {
+        let Some(Contest { plan, arms, .. }) = &ablation.contest else {
+            return Ok(());
+        };
+        for arm in arms {
+            let name = &ablation.arms[*arm].name;
+            let model = recipe.plan().iter().find(|model| model.name == *name);
+            let train = model.and_then(|model| model.train.as_ref());
+            let epochs = train.map_or(0, |train| train.epochs) as u64;
+            if epochs != plan.max {
+                return Err(RecipeError::Schema {
+                    place: format!("arm `{name}`"),
+                    reason: format!(
+                        "is trained for {epochs} epochs, and its halving is up to `max` = {}: points of a halving do not \
+                         change `{}`",
+                        plan.max, plan.over
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// A mistake of an ablation, with its place.

@@ -110,6 +110,7 @@ impl ReadRecipe for Read<'_> {
         let mut table = source.table()?;
         table.get_mut().remove(ABLATE);
         let (mut recipe, warnings) = source.read(&table)?;
+        source.check_contest(&ablation, &recipe)?;
         recipe.ablation = Some(ablation);
         Ok((recipe, warnings))
     }

@@ -29,6 +29,8 @@ pub(super) struct Training<'a> {
     /// The folder of checkpoints and metrics.
     pub directory: &'a Path,
     pub recipe: &'a TrainRecipe,
+    /// The epoch after which it stops before its end.
+    pub stop_after: Option<usize>,
     pub checkpoint: &'a CheckpointRecipe,
     pub seed: u64,
     /// The factor of the task's loss.
@@ -48,6 +50,7 @@ impl Training<'_> {
     ) -> Stage<M> {
         let recipe = self.recipe;
         let mut config = StageConfig::new(self.directory, recipe.epochs, recipe.learning_rate);
+        config.stop_after = self.stop_after;
         config.schedule = Schedule::Linear {
             warmup: recipe.warmup,
         };

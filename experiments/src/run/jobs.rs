@@ -1,5 +1,6 @@
 //! What the stages of a run do.
 
+mod continued;
 mod model;
 
 use std::{fs, path::Path, time::Duration};
@@ -15,7 +16,10 @@ use moebert_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::model::{Begun, Model, Split, kept_layers};
+use self::{
+    continued::copy_training,
+    model::{Begun, Model, Split, kept_layers},
+};
 use super::{
     Run, expert_plan,
     family::{Extras, Family, Weights},
@@ -36,6 +40,8 @@ use crate::{
 
 /// The folder of a model in that of a stage.
 const MODEL: &str = "model";
+/// The folder of a training in that of a stage.
+const TRAINING: &str = "training";
 /// The file of predictions in the folder of an evaluation.
 const PREDICTIONS: &str = "predictions.jsonl";
 /// The file of what the objectives of a training leave for later ones, in the folder of a stage.
@@ -84,7 +90,8 @@ impl<F: Family> Jobs<'_, F> {
                 let learner = self.begin(index, &model)?.split()?;
                 self.judge(&learner, &model, dir)?
             }
-            Job::Train(index) => return self.train(index, dir),
+            Job::Train(index) => return self.train(index, None, dir),
+            Job::Rung(index, place) => return self.train(index, Some(place), dir),
             Job::Evaluate(index) => {
                 let model = self.model(plan(index))?;
                 self.judge(&self.load(&model)?, &model, dir)?
@@ -250,10 +257,20 @@ impl<F: Family> Jobs<'_, F> {
         Ok(Value::Null)
     }
 
-    fn train(&self, index: usize, dir: &Path) -> Result<Made, Error> {
+    /// Trains a model, or does one of the rungs of its training.
+    fn train(&self, index: usize, rung: Option<usize>, dir: &Path) -> Result<Made, Error> {
         let family = &self.run.family;
         let plan = &self.run.plan[index];
-        let training = dir.join("training");
+        let rungs = &self.keys.models[index].rungs;
+        let stop_after = rung.map(|place| rungs[place].epochs);
+        let training = dir.join(TRAINING);
+        let mut of_others = Duration::ZERO;
+        if let Some(place) = rung.and_then(|place| place.checked_sub(1)) {
+            let before = &rungs[place].key;
+            copy_training(&self.store.stage(before).join(TRAINING), &training)?;
+            let seconds = self.store.read(before)?.map_or(0.0, |done| done.seconds);
+            of_others = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        }
         let model = self.arranged(plan)?;
         let begun = self.begin(index, &model)?;
         let left = model.left(&self.run.options.device)?;
@@ -262,7 +279,7 @@ impl<F: Family> Jobs<'_, F> {
             left,
             earlier,
             ..
-        } = self.fit(plan, &training, &begun, left)?;
+        } = self.fit(plan, stop_after, &training, &begun, left)?;
         if !left.is_empty() {
             left.save(&dir.join(LEFT))?;
         }
@@ -277,18 +294,22 @@ impl<F: Family> Jobs<'_, F> {
             base: begun.base.as_deref(),
         };
         family.save(&dir.join(MODEL), learner, &begun.folder, extras)?;
-        // The model is saved: its checkpoints are not part of the result.
-        let checkpoints = training.join("checkpoints");
-        fs::remove_dir_all(&checkpoints).map_err(|source| Error::file(&checkpoints, source))?;
+        let epochs = plan.train.as_ref().map(|train| train.epochs);
+        if stop_after.is_none() || stop_after == epochs {
+            // The model is saved, and nothing goes on from its checkpoints.
+            let checkpoints = training.join("checkpoints");
+            fs::remove_dir_all(&checkpoints).map_err(|source| Error::file(&checkpoints, source))?;
+        }
         Ok(Made {
             result: Value::Null,
-            earlier,
+            earlier: earlier.saturating_sub(of_others),
         })
     }
 
     fn fit(
         &self,
         plan: &ModelPlan,
+        stop_after: Option<usize>,
         directory: &Path,
         begun: &Begun<F>,
         left: LeftParts,
@@ -309,6 +330,7 @@ impl<F: Family> Jobs<'_, F> {
             label: &label,
             directory,
             recipe,
+            stop_after,
             checkpoint: self.run.checkpoint,
             seed: self.keys.seed,
             task: plan.task,
@@ -367,7 +389,7 @@ impl<F: Family> Jobs<'_, F> {
         let Run {
             family, options, ..
         } = self.run;
-        let judged = self.run.plan.iter().filter(|plan| plan.is_judged);
+        let judged = self.keys.judged().map(|place| &self.run.plan[place]);
         let learners = judged.map(|plan| self.load(&self.model(plan)?));
         let learners = learners.collect::<Result<Vec<_>, _>>()?;
         let latencies = family.latencies(&learners, &options.stop)?;
@@ -378,6 +400,11 @@ impl<F: Family> Jobs<'_, F> {
 /// What a person reads of a stage.
 pub(super) fn title(plan: &[ModelPlan], seed: u64, job: Job) -> String {
     let name = |index: usize| &plan[index].name;
+    let legend = |index: usize| {
+        let legend = plan[index].legend.iter();
+        let legend = legend.map(|legend| format!(", {legend}"));
+        legend.collect::<String>()
+    };
     let what = match job {
         Job::Start => "drawing weights".to_owned(),
         Job::Draw(index) => format!("drawing the weights of `{}`", name(index)),
@@ -389,10 +416,11 @@ pub(super) fn title(plan: &[ModelPlan], seed: u64, job: Job) -> String {
             format!("scoring the neurons of `{owner}`")
         }
         Job::Before(index) => format!("evaluating `{}` before its training", name(index)),
-        Job::Train(index) => {
-            let legend = plan[index].legend.iter();
-            let legend = legend.map(|legend| format!(", {legend}"));
-            format!("training `{}`{}", name(index), legend.collect::<String>())
+        Job::Train(index) => format!("training `{}`{}", name(index), legend(index)),
+        Job::Rung(index, place) => {
+            let rung = place + 1;
+            let (name, legend) = (name(index), legend(index));
+            format!("training `{name}` up to the end of rung {rung}{legend}")
         }
         Job::Evaluate(index) => format!("evaluating `{}`", name(index)),
         Job::Measure => "measuring latency".to_owned(),

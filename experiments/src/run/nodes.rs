@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::identity::Identity;
+use super::{identity::Identity, phase::Phase};
 use crate::{
     error::Error,
     graph::{Document, Fingerprint, Fingerprints, Format, Key, KeyError, Source},
@@ -45,6 +45,8 @@ pub(super) enum Job {
     Before(usize),
     /// Trains a model.
     Train(usize),
+    /// Trains a model up to the end of one of its rungs, from that of the rung before.
+    Rung(usize, usize),
     /// Judges a model.
     Evaluate(usize),
     /// Measures all models of a seed.
@@ -62,28 +64,49 @@ pub(super) struct SeedKeys {
     pub measure: Option<Key>,
 }
 
-/// The stages of one model.
-#[derive(Clone, Debug)]
+/// The stages of one model; none where nothing is done with it.
+#[derive(Clone, Debug, Default)]
 pub(super) struct ModelKeys {
     /// Where weights are drawn for it alone.
     pub drawn: Option<Key>,
     pub importance: Option<Key>,
     pub before: Option<Key>,
-    /// None where it is judged as it is.
+    /// None where it is judged as it is; the last one of its rungs, if it has some.
     pub train: Option<Key>,
+    /// The parts of its training, if it is done in parts.
+    pub rungs: Vec<RungKey>,
     /// None where it is not judged.
     pub evaluate: Option<Key>,
 }
 
+/// A part of a training.
+#[derive(Clone, Debug)]
+pub(super) struct RungKey {
+    /// The epoch after which it ends.
+    pub epochs: usize,
+    pub key: Key,
+}
+
+impl SeedKeys {
+    /// The places of the models that are judged.
+    pub fn judged(&self) -> impl Iterator<Item = usize> {
+        let models = self.models.iter().enumerate();
+        let judged = models.filter(|(_, keys)| keys.evaluate.is_some());
+        judged.map(|(place, _)| place)
+    }
+}
+
 impl ModelKeys {
     /// The stages that belong to the model, by the names that they have in its folder.
-    pub fn stages(&self) -> impl Iterator<Item = (&'static str, &Key)> {
+    pub fn stages(&self) -> impl Iterator<Item = (String, &Key)> {
+        let end = self.rungs.last();
+        let end = end.map_or(String::new(), |rung| format!("-after-{}", rung.epochs));
         let stages = [
-            ("start", self.drawn.as_ref()),
-            ("importance", self.importance.as_ref()),
-            ("before", self.before.as_ref()),
-            ("train", self.train.as_ref()),
-            ("evaluate", self.evaluate.as_ref()),
+            ("start".to_owned(), self.drawn.as_ref()),
+            ("importance".to_owned(), self.importance.as_ref()),
+            ("before".to_owned(), self.before.as_ref()),
+            (format!("train{end}"), self.train.as_ref()),
+            (format!("evaluate{end}"), self.evaluate.as_ref()),
         ];
         stages
             .into_iter()
@@ -110,7 +133,7 @@ struct Graph<'a> {
 pub(super) struct Makings<'a> {
     pub plan: &'a [ModelPlan],
     pub importance: &'a ImportanceRecipe,
-    pub identity: &'a Identity,
+    pub identity: Identity,
     /// The content of the folders of students.
     pub folders: BTreeMap<PathBuf, Fingerprint>,
     /// Where times are measured.
@@ -159,23 +182,32 @@ pub(super) fn model(dir: &Path, fingerprints: &mut Fingerprints) -> Result<Finge
 }
 
 impl Makings<'_> {
-    /// The stages of all seeds that are not among `keys`, which takes their keys in.
+    /// The stages of a phase that are not among `keys`, which takes their keys in.
     ///
     /// # Errors
     ///
     /// If a setting has no canonical text.
-    pub fn nodes(&self, seeds: &[u64], keys: &mut BTreeSet<Key>) -> Result<Nodes, Error> {
+    pub fn nodes(&self, phase: &Phase, keys: &mut BTreeSet<Key>) -> Result<Nodes, Error> {
         let nodes = vec![];
         let mut graph = Graph { nodes, keys };
-        let seeds = seeds.iter().map(|seed| self.seed(*seed, &mut graph));
+        let done = phase.models(self.plan);
+        let seeds = phase.seeds.iter().filter(|_| done.contains(&true));
+        let seeds = seeds.map(|seed| self.seed(*seed, phase, &done, &mut graph));
         Ok(Nodes {
             seeds: seeds.collect::<Result<_, _>>()?,
             nodes: graph.nodes,
         })
     }
 
-    fn seed(&self, seed: u64, graph: &mut Graph<'_>) -> Result<SeedKeys, Error> {
-        let identity = self.identity;
+    /// The stages of a seed; `done` says which models are done.
+    fn seed(
+        &self,
+        seed: u64,
+        phase: &Phase,
+        done: &[bool],
+        graph: &mut Graph<'_>,
+    ) -> Result<SeedKeys, Error> {
+        let identity = &self.identity;
         let start = if identity.model.is_none() {
             let draft = Draft::new("start", START)
                 .setting("fresh", &identity.fresh)
@@ -193,6 +225,10 @@ impl Makings<'_> {
         let mut inputs: BTreeMap<&str, Input> = BTreeMap::new();
         let mut models = vec![];
         for (index, plan) in self.plan.iter().enumerate() {
+            if !done[index] {
+                models.push(ModelKeys::default());
+                continue;
+            }
             let mut drawn = None;
             let origin = match &plan.from {
                 Origin::Start => begin.clone(),
@@ -226,22 +262,23 @@ impl Makings<'_> {
             };
             let teacher = plan.teacher.as_ref();
             let teacher = teacher.map(|name| inputs[name.as_str()].clone());
-            let (keys, model) = self.model(index, &origin, teacher, seed, graph)?;
+            let (keys, model) = self.model(index, &origin, teacher, seed, phase, graph)?;
             models.push(ModelKeys { drawn, ..keys });
             inputs.insert(&plan.name, model);
         }
         let measure = match &identity.latency {
-            Some(latency) => {
+            Some(latency) if phase.is_final() => {
                 let mut draft = Draft::new("measure", MEASURE)
                     .setting("latency", latency)
                     .setting("machine", &self.machine);
-                let judged = self.plan.iter().filter(|plan| plan.is_judged);
-                for (index, plan) in judged.enumerate() {
+                let judged = self.plan.iter().zip(&models);
+                let judged = judged.filter(|(_, keys)| keys.evaluate.is_some());
+                for (index, (plan, _)) in judged.enumerate() {
                     draft = draft.input(&format!("model-{index}"), &inputs[plan.name.as_str()]);
                 }
                 Some(draft.add(graph, seed, Job::Measure)?)
             }
-            None => None,
+            _ => None,
         };
         Ok(SeedKeys {
             seed,
@@ -258,9 +295,12 @@ impl Makings<'_> {
         origin: &Input,
         teacher: Option<Input>,
         seed: u64,
+        phase: &Phase,
         graph: &mut Graph<'_>,
     ) -> Result<(ModelKeys, Input), Error> {
-        let (identity, plan) = (self.identity, &self.plan[index]);
+        let (identity, plan) = (&self.identity, &self.plan[index]);
+        let ends = phase.rungs(&plan.name);
+        let is_judged = plan.is_judged && (phase.is_final() || !ends.is_empty());
         let arrangement = json!({
             "keep_layers": plan.keep_layers,
             "mixers": plan.mixers,
@@ -284,7 +324,7 @@ impl Makings<'_> {
         } else {
             None
         };
-        let before = if plan.judge_before {
+        let before = if plan.judge_before && phase.is_final() {
             let draft = self
                 .evaluation()
                 .setting("arrangement", &arrangement)
@@ -297,18 +337,32 @@ impl Makings<'_> {
         } else {
             None
         };
+        let mut rungs: Vec<RungKey> = vec![];
         let (train, model) = if plan.train.is_some() {
-            let draft = Draft::new("train", TRAIN)
-                .setting("model", plan)
-                .setting("reading", &identity.reading)
-                .setting("training", &identity.training)
-                .data("train", identity.train)
-                .data("valid", identity.valid)
-                .input("from", origin)
-                .input("teacher", &teacher.unwrap_or_default())
-                .stage("importance", importance.as_ref())
-                .seed(seed);
-            let key = draft.add(graph, seed, Job::Train(index))?;
+            let teacher = teacher.unwrap_or_default();
+            let draft = || {
+                Draft::new("train", TRAIN)
+                    .setting("model", plan)
+                    .setting("reading", &identity.reading)
+                    .setting("training", &identity.training)
+                    .data("train", identity.train)
+                    .data("valid", identity.valid)
+                    .input("from", origin)
+                    .input("teacher", &teacher)
+                    .stage("importance", importance.as_ref())
+                    .seed(seed)
+            };
+            for (place, epochs) in ends.iter().copied().enumerate() {
+                let before = rungs.last().map(|rung| &rung.key);
+                let draft = draft().setting("stop_after", &epochs);
+                let draft = draft.stage("before", before);
+                let key = draft.add(graph, seed, Job::Rung(index, place))?;
+                rungs.push(RungKey { epochs, key });
+            }
+            let key = match rungs.last() {
+                Some(rung) => rung.key.clone(),
+                None => draft().add(graph, seed, Job::Train(index))?,
+            };
             let model = Input {
                 stage: Some(key.clone()),
                 ..Input::default()
@@ -319,7 +373,7 @@ impl Makings<'_> {
             model.arranged.push(arrangement);
             (None, model)
         };
-        let evaluate = if plan.is_judged {
+        let evaluate = if is_judged {
             let draft = self.evaluation().input("model", &model);
             Some(draft.add(graph, seed, Job::Evaluate(index))?)
         } else {
@@ -330,6 +384,7 @@ impl Makings<'_> {
             importance,
             before,
             train,
+            rungs,
             evaluate,
         };
         Ok((keys, model))

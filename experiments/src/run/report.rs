@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::UNIX_EPOCH};
 use serde_json::{Map, Value};
 
 use super::{
-    Base, Part, Runnable, curves,
+    Part, curves,
     family::Family,
     jobs::{Judged, title},
     nodes::{Nodes, SeedKeys},
@@ -54,13 +54,14 @@ struct Gathered<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// What the store has of the stages of a run.
+    /// What the store has of the stages of a run, with the seeds that are reported.
     ///
     /// # Errors
     ///
     /// If the store cannot be read, or arms cannot be compared.
     pub fn of<T: RecipeFamily, F: Family>(
         recipe: &'a Recipe<T>,
+        seeds: &[u64],
         parts: &'a [Part<'_, F>],
         store: &Store,
     ) -> Result<Self, Error> {
@@ -112,7 +113,7 @@ impl<'a> Report<'a> {
             alpha: asked.map_or(0.05, |ablation| ablation.alpha),
             margin,
             reference: asked.map(|ablation| ablation.arms[ablation.reference].name.clone()),
-            seeds: recipe.seeds.clone(),
+            seeds: seeds.to_vec(),
             notes: notes(&arms),
             arms,
             comparisons,
@@ -163,17 +164,16 @@ impl<'a> Report<'a> {
     }
 }
 
-/// What a run consists of.
-pub(super) fn arms_file<T: Runnable>(
+/// What a run consists of, or a phase of it: the models of the arms on each base with their stages.
+pub(super) fn arms_file<'a, T: RecipeFamily>(
     recipe: &Recipe<T>,
-    bases: &[Base<'_, T>],
-    nodes: &[Nodes],
+    seeds: &[u64],
+    bases: impl Iterator<Item = (&'a [ModelPlan], &'a Nodes)>,
 ) -> ArmsFile {
     let changed = changes(recipe);
     let mut arms = vec![];
     let mut stages = vec![];
-    for (base, nodes) in bases.iter().zip(nodes) {
-        let plan = base.recipe.plan();
+    for (plan, nodes) in bases {
         for (index, model) in plan.iter().enumerate() {
             let set = changed.get(model.name.as_str());
             let seeds = nodes.seeds.iter().map(|keys| SeedStages {
@@ -203,7 +203,7 @@ pub(super) fn arms_file<T: Runnable>(
         metric: asked.and_then(|ablation| ablation.metric.clone()),
         alpha: asked.map_or(0.05, |ablation| ablation.alpha),
         reference: asked.map(|ablation| ablation.arms[ablation.reference].name.clone()),
-        seeds: recipe.seeds.clone(),
+        seeds: seeds.to_vec(),
         arms,
         stages,
     }
@@ -212,9 +212,7 @@ pub(super) fn arms_file<T: Runnable>(
 /// The keys of the stages of a model, by what they are in its folder.
 fn stages_of(keys: &SeedKeys, index: usize) -> BTreeMap<String, Key> {
     let stages = keys.models[index].stages();
-    stages
-        .map(|(name, key)| (name.to_owned(), key.clone()))
-        .collect()
+    stages.map(|(name, key)| (name, key.clone())).collect()
 }
 
 /// The keys that each arm changes, with their values.
@@ -268,9 +266,16 @@ fn comparisons<T: RecipeFamily>(
         return Ok(None);
     };
     let arms = ablation.arms.iter();
-    let arms: Vec<JudgedArm> = arms
+    let mut arms: Vec<JudgedArm> = arms
         .filter_map(|arm| judged.get(&arm.name).cloned())
         .collect();
+    for arm in ablation.contest.iter().flat_map(|contest| &contest.arms) {
+        let name = &ablation.arms[*arm].name;
+        let mut arms = arms.iter_mut();
+        if let Some(arm) = arms.find(|arm| arm.name == *name && arm.failed == 0) {
+            arm.is_dropped = arm.seeds.is_empty();
+        }
+    }
     let reference = &ablation.arms[ablation.reference].name;
     let Some(reference) = arms.iter().position(|arm| arm.name == *reference) else {
         return Ok(None);
@@ -373,8 +378,6 @@ impl<F: Family> Part<'_, F> {
         let curve = self.run.family.curve();
         // All seeds of a model together, the models in their order.
         for (index, plan) in self.run.plan.iter().enumerate() {
-            let before = self.run.plan[..index].iter();
-            let place = before.filter(|plan| plan.is_judged).count();
             gathered.curves.push((plan, curve.clone()));
             let mut arm = ArmResults {
                 name: plan.name.clone(),
@@ -392,6 +395,7 @@ impl<F: Family> Part<'_, F> {
                 name: plan.name.clone(),
                 seeds: BTreeMap::new(),
                 failed: 0,
+                is_dropped: false,
             };
             for keys in &self.nodes.seeds {
                 let model = &keys.models[index];
@@ -430,6 +434,7 @@ impl<F: Family> Part<'_, F> {
                         Some(key) if store.is_done(key)? => store.result(key)?,
                         _ => Vec::<Vec<f64>>::new(),
                     };
+                    let place = keys.judged().take_while(|place| *place < index).count();
                     let passes = passes.into_iter().nth(place);
                     judged
                         .seeds

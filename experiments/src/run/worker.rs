@@ -1,6 +1,8 @@
 //! A process at work on the stages of a run: it claims a stage whose inputs are there, does it, and looks for the next.
 //! Any number of processes may do so at once.
 
+mod failures;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -10,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use distill::StageError;
 use serde_json::Value;
 
 use super::{
@@ -27,6 +28,9 @@ use crate::{
     },
     memory, panics,
 };
+use failures::{Ended, Start, cause};
+
+pub(super) use failures::Failures;
 
 /// How often stages of other processes are looked at.
 const POLL: Duration = Duration::from_millis(500);
@@ -47,66 +51,6 @@ struct Stage<'a, F: Family> {
     node: &'a Node,
 }
 
-/// A stage that failed.
-#[derive(Clone)]
-struct Ended {
-    line: String,
-    message: String,
-    cause: Cause,
-}
-
-/// The stages that ended first, as long as all of them failed for one reason.
-#[derive(Default)]
-struct Start {
-    reason: Option<(Cause, String)>,
-    count: usize,
-    is_over: bool,
-}
-
-impl Start {
-    /// Takes in how a stage ended.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::SameCause`] if the first stages failed for one reason: the others would, too.
-    fn take(&mut self, ended: Option<Ended>, keep_going: bool) -> Result<(), Error> {
-        let Some(ended) = ended.filter(|_| !self.is_over && !keep_going) else {
-            self.is_over = true;
-            return Ok(());
-        };
-        let reason = (ended.cause, masked(&ended.message));
-        if *self.reason.get_or_insert_with(|| reason.clone()) != reason {
-            self.is_over = true;
-            return Ok(());
-        }
-        self.count += 1;
-        if self.count < SAME {
-            return Ok(());
-        }
-        Err(Error::SameCause {
-            count: SAME,
-            line: ended.line,
-        })
-    }
-}
-
-/// A message without what differs from stage to stage: numbers, and words that are paths or names in quotes.
-fn masked(message: &str) -> String {
-    let words = message.split_whitespace().map(|word| {
-        let is_name = word.contains(['/', '\\', '`']);
-        let letters = word.chars().filter(|char| !char.is_ascii_digit());
-        if is_name {
-            "_".to_owned()
-        } else {
-            letters.collect()
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// How many stages must fail for one reason before any is done, so that the run stops.
-const SAME: usize = 3;
-
 /// What a round over the stages found.
 enum Round {
     /// A stage was done, or failed in this way: others may be ready.
@@ -118,12 +62,12 @@ enum Round {
 }
 
 impl<F: Family> Worker<'_, F> {
-    /// Works until all stages are done or cannot be.
+    /// Works until all stages are done or cannot be; returns those that failed, now or before.
     ///
     /// # Errors
     ///
-    /// [`Error::Failed`] if stages failed, now or before; a stop; or whatever the store fails with.
-    pub fn work(&self) -> Result<(), Error> {
+    /// A stop, or whatever the store fails with.
+    pub fn work(&self) -> Result<Failures, Error> {
         let mut settled = BTreeSet::new();
         let mut failed: BTreeMap<Key, Ended> = BTreeMap::new();
         let mut is_told = false;
@@ -145,13 +89,13 @@ impl<F: Family> Worker<'_, F> {
             }
         }
         if failed.is_empty() {
-            return Ok(());
+            return Ok(Failures::default());
         }
         let is_open = |key| !settled.contains(key) && !failed.contains_key(key);
         let blocked = self.stages().filter(|stage| is_open(&stage.node.key));
         let blocked = blocked.map(|stage| stage.title()).collect();
-        Err(Error::Failed {
-            is_bad_input: failed.values().all(|ended| ended.cause == Cause::BadInput),
+        Ok(Failures {
+            is_not_input: failed.values().any(|ended| ended.cause != Cause::BadInput),
             failed: failed.into_values().map(|ended| ended.line).collect(),
             blocked,
         })
@@ -313,7 +257,7 @@ impl<F: Family> Worker<'_, F> {
 
     fn jobs<'s>(&'s self, stage: &'s Stage<'_, F>) -> Jobs<'s, F> {
         Jobs {
-            run: &stage.part.run,
+            run: stage.part.run,
             store: self.leases.store(),
             keys: stage.keys(),
         }
@@ -359,93 +303,4 @@ fn log_of(folder: &Path) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
     let last = lines[lines.len().saturating_sub(failure::LINES)..].iter();
     last.map(|line| (*line).to_owned()).collect()
-}
-
-/// The cause of a failure; none if the stage is not to blame.
-fn cause(error: &Error) -> Option<Cause> {
-    match error {
-        Error::Stopped | Error::Interrupted => None,
-        error if is_of_disk(error) => None,
-        error if is_not_finite(error) => Some(Cause::NotFinite),
-        Error::Panic(_) => Some(Cause::Panic),
-        _ => Some(Cause::BadInput),
-    }
-}
-
-/// Whether a disk is full or cannot be written: no stage is to blame for that.
-fn is_of_disk(error: &Error) -> bool {
-    // Some errors of Burn keep of the system's error its text alone.
-    let text = error.line();
-    // No space left, file too large, over quota, read-only.
-    [28, 27, 122, 30]
-        .iter()
-        .any(|code| text.contains(&format!("(os error {code})")))
-}
-
-/// Whether a number stopped being finite.
-fn is_not_finite(error: &Error) -> bool {
-    match error {
-        Error::Training(error) => matches!(error, StageError::NotFinite { .. }),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ended(cause: Cause, message: &str) -> Ended {
-        Ended {
-            line: message.to_owned(),
-            message: message.to_owned(),
-            cause,
-        }
-    }
-
-    #[test]
-    fn a_panic_is_a_failure_and_a_stop_or_a_full_disk_is_none() {
-        let error = panics::caught(|| -> Result<(), Error> { panic!("index 3 of 2") });
-        let error = Error::Panic(error.unwrap_err());
-        assert_eq!(cause(&error), Some(Cause::Panic));
-        assert!(error.line().contains("index 3 of 2"), "{}", error.line());
-        assert_eq!(cause(&Error::Stopped), None);
-        let full = Error::Output(std::io::Error::from_raw_os_error(28));
-        assert_eq!(cause(&full), None);
-        assert_eq!(cause(&Error::NotAsGood), Some(Cause::BadInput));
-    }
-
-    #[test]
-    fn three_equal_failures_at_the_start_are_enough() {
-        let texts = [
-            "step 1: /a/x is NaN",
-            "step 22: /b is NaN",
-            "step 3: c/d is NaN",
-        ];
-        let mut start = Start::default();
-        let mut take = |index: usize| {
-            let ended = ended(Cause::NotFinite, texts[index]);
-            start.take(Some(ended), false)
-        };
-        assert!(take(0).is_ok() && take(1).is_ok());
-        let error = take(2).unwrap_err();
-        assert!(matches!(error, Error::SameCause { count: 3, .. }));
-        assert_eq!(error.exit_code(), 1);
-    }
-
-    #[test]
-    fn one_that_was_done_or_failed_otherwise_shows_that_others_may_not() {
-        let again = || Some(ended(Cause::NotFinite, "NaN"));
-        for other in [None, Some(ended(Cause::Panic, "NaN"))] {
-            let mut start = Start::default();
-            start.take(again(), false).unwrap();
-            start.take(other, false).unwrap();
-            for _ in 0..5 {
-                start.take(again(), false).unwrap();
-            }
-        }
-        let mut start = Start::default();
-        for _ in 0..5 {
-            start.take(again(), true).unwrap();
-        }
-    }
 }

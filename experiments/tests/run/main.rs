@@ -8,6 +8,7 @@ mod decoder_experts;
 mod eval;
 mod failures;
 mod generate;
+mod halving;
 mod kiln;
 mod language;
 mod methods;

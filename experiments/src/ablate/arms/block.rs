@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The keys of searches.
-const SEARCHES: [&str; 2] = ["random", "sobol"];
+const SEARCHES: [&str; 3] = ["random", "sobol", "halving"];
 
 /// Arms that are described together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,7 +50,7 @@ pub struct Variant {
 impl Block {
     pub(super) fn read(field: &Field<'_, '_>) -> Result<Self, AblationError> {
         let known = [
-            "grid", "zip", "variants", "drop", "add", "exclude", "random", "sobol",
+            "grid", "zip", "variants", "drop", "add", "exclude", "random", "sobol", "halving",
         ];
         let fields = field.fields(&known)?;
         let searches: Vec<_> = SEARCHES
@@ -222,7 +222,7 @@ mod tests {
         for (text, expected) in [
             (
                 "{}",
-                "the block names no arms; give it grid, zip, variants, drop, add, random or sobol",
+                "the block names no arms; give it grid, zip, variants, drop, add, random, sobol or halving",
             ),
             (
                 "{ gird = { a.b = [1] } }",
@@ -289,6 +289,9 @@ mod tests {
             "sobol = {{ samples = 4, seed = 1, keys = {{ {} }} }}",
             many.join(", ")
         );
+        let halving = |keys: &str| {
+            format!("halving = {{ samples = 4, seed = 1, keys = {{ a.b = [1, 2] }}, {keys} }}")
+        };
         for (text, expected) in [
             (
                 "random = { seed = 1 }",
@@ -317,6 +320,34 @@ mod tests {
             (
                 "random = { samples = 1, eta = 2 }",
                 "unknown key `ablate.block.0.random.eta`; there is samples, seed, keys",
+            ),
+            (
+                &halving("min = 1, max = 9, final_seeds = [11]"),
+                "the key `ablate.block.0.halving.over` is missing: the key whose value is the budget, as in \"train.epochs\"",
+            ),
+            (
+                &halving("over = 'train.epochs', min = 4, max = 3, final_seeds = [11]"),
+                "`ablate.block.0.halving.max` cannot be 3; it is at least `min`, 4",
+            ),
+            (
+                &halving("over = 'train.epochs', min = 1, max = 3, eta = 1, final_seeds = [11]"),
+                "`ablate.block.0.halving.eta` cannot be 1; it is at least 2",
+            ),
+            (
+                &halving("over = 'train.epochs', min = 1, max = 3, final_seeds = [11, 2]"),
+                "the final seed 2 is one of the seeds that choose the arms; take seeds that no rung has seen",
+            ),
+            (
+                &halving("over = 'train.epochs', min = 1, max = 4, final_seeds = [11]"),
+                "a halving up to `max` = 4 is of trainings with `train.epochs` = 4, but the recipe has 3; set one to the other",
+            ),
+            (
+                &halving("over = 'train.epochs', min = 1, max = 3, final_seeds = [11]"),
+                "a halving compares its survivors with a reference: name an arm as `reference`, or add the recipe as it is, variants = [{ name = \"recipe\", set = {} }]",
+            ),
+            (
+                &halving("over = 'a.b', min = 1, max = 3, final_seeds = [11]"),
+                "an arm sets `a.b` twice; set it once",
             ),
             (
                 &many,

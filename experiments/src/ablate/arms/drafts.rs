@@ -27,11 +27,12 @@ pub struct BlockArms {
 /// The arms of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchArms {
-    /// Its points as indices of arms, each once.
+    /// Its points as indices of arms, each once. In a halving they compete; an arm that another block has, too, also runs
+    /// as a plain arm.
     pub arms: Vec<usize>,
     /// The keys that it varies.
     pub keys: Vec<String>,
-    /// How its points are chosen.
+    /// How its points are chosen and, in a halving, decided.
     pub method: Method,
 }
 

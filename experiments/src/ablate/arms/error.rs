@@ -117,7 +117,9 @@ pub enum Refusal {
     #[error("`{0}` has no values, so there are no arms; give it at least one")]
     NoValues(String),
     /// A block without arms.
-    #[error("the block names no arms; give it grid, zip, variants, drop, add, random or sobol")]
+    #[error(
+        "the block names no arms; give it grid, zip, variants, drop, add, random, sobol or halving"
+    )]
     EmptyBlock,
     /// All arms of a block are excluded.
     #[error("all {0} arms of the block are excluded; leave some")]
@@ -195,6 +197,31 @@ pub enum Refusal {
         /// The most that there can be.
         limit: usize,
     },
+    /// A final seed of a halving that its rungs use.
+    #[error(
+        "the final seed {0} is one of the seeds that choose the arms; take seeds that no rung has seen"
+    )]
+    SeedSeen(u64),
+    /// More than one halving: arms would be reported on the final seeds of which?
+    #[error("an ablation has at most one halving; put the second into a recipe of its own")]
+    TwoHalvings,
+    /// A halving up to another budget than that of the recipe.
+    #[error(
+        "a halving up to `max` = {max} is of trainings with `{over}` = {max}, but the recipe has {own}; set one to the other"
+    )]
+    OtherBudget {
+        /// The key of the budget.
+        over: String,
+        /// The largest budget.
+        max: u64,
+        /// What the recipe has.
+        own: String,
+    },
+    /// A halving in an ablation that names no reference.
+    #[error(
+        "a halving compares its survivors with a reference: name an arm as `reference`, or add the recipe as it is, variants = [{{ name = \"recipe\", set = {{}} }}]"
+    )]
+    HalvingReference,
 }
 
 impl Refusal {

@@ -3,10 +3,13 @@
 use super::{
     block::{Block, Variant},
     command::Command,
+    contest::Contest,
     drafts::{BlockArms, Drafts},
     error::{AblationError, Place, Refusal},
+    halving::HalvingPlan,
     margin::Margin,
     merged::{Arm, Merged},
+    search::Method,
     seeds,
     settings::RecipeKeys,
     table::{AblateTable, check_alpha},
@@ -32,6 +35,9 @@ pub struct Ablation {
     pub alpha: f64,
     /// What each block became: `[[arms]]` if there are any, those of the table, then the axes of the command line.
     pub blocks: Vec<BlockArms>,
+    /// The halving of one of the blocks. Then all arms that are reported run its final seeds, and `seeds` choose among its
+    /// points.
+    pub contest: Option<Contest>,
 }
 
 /// The arms of `named` (the recipe's `[[arms]]`), of `table` (its `[ablate]`) and of the command line, with all that is
@@ -41,7 +47,8 @@ pub struct Ablation {
 ///
 /// If there are no arms or too many in a block, all arms of a block are excluded, an arm sets a key twice or one that no
 /// arm may change, a name is given to two arms, a factor is unknown or the same on and off, the reference is no arm, a key
-/// of an exclusion or of the reference is unknown, or a seed is given twice.
+/// of an exclusion or of the reference is unknown, a seed is given twice, or a halving cannot be: there are two, it sees a
+/// final seed, its largest budget is not that of the recipe, or there is no reference to compare its survivors with.
 pub fn expand(
     named: &[Variant],
     table: &AblateTable,
@@ -60,6 +67,7 @@ pub fn expand(
     let last = Some(&last).filter(|block| !block.axes.is_empty());
     let blocks: Vec<&Block> = first.into_iter().chain(&table.blocks).chain(last).collect();
     let seeds = seeds_of(table, command, recipe)?;
+    let halving = halving(&blocks, &seeds, recipe)?;
 
     let mut drafted = vec![];
     for block in &blocks {
@@ -87,8 +95,12 @@ pub fn expand(
     let own = || merged.equal(&vec![]);
     let reference = match command.reference.as_ref().or(table.reference.as_ref()) {
         Some(reference) => reference.find(&merged)?,
-        None => full().or_else(own).unwrap_or_default(),
+        None => match (full().or_else(own), halving) {
+            (None, Some((_, place))) => return Err(Refusal::HalvingReference.at(place)),
+            (found, _) => found.unwrap_or_default(),
+        },
     };
+    let contest = halving.map(|(plan, _)| Contest::new(plan.clone(), reference, &found));
     let alpha = command.alpha.map(|alpha| {
         check_alpha(
             alpha,
@@ -104,7 +116,41 @@ pub fn expand(
         margin: command.margin.or(table.margin),
         alpha: alpha.transpose()?.or(table.alpha).unwrap_or(ALPHA),
         blocks: found,
+        contest,
     })
+}
+
+/// The one halving that there may be, and where it stands.
+fn halving<'a>(
+    blocks: &[&'a Block],
+    seeds: &[u64],
+    recipe: &RecipeKeys<'_>,
+) -> Result<Option<(&'a HalvingPlan, &'a Place)>, AblationError> {
+    let searches = blocks.iter().filter_map(|block| block.search.as_ref());
+    let mut halvings = searches.filter_map(|search| match &search.method {
+        Method::Halving(plan) => Some((plan, &search.place)),
+        _ => None,
+    });
+    let Some((plan, place)) = halvings.next() else {
+        return Ok(None);
+    };
+    if let Some((_, second)) = halvings.next() {
+        return Err(Refusal::TwoHalvings.at(second));
+    }
+    if let Some(seed) = plan.final_seeds.iter().find(|seed| seeds.contains(seed)) {
+        return Err(Refusal::SeedSeen(*seed).at(place));
+    }
+    let own = (recipe.own)(&plan.over);
+    let own_budget = own.as_ref().and_then(toml::Value::as_integer);
+    if own_budget.and_then(|own| u64::try_from(own).ok()) != Some(plan.max) {
+        let refusal = Refusal::OtherBudget {
+            over: plan.over.clone(),
+            max: plan.max,
+            own: own.map_or("none".to_owned(), |own| own.to_string()),
+        };
+        return Err(refusal.at(place));
+    }
+    Ok(Some((plan, place)))
 }
 
 fn seeds_of(
@@ -239,6 +285,30 @@ add = ["distillation", "importance"]
         assert_eq!(error.to_string(), expected);
         let seeds = [arm("a", vec![("seeds".to_owned(), 3.into())])];
         expand_all(&seeds, &AblateTable::default(), &Command::default()).expect_err("seeds");
+    }
+
+    #[test]
+    fn arms_of_a_halving_compete_and_the_others_are_reported() {
+        let halving = "halving = { samples = 9, seed = 5, keys = { experts.shared = 'int(0, 16, 1)' }, \
+                       over = 'train.epochs', min = 1, max = 3, final_seeds = [11, 12] }";
+        let own = "variants = [{ name = 'recipe', set = {} }]";
+        let ablation = of_table(&format!(
+            "{{ block = [{{ {halving}, {own} }}, {{ grid = {{ experts.width = [4, 8] }} }}] }}"
+        ));
+        let ablation = ablation.expect("an ablation");
+        assert_eq!(ablation.reference, 0);
+        let contest = ablation.contest.expect("a halving");
+        let search = ablation.blocks[0].search.as_ref().expect("a search");
+        assert_eq!(contest.arms, search.arms);
+        assert_eq!((contest.plan.budgets(), contest.plan.eta), (vec![1, 3], 3));
+        let width = ablation.arms.iter().position(|arm| arm.name == "width=4");
+        assert_eq!(contest.others, [0, width.expect("an arm")]);
+        assert_eq!(contest.reported(&[5, 3]), [0, 3, 5, width.expect("an arm")]);
+        let two = of_table(&format!(
+            "{{ block = [{{ {halving}, {own} }}, {{ {halving} }}] }}"
+        ));
+        let message = two.expect_err("two").to_string();
+        assert!(message.starts_with("an ablation has at most one halving"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{
     derive::derive,
     error::{AblationError, Place, Refusal},
     fields::Field,
+    halving::HalvingPlan,
     settings::{Settings, check_keys},
     sobol::{DIMENSIONS, sobol},
 };
@@ -55,6 +56,8 @@ pub enum Method {
     /// The Sobol sequence with a digital shift: coordinate d of every point is combined by exclusive or with the top 32
     /// bits of `derive(seed, "sobol", d, "shift")`.
     Sobol,
+    /// Points as in [`Method::Random`], of which the worse ones are stopped early.
+    Halving(HalvingPlan),
 }
 
 /// A search.
@@ -73,9 +76,13 @@ pub struct Search {
 }
 
 impl Search {
-    /// Reads `random` or `sobol`.
+    /// Reads `random`, `sobol` or `halving`.
     pub(super) fn read(name: &str, field: &Field<'_, '_>) -> Result<Self, AblationError> {
-        let fields = field.fields(&["samples", "seed", "keys"])?;
+        let mut known = vec!["samples", "seed", "keys"];
+        if name == "halving" {
+            known.extend(HalvingPlan::KEYS);
+        }
+        let fields = field.fields(&known)?;
         let samples = fields.needed("samples", "the number of points")?;
         let count = samples.integer(1)? as usize;
         if count > SAMPLES {
@@ -98,9 +105,15 @@ impl Search {
                 return Err(refusal.at(&written.place()));
             }
             "sobol" => Method::Sobol,
+            "halving" => Method::Halving(HalvingPlan::read(&fields)?),
             _ => Method::Random,
         };
-        check_keys(keys.iter().map(|(key, _)| key.as_str()), &written.place())?;
+        let over = match &method {
+            Method::Halving(plan) => Some(plan.over.as_str()),
+            _ => None,
+        };
+        let names = keys.iter().map(|(key, _)| key.as_str());
+        check_keys(names.chain(over), &written.place())?;
         Ok(Self {
             method,
             samples: count,
