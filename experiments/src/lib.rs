@@ -8,6 +8,7 @@ pub mod cli;
 pub mod data;
 pub mod error;
 pub mod examples;
+pub mod export;
 pub mod graph;
 pub mod hub;
 pub mod interrupt;

@@ -1,0 +1,5 @@
+//! Results in formats that other programs read: tables as CSV and Parquet, `TensorBoard` event files, runs of an `MLflow` server.
+
+pub mod long_table;
+pub mod mlflow;
+pub mod tensorboard;
