@@ -1,5 +1,7 @@
 //! Results in formats that other programs read: tables as CSV and Parquet, `TensorBoard` event files, runs of an `MLflow` server.
 
+pub mod error;
 pub mod long_table;
 pub mod mlflow;
+pub mod predictions;
 pub mod tensorboard;
