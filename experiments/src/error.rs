@@ -20,6 +20,7 @@ use crate::ablate::compare::CompareError;
 use crate::backend::DeviceError;
 use crate::chart::ChartError;
 use crate::data::DataError;
+use crate::export::error::ExportError;
 use crate::graph::{FingerprintError, KeyError, StoreError};
 use crate::hub::HubError;
 use crate::one_line::one_line;
@@ -148,6 +149,9 @@ pub enum Error {
     /// A file cannot be read, written or understood.
     #[error(transparent)]
     Content(#[from] FileError),
+    /// A run cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A picture cannot be drawn.
     #[error(transparent)]
     Chart(#[from] ChartError),

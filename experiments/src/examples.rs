@@ -142,6 +142,22 @@ impl Parts {
     }
 }
 
+/// The number of examples that count for each metric.
+pub fn counts(splits: &[Examples]) -> BTreeMap<String, usize> {
+    let metrics = splits.iter().flat_map(|split| {
+        let all = split.ids.len();
+        let metrics = split.metrics.iter();
+        metrics.map(move |(name, parts)| {
+            let count = match parts {
+                Parts::Mean(values) | Parts::Percent(values) => values.iter().flatten().count(),
+                _ => all,
+            };
+            (name.clone(), count)
+        })
+    });
+    metrics.collect()
+}
+
 /// The digest of right answers, in their order.
 pub fn content<T: AsRef<[u8]>>(right: impl IntoIterator<Item = T>) -> String {
     let mut digest = Sha256::new();
@@ -208,6 +224,9 @@ mod tests {
                 ),
             ]),
         };
+        let counted = [("bits_per_byte", 2), ("recall_beyond", 1)];
+        let counted = counted.map(|(name, count)| (name.to_owned(), count));
+        assert_eq!(counts(std::slice::from_ref(&examples)), counted.into());
         let text = serde_json::to_string(&examples).unwrap();
         assert!(
             text.contains(r#""recall_beyond":{"mean":[null,0.5]}"#),

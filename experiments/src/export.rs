@@ -4,4 +4,5 @@ pub mod error;
 pub mod long_table;
 pub mod mlflow;
 pub mod predictions;
+pub mod results_tables;
 pub mod tensorboard;

@@ -12,6 +12,7 @@
 //! halving.json       how a halving chose among the arms of an ablation
 //! results.json       the table for programs, and results.md for people
 //! timings.json       what stages and forward passes took
+//! results.parquet    and results.csv, comparisons and timings of both forms: the same as tables
 //! curves.svg         validation while training
 //! ```
 

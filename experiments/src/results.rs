@@ -99,6 +99,9 @@ pub struct SeedResults {
     pub failure: Option<SeedFailure>,
     /// Its scores; empty where it is not done.
     pub metrics: Scores,
+    /// The number of examples that count, of each metric that examples have parts of.
+    #[serde(default)]
+    pub examples: BTreeMap<String, usize>,
     /// Its scores before its training, where it goes on from a given model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Scores>,

@@ -106,17 +106,23 @@ fn taken(output: &Path, inputs: &[&Path]) -> io::Result<Option<&'static str>> {
 }
 
 /// What a run writes into its folder, its artifacts among it.
-const RUN_FILES: [&str; 10] = [
+const RUN_FILES: [&str; 16] = [
     RECIPE,
     ENVIRONMENT,
     ARMS,
     "artifacts",
     HALVING,
+    "comparisons.csv",
+    "comparisons.parquet",
     "curves.svg",
     "metrics.jsonl",
     RESULTS,
+    "results.csv",
     "results.md",
+    "results.parquet",
     TIMINGS,
+    "timings.csv",
+    "timings.parquet",
 ];
 
 /// Whether a file, its path from the root, is what a run wrote into its folder.

@@ -17,7 +17,8 @@ use crate::{
         statistics::Direction,
     },
     error::Error,
-    examples::Examples,
+    examples::{self, Examples},
+    export::{error::ExportError, results_tables},
     graph::{Key, Store},
     latency::median,
     recipe::{ModelPlan, Recipe, RecipeFamily},
@@ -144,6 +145,8 @@ impl<'a> Report<'a> {
         curves::write(self.name, &self.curves, folder)?;
         folder.write_json(RESULTS, &self.results)?;
         folder.write_json(TIMINGS, &self.timings)?;
+        results_tables::write(folder.path(), &self.results, &self.timings)
+            .map_err(ExportError::from)?;
         let Results {
             comparisons, notes, ..
         } = &self.results;
@@ -406,6 +409,7 @@ impl<F: Family> Part<'_, F> {
                     status: stand.status,
                     failure: stand.failure,
                     metrics: [].into(),
+                    examples: BTreeMap::new(),
                     before: None,
                 };
                 let trained = model
@@ -436,9 +440,9 @@ impl<F: Family> Part<'_, F> {
                     };
                     let place = keys.judged().take_while(|place| *place < index).count();
                     let passes = passes.into_iter().nth(place);
-                    judged
-                        .seeds
-                        .insert(keys.seed, Examples::read(&store.stage(evaluate))?);
+                    let splits = Examples::read(&store.stage(evaluate))?;
+                    seed.examples = examples::counts(&splits);
+                    judged.seeds.insert(keys.seed, splits);
                     seed.metrics.clone_from(&found.scores);
                     seed.before = before.map(|judged| judged.scores);
                     gathered.rows.push(Row {
