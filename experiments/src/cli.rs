@@ -7,6 +7,7 @@ pub mod compare;
 mod decoder_task;
 pub mod devices;
 pub mod eval;
+pub mod export;
 pub mod forward;
 pub mod generate;
 pub mod importance;
@@ -49,6 +50,7 @@ enum Command {
     Run(run::RunArgs),
     Ablate(ablate::AblateArgs),
     Compare(compare::CompareArgs),
+    Export(export::ExportArgs),
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
     Importance(importance::ImportanceArgs),
@@ -75,6 +77,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
         Command::Run(args) => run::run(args),
         Command::Ablate(args) => ablate::run(args),
         Command::Compare(args) => compare::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Plan(args) => plan::run(args),
         Command::Prune(args) => prune::run(&args),
         Command::Importance(args) => importance::run(args),

@@ -28,6 +28,6 @@ pub use self::{
     fingerprint::{FingerprintError, Fingerprints, Source},
     key::{Document, Format, Key, KeyError},
     lease::{Clock, Lease, Leases, Monotonic, Timing},
-    store::{Finding, Store},
+    store::{Finding, Store, is_store},
     work::{Claim, Outcome, Publication, Work, claim},
 };

@@ -85,7 +85,11 @@ fn split(text: &str) -> (PathBuf, Option<&str>) {
 }
 
 /// The keys of an arm's recipe, by the record of its run.
-fn recipe(run: &Path, arm: &str) -> Result<BTreeMap<String, toml::Value>, Error> {
+///
+/// # Errors
+///
+/// If the record cannot be read, or is no recipe.
+pub fn recipe(run: &Path, arm: &str) -> Result<BTreeMap<String, toml::Value>, Error> {
     let path = run.join(RECIPE);
     let text = String::from_utf8_lossy(&file::read(&path)?).into_owned();
     let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {

@@ -72,6 +72,11 @@ struct Settings {
     claim: ClaimBy,
 }
 
+/// Whether a folder is a store.
+pub fn is_store(folder: &Path) -> bool {
+    folder.join(HIDDEN).join(SETTINGS).is_file()
+}
+
 impl Store {
     /// Opens a store, or creates one if the folder is empty or does not exist. Opening a store writes nothing.
     ///

@@ -7,6 +7,7 @@ mod data_forms;
 mod decoder_experts;
 mod eval;
 mod failures;
+mod export;
 mod generate;
 mod halving;
 mod kiln;

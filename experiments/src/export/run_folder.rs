@@ -1,0 +1,224 @@
+//! What a run folder has for other programs: each model with each seed, with its recipe and the values of its training.
+
+use std::path::{Path, PathBuf};
+
+use moebert_core::file::{self, FileError};
+use serde::Deserialize;
+
+use super::{predictions::split_of, results_tables::last_stage};
+use crate::{
+    ablate::run_arm,
+    error::Error,
+    graph::{Done, Key},
+    record::folder_of,
+    results::{Results, SeedResults, Status},
+};
+
+/// A model of a run with one seed.
+#[derive(Clone, Debug)]
+pub struct ModelRun {
+    /// The model.
+    pub arm: String,
+    /// The seed.
+    pub seed: u64,
+    /// How far it came.
+    pub status: Status,
+    /// The stage that judged it, or else the one that trained it.
+    pub stage: Option<Key>,
+    /// The keys of its recipe with their values.
+    pub recipe: Vec<(String, String)>,
+    /// What was measured, in its order: the values of its training, then its scores.
+    pub points: Vec<Point>,
+    /// When its training began and ended, or its evaluation where it has none, in seconds since 1970.
+    pub times: [f64; 2],
+    /// The folder of its evaluation, if that is done.
+    pub evaluation: Option<PathBuf>,
+}
+
+/// A value at a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// What it is: `train/NAME` and `epoch/NAME` for means over some steps and over an epoch, `valid/NAME` after an
+    /// epoch, and `eval/NAME` for a score.
+    pub tag: String,
+    /// The optimiser step.
+    pub step: u64,
+    /// Seconds since 1970.
+    pub seconds: f64,
+    /// The value.
+    pub value: f64,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Deserialize)]
+struct Line {
+    step: u64,
+    split: String,
+    name: String,
+    value: f64,
+    #[serde(default)]
+    last: bool,
+}
+
+impl ModelRun {
+    /// The name of its folder or file.
+    pub fn folder(&self) -> String {
+        folder_of(&self.arm)
+    }
+}
+
+/// The models of a run in the order of its table, each with its seeds.
+///
+/// # Errors
+///
+/// If a file of the run cannot be read or is damaged.
+pub fn models(run: &Path, results: &Results) -> Result<Vec<ModelRun>, Error> {
+    let mut models = vec![];
+    for arm in &results.arms {
+        let recipe = run_arm::recipe(run, &arm.name)?.into_iter();
+        let recipe = recipe.filter(|(key, _)| !is_of_the_run(key));
+        let recipe: Vec<_> = recipe.map(|(key, value)| (key, shown(&value))).collect();
+        for seed in &arm.seeds {
+            let folder = run.join("arms").join(folder_of(&arm.name));
+            let folder = folder.join(format!("seed-{}", seed.seed));
+            let recipe = recipe.clone();
+            models.push(model(&arm.name, seed, &folder, recipe)?);
+        }
+    }
+    Ok(models)
+}
+
+/// Whether a key says nothing of a single model: a run that goes on may have other seeds.
+fn is_of_the_run(key: &str) -> bool {
+    key == "seeds" || key == "ablate" || key.starts_with("ablate.")
+}
+
+/// A string as it is, anything else as TOML.
+fn shown(value: &toml::Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn model(
+    arm: &str,
+    seed: &SeedResults,
+    folder: &Path,
+    recipe: Vec<(String, String)>,
+) -> Result<ModelRun, Error> {
+    let is_done = seed.status == Status::Done;
+    let evaluation = folder.join("evaluate");
+    let evaluation = (is_done && evaluation.is_dir()).then_some(evaluation);
+    let training = folder.join("train");
+    let (mut points, times) = if training.is_dir() {
+        let times = times(&training)?;
+        (
+            trained(&training.join("training/metrics.jsonl"), times)?,
+            times,
+        )
+    } else {
+        let times = evaluation.as_deref().map(times).transpose()?;
+        (vec![], times.unwrap_or_default())
+    };
+    let step = points
+        .iter()
+        .map(|point| point.step)
+        .max()
+        .unwrap_or_default();
+    points.extend(seed.metrics.iter().map(|(metric, value)| Point {
+        tag: format!("{}/{metric}", split_of(metric)),
+        step,
+        seconds: times[1],
+        value: *value,
+    }));
+    Ok(ModelRun {
+        arm: arm.to_owned(),
+        seed: seed.seed,
+        status: seed.status,
+        stage: last_stage(seed).cloned(),
+        recipe,
+        points,
+        times,
+        evaluation,
+    })
+}
+
+/// When the process that finished a stage was started, and how long the stage took after that.
+fn times(stage: &Path) -> Result<[f64; 2], FileError> {
+    let path = stage.join("done.json");
+    let done: Done = serde_json::from_slice(&file::read(&path)?)
+        .map_err(|source| FileError::Json { path, source })?;
+    let started = done.environment["started_unix_s"].as_f64();
+    let started = started.unwrap_or_default();
+    Ok([started, started + done.seconds])
+}
+
+/// The values of a training. Their lines have no times: the steps are spread evenly over that of the training.
+fn trained(path: &Path, [begun, ended]: [f64; 2]) -> Result<Vec<Point>, FileError> {
+    let text = file::read(path)?;
+    let lines = text.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    let lines: Result<Vec<Line>, _> = lines.map(serde_json::from_slice).collect();
+    let lines = lines.map_err(|source| FileError::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    let steps = lines.iter().map(|line| line.step).max().unwrap_or_default();
+    let points = lines.into_iter().map(|line| {
+        let is_epoch = line.last && line.split == "train";
+        let kind = if is_epoch { "epoch" } else { &line.split };
+        Point {
+            tag: format!("{kind}/{}", line.name),
+            step: line.step,
+            seconds: begun + (ended - begun) * line.step as f64 / steps.max(1) as f64,
+            value: line.value,
+        }
+    });
+    Ok(points.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_training_is_spread_over_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let lines = [
+            json!({ "epoch": 1, "step": 5, "split": "train", "name": "Loss", "value": 2.0 }),
+            json!({ "epoch": 1, "step": 10, "split": "train", "name": "Loss", "value": 1.5, "last": true }),
+            json!({ "epoch": 1, "step": 10, "split": "valid", "name": "Loss", "value": 1.0, "last": true }),
+        ];
+        let lines = lines.map(|line| format!("{line}\n"));
+        fs::write(&path, lines.concat()).unwrap();
+        let point = |tag: &str, step, seconds, value| Point {
+            tag: tag.to_owned(),
+            step,
+            seconds,
+            value,
+        };
+        let expected = [
+            point("train/Loss", 5, 150.0, 2.0),
+            point("epoch/Loss", 10, 200.0, 1.5),
+            point("valid/Loss", 10, 200.0, 1.0),
+        ];
+        assert_eq!(trained(&path, [100.0, 200.0]).unwrap(), expected);
+        fs::write(&path, "{}\n").unwrap();
+        let error = trained(&path, [0.0, 1.0]).unwrap_err().to_string();
+        assert!(
+            error.contains("metrics.jsonl: missing field `step`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn keys_of_the_whole_run_are_left_out() {
+        assert!(is_of_the_run("seeds") && is_of_the_run("ablate.reference"));
+        assert!(!is_of_the_run("experts.shared") && !is_of_the_run("seedsman"));
+    }
+}
