@@ -42,7 +42,7 @@ KILN = sys.argv[1]
 RUNS = {
     "classes": [
         "ablate", "quickstart", "arms=[]", "experts.order=importance,random", "--seeds", "2", "data.synthetic.train=1000",
-        "data.synthetic.dev=200", "train.epochs=2", "latency.repeats=3",
+        "data.synthetic.dev=200", "train.epochs=2", "latency.repeats=3", 'tracking=["tensorboard"]',
     ],
     "recall": [
         "run", "recall", "seeds=[1]", "data.recall.train=640", "data.recall.dev=64", "data.recall.test=64", "data.epoch=320",
@@ -123,6 +123,23 @@ def check_tensorboard(name):
         recipe = reader.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0].decode()
         assert "    train.epochs = 2\n" in recipe, recipe
     print(f"tensorboard {tensorboard.__version__}: {name}: {len(models)} event files, {compared} scalars equal")
+
+
+def check_tracking(name):
+    """What was written while the trainings went on: each stage once, for the first model that has it."""
+    run, _, models = open_run(name)
+    compared = 0
+    for model in models:
+        reader = EventAccumulator(str(run / f"tensorboard/{model.name}/seed-{model.seed}"), size_guidance={"scalars": 0})
+        reader.Reload()
+        expected = {tag: points for tag, points in model.by_tag().items() if not tag.startswith("eval/")}
+        assert sorted(reader.Tags()["scalars"]) == sorted(expected), reader.Tags()
+        for tag, points in expected.items():
+            events = [(event.step, struct.pack("<f", event.value)) for event in reader.Scalars(tag)]
+            assert events == [(step, struct.pack("<f", value)) for step, _, value in points], (tag, events, points)
+            assert all(model.start - 1 <= event.wall_time <= time.time() for event in reader.Scalars(tag))
+            compared += len(events)
+    print(f"tensorboard {tensorboard.__version__}: {name}: {compared} scalars of trainings that were followed equal")
 
 
 def same(one, other):
@@ -367,6 +384,7 @@ server, url = serve()
 try:
     for name, arguments in RUNS.items():
         kiln(*arguments, "--out", name, "--store", "store", "--ui", "none")
+    check_tracking("classes")
     for name in RUNS:
         check_tensorboard(name)
         check_tables(name)

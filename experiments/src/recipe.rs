@@ -53,7 +53,7 @@ pub use schema::{NoKeys, Part, Recipe, RecipeFamily, StartModel};
 pub use shipped::SHIPPED;
 pub use stage::{StageMethods, StageRecipe};
 pub use task::{AnyTask, Task, UnknownTask};
-pub use train::{CheckpointRecipe, KeptEpoch, TrainOverrides, TrainRecipe};
+pub use train::{CheckpointRecipe, KeptEpoch, Tracking, TrainOverrides, TrainRecipe};
 
 use masformer_core::nearest::nearest;
 

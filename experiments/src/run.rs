@@ -22,7 +22,8 @@ use crate::{
     graph::{Fingerprints, Key, Leases, Store},
     interrupt::Stop,
     recipe::{
-        AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily, of_any,
+        AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily, Tracking,
+        of_any,
     },
     record::{ARMS, Artifacts, HALVING, RunFolder, folder_of},
 };
@@ -89,6 +90,7 @@ struct Run<'a, F> {
     plan: &'a [ModelPlan],
     importance: &'a ImportanceRecipe,
     checkpoint: &'a CheckpointRecipe,
+    tracking: &'a [Tracking],
     options: &'a RunOptions,
     progress: Progress,
 }
@@ -297,6 +299,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
                 plan: recipe.plan(),
                 importance: &recipe.importance,
                 checkpoint: &recipe.checkpoint,
+                tracking: &self.recipe.tracking,
                 options: self.options,
                 progress: self.progress,
             })

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use moebert_core::file::{self, FileError};
-use serde::Deserialize;
 
-use super::{predictions::split_of, results_tables::last_stage};
+use super::{metric_line, predictions::split_of, results_tables::last_stage};
 use crate::{
     ablate::run_arm,
     error::Error,
@@ -47,17 +46,6 @@ pub struct Point {
     pub seconds: f64,
     /// The value.
     pub value: f64,
-}
-
-/// A line of `metrics.jsonl`.
-#[derive(Deserialize)]
-struct Line {
-    step: u64,
-    split: String,
-    name: String,
-    value: f64,
-    #[serde(default)]
-    last: bool,
 }
 
 impl ModelRun {
@@ -155,24 +143,13 @@ fn times(stage: &Path) -> Result<[f64; 2], FileError> {
 
 /// The values of a training. Their lines have no times: the steps are spread evenly over that of the training.
 fn trained(path: &Path, [begun, ended]: [f64; 2]) -> Result<Vec<Point>, FileError> {
-    let text = file::read(path)?;
-    let lines = text.split(|byte| *byte == b'\n');
-    let lines = lines.filter(|line| !line.is_empty());
-    let lines: Result<Vec<Line>, _> = lines.map(serde_json::from_slice).collect();
-    let lines = lines.map_err(|source| FileError::Json {
-        path: path.to_owned(),
-        source,
-    })?;
+    let lines = metric_line::lines(path, &file::read(path)?)?;
     let steps = lines.iter().map(|line| line.step).max().unwrap_or_default();
-    let points = lines.into_iter().map(|line| {
-        let is_epoch = line.last && line.split == "train";
-        let kind = if is_epoch { "epoch" } else { &line.split };
-        Point {
-            tag: format!("{kind}/{}", line.name),
-            step: line.step,
-            seconds: begun + (ended - begun) * line.step as f64 / steps.max(1) as f64,
-            value: line.value,
-        }
+    let points = lines.into_iter().map(|line| Point {
+        tag: line.tag(),
+        step: line.step,
+        seconds: begun + (ended - begun) * line.step as f64 / steps.max(1) as f64,
+        value: line.value,
     });
     Ok(points.collect())
 }

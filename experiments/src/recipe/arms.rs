@@ -19,10 +19,11 @@ pub(super) const ARMS: &str = "arms";
 pub(super) const ABLATE: &str = "ablate";
 
 /// What arms cannot change, each with the reason.
-const OF_THE_RUN: [(&str, &str); 4] = [
+const OF_THE_RUN: [(&str, &str); 5] = [
     (ARMS, "arms have no arms"),
     ("seeds", "arms are compared seed by seed"),
     ("checkpoint", "it changes no result"),
+    ("tracking", "it changes no result"),
     ("data.task", "a table has the scores of one task"),
 ];
 

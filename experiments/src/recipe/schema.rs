@@ -6,7 +6,7 @@ use masformer_core::{Direction, MixerSchedule, SpanSchedule};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    CheckpointRecipe, ImportanceRecipe, ModelPlan, Problem, RandomStudent, StageRecipe,
+    CheckpointRecipe, ImportanceRecipe, ModelPlan, Problem, RandomStudent, StageRecipe, Tracking,
     TrainRecipe, stages,
 };
 use crate::{
@@ -41,6 +41,10 @@ pub struct Recipe<T: RecipeFamily> {
     /// When trainings write checkpoints.
     #[serde(default)]
     pub checkpoint: CheckpointRecipe,
+    /// The programs that trainings are written for while they go on. The record of a run leaves it out, since nothing of a run depends
+    /// on it. Default: none.
+    #[serde(default, skip_serializing)]
+    pub tracking: Vec<Tracking>,
     /// Shorter sequences in the first part of the training.
     #[serde(default)]
     pub grow: T::Grow,
@@ -78,13 +82,14 @@ fn one_seed() -> Vec<u64> {
 }
 
 /// The top-level keys of every recipe, but for the settings of methods.
-pub(super) const SHARED_KEYS: [&str; 9] = [
+pub(super) const SHARED_KEYS: [&str; 10] = [
     "name",
     "seeds",
     "model",
     "data",
     "train",
     "checkpoint",
+    "tracking",
     "importance",
     "stages",
     "arms",

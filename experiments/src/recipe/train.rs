@@ -82,6 +82,14 @@ pub struct CheckpointRecipe {
     pub every: CheckpointEvery,
 }
 
+/// A program that a training is written for while it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tracking {
+    /// `TensorBoard`: event files below `RUN/tensorboard`.
+    Tensorboard,
+}
+
 /// `train` of a stage: any keys of `[train]`, for that stage only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

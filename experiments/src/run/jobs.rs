@@ -31,11 +31,14 @@ use super::{
 use crate::{
     error::Error,
     examples::Examples,
+    export::follow::Follower,
     graph::{Key, KeyError, Store},
     metric::Scores,
     predictions::{Judgement, lines},
-    recipe::{ExpertsRecipe, ModelPlan, Origin},
+    recipe::{ExpertsRecipe, ModelPlan, Origin, Tracking},
+    record::folder_of,
     table::AttentionCost,
+    warning::warn,
 };
 
 /// The folder of a model in that of a stage.
@@ -352,7 +355,21 @@ impl<F: Family> Jobs<'_, F> {
         };
         let stage = family.metrics(stage, recipe);
         let learner = family.measured(begun.learner.clone());
+        let _follower = self.follow(plan, directory);
         fit(stage, learner, &label, *progress)
+    }
+
+    /// Writes a training for the program that follows it, as long as the result is kept.
+    fn follow(&self, plan: &ModelPlan, directory: &Path) -> Option<Follower> {
+        let Run {
+            tracking, options, ..
+        } = self.run;
+        let is_asked = tracking.contains(&Tracking::Tensorboard);
+        is_asked.then(|| {
+            let folder = options.out.join("tensorboard").join(folder_of(&plan.name));
+            let folder = folder.join(format!("seed-{}", self.keys.seed));
+            Follower::start(directory.join("metrics.jsonl"), folder, warn)
+        })
     }
 
     /// The scores of a model, and what it costs.

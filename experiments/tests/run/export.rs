@@ -15,6 +15,7 @@ fn with_run() -> Kiln {
         "latency.repeats=2",
         "train.epochs=1",
         "data.synthetic.dev=60",
+        "tracking=[\"tensorboard\"]",
         "--seeds",
         "2",
         "--out",
@@ -57,6 +58,15 @@ fn a_run_is_written_for_other_programs() {
     );
     let comparisons = fs::read_to_string(kiln.path("run/comparisons.csv")).unwrap();
     assert_eq!(comparisons.lines().count(), 2);
+
+    // While they went on, trainings were followed.
+    let followed = files(&kiln.path("run/tensorboard"));
+    assert_eq!(followed.len(), 6, "{followed:?}");
+    let teacher = "teacher/seed-2/events.out.tfevents.";
+    assert!(
+        followed.iter().any(|file| file.starts_with(teacher)),
+        "{followed:?}"
+    );
 
     let told = kiln.succeed(&["export", "run", "--to", "csv"]);
     assert_eq!(told.lines().count(), 9);

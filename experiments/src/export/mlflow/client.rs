@@ -51,11 +51,6 @@ impl<T: Transport> Client<T> {
         Self { transport, pause }
     }
 
-    /// The same client with another pause before the first retry.
-    pub fn with_pause(self, pause: Duration) -> Self {
-        Self { pause, ..self }
-    }
-
     /// Exports a run. If the experiment has a run of the same stage, arm and seed, this run is updated: parameters and
     /// metrics that it lacks are added, status and files replaced.
     ///

@@ -6,7 +6,10 @@ use crate::export::mlflow::{
 };
 
 fn client(server: &Server) -> Client<&Server> {
-    Client::new(server).with_pause(Duration::ZERO)
+    Client {
+        transport: server,
+        pause: Duration::ZERO,
+    }
 }
 
 fn export(server: &Server) -> Result<Exported, MlflowError> {
