@@ -156,8 +156,18 @@ fn of_arms(results: &Results) -> Result<LongTable, TableError> {
 
 /// The stage that judged a model; of one that is not judged, the one that trained it.
 pub(super) fn last_stage(seed: &SeedResults) -> Option<&Key> {
-    let stages = &seed.stages;
-    stages.get("evaluate").or_else(|| stages.get("train"))
+    let stage = stage_of(seed, "evaluate").or_else(|| stage_of(seed, "train"));
+    stage.map(|(_, key)| key)
+}
+
+/// The stage that does something for a model, with its name in the model's folder. That of an arm that a search ends early says after how many
+/// epochs: `train-after-3`.
+pub(super) fn stage_of<'a>(seed: &'a SeedResults, what: &str) -> Option<(&'a str, &'a Key)> {
+    let mut stages = seed.stages.iter().map(|(name, key)| (name.as_str(), key));
+    stages.find(|(name, _)| {
+        let rest = name.strip_prefix(what);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    })
 }
 
 /// The keys that arms give different values, in the order in which they first come.

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use moebert_core::file::{self, FileError};
 
-use super::{metric_line, predictions::split_of, results_tables::last_stage};
+use super::{
+    metric_line,
+    predictions::split_of,
+    results_tables::{last_stage, stage_of},
+};
 use crate::{
     ablate::run_arm,
     error::Error,
@@ -94,11 +98,14 @@ fn model(
     folder: &Path,
     recipe: Vec<(String, String)>,
 ) -> Result<ModelRun, Error> {
-    let is_done = seed.status == Status::Done;
-    let evaluation = folder.join("evaluate");
-    let evaluation = (is_done && evaluation.is_dir()).then_some(evaluation);
-    let training = folder.join("train");
-    let (mut points, times) = if training.is_dir() {
+    let stage = |what| {
+        let stage = stage_of(seed, what);
+        stage
+            .map(|(name, _)| folder.join(name))
+            .filter(|path| path.is_dir())
+    };
+    let evaluation = stage("evaluate").filter(|_| seed.status == Status::Done);
+    let (mut points, times) = if let Some(training) = stage("train") {
         let times = times(&training)?;
         (
             trained(&training.join("training/metrics.jsonl"), times)?,

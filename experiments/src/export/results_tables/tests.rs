@@ -12,7 +12,7 @@ fn results() -> Results {
         let mut metrics = serde_json::Map::new();
         metrics.extend(accuracy.map(|value| ("accuracy".to_owned(), value.into())));
         json!({
-            "seed": seed, "stages": { "evaluate": key(digit) },
+            "seed": seed, "stages": { "before": key("f"), "evaluate-after-2": key(digit) },
             "status": if accuracy.is_some() { "done" } else { "failed" },
             "metrics": metrics, "examples": { "accuracy": 20 },
         })
