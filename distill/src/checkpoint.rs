@@ -9,6 +9,7 @@
 mod callbacks;
 mod every;
 mod position;
+mod request;
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     every::{CheckpointEvery, CheckpointEveryError},
     position::Position,
+    request::CheckpointRequest,
 };
 
 use crate::{

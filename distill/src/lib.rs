@@ -44,7 +44,8 @@ mod toy;
 
 pub use callback::{Callback, CallbackState, Context};
 pub use checkpoint::{
-    CheckpointError, CheckpointEvery, CheckpointEveryError, Checkpoints, Position,
+    CheckpointError, CheckpointEvery, CheckpointEveryError, CheckpointRequest, Checkpoints,
+    Position,
 };
 pub use epoch::Epoch;
 pub use error::{MethodError, StageError};

@@ -21,8 +21,8 @@ use burn::{
 use masformer_core::{Keep, seed};
 
 use crate::{
-    Batch, CallbackState, Checkpoints, Context, Epoch, Gauge, Outcome, Output, Schedule,
-    SignalSource, StageError, StandIn, Trainable, Trainee,
+    Batch, CallbackState, CheckpointRequest, Checkpoints, Context, Epoch, Gauge, Outcome, Output,
+    Schedule, SignalSource, StageError, StandIn, Trainable, Trainee,
     best::{Best, Judge},
     callback::Callbacks,
     checkpoint::{CheckpointEvery, Position, State},
@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub epoch: Epoch,
     pub checkpoints: Checkpoints,
     pub every: CheckpointEvery,
+    /// Asks for a checkpoint now.
+    pub request: CheckpointRequest,
     pub gradient_norm: Gauge,
     pub gauges: Vec<Gauge>,
     /// Shows the loss with what objectives add to it, where they do.
@@ -216,6 +218,9 @@ impl<M: Trainable> Session<M> {
 
     /// Whether it is time for a checkpoint within the epoch.
     fn is_due(&self) -> bool {
+        if self.settings.request.take() {
+            return true;
+        }
         match self.settings.every {
             CheckpointEvery::Steps(steps) => self.step >= self.saved.step + steps,
             CheckpointEvery::Seconds(seconds) => self.saved.at.elapsed().as_secs() >= seconds,

@@ -20,8 +20,8 @@ use burn::{
 use self::kept::{Kept, ended, load_best};
 pub use self::{config::StageConfig, method::Method};
 use crate::{
-    Batch, Callback, Checkpoints, Epoch, Gauge, Given, LeftParts, Objective, Outcome, Output,
-    SignalSource, StageError, StandIn, Surgery, Trainable, Trainee,
+    Batch, Callback, CheckpointRequest, Checkpoints, Epoch, Gauge, Given, LeftParts, Objective,
+    Outcome, Output, SignalSource, StageError, StandIn, Surgery, Trainable, Trainee,
     best::Judge,
     callback::Callbacks,
     checkpoint::{Position, State},
@@ -49,6 +49,7 @@ pub struct Stage<M: Trainable> {
     valid: Arc<dyn DataLoader<Batch<M>>>,
     epoch: Epoch,
     interrupter: Interrupter,
+    request: CheckpointRequest,
     surgeries: Vec<Box<dyn Surgery<M>>>,
     methods: Methods<M>,
     judge: Option<Judge>,
@@ -90,6 +91,7 @@ impl<M: Trainable> Stage<M> {
             valid,
             epoch: Epoch::default(),
             interrupter: Interrupter::new(),
+            request: CheckpointRequest::default(),
             surgeries: Vec::new(),
             methods: Methods {
                 callbacks: Callbacks::default(),
@@ -110,6 +112,12 @@ impl<M: Trainable> Stage<M> {
     /// The handle that stops the training from outside.
     pub fn interrupter(mut self, interrupter: Interrupter) -> Self {
         self.interrupter = interrupter;
+        self
+    }
+
+    /// The handle that asks for checkpoints from outside.
+    pub fn checkpoint_request(mut self, request: CheckpointRequest) -> Self {
+        self.request = request;
         self
     }
 

@@ -240,10 +240,10 @@ mod tests {
             name: "broken".to_owned(),
             size: 0,
             work: Work::default(),
-            prepare: Box::new(|| Ok(Box::new(|| Err(Error::Stopped)))),
+            prepare: Box::new(|| Ok(Box::new(|| Err(Error::NotAsGood)))),
         };
         let progress = Progress::new(Ui::None);
         let failed = measure(&[case], Duration::ZERO, &Device::default(), progress);
-        assert!(matches!(failed, Err(Error::Stopped)));
+        assert!(matches!(failed, Err(Error::NotAsGood)));
     }
 }

@@ -252,7 +252,7 @@ pub enum Error {
     Output(#[source] io::Error),
     /// Interrupts cannot be watched for.
     #[error("cannot watch for interrupts")]
-    Signals(#[from] ctrlc::Error),
+    Signals(#[source] io::Error),
     /// Stages of a run failed; those that do not depend on them are done.
     #[error("{}{}", some(failed, "; "), not_done(blocked))]
     Failed {
@@ -298,10 +298,16 @@ pub enum Error {
     Key(#[from] KeyError),
     /// The user interrupted the command, and it stopped where it can go on.
     #[error("stopped; run the same command again to resume")]
-    Stopped,
+    Stopped {
+        /// The exit code by the signal: 130 for SIGINT, 143 for SIGTERM.
+        exit_code: u8,
+    },
     /// The user interrupted a generation, and its text has been printed as far as it came.
     #[error("interrupted; the text is not complete")]
-    Interrupted,
+    Interrupted {
+        /// As of [`Error::Stopped`].
+        exit_code: u8,
+    },
 }
 
 impl Error {
@@ -328,8 +334,8 @@ impl Error {
         one_line(&line)
     }
 
-    /// The exit code of the program: 2, or 130 for an interrupt, as shells have it, or 1 where all went
-    /// well and the answer is bad.
+    /// The exit code of the program: 2, or 128 and the number of the signal that stopped it, as shells have it, or 1 where
+    /// all went well and the answer is bad.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Worker { code, .. } => *code,
@@ -341,7 +347,7 @@ impl Error {
                 is_bad_input: false,
                 ..
             } => 1,
-            Self::Stopped | Self::Interrupted => 130,
+            Self::Stopped { exit_code } | Self::Interrupted { exit_code } => *exit_code,
             _ => 2,
         }
     }

@@ -43,10 +43,14 @@ pub fn work(jobs: NonZero<usize>, command: &str, store: &Path, stop: &Stop) -> R
     let mut deaths = Deaths::default();
     let mut fatal = None;
     let mut is_told = false;
+    let checkpoint = stop.checkpoint_request();
     while !workers.is_empty() {
         if (stop.requested() || fatal.is_some()) && !is_told {
             workers.iter().for_each(Worker::stop);
             is_told = true;
+        }
+        if checkpoint.take() {
+            workers.iter().for_each(Worker::save);
         }
         let mut left = vec![];
         for mut worker in workers {
@@ -98,7 +102,7 @@ impl End {
     fn of(status: ExitStatus) -> Self {
         match status.code() {
             Some(0) => Self::Done,
-            Some(130 | 143) => Self::Stopped,
+            Some(129 | 130 | 143) => Self::Stopped,
             Some(code @ (1 | 2)) => Self::Failed(code as u8),
             _ => Self::Died,
         }
@@ -161,12 +165,24 @@ impl Worker {
         })
     }
 
-    /// Asks the process to stop where it can go on.
+    /// Asks the process to stop where it can go on. It may have the same signal as this process, as Ctrl-C and engines send
+    /// it to all; another one of that kind would end it at once.
     fn stop(&self) {
         #[cfg(unix)]
+        self.signal(rustix::process::Signal::USR2);
+    }
+
+    /// Asks the process for a checkpoint.
+    fn save(&self) {
+        #[cfg(unix)]
+        self.signal(rustix::process::Signal::USR1);
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: rustix::process::Signal) {
         if let Some(id) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
             // It may be gone.
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+            let _ = rustix::process::kill_process(id, signal);
         }
     }
 

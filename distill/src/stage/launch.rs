@@ -29,6 +29,7 @@ impl<M: Trainable> Stage<M> {
             mut training,
             epoch,
             interrupter,
+            request,
             methods,
             judge,
             ..
@@ -66,6 +67,7 @@ impl<M: Trainable> Stage<M> {
                 epoch,
                 checkpoints: checkpoints.clone(),
                 every: config.checkpoint_every,
+                request,
                 gradient_norm: gradient_norm.clone(),
                 gauges,
                 total_loss,

@@ -209,7 +209,9 @@ pub fn run(args: &GenerateArgs) -> Result<(), Error> {
     }
     let is_interrupted = |generated: &Generated| generated.stopped == Stopped::Interrupt;
     if generated.iter().any(is_interrupted) {
-        return Err(Error::Interrupted);
+        return Err(Error::Interrupted {
+            exit_code: stop.exit_code(),
+        });
     }
     Ok(())
 }

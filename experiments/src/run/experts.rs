@@ -66,7 +66,7 @@ pub fn score_neurons<M: Trainable>(
     });
     match scored {
         Ok(()) => Ok(importance),
-        Err(_) if stop.requested() => Err(Error::Stopped),
+        Err(_) if stop.requested() => Err(stop.error()),
         Err(error) => Err(Error::Importance(error)),
     }
 }

@@ -19,6 +19,7 @@ use distill::{
 use super::{Progress, RunOptions};
 use crate::{
     error::Error,
+    interrupt::Stop,
     recipe::{CheckpointRecipe, KeptEpoch, TrainRecipe},
 };
 
@@ -69,6 +70,7 @@ impl Training<'_> {
             .epoch(epoch)
             .label(self.label)
             .interrupter(options.stop.interrupter())
+            .checkpoint_request(options.stop.checkpoint_request())
     }
 }
 
@@ -102,6 +104,7 @@ pub(super) fn fit<M: Trainable>(
     learner: M,
     label: &str,
     progress: Progress,
+    stop: &Stop,
 ) -> Result<Fitted<M>, Error> {
     match stage.fit(learner) {
         Ok(fitted) => {
@@ -111,7 +114,7 @@ pub(super) fn fit<M: Trainable>(
             }
             Ok(fitted)
         }
-        Err(StageError::Interrupted { .. }) => Err(Error::Stopped),
+        Err(StageError::Interrupted { .. }) => Err(stop.error()),
         Err(error) => Err(error.into()),
     }
 }

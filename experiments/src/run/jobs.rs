@@ -356,7 +356,7 @@ impl<F: Family> Jobs<'_, F> {
         let stage = family.metrics(stage, recipe);
         let learner = family.measured(begun.learner.clone());
         let _follower = self.follow(plan, directory);
-        fit(stage, learner, &label, *progress)
+        fit(stage, learner, &label, *progress, &options.stop)
     }
 
     /// Writes a training for the program that follows it, as long as the result is kept.

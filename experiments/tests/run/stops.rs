@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::kiln::{Kiln, refusal, results};
 
 const STOPPED: &str = "kiln: error: stopped; run the same command again to resume";
+/// A checkpoint within the first epoch.
+const IN_EPOCH_1: &str =
+    "runs/store/.kiln/work/train-*/training/checkpoints/epoch-1-batch-*/state.json";
 const RUN: [&str; 4] = ["run", "small.toml", "--out", "run"];
 
 /// A point of a run.
@@ -68,6 +71,7 @@ impl Started {
             .command(arguments)
             .stdout(Stdio::null())
             .stderr(File::create(&told).unwrap())
+            .process_group(0)
             .spawn()
             .unwrap();
         Self {
@@ -95,9 +99,21 @@ impl Started {
         }
     }
 
-    pub fn stop(&mut self, signal: &str) -> ExitStatus {
+    fn signal(&self, signal: &str) {
         let process = self.process.id().to_string();
         let sent = Command::new("kill").args([signal, &process]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    pub fn stop(&mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        self.process.wait().unwrap()
+    }
+
+    /// As [`stop`](Self::stop), with the processes that work for it.
+    fn stop_all(&mut self, signal: &str) -> ExitStatus {
+        let group = format!("-{}", self.process.id());
+        let sent = Command::new("kill").args([signal, "--", &group]).status();
         assert!(sent.unwrap().success());
         self.process.wait().unwrap()
     }
@@ -215,6 +231,47 @@ fn an_interrupt_in_every_stage_leaves_the_end_as_it_is() {
         assert_eq!(status.code(), Some(130), "{told}");
         assert_eq!(told.lines().last(), Some(STOPPED), "{told}");
     });
+}
+
+#[test]
+fn the_exit_code_tells_which_signal_stopped_a_run() {
+    let kiln = Kiln::new();
+    let mut started = Started::new(&kiln, &RUN);
+    started.wait_for(Told("teacher epoch 1/3 train 20%"));
+    let status = started.stop("-TERM");
+    assert_eq!(status.code(), Some(143), "{}", started.told());
+    assert_eq!(started.told().lines().last(), Some(STOPPED));
+}
+
+/// An ablation works in a process of its own, which Ctrl-C and engines send the same signal.
+#[test]
+fn a_signal_to_all_processes_of_an_ablation_saves_a_checkpoint() {
+    let kiln = Kiln::new();
+    let ablation = ["ablate", "small.toml", "--out", "run"];
+    let mut started = Started::new(&kiln, &ablation);
+    started.wait_for(Told("teacher epoch 1/3 train 20%"));
+    let status = started.stop_all("-TERM");
+    assert_eq!(status.code(), Some(143), "{}", started.told());
+    assert_eq!(started.told().lines().last(), Some(STOPPED));
+    assert!(is_there(&kiln.path(""), IN_EPOCH_1));
+
+    let mut started = Started::new(&kiln, &ablation);
+    started.wait_for(Told("teacher epoch 2/3 train 20%"));
+    started.signal("-USR1");
+    started.wait_for(Has(
+        "runs/store/.kiln/work/train-*/training/checkpoints/epoch-2-batch-*/state.json",
+    ));
+    assert!(started.process.wait().unwrap().success(), "it went on");
+}
+
+#[test]
+fn a_checkpoint_is_written_on_request() {
+    let kiln = Kiln::new();
+    let mut started = Started::new(&kiln, &RUN);
+    started.wait_for(Told("teacher epoch 1/3 train 20%"));
+    started.signal("-USR1");
+    started.wait_for(Has(IN_EPOCH_1));
+    assert!(started.process.wait().unwrap().success(), "it went on");
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn masked(message: &str) -> String {
 /// The cause of a failure; none if the stage is not to blame.
 pub(super) fn cause(error: &Error) -> Option<Cause> {
     match error {
-        Error::Stopped | Error::Interrupted => None,
+        Error::Stopped { .. } | Error::Interrupted { .. } => None,
         error if is_of_disk(error) => None,
         error if is_not_finite(error) => Some(Cause::NotFinite),
         Error::Panic(_) => Some(Cause::Panic),
@@ -153,7 +153,7 @@ mod tests {
         let error = Error::Panic(error.unwrap_err());
         assert_eq!(cause(&error), Some(Cause::Panic));
         assert!(error.line().contains("index 3 of 2"), "{}", error.line());
-        assert_eq!(cause(&Error::Stopped), None);
+        assert_eq!(cause(&Error::Stopped { exit_code: 130 }), None);
         let full = Error::Output(std::io::Error::from_raw_os_error(28));
         assert_eq!(cause(&full), None);
         assert_eq!(cause(&Error::NotAsGood), Some(Cause::BadInput));
