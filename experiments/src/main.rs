@@ -9,10 +9,7 @@ fn main() -> ExitCode {
     memory::keep_freed();
     panics::report_as_errors();
     if let Err(error) = threads::join_pool() {
-        let _ = writeln!(
-            std::io::stderr(),
-            "kiln: error: no threads to compute with: {error}"
-        );
+        let _ = writeln!(std::io::stderr(), "kiln: error: {error}");
         return ExitCode::from(2);
     }
     match std::panic::catch_unwind(|| cli::main(std::env::args_os())) {

@@ -17,6 +17,7 @@ use crate::{
     error::Error,
     graph::{Store, failure},
     interrupt::Stop,
+    threads::THREADS,
     warning::{self, warn},
 };
 
@@ -37,7 +38,7 @@ const ERROR: &str = "kiln: error: ";
 /// What a worker says that cannot go on, or a stop, which reaches the workers, too.
 pub fn work(jobs: NonZero<usize>, command: &str, store: &Path, stop: &Stop) -> Result<(), Error> {
     let store = Store::open(store)?;
-    let threads = thread::available_parallelism().map_or(1, NonZero::get) / jobs;
+    let threads = rayon::current_num_threads() / jobs;
     let start = || Worker::start(command, threads.max(1));
     let mut workers: Vec<Worker> = (0..jobs.get()).map(|_| start()).collect::<Result<_, _>>()?;
     let mut deaths = Deaths::default();
@@ -142,12 +143,10 @@ impl Worker {
         let mut process = Command::new(env::current_exe().map_err(cannot_start)?);
         process
             .args(arguments(env::args_os().skip(1), command))
+            .env(THREADS, threads.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        if env::var_os(THREADS).is_none() {
-            process.env(THREADS, threads.to_string());
-        }
         let mut child = process.spawn().map_err(cannot_start)?;
         let (sender, errors) = mpsc::channel();
         let reader = child.stderr.take().map(|lines| {
@@ -234,9 +233,6 @@ fn cannot_start(source: std::io::Error) -> Error {
         code: 2,
     }
 }
-
-/// The variable that says how many threads a process computes with.
-const THREADS: &str = "RAYON_NUM_THREADS";
 
 #[cfg(test)]
 mod tests {

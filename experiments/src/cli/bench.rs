@@ -79,7 +79,7 @@ struct How {
     )]
     band: u32,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
-    #[arg(long, global = true)]
+    #[arg(long, global = true, env = "KILN_DEVICE")]
     device: Option<String>,
 }
 

@@ -33,7 +33,7 @@ pub struct ForwardArgs {
     #[command(flatten)]
     variant: VariantArgs,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
-    #[arg(long)]
+    #[arg(long, env = "KILN_DEVICE")]
     device: Option<String>,
 }
 

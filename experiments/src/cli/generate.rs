@@ -127,7 +127,7 @@ pub struct GenerateArgs {
     #[arg(long)]
     json: bool,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
-    #[arg(long)]
+    #[arg(long, env = "KILN_DEVICE")]
     device: Option<String>,
 }
 

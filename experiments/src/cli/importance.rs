@@ -45,7 +45,7 @@ pub struct ImportanceArgs {
     #[command(flatten)]
     reading: ReadingArgs,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
-    #[arg(long)]
+    #[arg(long, env = "KILN_DEVICE")]
     device: Option<String>,
     /// The file for the scores: layers x neurons, float32
     #[arg(long, value_name = "FILE.safetensors")]

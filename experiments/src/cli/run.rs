@@ -101,7 +101,7 @@ pub(super) struct RecipeArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
-    #[arg(long)]
+    #[arg(long, env = "KILN_DEVICE")]
     device: Option<String>,
 }
 
