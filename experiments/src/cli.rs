@@ -18,6 +18,7 @@ pub mod prune;
 mod reading;
 pub mod run;
 pub mod spans;
+pub mod submit;
 mod task_folder;
 mod variant;
 
@@ -49,6 +50,7 @@ struct Cli {
 enum Command {
     Run(run::RunArgs),
     Ablate(ablate::AblateArgs),
+    Submit(submit::SubmitArgs),
     Compare(compare::CompareArgs),
     Export(export::ExportArgs),
     Plan(plan::PlanArgs),
@@ -76,6 +78,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
     match cli.command {
         Command::Run(args) => run::run(args),
         Command::Ablate(args) => ablate::run(args),
+        Command::Submit(args) => submit::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Plan(args) => plan::run(args),

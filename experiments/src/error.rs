@@ -26,6 +26,7 @@ use crate::hub::HubError;
 use crate::one_line::one_line;
 use crate::recipe::{RecipeError, Task};
 use crate::record::RecordError;
+use crate::submit::{ShardError, SubmitError};
 
 /// The stages that were not done because others failed.
 fn not_done(blocked: &[String]) -> String {
@@ -62,6 +63,22 @@ pub enum Error {
     /// A model is not shown to be as good as another one, within a margin.
     #[error("the model is not shown to be as good as the reference, within the margin")]
     NotAsGood,
+    /// No scripts can be made that start workers.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The share of a worker is not known.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    /// The program that starts workers cannot be started itself.
+    #[error("cannot start `{program}`, which would start the workers; {} is written", script.display())]
+    Engine {
+        /// The program.
+        program: String,
+        /// What it would have read.
+        script: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The device is not there.
     #[error(transparent)]
     Device(#[from] DeviceError),

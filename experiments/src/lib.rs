@@ -28,6 +28,7 @@ pub mod recipe;
 pub mod record;
 pub mod results;
 pub mod run;
+pub mod submit;
 pub mod summarize;
 pub mod table;
 pub mod task_settings;

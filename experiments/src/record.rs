@@ -14,6 +14,7 @@
 //! timings.json       what stages and forward passes took
 //! results.parquet    and results.csv, comparisons and timings of both forms: the same as tables
 //! curves.svg         validation while training
+//! submit/            scripts that start workers, and their logs
 //! ```
 
 mod artifacts;
@@ -51,6 +52,8 @@ pub(crate) const HALVING: &str = "halving.json";
 /// What it took.
 pub(crate) const TIMINGS: &str = "timings.json";
 const LOCK: &str = ".lock";
+/// The folder of scripts that start workers, which may be there before the run is.
+const SUBMIT: &str = "submit";
 /// The keys of the stages of a run, in its folder.
 const STAGES: &str = "stages.json";
 
@@ -277,7 +280,7 @@ pub(crate) fn is_run(folder: &Path) -> bool {
 }
 
 /// Refuses a folder that holds anything but a run: a run deletes what it takes for its own leftovers.
-fn check_is_run(folder: &Path) -> Result<(), RecordError> {
+pub(crate) fn check_is_run(folder: &Path) -> Result<(), RecordError> {
     if is_run(folder) {
         return Ok(());
     }
@@ -285,7 +288,7 @@ fn check_is_run(folder: &Path) -> Result<(), RecordError> {
         let entry = entry.map_err(io_error("read", folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         // What a run has that was killed, or is writing them now.
-        let is_of_run = [RECIPE, ENVIRONMENT, LOCK].contains(&name.as_str());
+        let is_of_run = [RECIPE, ENVIRONMENT, LOCK, SUBMIT].contains(&name.as_str());
         if !is_of_run && !file::is_temporary(&name) {
             return Err(RecordError::NoRun {
                 path: folder.to_owned(),

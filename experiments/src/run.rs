@@ -14,6 +14,8 @@ use self::{
     nodes::{Makings, Nodes},
     phase::Phase,
     report::Report,
+    share::Share,
+    standing::Standing,
     worker::{Failures, Worker},
 };
 use crate::{
@@ -26,6 +28,8 @@ use crate::{
         of_any,
     },
     record::{ARMS, Artifacts, HALVING, RunFolder, folder_of},
+    results::Status,
+    submit::Shard,
 };
 
 mod curves;
@@ -45,6 +49,7 @@ mod plan;
 mod progress;
 mod report;
 mod shapes;
+mod share;
 mod standing;
 mod worker;
 
@@ -59,6 +64,8 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// The store of stages.
     pub store: PathBuf,
+    /// The share of the arms that is done; all if none.
+    pub shard: Option<Shard>,
     /// Which stages that failed before are tried again.
     pub retry: Option<Retry>,
     /// Whether the run goes on although its first stages failed for one reason.
@@ -185,6 +192,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
 
     /// Writes down what the run begins with.
     fn begin(&self) -> Result<(), Error> {
+        self.check_shard()?;
         let bases = self.read()?;
         let folder = self.folder()?;
         let store = Store::open(&self.options.store)?;
@@ -195,6 +203,15 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         };
         self.ledger(folder, &store)
             .add(&nodes_of(&makings, &phase)?)
+    }
+
+    /// Refuses shares of arms that are chosen by the results of others.
+    fn check_shard(&self) -> Result<(), Error> {
+        if self.options.shard.is_some() && self.course().is_some() {
+            let problem = "a halving needs the results of all arms in each rung; leave out --shard";
+            return Err(Error::Usage(problem.to_owned()));
+        }
+        Ok(())
     }
 
     fn ledger<'s>(&'s self, folder: RunFolder, store: &'s Store) -> Ledger<'s> {
@@ -208,6 +225,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
     }
 
     fn run(&self) -> Result<(), Error> {
+        self.check_shard()?;
         let bases = self.read()?;
         let folder = self.folder()?;
         let store = Store::open(&self.options.store)?;
@@ -242,6 +260,12 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         if self.options.is_worker {
             return Ok(());
         }
+        if self.options.shard.is_some() && !is_over(&parts, &store)? {
+            let told =
+                "this share of the arms is over; the worker that ends last writes the results";
+            self.progress.say(told);
+            return failures.into_result();
+        }
         // What failed is part of the results.
         Report::of(self.recipe, &phase.seeds, &parts, &store)?.write(&ledger.folder)?;
         failures.into_result()
@@ -266,6 +290,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         ledger.folder.release();
         let worker = Worker {
             parts: &parts,
+            share: self.share(&parts),
             options,
             progress: self.progress,
             leases: Leases::new(ledger.store),
@@ -305,6 +330,15 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
             })
         });
         runs.collect()
+    }
+
+    /// The stages of this worker's share; none if it does all.
+    fn share<F: Family>(&self, parts: &[Part<'_, F>]) -> Option<Share> {
+        let arms = self.recipe.ablation.as_ref().map(|ablation| &ablation.arms);
+        let arms = arms.into_iter().flatten().map(|arm| arm.name.as_str());
+        let parts = parts.iter().map(|part| (part.run.plan, &part.nodes));
+        let shard = self.options.shard?;
+        Some(Share::new(shard, arms, &parts.collect::<Vec<_>>()))
     }
 
     fn planned(&self) -> Result<Vec<Planned>, Error> {
@@ -406,6 +440,17 @@ fn nodes_of(makings: &[Makings<'_>], phase: &Phase) -> Result<Vec<Nodes>, Error>
     let makings = makings.iter();
     let nodes = makings.map(|makings| makings.nodes(phase, &mut keys));
     nodes.collect()
+}
+
+/// Whether no stage is left to do.
+fn is_over<F: Family>(parts: &[Part<'_, F>], store: &Store) -> Result<bool, Error> {
+    let standing = Standing::new(parts, store);
+    for (node, _) in standing.stages() {
+        if standing.of(&node.key)?.status == Status::Open {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl<F: Family> Part<'_, F> {

@@ -1,17 +1,23 @@
 //! `kiln ablate`: a recipe with many arms, compared with one of them.
 
-use std::num::NonZero;
+use std::{
+    env,
+    num::NonZero,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
 use super::{
     plan,
-    run::{RecipeArgs, WorkArgs},
+    run::{RecipeArgs, WorkArgs, option},
 };
 use crate::{
     ablate::arms::{AblationError, Command, Margin, Reference, parse_seeds},
     error::Error,
     recipe::AnyRecipe,
+    run::RunOptions,
+    submit::ShardArg,
 };
 
 /// Run the arms of an ablation: a recipe with some keys changed, each change under the same seeds
@@ -24,6 +30,25 @@ use crate::{
     after_help = "Example:\n  kiln ablate quickstart arms=[] experts.order=importance,random experts.shared=0,4 --seeds 6"
 )]
 pub struct AblateArgs {
+    #[command(flatten)]
+    arms: ArmsArgs,
+    /// Do a share of the arms alone, and what they need: every n-th from the i-th. With `auto`, i is the number that
+    /// the engine of `kiln submit` gives this worker
+    #[arg(long, value_name = "I/N|auto|auto/N")]
+    shard: Option<ShardArg>,
+    /// Show the arms and their stages, and start nothing
+    #[arg(long)]
+    plan: bool,
+    /// With --plan: print every stage with its key as JSON
+    #[arg(long, requires = "plan")]
+    json: bool,
+    #[command(flatten)]
+    work: WorkArgs,
+}
+
+/// A recipe, its arms, and what is asked of them.
+#[derive(Debug, Args)]
+pub(super) struct ArmsArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
     /// The seeds that every arm runs: how many, as in `6`, or which, as in `3,5,8` [default: the recipe's]
@@ -41,14 +66,71 @@ pub struct AblateArgs {
     /// The level of the tests, above 0 and below 1 [default: 0.05]
     #[arg(long)]
     alpha: Option<f64>,
-    /// Show the arms and their stages, and start nothing
-    #[arg(long)]
-    plan: bool,
-    /// With --plan: print every stage with its key as JSON
-    #[arg(long, requires = "plan")]
-    json: bool,
-    #[command(flatten)]
-    work: WorkArgs,
+}
+
+/// What follows the recipe's name in that of the run folder.
+const SUFFIX: &str = "-ablation";
+
+impl ArmsArgs {
+    /// The recipe with its arms, checked, and how it is run.
+    fn open(&self) -> Result<(AnyRecipe, RunOptions), Error> {
+        let load = |source: &str, arguments: &[String]| self.recipe_of(source, arguments);
+        self.recipe.open_as(SUFFIX, load)
+    }
+
+    /// The run folder, once the recipe and its arms are checked.
+    ///
+    /// # Errors
+    /// The recipe or the ablation is wrong.
+    pub fn check(&self) -> Result<PathBuf, Error> {
+        let load = |source: &str, arguments: &[String]| self.recipe_of(source, arguments);
+        Ok(self.recipe.load_as(SUFFIX, load)?.1)
+    }
+
+    fn recipe_of(&self, source: &str, arguments: &[String]) -> Result<AnyRecipe, Error> {
+        let seeds = self.seeds.as_deref().map(parse_seeds);
+        let reference = self.reference.as_deref().map(Reference::parse);
+        let margin = self.margin.as_deref().map(Margin::parse);
+        let command = Command {
+            seeds: seeds.transpose()?,
+            reference: reference.transpose()?,
+            metric: self.metric.clone(),
+            margin: margin.transpose()?,
+            alpha: self.alpha,
+            ..Command::parse(arguments)?
+        };
+        Ok(AnyRecipe::load_ablation(source, &command)?)
+    }
+
+    /// The words of a command line that mean the same, as [`RecipeArgs::words`]. More options can go before them.
+    ///
+    /// # Errors
+    /// A path is not UTF-8.
+    pub fn words(&self, out: &Path, folder: &Path) -> Result<Vec<String>, Error> {
+        let mut words = self.recipe.words(out, folder)?;
+        let alpha = self.alpha.map(|alpha| alpha.to_string());
+        let options = [
+            ("seeds", &self.seeds),
+            ("metric", &self.metric),
+            ("margin", &self.margin),
+            ("alpha", &alpha),
+        ];
+        for (name, value) in options {
+            words.extend(value.iter().flat_map(|value| option(name, value)));
+        }
+        // It takes all words after it. Only a name can begin with a dash, and its words are joined by spaces.
+        match self.reference.as_deref() {
+            Some(reference) if reference[0].starts_with('-') => {
+                words.extend(option("reference", &reference.join(" ")));
+            }
+            Some(reference) => {
+                words.push("--reference".to_owned());
+                words.extend_from_slice(reference);
+            }
+            None => {}
+        }
+        Ok(words)
+    }
 }
 
 /// Runs the arms.
@@ -56,31 +138,14 @@ pub struct AblateArgs {
 /// # Errors
 /// The recipe or the ablation is wrong, or a stage fails.
 pub fn run(args: AblateArgs) -> Result<(), Error> {
-    let AblateArgs {
-        recipe,
-        seeds,
-        reference,
-        metric,
-        margin,
-        alpha,
-        ..
-    } = args;
-    let (recipe, options) = recipe.open_as("-ablation", |source, arguments| {
-        let command = Command {
-            seeds: seeds.map(|seeds| parse_seeds(&seeds)).transpose()?,
-            reference: reference
-                .map(|words| Reference::parse(&words))
-                .transpose()?,
-            metric,
-            margin: margin.map(|margin| Margin::parse(&margin)).transpose()?,
-            alpha,
-            ..Command::parse(arguments)?
-        };
-        Ok(AnyRecipe::load_ablation(source, &command)?)
-    })?;
+    let variables = |name: &str| env::var(name).ok();
+    let shard = args.shard.map(|shard| shard.resolve(&variables));
+    let shard = shard.transpose()?;
+    let (recipe, options) = args.arms.open()?;
     if args.plan {
         return plan::show(&recipe, &options, args.json);
     }
+    let options = RunOptions { shard, ..options };
     // An arm for which the memory does not suffice ends a process, and not this one.
     args.work
         .run(&recipe, options, "ablate", Some(NonZero::<usize>::MIN))

@@ -1,6 +1,9 @@
 //! `kiln run`: a whole recipe, from the initial model to the table.
 
-use std::{num::NonZero, path::PathBuf};
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use distill::Ui;
@@ -10,6 +13,7 @@ use crate::error::Error;
 use crate::interrupt::Stop;
 use crate::recipe::AnyRecipe;
 use crate::run::{self, Retry, RunOptions};
+use crate::submit::submission::text;
 use crate::workers;
 
 /// Run a recipe: train the models of its stages, and compare its arms
@@ -123,7 +127,7 @@ impl RecipeArgs {
     ///
     /// # Errors
     /// The recipe or the device is wrong.
-    pub fn open(self) -> Result<(AnyRecipe, RunOptions), Error> {
+    pub fn open(&self) -> Result<(AnyRecipe, RunOptions), Error> {
         self.open_as("", |source, overrides| {
             Ok(AnyRecipe::load(source, overrides)?)
         })
@@ -135,29 +139,76 @@ impl RecipeArgs {
     /// # Errors
     /// Those of `load`, or the device is wrong.
     pub fn open_as(
-        self,
+        &self,
         suffix: &str,
         load: impl FnOnce(&str, &[String]) -> Result<AnyRecipe, Error>,
     ) -> Result<(AnyRecipe, RunOptions), Error> {
-        let recipe = load(&self.recipe, &self.overrides)?;
-        let out = self.out;
+        let (recipe, out) = self.load_as(suffix, load)?;
+        let device = self.device.as_deref();
         let options = RunOptions {
-            out: out.unwrap_or_else(|| {
-                PathBuf::from("runs").join(format!("{}{suffix}", recipe.name()))
-            }),
-            store: self.store.path,
+            out,
+            store: self.store.path.clone(),
+            shard: None,
             retry: None,
             keep_going: false,
             is_worker: false,
-            device: backend::open(self.device.as_deref())?,
-            device_name: self
-                .device
-                .or(backend::default_name().map(str::to_owned))
-                .unwrap_or_default(),
+            device: backend::open(device)?,
+            device_name: device
+                .or(backend::default_name())
+                .unwrap_or_default()
+                .to_owned(),
             ui: Ui::None,
             stop: Stop::on_signals()?,
         };
         Ok((recipe, options))
+    }
+
+    /// The recipe and its run folder, as [`open_as`](Self::open_as) has them.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub fn load_as(
+        &self,
+        suffix: &str,
+        load: impl FnOnce(&str, &[String]) -> Result<AnyRecipe, Error>,
+    ) -> Result<(AnyRecipe, PathBuf), Error> {
+        let recipe = load(&self.recipe, &self.overrides)?;
+        let name = || PathBuf::from("runs").join(format!("{}{suffix}", recipe.name()));
+        let out = self.out.clone().unwrap_or_else(name);
+        Ok((recipe, out))
+    }
+
+    /// The words of a command line that mean the same, with this run folder; a relative store is in `folder`.
+    ///
+    /// # Errors
+    /// A path is not UTF-8.
+    pub fn words(&self, out: &Path, folder: &Path) -> Result<Vec<String>, Error> {
+        // A path that could be taken for an option.
+        let dash = if self.recipe.starts_with('-') {
+            "./"
+        } else {
+            ""
+        };
+        let mut words = vec![format!("{dash}{}", self.recipe)];
+        words.extend(self.overrides.iter().cloned());
+        let store = folder.join(&self.store.path);
+        words.extend(option("out", &text(out)?));
+        words.extend(option("store", &text(&store)?));
+        words.extend(
+            self.device
+                .iter()
+                .flat_map(|device| option("device", device)),
+        );
+        Ok(words)
+    }
+}
+
+/// The words of an option and its value.
+pub(super) fn option(name: &str, value: &str) -> Vec<String> {
+    if value.starts_with('-') {
+        vec![format!("--{name}={value}")]
+    } else {
+        vec![format!("--{name}"), value.to_owned()]
     }
 }
 

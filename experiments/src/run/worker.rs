@@ -19,6 +19,7 @@ use super::{
     family::Family,
     jobs::{Jobs, Made, title},
     nodes::{Job, Node, SeedKeys},
+    share::{Share, Whose},
 };
 use crate::{
     error::Error,
@@ -38,6 +39,8 @@ const POLL: Duration = Duration::from_millis(500);
 /// Stages of a run that this process takes part in.
 pub(super) struct Worker<'a, F: Family> {
     pub parts: &'a [Part<'a, F>],
+    /// The stages that it does; all if none.
+    pub share: Option<Share>,
     pub options: &'a RunOptions,
     pub progress: Progress,
     pub leases: Leases,
@@ -91,8 +94,11 @@ impl<F: Family> Worker<'_, F> {
         if failed.is_empty() {
             return Ok(Failures::default());
         }
-        let is_open = |key| !settled.contains(key) && !failed.contains_key(key);
-        let blocked = self.stages().filter(|stage| is_open(&stage.node.key));
+        let is_open = |node: &Node| {
+            let is_settled = settled.contains(&node.key) || failed.contains_key(&node.key);
+            !is_settled && self.whose(node) == Whose::Own
+        };
+        let blocked = self.stages().filter(|stage| is_open(stage.node));
         let blocked = blocked.map(|stage| stage.title()).collect();
         Ok(Failures {
             is_not_input: failed.values().any(|ended| ended.cause != Cause::BadInput),
@@ -122,10 +128,17 @@ impl<F: Family> Worker<'_, F> {
             if !inputs.clone().all(|input| settled.contains(input)) {
                 continue;
             }
+            let whose = self.whose(node);
+            if whose == Whose::Others {
+                if self.leases.store().is_done(&node.key)? {
+                    settled.insert(node.key.clone());
+                }
+                continue;
+            }
             match claim(&self.leases, &node.key)? {
                 Claim::Done => drop(settled.insert(node.key.clone())),
                 Claim::Failed => drop(failed.insert(node.key.clone(), self.before(&stage)?)),
-                Claim::Held => is_waiting = true,
+                Claim::Held => is_waiting |= whose == Whose::Own,
                 Claim::Ours(work) => {
                     let ended = self.attempt(&stage, work)?;
                     if let Some(ended) = &ended {
@@ -261,6 +274,12 @@ impl<F: Family> Worker<'_, F> {
             store: self.leases.store(),
             keys: stage.keys(),
         }
+    }
+
+    /// Whether this worker does a stage.
+    fn whose(&self, node: &Node) -> Whose {
+        let share = self.share.as_ref();
+        share.map_or(Whose::Own, |share| share.whose(&node.key))
     }
 
     /// All stages, each after those that it reads.

@@ -18,5 +18,7 @@ mod model_folders;
 mod spans;
 #[cfg(unix)]
 mod stops;
+#[cfg(unix)]
+mod submit;
 mod summary;
 mod training;
