@@ -71,7 +71,7 @@ enum Command {
 /// # Errors
 /// The arguments make no sense, or the command fails.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(ablate::with_reference(arguments)) {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };

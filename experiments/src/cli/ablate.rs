@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     num::NonZero,
     path::{Path, PathBuf},
 };
@@ -13,7 +14,7 @@ use super::{
     run::{RecipeArgs, WorkArgs, option},
 };
 use crate::{
-    ablate::arms::{AblationError, Command, Margin, Reference, parse_seeds},
+    ablate::arms::{AblationError, Command, Margin, Reference, parse_alpha, parse_seeds},
     error::Error,
     recipe::AnyRecipe,
     run::RunOptions,
@@ -54,7 +55,7 @@ pub(super) struct ArmsArgs {
     /// The seeds that every arm runs: how many, as in `6`, or which, as in `3,5,8` [default: the recipe's]
     #[arg(long)]
     seeds: Option<String>,
-    /// The arm that the others are compared with: its name, or the keys that it changes, as the last argument [default: `full` where factors are dropped, else the recipe as it is, else the first]
+    /// The arm that the others are compared with: its name, or the keys that it changes. All arguments up to the next option belong to it; `--reference=NAME` takes one [default: `full` where factors are dropped, else the recipe as it is, else the first]
     #[arg(long, num_args = 1.., value_name = "NAME|KEY=VALUE")]
     reference: Option<Vec<String>>,
     /// The metric that decides [default: the task's first]
@@ -65,7 +66,7 @@ pub(super) struct ArmsArgs {
     margin: Option<String>,
     /// The level of the tests, above 0 and below 1 [default: 0.05]
     #[arg(long)]
-    alpha: Option<f64>,
+    alpha: Option<String>,
 }
 
 /// What follows the recipe's name in that of the run folder.
@@ -91,12 +92,13 @@ impl ArmsArgs {
         let seeds = self.seeds.as_deref().map(parse_seeds);
         let reference = self.reference.as_deref().map(Reference::parse);
         let margin = self.margin.as_deref().map(Margin::parse);
+        let alpha = self.alpha.as_deref().map(parse_alpha);
         let command = Command {
             seeds: seeds.transpose()?,
             reference: reference.transpose()?,
             metric: self.metric.clone(),
             margin: margin.transpose()?,
-            alpha: self.alpha,
+            alpha: alpha.transpose()?,
             ..Command::parse(arguments)?
         };
         Ok(AnyRecipe::load_ablation(source, &command)?)
@@ -108,12 +110,11 @@ impl ArmsArgs {
     /// A path is not UTF-8.
     pub fn words(&self, out: &Path, folder: &Path) -> Result<Vec<String>, Error> {
         let mut words = self.recipe.words(out, folder)?;
-        let alpha = self.alpha.map(|alpha| alpha.to_string());
         let options = [
             ("seeds", &self.seeds),
             ("metric", &self.metric),
             ("margin", &self.margin),
-            ("alpha", &alpha),
+            ("alpha", &self.alpha),
         ];
         for (name, value) in options {
             words.extend(value.iter().flat_map(|value| option(name, value)));
@@ -151,8 +152,54 @@ pub fn run(args: AblateArgs) -> Result<(), Error> {
         .run(&recipe, options, "ablate", Some(NonZero::<usize>::MIN))
 }
 
+/// The arguments with `--reference -NAME` as `--reference=-NAME`: arms that leave a factor out have such names.
+pub(super) fn with_reference(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> impl Iterator<Item = OsString> {
+    let mut arguments = arguments.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut argument = arguments.next()?;
+        let is_name = |next: &OsString| {
+            let next = next.to_string_lossy();
+            next.len() > 2 && next.starts_with('-') && !next.starts_with("--")
+        };
+        if argument == "--reference"
+            && let Some(name) = arguments.next_if(is_name)
+        {
+            argument.push("=");
+            argument.push(name);
+        }
+        Some(argument)
+    })
+}
+
 impl From<AblationError> for Error {
     fn from(error: AblationError) -> Self {
         Self::Usage(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_may_begin_with_a_hyphen() {
+        let joined = |words: &[&str]| -> Vec<OsString> {
+            with_reference(words.iter().map(OsString::from)).collect()
+        };
+        assert_eq!(
+            joined(&["--reference", "-distillation", "--plan"]),
+            ["--reference=-distillation", "--plan"]
+        );
+        for words in [
+            &["--reference", "a=1", "b=2", "--plan"][..],
+            &["--reference", "--plan"],
+            &["--reference", "-h"],
+            &["--reference=-x", "-y"],
+            &["--reference"],
+        ] {
+            assert_eq!(joined(words), words);
+        }
     }
 }

@@ -28,7 +28,7 @@ pub struct CompareArgs {
     reference: String,
     /// The other one
     model: String,
-    /// The metric that decides [default: the first]
+    /// The metric that decides [default: that of the task, as in `kiln ablate`]
     #[arg(long)]
     metric: Option<String>,
     /// The difference that does not matter: "0.5 points", "99 %" of the reference, or a number. The exit code is 1 unless the

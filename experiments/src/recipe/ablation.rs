@@ -119,15 +119,18 @@ impl Source<'_> {
 
     /// A mistake of an ablation, with its place.
     pub(super) fn refused(&self, error: &AblationError) -> RecipeError {
-        let place = match &error.place {
-            Place::Table(span) => self.place(Some(span.clone())),
-            Place::Argument(argument) => format!("`{argument}`"),
-            Place::Whole => self.place(None),
-        };
         RecipeError::Schema {
-            place,
+            place: self.place_of(&error.place),
             reason: error.to_string(),
         }
+    }
+
+    /// What is most likely not meant in an ablation, each with its place.
+    pub(super) fn warnings(&self, ablation: &Ablation) -> Vec<String> {
+        let warnings = ablation.warnings.iter();
+        warnings
+            .map(|warning| format!("{}: {}", self.place_of(&warning.place), warning.text))
+            .collect()
     }
 
     /// An arm of the text.

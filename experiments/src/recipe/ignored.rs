@@ -2,10 +2,9 @@
 //!
 //! A record spells out defaults, so a setting counts as made where it differs from its default.
 
-use moebert_core::{
-    partition::NeuronOrder,
-    router::{RouterKind, RouterLoss},
-};
+use std::collections::{BTreeMap, BTreeSet};
+
+use moebert_core::router::{RouterKind, RouterLoss};
 use serde::Serialize;
 
 use super::{
@@ -20,6 +19,7 @@ use crate::methods::{
 /// The settings that no model of any arm would read, for each arm.
 pub(super) fn settings<T: RecipeFamily>(arms: &[Recipe<T>]) -> Vec<Vec<Problem>> {
     let used: Vec<Used<'_>> = arms.iter().flat_map(used).collect();
+    let used = AllUsed::of(&used);
     let found = arms.iter().map(|recipe| {
         let mut found = Problems::default();
         shared_methods(&mut found, &recipe.methods, &used);
@@ -41,6 +41,56 @@ struct Used<'a> {
     needs_teacher: bool,
 }
 
+/// What the stages of all arms use.
+struct AllUsed<'a> {
+    /// For each method, the stages that have it, with the settings that each has of its own.
+    methods: BTreeMap<&'a str, Vec<(&'a str, &'a toml::Table)>>,
+    /// The routers of experts, each once.
+    routers: Vec<&'static RouterKind>,
+    /// Whether a loss that has a weight sees padding.
+    counts_padding: bool,
+    /// Whether a partition needs scores.
+    needs_importance: bool,
+    /// The stages that a method compares with a teacher.
+    compared: BTreeSet<&'a str>,
+}
+
+impl<'a> AllUsed<'a> {
+    fn of(stages: &'a [Used<'a>]) -> Self {
+        let mut methods: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        let mut routers: Vec<&'static RouterKind> = vec![];
+        let (mut counts_padding, mut needs_importance) = (false, false);
+        for stage in stages {
+            for (name, own) in &stage.methods {
+                methods.entry(name).or_default().push((stage.name, own));
+            }
+            let Some(experts) = &stage.experts else {
+                continue;
+            };
+            let kind = experts.split.router.kind();
+            if !routers.iter().any(|router| router.name == kind.name) {
+                routers.push(kind);
+            }
+            let weight = |loss: &RouterLoss| experts.routers.of(loss.name);
+            let mut losses = kind.losses.iter();
+            counts_padding |= losses.any(|loss| sees_padding(loss) && weight(loss) > 0.0);
+            needs_importance |= experts.split.order.needs_importance();
+        }
+        let compared = stages.iter().filter(|stage| stage.needs_teacher);
+        Self {
+            methods,
+            routers,
+            counts_padding,
+            needs_importance,
+            compared: compared.map(|stage| stage.name).collect(),
+        }
+    }
+}
+
+fn sees_padding(loss: &RouterLoss) -> bool {
+    loss.with_padding.is_some()
+}
+
 fn used<T: RecipeFamily>(recipe: &Recipe<T>) -> Vec<Used<'_>> {
     let stages = plan::order(recipe).into_iter().map(|name| {
         let stage = &recipe.stages[name];
@@ -56,19 +106,17 @@ fn used<T: RecipeFamily>(recipe: &Recipe<T>) -> Vec<Used<'_>> {
 }
 
 /// Shared settings of methods that no stage names, and those that each stage has of its own.
-fn shared_methods(found: &mut Problems, shared: &MethodTables, used: &[Used<'_>]) {
+fn shared_methods(found: &mut Problems, shared: &MethodTables, used: &AllUsed<'_>) {
     for (name, settings) in shared {
-        let stages: Vec<_> = used
-            .iter()
-            .filter_map(|stage| Some((stage.name, stage.methods.get(name)?)))
-            .collect();
+        let stages = used.methods.get(name.as_str());
+        let stages = stages.map_or(&[][..], Vec::as_slice);
         let reason = format!(
             "would be ignored, as no stage has it in its `methods`: leave it out, or add \"{name}\" there"
         );
         found.require(name, !stages.is_empty(), &reason);
         for setting in settings.keys() {
             let sets = |(_, own): &(&str, &toml::Table)| own.contains_key(setting);
-            let Some((stage, _)) = stages.iter().find(|_| stages.iter().all(sets)) else {
+            let Some((stage, _)) = stages.first().filter(|_| stages.iter().all(sets)) else {
                 continue;
             };
             let reason = format!(
@@ -81,18 +129,8 @@ fn shared_methods(found: &mut Problems, shared: &MethodTables, used: &[Used<'_>]
 }
 
 /// Settings for routers that no stage has.
-fn experts<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &[Used<'_>]) {
-    let split = used.iter().filter_map(|stage| stage.experts.as_ref());
-    let split: Vec<(&RouterKind, &Experts)> = split
-        .map(|experts| (experts.split.router.kind(), experts))
-        .collect();
-    let any = |fits: &dyn Fn(&RouterKind) -> bool| split.iter().any(|(kind, _)| fits(kind));
-    let sees_padding = |loss: &RouterLoss| loss.with_padding.is_some();
-    let counts_padding = split.iter().any(|(kind, experts)| {
-        let weight = |loss: &RouterLoss| experts.routers.of(loss.name);
-        let mut losses = kind.losses.iter();
-        losses.any(|loss| sees_padding(loss) && weight(loss) > 0.0)
-    });
+fn experts<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &AllUsed<'_>) {
+    let any = |fits: &dyn Fn(&RouterKind) -> bool| used.routers.iter().any(|kind| fits(kind));
     let defaults = Experts::default();
     for (name, stage) in &recipe.stages {
         let Some(experts) = recipe.experts_of(stage) else {
@@ -113,7 +151,7 @@ fn experts<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &[Us
             (
                 "padding",
                 routers.padding == defaults.routers.padding,
-                counts_padding,
+                used.counts_padding,
                 format!(
                     "would be ignored, as no loss that has a weight sees padding: leave it out, or set `balance` and a \
                      `router` to {padded}"
@@ -139,10 +177,8 @@ fn experts<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &[Us
 }
 
 /// Settings for scores that no partition needs.
-fn importance<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &[Used<'_>]) {
-    let orders = used.iter().filter_map(|stage| stage.experts.as_ref());
-    let mut orders = orders.map(|experts| experts.split.order);
-    if orders.any(NeuronOrder::needs_importance) {
+fn importance<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &AllUsed<'_>) {
+    if used.needs_importance {
         return;
     }
     for key in changed(&recipe.importance) {
@@ -153,11 +189,9 @@ fn importance<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &
 }
 
 /// Keys of stages that their training does not read.
-fn stages<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &[Used<'_>]) {
+fn stages<T: RecipeFamily>(found: &mut Problems, recipe: &Recipe<T>, used: &AllUsed<'_>) {
     for (name, stage) in &recipe.stages {
-        let is_compared = used
-            .iter()
-            .any(|used| used.name == name && used.needs_teacher);
+        let is_compared = used.compared.contains(name.as_str());
         let reason = "would be ignored, as no method of the stage compares it with a teacher: leave it out, or add such \
                       a method";
         found.require(

@@ -1,5 +1,7 @@
 //! From the text of a recipe to its arms and models, checked.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
@@ -90,6 +92,15 @@ fn read(
     })
 }
 
+/// A recipe with its models.
+struct Loaded<T: RecipeFamily> {
+    recipe: Recipe<T>,
+    /// What would be ignored in it.
+    warnings: Vec<String>,
+    /// The arms that come out equal to an earlier one, as indices of both.
+    equal: BTreeMap<usize, usize>,
+}
+
 /// The merged table of a recipe, and where it comes from.
 struct Read<'a> {
     source: &'a Source<'a>,
@@ -101,27 +112,46 @@ struct Read<'a> {
 impl ReadRecipe for Read<'_> {
     fn read<T: RecipeFamily>(&self) -> Result<(Recipe<T>, Vec<String>), RecipeError> {
         let Some(command) = self.command else {
-            return self.source.read(self.table);
+            let Loaded {
+                recipe,
+                warnings,
+                equal,
+            } = self.source.read(self.table)?;
+            self.source.refuse_equal(self.table.get_ref(), &equal)?;
+            return Ok((recipe, warnings));
         };
-        let ablation = self
+        let mut ablation = self
             .source
             .ablation::<T>(self.table, &self.ablate, command)?;
         let source = self.source.with_arms(&ablation.arms, &ablation.seeds);
         let mut table = source.table()?;
         table.get_mut().remove(ABLATE);
-        let (mut recipe, warnings) = source.read(&table)?;
+        let Loaded {
+            mut recipe,
+            warnings,
+            equal,
+        } = source.read(&table)?;
         source.check_contest(&ablation, &recipe)?;
+        let mut told = self.source.warnings(&ablation);
+        told.extend(warnings);
+        told.extend(ablation.unite(&equal));
+        let mut index = 0..;
+        recipe.arms.retain(|_| {
+            index
+                .next()
+                .is_some_and(|index| !equal.contains_key(&index))
+        });
         recipe.ablation = Some(ablation);
-        Ok((recipe, warnings))
+        Ok((recipe, told))
     }
 }
 
 impl Source<'_> {
-    /// The recipe of the merged table and its arms, checked, with what would be ignored.
+    /// The recipe of the merged table and its arms, checked.
     fn read<T: RecipeFamily>(
         &self,
         table: &Spanned<DeTable<'_>>,
-    ) -> Result<(Recipe<T>, Vec<String>), RecipeError> {
+    ) -> Result<Loaded<T>, RecipeError> {
         self.check_keys::<T>(table.get_ref())?;
         let mut recipe = self.deserialize::<T>(table)?;
         T::complete(&mut recipe);
@@ -137,25 +167,57 @@ impl Source<'_> {
             resolved.push((name.unwrap_or_default().to_owned(), arm));
         }
         problems.into_result()?;
-        match plan::plan(&recipe, &resolved) {
+        let equal = match plan::plan(&recipe, &resolved) {
             Ok(plans) => {
                 recipe.models = plans.models;
                 recipe.bases = plans.bases;
+                plans.equal
             }
-            Err(found) => {
-                let mut problems = Told::default();
-                problems.add(self, table.get_ref(), found);
-                problems.into_result()?;
-            }
-        }
+            Err(found) => return Err(self.invalid(table.get_ref(), found)),
+        };
         let mut warnings = self.without_effect(table.get_ref());
         let resolved: Vec<Recipe<T>> = resolved.into_iter().map(|(_, recipe)| recipe).collect();
         let mut ignored = Told::default();
         for (arm, found) in arms.iter().zip(ignored::settings(&resolved)) {
             ignored.add(self, arm.table.get_ref(), found);
         }
-        warnings.extend(ignored.0);
-        Ok((recipe, warnings))
+        warnings.extend(ignored.into_texts());
+        Ok(Loaded {
+            recipe,
+            warnings,
+            equal,
+        })
+    }
+
+    /// The refusal of problems of a table.
+    fn invalid(&self, table: &DeTable<'_>, problems: Vec<Problem>) -> RecipeError {
+        let mut told = Told::default();
+        told.add(self, table, problems);
+        RecipeError::Invalid {
+            problems: told.into_texts(),
+        }
+    }
+
+    /// Refuses arms that come out equal.
+    fn refuse_equal(
+        &self,
+        table: &DeTable<'_>,
+        equal: &BTreeMap<usize, usize>,
+    ) -> Result<(), RecipeError> {
+        if equal.is_empty() {
+            return Ok(());
+        }
+        let written = arms::written(table);
+        let name = |index: usize| {
+            let (arm, _) = written.get(index)?;
+            arm.get(arms::NAME)?.get_ref().as_str()
+        };
+        let problems = equal.iter().map(|(index, first)| {
+            let first = name(*first).unwrap_or_default();
+            let reason = format!("is equal to the arm `{first}`: they train the same model");
+            (format!("arms.{index}"), reason)
+        });
+        Err(self.invalid(table, problems.collect()))
     }
 
     pub(super) fn deserialize<T: RecipeFamily>(
@@ -177,7 +239,7 @@ impl Source<'_> {
         }
         let mut problems = Told::default();
         for Mistake { span, reason } in found {
-            problems.insert(format!("{}: {reason}", self.place(Some(span))));
+            problems.insert(self.place(Some(span)), reason);
         }
         problems.into_result()
     }
@@ -217,30 +279,64 @@ impl Source<'_> {
     }
 }
 
-/// Problems as they are told, each once.
+/// Problems as they are told, each once, with the first of its places.
 #[derive(Default)]
-struct Told(Vec<String>);
+struct Told(Vec<ToldProblem>);
+
+/// What is wrong, and where.
+struct ToldProblem {
+    reason: String,
+    places: BTreeSet<String>,
+    first: String,
+}
 
 impl Told {
     /// Adds problems of a table, each with its place.
     fn add(&mut self, source: &Source<'_>, table: &DeTable<'_>, problems: Vec<Problem>) {
         for (key, reason) in problems {
             let place = source.place(locate(table, &key));
-            self.insert(format!("{place}: `{key}` {reason}"));
+            let index = key.strip_prefix("arms.").map(str::parse::<usize>);
+            let subject = match index {
+                // The arms of an ablation are not written with numbers.
+                Some(Ok(_)) if source.is_ablation() => "the arm".to_owned(),
+                _ => format!("`{key}`"),
+            };
+            self.insert(place, format!("{subject} {reason}"));
         }
     }
 
-    fn insert(&mut self, text: String) {
-        if !self.0.contains(&text) {
-            self.0.push(text);
+    fn insert(&mut self, place: String, reason: String) {
+        let mut told = self.0.iter_mut();
+        if let Some(told) = told.find(|told| told.reason == reason) {
+            told.places.insert(place);
+            return;
         }
+        self.0.push(ToldProblem {
+            reason,
+            places: BTreeSet::from([place.clone()]),
+            first: place,
+        });
+    }
+
+    fn into_texts(self) -> Vec<String> {
+        let texts = self.0.into_iter().map(|told| {
+            let more = match told.places.len() - 1 {
+                0 => String::new(),
+                1 => " (and in 1 more arm)".to_owned(),
+                more => format!(" (and in {more} more arms)"),
+            };
+            format!("{}: {}{more}", told.first, told.reason)
+        });
+        texts.collect()
     }
 
     fn into_result(self) -> Result<(), RecipeError> {
         if self.0.is_empty() {
             return Ok(());
         }
-        Err(RecipeError::Invalid { problems: self.0 })
+        Err(RecipeError::Invalid {
+            problems: self.into_texts(),
+        })
     }
 }
 
@@ -293,6 +389,12 @@ mod tests {
         assert_eq!(
             message,
             "mine.toml, line 13: `train.batch_size` must be at least 1, not 0"
+        );
+        let text = format!("{text}[[arms]]\nname = \"c\"\ntrain.batch_size = 0\n");
+        let message = refusal(&text, &[]);
+        assert_eq!(
+            message,
+            "mine.toml, line 13: `train.batch_size` must be at least 1, not 0 (and in 1 more arm)"
         );
         let text = text.replace("batch_size = 0", "batch_size = \"some\"");
         let message = refusal(&text, &[]);

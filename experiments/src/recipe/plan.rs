@@ -1,6 +1,9 @@
 //! The models that a recipe asks for, in the same terms for every family of models.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+};
 
 use distill::Names;
 use masformer_core::{MixerSchedule, SpanSchedule};
@@ -27,6 +30,9 @@ pub struct ModelPlan {
     /// Its name in the table and in the run folder.
     #[serde(skip)]
     pub name: String,
+    /// The stage of the recipe that makes it.
+    #[serde(skip)]
+    pub stage: String,
     /// Where its weights come from.
     #[serde(skip)]
     pub from: Origin,
@@ -80,6 +86,7 @@ impl ModelPlan {
     /// The model to begin with, judged as it is.
     fn checkpoint(name: String) -> Self {
         Self {
+            stage: name.clone(),
             name,
             from: Origin::Start,
             keep_layers: None,
@@ -122,23 +129,24 @@ pub(super) struct Plans<T: RecipeFamily> {
     pub models: Vec<ModelPlan>,
     /// What the arms stand on, each with the models of its arms.
     pub bases: Vec<Recipe<T>>,
+    /// The arms that come out equal to an earlier one, as indices of both.
+    pub equal: BTreeMap<usize, usize>,
 }
 
-/// The models of all arms.
+/// The models of all arms. An arm that comes out equal to an earlier one adds none.
 ///
 /// # Errors
 ///
-/// Arms that come out equal, and models of one name.
+/// Models of one name.
 pub(super) fn plan<T: RecipeFamily>(
     recipe: &Recipe<T>,
     arms: &[(String, Recipe<T>)],
 ) -> Result<Plans<T>, Vec<Problem>> {
     let mut bases: Vec<Recipe<T>> = vec![];
     let of_arms = arms.iter().map(|(_, arm)| {
-        let base = recipe.with_base_of(arm);
-        let found = bases.iter().position(|other| *other == base);
+        let found = bases.iter().position(|base| base.is_base_of(recipe, arm));
         found.unwrap_or_else(|| {
-            bases.push(base);
+            bases.push(recipe.with_base_of(arm));
             bases.len() - 1
         })
     });
@@ -148,20 +156,22 @@ pub(super) fn plan<T: RecipeFamily>(
     let places: Vec<_> = stand()
         .map(|((arm, recipe), base)| pool.add_shared(arm, recipe, *base))
         .collect();
-    let mut problems = vec![];
+    let (mut problems, mut equal) = (vec![], BTreeMap::new());
     for (index, (((arm, recipe), base), places)) in stand().zip(&places).enumerate() {
-        if let Some(equal) = pool.add_last(arm, recipe, *base, places) {
-            let reason = format!("is equal to the arm `{equal}`: they train the same model");
-            problems.push((format!("arms.{index}"), reason));
+        if let Some(first) = pool.add_last((index, arm), recipe, *base, places) {
+            equal.insert(index, first);
         }
     }
     let names = pool.names();
-    for (index, name) in names.iter().enumerate() {
-        if names[..index].contains(name) {
+    let mut taken = BTreeSet::new();
+    for name in &names {
+        if !taken.insert(name) {
             let reason = format!(
                 "gives two models the name `{name}`: call an arm or a stage something else"
             );
-            problems.push(("arms".to_owned(), reason));
+            let named = arms.iter().position(|(arm, _)| arm == name);
+            let key = named.map_or("arms".to_owned(), |arm| format!("arms.{arm}"));
+            problems.push((key, reason));
         }
     }
     if !problems.is_empty() {
@@ -182,20 +192,28 @@ pub(super) fn plan<T: RecipeFamily>(
         models.push(plan.clone());
         bases[base].models.push(plan);
     }
-    Ok(Plans { models, bases })
+    Ok(Plans {
+        models,
+        bases,
+        equal,
+    })
 }
 
 /// The models so far. Until they have names, they name each other by their places.
 #[derive(Default)]
-struct Pool(Vec<Member>);
+struct Pool {
+    members: Vec<Member>,
+    /// The places of models by what they stand on and what of them is written: few are to be compared.
+    by_text: HashMap<(usize, String), Vec<usize>>,
+}
 
 /// A model of the pool.
 struct Member {
     stage: String,
     /// The first arm that has it.
     arm: String,
-    /// Whether it is the last stage of that arm.
-    is_last: bool,
+    /// That arm as an index, if it is the last stage of it.
+    last_of: Option<usize>,
     /// What the arms that have it stand on.
     base: usize,
     plan: ModelPlan,
@@ -221,7 +239,7 @@ impl Pool {
                 self.push(Member {
                     stage: stage.to_owned(),
                     arm: arm.to_owned(),
-                    is_last: false,
+                    last_of: None,
                     base,
                     plan,
                 })
@@ -231,28 +249,30 @@ impl Pool {
         places
     }
 
-    /// Adds the last stage of an arm; returns the arm that has the same one.
+    /// Adds the last stage of an arm, given with its index; returns the arm that has the same one.
     fn add_last<T: RecipeFamily>(
         &mut self,
-        arm: &str,
+        (index, arm): (usize, &str),
         recipe: &Recipe<T>,
         base: usize,
         places: &Places<'_>,
-    ) -> Option<&str> {
+    ) -> Option<usize> {
         let last = *order(recipe).last()?;
         let plan = content(recipe, last, places);
         match self.equal(&plan, base) {
             None => drop(self.push(Member {
                 stage: last.to_owned(),
                 arm: arm.to_owned(),
-                is_last: true,
+                last_of: Some(index),
                 base,
                 plan,
             })),
-            Some(place) if self.0[place].is_last => return Some(&self.0[place].arm),
+            Some(place) if self.members[place].last_of.is_some() => {
+                return self.members[place].last_of;
+            }
             Some(place) => {
-                let member = &mut self.0[place];
-                member.is_last = true;
+                let member = &mut self.members[place];
+                member.last_of = Some(index);
                 arm.clone_into(&mut member.arm);
             }
         }
@@ -260,36 +280,39 @@ impl Pool {
     }
 
     fn equal(&self, plan: &ModelPlan, base: usize) -> Option<usize> {
-        let mut members = self.0.iter();
-        members.position(|member| member.base == base && member.plan == *plan)
+        let places = self.by_text.get(&(base, text(plan)))?;
+        let mut places = places.iter().copied();
+        places.find(|place| self.members[*place].plan == *plan)
     }
 
     fn push(&mut self, member: Member) -> usize {
-        self.0.push(member);
-        self.0.len() - 1
+        let place = self.members.len();
+        let key = (member.base, text(&member.plan));
+        self.by_text.entry(key).or_default().push(place);
+        self.members.push(member);
+        place
     }
 
     /// The last stage of an arm is called as the arm; another one as its stage, or `STAGE-ARM` where arms make different
     /// models of one stage.
     fn names(&self) -> Vec<String> {
-        let of_stage = |stage: &str| {
-            let members = self.0.iter();
-            members
-                .filter(|member| !member.is_last && member.stage == stage)
-                .count()
-        };
-        let names = self.0.iter().map(
-            |Member {
-                 stage,
-                 arm,
-                 is_last,
-                 ..
-             }| match is_last {
-                true => arm.clone(),
-                false if of_stage(stage) > 1 => format!("{stage}-{arm}"),
-                false => stage.clone(),
-            },
-        );
+        let mut of_stage: BTreeMap<&str, usize> = BTreeMap::new();
+        for member in self.members.iter().filter(|it| it.last_of.is_none()) {
+            *of_stage.entry(&member.stage).or_default() += 1;
+        }
+        let names = self.members.iter().map(|member| {
+            let Member {
+                stage,
+                arm,
+                last_of,
+                ..
+            } = member;
+            match last_of {
+                Some(_) => arm.clone(),
+                None if of_stage[stage.as_str()] > 1 => format!("{stage}-{arm}"),
+                None => stage.clone(),
+            }
+        });
         names.collect()
     }
 
@@ -302,11 +325,12 @@ impl Pool {
                 .cloned()
                 .unwrap_or_default()
         };
-        let members = self.0.into_iter().zip(names);
+        let members = self.members.into_iter().zip(names);
         members.map(move |(member, own)| {
             let plan = member.plan;
             let plan = ModelPlan {
                 name: own.clone(),
+                stage: member.stage,
                 from: match &plan.from {
                     Origin::Model(place) => Origin::Model(name(place)),
                     other => other.clone(),
@@ -318,6 +342,11 @@ impl Pool {
             (member.base, plan)
         })
     }
+}
+
+/// What of a plan is written. Equal plans have equal texts.
+fn text(plan: &ModelPlan) -> String {
+    serde_json::to_string(plan).unwrap_or_default()
 }
 
 /// The stages that an arm uses, each after those that it needs.
@@ -367,6 +396,7 @@ fn content<T: RecipeFamily>(recipe: &Recipe<T>, name: &str, places: &Places<'_>)
     let is_given = from == Origin::Start && recipe.model.folder().is_some();
     ModelPlan {
         name: String::new(),
+        stage: String::new(),
         from,
         keep_layers: stage.keep_layers.clone(),
         spans: spans.cloned(),

@@ -174,6 +174,12 @@ impl<T: RecipeFamily> Recipe<T> {
         &self.bases
     }
 
+    /// The names of `[[arms]]`, in their order.
+    pub fn arm_names(&self) -> Vec<&str> {
+        let names = self.arms.iter().map(|arm| arm.get("name"));
+        names.filter_map(|name| name?.as_str()).collect()
+    }
+
     /// This recipe with what the models of an arm begin with, read and are judged by.
     pub(super) fn with_base_of(&self, arm: &Self) -> Self {
         Self {
@@ -185,6 +191,16 @@ impl<T: RecipeFamily> Recipe<T> {
             importance: arm.importance.clone(),
             ..self.clone()
         }
+    }
+
+    /// Whether this recipe is what another one is with the base of an arm.
+    pub(super) fn is_base_of(&self, recipe: &Self, arm: &Self) -> bool {
+        self.data == arm.data
+            && self.grow == arm.grow
+            && self.evaluate == arm.evaluate
+            && self.latency == arm.latency
+            && self.importance == arm.importance
+            && self.model == arm.model.clone().arranged_as(&recipe.model)
     }
 
     /// All its values, with the defaults of methods.

@@ -12,7 +12,10 @@ use super::{
     extends::{EXTENDS, RecipeText},
     merge::{leaves, merge},
 };
-use crate::{ablate::arms::Arm, one_line::one_line};
+use crate::{
+    ablate::arms::{Arm, Place, bare},
+    one_line::one_line,
+};
 
 /// The texts of a recipe and its overrides, as if they were written one after the other: each is padded with spaces up to
 /// where the text before it ends. So a span of the merged table tells where it came from.
@@ -35,12 +38,22 @@ pub(super) struct Override<'a> {
     pub(super) removes: bool,
 }
 
-/// Arms and seeds: TOML behind its padding, and where each arm begins.
+/// Arms and seeds: TOML behind its padding, and where each part of it begins.
 #[derive(Clone)]
 struct ArmsText {
     start: usize,
     toml: String,
-    names: Vec<(usize, String)>,
+    parts: Vec<ArmPart>,
+}
+
+/// An arm, or one of its settings.
+#[derive(Clone)]
+struct ArmPart {
+    start: usize,
+    /// The name of the arm.
+    name: String,
+    /// Where it is described.
+    place: String,
 }
 
 impl<'a> Source<'a> {
@@ -70,7 +83,8 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The same recipe with these arms, and with seeds, in place of its own. Mistakes in an arm are told by its name.
+    /// The same recipe with these arms, and with seeds, in place of its own. Mistakes in an arm are told by where it is
+    /// described, and by its name.
     pub(super) fn with_arms(&self, arms: &[Arm], seeds: &[u64]) -> Self {
         let texts = self.texts.iter().map(|text| &text.toml);
         let overrides = self.overrides.iter().map(|layer| &layer.toml);
@@ -81,25 +95,43 @@ impl<'a> Source<'a> {
         let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
         let mut toml = format!("{}seeds = [{}]\n", " ".repeat(start), seeds.join(", "));
         toml.push_str("arms = [\n");
-        let mut names = vec![];
+        let mut parts = vec![];
         for arm in arms {
-            names.push((toml.len(), arm.name.clone()));
+            let mut part = |start, place| {
+                parts.push(ArmPart {
+                    start,
+                    name: arm.name.clone(),
+                    place: self.place_of(place),
+                });
+            };
+            part(toml.len(), &arm.place);
             let name = toml::Value::from(arm.name.as_str());
-            let settings = [("name".to_owned(), name)].into_iter();
-            let settings = settings.chain(
-                arm.set
-                    .iter()
-                    .map(|(key, value)| (key.clone(), value.clone())),
-            );
-            let settings: Vec<String> = settings
-                .map(|(key, value)| format!("{key} = {value}"))
-                .collect();
-            toml.extend(["{ ", &settings.join(", "), " },\n"]);
+            toml.push_str(&format!("{{ name = {name}"));
+            for (index, (key, value)) in arm.set.iter().enumerate() {
+                toml.push_str(", ");
+                part(toml.len(), arm.places.get(index).unwrap_or(&arm.place));
+                toml.push_str(&format!("{key} = {value}"));
+            }
+            toml.push_str(" },\n");
         }
         toml.push_str("]\n");
         Self {
-            arms: Some(ArmsText { start, toml, names }),
+            arms: Some(ArmsText { start, toml, parts }),
             ..self.clone()
+        }
+    }
+
+    /// Whether its arms are those of an ablation.
+    pub(super) fn is_ablation(&self) -> bool {
+        self.arms.is_some()
+    }
+
+    /// The place of a part of an ablation.
+    pub(super) fn place_of(&self, place: &Place) -> String {
+        match place {
+            Place::Table(span) => self.place(Some(span.clone())),
+            Place::Argument(argument) => format!("`{argument}`"),
+            Place::Whole => self.place(None),
         }
     }
 
@@ -193,10 +225,12 @@ impl<'a> Source<'a> {
             return origin.unwrap_or_default().to_owned();
         };
         if let Some(arms) = self.arms_at(start) {
-            let mut names = arms.names.iter().rev();
-            let name = names.find(|(first, _)| *first <= start);
-            let name = name.map_or("ablation", |(_, name)| name);
-            return format!("arm `{name}`");
+            // They are in the order of the text.
+            let before = arms.parts.partition_point(|part| part.start <= start);
+            return match before.checked_sub(1).and_then(|last| arms.parts.get(last)) {
+                Some(ArmPart { name, place, .. }) => format!("{place}, arm `{name}`"),
+                None => self.origin.to_owned(),
+            };
         }
         if let Some(layer) = self.layer(start) {
             return format!("override `{}`", layer.argument);
@@ -264,7 +298,8 @@ fn remove(table: &mut DeTable<'_>, path: &[String]) -> Option<()> {
     }
 }
 
-/// The TOML of an override, and whether it takes its key out; none if it is not of the form `key=value`.
+/// The TOML of an override, and whether it takes its key out; none if it is not of the form `key=value`. What is no TOML is a
+/// list of bare words, `[a, b]`, or a string.
 fn assignment(argument: &str) -> Option<(String, bool)> {
     let (key, value) = argument.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
@@ -275,8 +310,8 @@ fn assignment(argument: &str) -> Option<(String, bool)> {
     if DeValue::parse(value).is_ok() {
         return Some((toml, false));
     }
-    // A bare word, most often a path or a name.
-    let toml = format!("{key} = {}", toml::Value::from(value));
+    // Most often a path or a name.
+    let toml = format!("{key} = {}", bare(value));
     Some((toml, value.is_empty()))
 }
 
@@ -386,6 +421,16 @@ mod tests {
             Some(std::path::Path::new("/models/bert base#1"))
         );
         assert_eq!(recipe.name, "x");
+        let recipe = read(
+            VALID,
+            &[
+                "stages.a={}",
+                "stages.b.from=a",
+                "stages.b.methods=[experts, kd]",
+            ],
+        );
+        let methods = recipe.expect("valid").stages["b"].methods.tables();
+        assert_eq!(methods.into_keys().collect::<Vec<_>>(), ["experts", "kd"]);
     }
 
     #[test]

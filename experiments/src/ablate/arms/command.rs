@@ -27,7 +27,7 @@ pub struct Command {
     pub metric: Option<String>,
     /// `--margin`, by [`Margin::parse`].
     pub margin: Option<Margin>,
-    /// `--alpha`, above 0 and below 1.
+    /// `--alpha`, by [`parse_alpha`](super::parse_alpha).
     pub alpha: Option<f64>,
 }
 
@@ -182,7 +182,7 @@ mod tests {
             ("experts.width+experts.shared", "384+256 192+128"),
             (
                 "stages.student.methods",
-                r#"["kd","experts"] {"lora":{"rank":2}} []"#,
+                r#"[kd,experts] {"lora":{"rank":2}} []"#,
             ),
             ("model.spans", r#""layers:0,1 full" window:64"#),
         ];
@@ -235,7 +235,7 @@ mod tests {
             ),
             (
                 vec!["a+b=1+2,3"],
-                "`3` has 1 values for the 2 keys `a+b`; write one value per key, joined by `+`",
+                "`3` has 1 value for the 2 keys `a+b`; write one value per key, joined by `+`",
             ),
             (
                 vec!["a b=1,2"],

@@ -4,15 +4,25 @@ use std::{collections::BTreeSet, ops::Range};
 
 use super::{
     block::{ArmAxis, Block, Variant},
-    error::{AblationError, Refusal},
+    error::{AblationError, Place, Refusal},
     factor::{self, Factor, FactorArms},
     merged::{Draft, Merged},
     search::{Method, Search},
-    settings::{RecipeKeys, Settings, check_keys},
+    settings::{RecipeKeys, Settings, check_keys, listed},
 };
 
 /// Arms of the grid of one block at most.
 const LIMIT: usize = 100_000;
+
+/// Something that is no mistake, and most likely not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Where it stands.
+    pub place: Place,
+    /// What it is.
+    pub text: String,
+}
+
 /// The arms of one block.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BlockArms {
@@ -53,6 +63,11 @@ impl<'a> Drafts<'a> {
         recipe: &RecipeKeys<'_>,
     ) -> Result<Self, AblationError> {
         let mut drafts = vec![];
+        let places = block
+            .axes
+            .iter()
+            .flat_map(|axis| axis.keys.iter().map(|_| &axis.place));
+        let places: Vec<Place> = places.cloned().collect();
         for set in grid(&block.axes)? {
             let place = block
                 .axes
@@ -63,6 +78,7 @@ impl<'a> Drafts<'a> {
                 name: None,
                 set,
                 place,
+                places: places.clone(),
             });
         }
         for Variant { name, set, place } in &block.variants {
@@ -81,6 +97,7 @@ impl<'a> Drafts<'a> {
                 name: None,
                 set: search.point(index),
                 place: search.place.clone(),
+                places: vec![],
             }));
             (search, start..drafts.len())
         });
@@ -99,30 +116,42 @@ impl<'a> Drafts<'a> {
             .map(|(key, _)| key.as_str())
     }
 
-    /// Adds all but the excluded arms to those of other blocks.
+    /// Adds all but the excluded arms to those of other blocks, and a warning for each exclusion that no arm has.
     pub(super) fn merge(
         self,
         block: &Block,
         recipe: &RecipeKeys<'_>,
         merged: &mut Merged<'_>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<BlockArms, AblationError> {
         for (values, place) in &block.exclude {
             merged.check_known(values, place)?;
         }
-        let is_out = |set: &Settings| {
-            block
-                .exclude
-                .iter()
-                .any(|(values, _)| recipe.has_all(set, values))
-        };
+        let mut is_met = vec![false; block.exclude.len()];
         let mut indices = vec![];
         for draft in self.arms {
-            let index = if is_out(&draft.set) {
+            let mut is_out = false;
+            for ((values, _), is_met) in block.exclude.iter().zip(&mut is_met) {
+                if recipe.has_all(&draft.set, values) {
+                    (is_out, *is_met) = (true, true);
+                }
+            }
+            let index = if is_out {
                 None
             } else {
                 Some(merged.add(draft)?)
             };
             indices.push(index);
+        }
+        for ((values, place), is_met) in block.exclude.iter().zip(is_met) {
+            if !is_met {
+                let text = format!(
+                    "no arm of the block has {}, so it excludes nothing",
+                    listed(values)
+                );
+                let place = place.clone();
+                warnings.push(Warning { place, text });
+            }
         }
         let arms = once(&indices);
         if arms.is_empty() {
@@ -142,6 +171,30 @@ impl<'a> Drafts<'a> {
             factors: factors.collect(),
             search,
         })
+    }
+}
+
+impl BlockArms {
+    /// The same with other indices, each once.
+    pub(super) fn map(self, places: &[usize]) -> Self {
+        let arms = |arms: Vec<usize>| {
+            let arms: Vec<_> = arms
+                .into_iter()
+                .map(|arm| places.get(arm).copied())
+                .collect();
+            once(&arms)
+        };
+        let factors = self.factors.into_iter();
+        Self {
+            arms: arms(self.arms),
+            factors: factors
+                .map(|factor| factor.map(|arm| places.get(arm).copied()))
+                .collect(),
+            search: self.search.map(|search| SearchArms {
+                arms: arms(search.arms),
+                ..search
+            }),
+        }
     }
 }
 
@@ -203,6 +256,11 @@ mod tests {
         let left = of_block(&block("{ experts.order = 'random', experts.shared = 4 }"))
             .expect("an ablation");
         assert_eq!(names(&left), ["order=inverse"]);
+        assert_eq!(left.warnings, []);
+        let kept = of_block(&block("{ experts.order = 'importance' }")).expect("an ablation");
+        assert_eq!(kept.arms.len(), 2);
+        let expected = "no arm of the block has `experts.order=importance`, so it excludes nothing";
+        assert_eq!(kept.warnings[0].text, expected);
         let none = of_block(&block("{ experts.shared = 4 }")).expect_err("no arms");
         assert_eq!(
             none.to_string(),

@@ -87,7 +87,8 @@ pub enum Refusal {
     },
     /// An element of a zip has another number of values than there are keys.
     #[error(
-        "`{element}` has {given} values for the {expected} keys `{keys}`; write one value per key, joined by `+`"
+        "`{element}` has {} for the {expected} keys `{keys}`; write one value per key, joined by `+`",
+        counted(*given)
     )]
     ZipParts {
         /// The keys, joined by `+`.
@@ -101,7 +102,8 @@ pub enum Refusal {
     },
     /// Lists of a zip have two lengths.
     #[error(
-        "lists of a zip have one length, but `{first}` has {first_length} values and `{other}` has {other_length}"
+        "lists of a zip have one length, but `{first}` has {} and `{other}` has {other_length}",
+        counted(*first_length)
     )]
     ZipLengths {
         /// The first key.
@@ -154,6 +156,16 @@ pub enum Refusal {
         key: String,
         /// Whatever sets it again: empty, or a phrase that begins with a space.
         by: String,
+    },
+    /// Two factors set one key, or one sets a part of what the other sets.
+    #[error("the factors `{first}` and `{second}` both set `{key}`; let one of them set it")]
+    FactorsClash {
+        /// The dotted key.
+        key: String,
+        /// A factor.
+        first: String,
+        /// Another one.
+        second: String,
     },
     /// `drop` or `add` names a factor that does not exist.
     #[error("unknown factor `{name}`; {hint}")]
@@ -222,6 +234,12 @@ pub enum Refusal {
         "a halving compares its survivors with a reference: name an arm as `reference`, or add the recipe as it is, variants = [{{ name = \"recipe\", set = {{}} }}]"
     )]
     HalvingReference,
+}
+
+/// A number of values, in words.
+fn counted(values: usize) -> String {
+    let plural = if values == 1 { "" } else { "s" };
+    format!("{values} value{plural}")
 }
 
 impl Refusal {

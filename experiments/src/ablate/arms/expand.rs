@@ -1,10 +1,12 @@
 //! From the description of an ablation to its arms.
 
+use std::collections::BTreeMap;
+
 use super::{
     block::{Block, Variant},
     command::Command,
     contest::Contest,
-    drafts::{BlockArms, Drafts},
+    drafts::{BlockArms, Drafts, Warning},
     error::{AblationError, Place, Refusal},
     halving::HalvingPlan,
     margin::Margin,
@@ -12,9 +14,11 @@ use super::{
     search::Method,
     seeds,
     settings::RecipeKeys,
-    table::{AblateTable, check_alpha},
+    table::AblateTable,
 };
 
+/// Names of equal arms in a note at most.
+const LISTED: usize = 5;
 /// The default level of tests.
 const ALPHA: f64 = 0.05;
 
@@ -38,6 +42,8 @@ pub struct Ablation {
     /// The halving of one of the blocks. Then all arms that are reported run its final seeds, and `seeds` choose among its
     /// points.
     pub contest: Option<Contest>,
+    /// What is most likely not meant.
+    pub warnings: Vec<Warning>,
 }
 
 /// The arms of `named` (the recipe's `[[arms]]`), of `table` (its `[ablate]`) and of the command line, with all that is
@@ -79,9 +85,9 @@ pub fn expand(
         .map(str::to_owned)
         .collect();
     let mut merged = Merged::new(recipe, keys.iter().map(String::as_str));
-    let mut found = vec![];
+    let (mut found, mut warnings) = (vec![], vec![]);
     for (block, drafts) in blocks.iter().zip(drafted) {
-        found.push(drafts.merge(block, recipe, &mut merged)?);
+        found.push(drafts.merge(block, recipe, &mut merged, &mut warnings)?);
     }
     if merged.arms().is_empty() {
         return Err(Refusal::NoArms.at(&Place::Whole));
@@ -101,22 +107,16 @@ pub fn expand(
         },
     };
     let contest = halving.map(|(plan, _)| Contest::new(plan.clone(), reference, &found));
-    let alpha = command.alpha.map(|alpha| {
-        check_alpha(
-            alpha,
-            "--alpha",
-            &Place::Argument(format!("--alpha {alpha}")),
-        )
-    });
     Ok(Ablation {
         arms: merged.into_arms(),
         reference,
         seeds,
         metric: command.metric.clone().or(table.metric.clone()),
         margin: command.margin.or(table.margin),
-        alpha: alpha.transpose()?.or(table.alpha).unwrap_or(ALPHA),
+        alpha: command.alpha.or(table.alpha).unwrap_or(ALPHA),
         blocks: found,
         contest,
+        warnings,
     })
 }
 
@@ -151,6 +151,55 @@ fn halving<'a>(
         return Err(refusal.at(place));
     }
     Ok(Some((plan, place)))
+}
+
+impl Ablation {
+    /// Makes arms that come out equal to an earlier one, given by indices of both, names of that one: a key may change
+    /// nothing where no model reads it. Returns a note for each arm with such names.
+    pub fn unite(&mut self, equal: &BTreeMap<usize, usize>) -> Vec<String> {
+        if equal.is_empty() {
+            return vec![];
+        }
+        let mut places = vec![];
+        let mut kept: Vec<Arm> = vec![];
+        let mut united: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for (index, arm) in std::mem::take(&mut self.arms).into_iter().enumerate() {
+            if let Some(first) = equal.get(&index) {
+                let place: usize = places[*first];
+                united.entry(place).or_default().push(arm.name.clone());
+                kept[place].aliases.push(arm.name);
+                kept[place].aliases.extend(arm.aliases);
+                places.push(place);
+            } else {
+                places.push(kept.len());
+                kept.push(arm);
+            }
+        }
+        self.arms = kept;
+        self.reference = places[self.reference];
+        let blocks = std::mem::take(&mut self.blocks).into_iter();
+        self.blocks = blocks.map(|block| block.map(&places)).collect();
+        let contest = self.contest.take();
+        self.contest = contest.map(|it| Contest::new(it.plan, self.reference, &self.blocks));
+        let notes = united.into_iter().map(|(place, names)| {
+            let name = &self.arms[place].name;
+            let more = names.len().saturating_sub(LISTED);
+            let more = match more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let names: Vec<String> = names
+                .iter()
+                .take(LISTED)
+                .map(|name| format!("`{name}`"))
+                .collect();
+            format!(
+                "arm `{name}` stands for {}{more}, too: they train the same model",
+                names.join(", ")
+            )
+        });
+        notes.collect()
+    }
 }
 
 fn seeds_of(
@@ -329,17 +378,30 @@ add = ["distillation", "importance"]
         assert_eq!(ablation.metric.as_deref(), Some("accuracy"));
         assert_eq!(ablation.margin, Some(Margin::Keeps(99.0)));
         assert!((ablation.alpha - 0.01).abs() < 1e-12);
-        let wrong = Command {
-            alpha: Some(f64::NAN),
-            ..command
-        };
-        let message = expand_all(&[], &table, &wrong)
-            .expect_err("no level")
-            .to_string();
-        assert!(
-            message.starts_with("`--alpha` cannot be NaN; "),
-            "{message}"
+    }
+
+    #[test]
+    fn arms_that_come_out_equal_are_one() {
+        let text = "{ reference = 'shared=8', block = [{ grid = { experts.shared = [0, 4, 8], experts.width = [8, 16] } }, { grid = { experts.shared = [8] } }] }";
+        let mut ablation = of_table(text).expect("an ablation");
+        assert_eq!(ablation.arms.len(), 6);
+        assert_eq!(ablation.blocks[1].arms, [4]);
+        assert_eq!(ablation.unite(&BTreeMap::new()), Vec::<String>::new());
+        let notes = ablation.unite(&BTreeMap::from([(2, 0), (4, 0), (5, 1)]));
+        assert_eq!(
+            names(&ablation),
+            ["shared=0 width=8", "shared=0 width=16", "shared=4 width=16"]
         );
+        assert_eq!(ablation.reference, 0);
+        let expected = ["shared=4 width=8", "shared=8 width=8", "shared=8"];
+        assert_eq!(ablation.arms[0].aliases, expected);
+        assert_eq!(ablation.blocks[0].arms, [0, 1, 2]);
+        assert_eq!(ablation.blocks[1].arms, [0]);
+        assert_eq!(
+            notes[0],
+            "arm `shared=0 width=8` stands for `shared=4 width=8`, `shared=8 width=8`, too: they train the same model"
+        );
+        assert_eq!(notes.len(), 2);
     }
 
     /// A grid over some of three keys, with values from 0 to 4.

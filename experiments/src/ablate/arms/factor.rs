@@ -148,16 +148,42 @@ fn combined(
     is_on: impl Fn(&Factor) -> bool,
     place: &Place,
 ) -> Result<Settings, AblationError> {
-    let sides = factors.iter().map(|factor| {
-        if is_on(factor) {
+    let mut settings = Settings::new();
+    let mut setters: Vec<(&str, &str)> = vec![];
+    for factor in factors {
+        let side = if is_on(factor) {
             &factor.on
         } else {
             &factor.off
+        };
+        for (key, value) in side {
+            let clash = setters.iter().find(|(other, _)| overlap(key, other));
+            if let Some((_, first)) = clash {
+                let refusal = Refusal::FactorsClash {
+                    key: key.clone(),
+                    first: (*first).to_owned(),
+                    second: factor.name.clone(),
+                };
+                return Err(refusal.at(&factor.place));
+            }
+            settings.push((key.clone(), value.clone()));
         }
-    });
-    let settings: Settings = sides.flatten().cloned().collect();
+        setters.extend(
+            side.iter()
+                .map(|(key, _)| (key.as_str(), factor.name.as_str())),
+        );
+    }
     check_keys(settings.iter().map(|(key, _)| key.as_str()), place)?;
     Ok(settings)
+}
+
+/// Whether two dotted keys are one, or one is of a table above the other.
+fn overlap(one: &str, other: &str) -> bool {
+    let is_in = |key: &str, table: &str| {
+        let rest = key.strip_prefix(table);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    is_in(one, other) || is_in(other, one)
 }
 
 #[cfg(test)]
@@ -250,7 +276,11 @@ mod tests {
             ),
             (
                 "{ factors = { a = { on = { x.y = 4 } }, b = { on = { x.y = 5 } } }, block = [{ drop = ['a'] }] }".to_owned(),
-                "an arm sets `x.y` twice; set it once",
+                "the factors `a` and `b` both set `x.y`; let one of them set it",
+            ),
+            (
+                "{ factors = { a = { on = { x = 4 } }, b = { on = { x.y = 5 } } }, block = [{ drop = ['a'] }] }".to_owned(),
+                "the factors `a` and `b` both set `x.y`; let one of them set it",
             ),
             (
                 "{ factors = { a = { of = { x.y = 4 } } } }".to_owned(),

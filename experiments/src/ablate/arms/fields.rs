@@ -61,7 +61,8 @@ impl<'a, 'i> Field<'a, 'i> {
         refusal.at(&self.place())
     }
 
-    fn wrong(&self, expected: &'static str) -> AblationError {
+    /// A refusal of the value's type.
+    pub(super) fn wrong(&self, expected: &'static str) -> AblationError {
         let refusal = Refusal::Type {
             key: self.path.clone(),
             expected,
@@ -95,6 +96,16 @@ impl<'a, 'i> Field<'a, 'i> {
         };
         let number = u64::try_from(number).ok().filter(|number| *number >= least);
         number.ok_or_else(|| self.refused(&format!("it is at least {least}")))
+    }
+
+    /// Whether it is an integer.
+    pub(super) fn is_integer(&self) -> bool {
+        self.value.get_ref().is_integer()
+    }
+
+    /// Whether it is a table.
+    pub(super) fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
     }
 
     pub(super) fn integers(&self) -> Result<Vec<u64>, AblationError> {

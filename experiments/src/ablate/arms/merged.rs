@@ -19,6 +19,10 @@ pub struct Arm {
     pub aliases: Vec<String>,
     /// The keys that it changes, in axis order. A value may equal the recipe's own.
     pub set: Settings,
+    /// Where it is described.
+    pub place: Place,
+    /// Where each key of `set` is, if they are described apart, as axes are; else empty.
+    pub places: Vec<Place>,
 }
 
 /// An arm before it has a name and a number.
@@ -27,6 +31,8 @@ pub(super) struct Draft {
     pub name: Option<String>,
     pub set: Settings,
     pub place: Place,
+    /// As those of the arm.
+    pub places: Vec<Place>,
 }
 
 impl Draft {
@@ -36,6 +42,7 @@ impl Draft {
             name: Some(name.to_owned()),
             set,
             place: place.clone(),
+            places: vec![],
         }
     }
 }
@@ -76,7 +83,12 @@ impl<'a> Merged<'a> {
 
     /// Adds an arm, or finds the equal one; the number of either.
     pub(super) fn add(&mut self, draft: Draft) -> Result<usize, AblationError> {
-        let Draft { name, set, place } = draft;
+        let Draft {
+            name,
+            set,
+            place,
+            places,
+        } = draft;
         let name = name.unwrap_or_else(|| self.short.name(&set));
         let difference = self.recipe.difference(&set);
         let equal = self.by_difference.get(&difference).copied();
@@ -103,6 +115,8 @@ impl<'a> Merged<'a> {
                     name,
                     aliases: vec![],
                     set,
+                    place,
+                    places,
                 });
                 return Ok(index);
             }
@@ -135,12 +149,24 @@ impl<'a> Merged<'a> {
         for (key, _) in settings {
             let is_near = |known: &&str| *known == key || is_in(key, known) || is_in(known, key);
             if (self.recipe.own)(key).is_none() && !self.keys.iter().any(is_near) {
-                let known: Vec<&str> = self.keys.iter().copied().collect();
-                let (key, hint) = (key.clone(), hint(key, &known));
+                let (key, hint) = (key.clone(), self.hint(key));
                 return Err(Refusal::UnknownKey { key, hint }.at(place));
             }
         }
         Ok(())
+    }
+
+    /// What is meant by a key that is unknown: a key that ends with it, as the names of arms have them, or the nearest.
+    fn hint(&self, key: &str) -> String {
+        let is_end = |known: &&&str| {
+            let rest = known.strip_suffix(key);
+            rest.is_some_and(|rest| rest.ends_with('.'))
+        };
+        let known: Vec<&str> = self.keys.iter().copied().collect();
+        match known.iter().find(is_end) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => hint(key, &known),
+        }
     }
 }
 
@@ -157,6 +183,7 @@ mod tests {
                 .map(|(key, value)| ((*key).to_owned(), Value::from(*value)))
                 .collect(),
             place: Place::Whole,
+            places: vec![],
         }
     }
 

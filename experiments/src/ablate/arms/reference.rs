@@ -17,6 +17,8 @@ pub struct Reference {
     name: Option<String>,
     /// As keys, with the others as in the recipe; none if it is a name alone.
     keys: Option<Settings>,
+    /// Whether it is more than one argument.
+    has_several_words: bool,
     place: Place,
 }
 
@@ -46,6 +48,7 @@ impl Reference {
         Ok(Self {
             name: Some(name),
             keys,
+            has_several_words: words.len() > 1,
             place,
         })
     }
@@ -53,14 +56,15 @@ impl Reference {
     /// Reads the key `reference`.
     pub(super) fn read(field: &Field<'_, '_>) -> Result<Self, AblationError> {
         let name = field.as_text().map(str::to_owned);
-        let keys = if name.is_some() {
-            None
-        } else {
-            Some(field.settings()?)
+        let keys = match &name {
+            Some(_) => None,
+            None if field.is_table() => Some(field.settings()?),
+            None => return Err(field.wrong("an arm's name or a table of keys")),
         };
         Ok(Self {
             name,
             keys,
+            has_several_words: false,
             place: field.place(),
         })
     }
@@ -82,7 +86,12 @@ impl Reference {
             .as_deref()
             .map(|keys| listed(keys).trim_matches('`').to_owned());
         let given = self.name.clone().or(keys).unwrap_or_default();
-        let hint = hint(&given, &names);
+        let mut hint = hint(&given, &names);
+        if self.has_several_words {
+            hint.push_str(
+                "; `--reference` takes all arguments up to the next option: write the others before it, or --reference=NAME",
+            );
+        }
         Err(Refusal::NoReference { given, hint }.at(&self.place))
     }
 }
@@ -204,12 +213,17 @@ mod tests {
             ),
             (
                 named("3"),
-                "`ablate.reference` must be a table, not an integer",
+                "`ablate.reference` must be an arm's name or a table of keys, not an integer",
             ),
         ] {
             let message = result.expect_err(expected);
             assert!(message.starts_with(expected), "{message}");
         }
+        let swallowed = asked(&["experts.order=random", "experts.width=4,8"]);
+        let message = swallowed.expect_err("an axis in the reference");
+        assert!(message.ends_with("or --reference=NAME"), "{message}");
+        let short = asked(&["order=importance"]).expect_err("a short key");
+        assert_eq!(short, "unknown key `order`; did you mean `experts.order`?");
         let reference = Reference::parse(&["zzz".to_owned()]).expect("a name");
         let command = Command {
             reference: Some(reference),

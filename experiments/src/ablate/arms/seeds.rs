@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::error::{AblationError, Place, Refusal};
+use super::{
+    error::{AblationError, Place, Refusal},
+    fields::Field,
+};
 
 /// Seeds of an ablation at most.
 const LIMIT: usize = 10_000;
@@ -40,14 +43,31 @@ pub fn parse_seeds(text: &str) -> Result<Vec<u64>, AblationError> {
             .collect::<Result<_, _>>()
             .map_err(|_| refused())?
     } else {
-        let count: usize = text.parse().map_err(|_| refused())?;
-        if !(1..=LIMIT).contains(&count) {
-            return Err(refused());
-        }
-        (1..=count as u64).collect()
+        let count = text.parse().map_err(|_| refused())?;
+        counted(count).ok_or_else(refused)?
     };
     check(&seeds, "--seeds", &place)?;
     Ok(seeds)
+}
+
+/// The seeds of the key `seeds`: a number counts from 1, as in `--seeds`, and a list lists.
+pub(super) fn read(field: &Field<'_, '_>) -> Result<Vec<u64>, AblationError> {
+    if field.is_integer() {
+        let right = format!("write a number of seeds from 1 to {LIMIT}, or a list");
+        return counted(field.integer(0)?).ok_or_else(|| field.refused(&right));
+    }
+    if !field.is_list() {
+        return Err(field.wrong("a number or a list"));
+    }
+    let seeds = field.integers()?;
+    check(&seeds, &field.path, &field.place())?;
+    Ok(seeds)
+}
+
+/// So many seeds from 1.
+fn counted(count: u64) -> Option<Vec<u64>> {
+    let is_possible = (1..=LIMIT as u64).contains(&count);
+    is_possible.then(|| (1..=count).collect())
 }
 
 /// Refuses an empty list, one with a seed twice, and one that is too long.

@@ -14,13 +14,17 @@ use super::{
 pub type Settings = Vec<(String, Value)>;
 
 /// What arms cannot change, each with the reason.
-const NO_AXES: [(&str, &str); 3] = [
+const NO_AXES: [(&str, &str); 4] = [
     (
         "seeds",
         "every arm runs every seed; write `--seeds 1,2,3`, or `seeds` in [ablate]",
     ),
     ("arms", "arms have no arms"),
     ("ablate", "arms have no ablation"),
+    (
+        "name",
+        "it is that of the run; an arm has the name of its `variants` or `[[arms]]`, or its keys and values",
+    ),
 ];
 
 /// What an expansion needs to know of the recipe.

@@ -46,11 +46,7 @@ impl AblateTable {
             "block",
         ];
         let fields = Field::new(ABLATE, table).fields(&known)?;
-        let seeds = fields.get("seeds").map(|field| {
-            let seeds = field.integers()?;
-            seeds::check(&seeds, &field.path, &field.place())?;
-            Ok(seeds)
-        });
+        let seeds = fields.get("seeds").map(|field| seeds::read(&field));
         let mut factors = vec![];
         if let Some(field) = fields.get("factors") {
             for (name, field) in field.entries()? {
@@ -82,17 +78,33 @@ impl AblateTable {
     }
 }
 
-/// Whether a level of tests can be.
-pub(super) fn check_alpha(alpha: f64, key: &str, place: &Place) -> Result<f64, AblationError> {
-    if alpha > 0.0 && alpha < 1.0 {
-        return Ok(alpha);
-    }
-    let (key, value, right) = (key.to_owned(), alpha.to_string(), ALPHA.to_owned());
-    Err(Refusal::Value { key, value, right }.at(place))
+/// The level of `--alpha`: above 0 and below 1.
+///
+/// # Errors
+///
+/// If the text is no such number.
+pub fn parse_alpha(text: &str) -> Result<f64, AblationError> {
+    let alpha = text.trim().parse().ok().filter(|alpha| is_level(*alpha));
+    alpha.ok_or_else(|| {
+        let refusal = Refusal::Value {
+            key: "--alpha".to_owned(),
+            value: text.to_owned(),
+            right: ALPHA.to_owned(),
+        };
+        refusal.at(&Place::Argument(format!("--alpha {text}")))
+    })
+}
+
+/// Whether tests can have a level.
+fn is_level(alpha: f64) -> bool {
+    alpha > 0.0 && alpha < 1.0
 }
 
 fn alpha(field: &Field<'_, '_>) -> Result<f64, AblationError> {
-    check_alpha(field.number()?, &field.path, &field.place())
+    let alpha = field.number()?;
+    Some(alpha)
+        .filter(|alpha| is_level(*alpha))
+        .ok_or_else(|| field.refused(ALPHA))
 }
 
 fn margin(field: &Field<'_, '_>) -> Result<Margin, AblationError> {
@@ -105,7 +117,7 @@ fn margin(field: &Field<'_, '_>) -> Result<Margin, AblationError> {
 #[cfg(test)]
 mod tests {
     use crate::ablate::arms::{
-        Margin, Place,
+        Margin, Place, parse_alpha,
         testing::{of_table, table},
     };
 
@@ -125,6 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_seeds_counts_from_1() {
+        let ablation = of_table("{ seeds = 3, block = [{ grid = { a.b = [1] } }] }");
+        assert_eq!(ablation.expect("an ablation").seeds, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_level_is_between_0_and_1() {
+        assert_eq!(parse_alpha(" 0.01 "), Ok(0.01));
+        for text in ["0", "1", "2", "nan", "small", ""] {
+            let message = parse_alpha(text).expect_err(text).to_string();
+            let expected = format!("`--alpha` cannot be {text}; it is the level of the tests");
+            assert!(message.starts_with(&expected), "{message}");
+        }
+    }
+
+    #[test]
     fn mistakes_of_the_table_are_refused() {
         for (text, expected) in [
             ("3", "`ablate` must be a table, not an integer"),
@@ -133,8 +161,12 @@ mod tests {
                 "unknown key `ablate.seed`; did you mean `seeds`?",
             ),
             (
-                "{ seeds = 6 }",
-                "`ablate.seeds` must be a list, not an integer",
+                "{ seeds = 0 }",
+                "`ablate.seeds` cannot be 0; write a number of seeds from 1 to 10000, or a list",
+            ),
+            (
+                "{ seeds = 'all' }",
+                "`ablate.seeds` must be a number or a list, not a text",
             ),
             (
                 "{ seeds = [1, 1] }",

@@ -141,7 +141,7 @@ fn a_model_that_stays_as_it_is_is_not_judged_nor_are_its_epochs() {
 fn names_that_two_models_would_have_are_refused() {
     let message = load::refusal(VALID, &[STAGES, "arms=[{name='teacher'}]"]);
     let expected =
-        "`arms` gives two models the name `teacher`: call an arm or a stage something else";
+        "`arms.0` gives two models the name `teacher`: call an arm or a stage something else";
     assert!(message.contains(expected), "{message}");
 }
 
@@ -217,7 +217,7 @@ proptest! {
                     prop_assert!(before.contains(&teacher.as_str()));
                 }
                 let equal = plan[..index].iter().any(|other| {
-                    let renamed = ModelPlan { name: other.name.clone(), ..model.clone() };
+                    let renamed = ModelPlan { name: other.name.clone(), stage: other.stage.clone(), ..model.clone() };
                     *other == renamed
                 });
                 prop_assert!(!equal, "{} is there twice", model.name);
