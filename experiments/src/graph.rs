@@ -28,6 +28,7 @@ pub use self::{
     fingerprint::{FingerprintError, Fingerprints, Source},
     key::{Document, Format, Key, KeyError},
     lease::{Clock, Lease, Leases, Monotonic, Timing},
+    owner::host,
     store::{Finding, Store, is_store},
     work::{Claim, Outcome, Publication, Work, claim},
 };

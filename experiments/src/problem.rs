@@ -38,6 +38,19 @@ pub enum Texts {
 }
 
 impl Texts {
+    /// The number of examples.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Sentences(examples) => examples.len(),
+            Self::Questions { examples, .. } => examples.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Every text, for a tokenizer to be trained on.
     pub fn lines(&self) -> Vec<&str> {
         match self {

@@ -54,7 +54,7 @@ mod standing;
 mod worker;
 
 pub use experts::{expert_files, expert_plan, open_dense, open_dense_decoder, score_neurons};
-pub use plan::{Planned, State};
+pub use plan::{Basis, Decides, Estimate, Plan, PlanRow, Planned, PlannedArm, State, Total};
 pub use progress::Progress;
 
 /// How a recipe is run; nothing here changes its results.
@@ -130,6 +130,9 @@ trait Runnable: RecipeFamily {
         fingerprints: &mut Fingerprints,
     ) -> Result<Identity, Error>;
 
+    /// What is known of models and data before anything is computed.
+    fn sizes(inputs: &Self::Inputs<'_>) -> plan::Sizes;
+
     /// Makes everything that stages need of the inputs.
     fn prepare<'a>(
         recipe: &'a Recipe<Self>,
@@ -157,12 +160,12 @@ pub fn begin(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
     of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).begin())
 }
 
-/// The stages of `recipe`, and which of them are done. Nothing is started.
+/// The stages of `recipe`, which of them are done, and what the others will take. Nothing is started or written.
 ///
 /// # Errors
 ///
-/// If model or data cannot be read, or the store cannot be opened.
-pub fn plan(recipe: &AnyRecipe, options: &RunOptions) -> Result<Vec<Planned>, Error> {
+/// If model or data cannot be read, or the store cannot be read.
+pub fn plan(recipe: &AnyRecipe, options: &RunOptions) -> Result<Plan, Error> {
     of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).planned())
 }
 
@@ -196,7 +199,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         let bases = self.read()?;
         let folder = self.folder()?;
         let store = Store::open(&self.options.store)?;
-        let makings = self.makings(&bases, &store)?;
+        let makings = self.makings(&bases, Fingerprints::open(&store))?;
         let phase = match self.course() {
             None => Phase::whole(&self.recipe.seeds),
             Some(course) => course.phase(&course.replay()),
@@ -229,7 +232,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         let bases = self.read()?;
         let folder = self.folder()?;
         let store = Store::open(&self.options.store)?;
-        let makings = self.makings(&bases, &store)?;
+        let makings = self.makings(&bases, Fingerprints::open(&store))?;
         let mut ledger = self.ledger(folder, &store);
         let runs = self.prepare(bases)?;
         let mut failures = Failures::default();
@@ -341,37 +344,60 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         Some(Share::new(shard, arms, &parts.collect::<Vec<_>>()))
     }
 
-    fn planned(&self) -> Result<Vec<Planned>, Error> {
+    fn planned(&self) -> Result<Plan, Error> {
         let bases = self.read()?;
-        let store = Store::open(&self.options.store)?;
-        let leases = Leases::new(&store);
-        let makings = self.makings(&bases, &store)?;
-        let mut planned: Vec<Planned> = vec![];
-        let mut add = |nodes: &[Nodes]| -> Result<(), Error> {
-            for (base, nodes) in bases.iter().zip(nodes) {
-                let found = plan::planned(nodes.nodes.clone(), base.recipe.plan(), &leases)?;
-                let known: BTreeSet<Key> = planned.iter().map(|stage| stage.key.clone()).collect();
-                planned.extend(
-                    found
-                        .into_iter()
-                        .filter(|stage| !known.contains(&stage.key)),
-                );
-            }
-            Ok(())
+        let store = Store::open_existing(&self.options.store)?;
+        let fingerprints = store
+            .as_ref()
+            .map_or_else(Fingerprints::without_cache, Fingerprints::open);
+        let makings = self.makings(&bases, fingerprints)?;
+        let parts = bases
+            .iter()
+            .zip(self.foreseen(&bases, &makings, store.as_ref())?);
+        let parts = parts.map(|(base, nodes)| plan::Base {
+            plan: base.recipe.plan(),
+            nodes,
+            sizes: T::sizes(&base.inputs),
+        });
+        let sketch = plan::Sketch {
+            recipe: &self.recipe.name,
+            seeds: &self.recipe.seeds,
+            arms: self.recipe.arm_names(),
+            ablation: self.recipe.ablation.as_ref(),
+            bases: parts.collect(),
+            environment: &self.environment,
+            store,
         };
+        sketch.plan()
+    }
+
+    /// The stages on each base; of a halving, as far as the store decides them.
+    fn foreseen(
+        &self,
+        bases: &[Base<'a, T>],
+        makings: &[Makings<'_>],
+        store: Option<&Store>,
+    ) -> Result<Vec<Nodes>, Error> {
         let Some(mut course) = self.course() else {
-            add(&nodes_of(&makings, &Phase::whole(&self.recipe.seeds))?)?;
-            return Ok(planned);
+            return nodes_of(makings, &Phase::whole(&self.recipe.seeds));
         };
-        // As far as the store decides it.
+        let mut foreseen: Vec<Nodes> = vec![];
         loop {
             let replay = course.replay();
-            let nodes = nodes_of(&makings, &course.phase(&replay))?;
-            add(&nodes)?;
-            let stages = bases.iter().map(|base| base.recipe.plan()).zip(&nodes);
-            course.read(&replay, &stages.collect::<Vec<_>>(), &store)?;
+            let nodes = nodes_of(makings, &course.phase(&replay))?;
+            if let Some(store) = store {
+                let stages = bases.iter().map(|base| base.recipe.plan()).zip(&nodes);
+                course.read(&replay, &stages.collect::<Vec<_>>(), store)?;
+            }
+            if foreseen.is_empty() {
+                foreseen = nodes;
+            } else {
+                for (all, more) in foreseen.iter_mut().zip(nodes) {
+                    all.extend(more);
+                }
+            }
             if replay.survivors.is_some() || course.replay() == replay {
-                return Ok(planned);
+                return Ok(foreseen);
             }
         }
     }
@@ -409,8 +435,11 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
     }
 
     /// What the stages of the arms on each base are made of.
-    fn makings(&self, bases: &[Base<'a, T>], store: &Store) -> Result<Vec<Makings<'a>>, Error> {
-        let mut fingerprints = Fingerprints::open(store);
+    fn makings(
+        &self,
+        bases: &[Base<'a, T>],
+        mut fingerprints: Fingerprints,
+    ) -> Result<Vec<Makings<'a>>, Error> {
         let Environment {
             device,
             cpus,

@@ -1,6 +1,6 @@
 //! `kiln plan`: the stages of a recipe, and which of them are done.
 
-use std::collections::BTreeMap;
+mod text;
 
 use clap::Args;
 
@@ -8,18 +8,18 @@ use super::run::RecipeArgs;
 use crate::{
     error::Error,
     recipe::AnyRecipe,
-    run::{self, RunOptions, State},
-    table::aligned,
+    run::{self, RunOptions},
 };
 
-/// Show the stages of a recipe: how many are done, and what is left to do
+/// Show the stages of a recipe: how many are done, what is left to do, and how long it will take
 ///
-/// Nothing is started.
+/// Times are those of stages that the store has from this machine. Nothing is started or written.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kiln plan quickstart train.epochs=5")]
 pub struct PlanArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Print every stage with its key as JSON
+    /// Print everything as JSON, each stage with its key
     #[arg(long)]
     json: bool,
 }
@@ -33,42 +33,16 @@ pub fn run(args: PlanArgs) -> Result<(), Error> {
     show(&recipe, &options, args.json)
 }
 
-/// Prints the stages of a recipe, each with its key as JSON or counted as a table.
+/// Prints the plan of a recipe, as text or as JSON.
 ///
 /// # Errors
-/// Model or data cannot be read, or the store cannot be opened.
+/// Model or data cannot be read, or the store cannot be read.
 pub(super) fn show(recipe: &AnyRecipe, options: &RunOptions, json: bool) -> Result<(), Error> {
-    let planned = run::plan(recipe, options)?;
+    let plan = run::plan(recipe, options)?;
     if json {
         // Keys and titles are plain text.
-        let json = serde_json::to_string_pretty(&planned).unwrap_or_default();
+        let json = serde_json::to_string_pretty(&plan).unwrap_or_default();
         return super::print(&(json + "\n"));
     }
-    let mut kinds: Vec<&str> = vec![];
-    let mut counts: BTreeMap<(&str, State), usize> = BTreeMap::new();
-    for stage in &planned {
-        let kind = stage.key.kind();
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
-        }
-        *counts.entry((kind, stage.state)).or_default() += 1;
-    }
-    let states = [State::Done, State::InWork, State::Failed, State::ToDo];
-    let mut cells = vec![
-        ["stage", "all", "done", "in work", "failed", "to do"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    for kind in kinds {
-        let count = |state| counts.get(&(kind, state)).copied().unwrap_or_default();
-        let counts = states.map(count);
-        let mut line = vec![kind.to_owned(), counts.iter().sum::<usize>().to_string()];
-        line.extend(counts.iter().map(usize::to_string));
-        cells.push(line);
-    }
-    let to_do = planned.iter().filter(|stage| stage.state != State::Done);
-    let titles = to_do.map(|stage| format!("{}  {}\n", stage.key, stage.title));
-    let titles: String = titles.collect();
-    let gap = if titles.is_empty() { "" } else { "\n" };
-    super::print(&format!("{}{gap}{titles}", aligned(&cells)))
+    super::print(&text::text(&plan))
 }

@@ -76,6 +76,12 @@ impl Done {
         Ok(done)
     }
 
+    /// The record in a folder, of whatever stage; none if it is missing or damaged.
+    pub(super) fn glance(folder: &Path) -> Option<Self> {
+        let bytes = file::read_if_there(&folder.join(FILE)).ok()??;
+        serde_json::from_slice(&bytes).ok()
+    }
+
     /// Writes the record into the folder of a stage.
     ///
     /// # Errors

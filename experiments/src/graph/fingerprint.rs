@@ -81,6 +81,13 @@ impl Fingerprints {
         }
     }
 
+    /// Without the hashes of a store.
+    pub fn without_cache() -> Self {
+        Self {
+            cache: Cache::default(),
+        }
+    }
+
     /// The SHA-256 over the sorted lines `role, name, length, sha256` of the files, with tabs between the fields and a
     /// line break after each line.
     ///

@@ -11,7 +11,7 @@ mod held;
 mod line;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     fs::{self, File},
     io::{self, ErrorKind, Write},
@@ -151,6 +151,17 @@ impl Leases {
     /// If leases cannot be read.
     pub fn is_held(&self, name: &str) -> Result<bool, FileError> {
         Ok(self.look(name)?.is_none())
+    }
+
+    /// The names that have leases, live or not.
+    ///
+    /// # Errors
+    ///
+    /// If leases cannot be listed.
+    pub fn names(&self) -> Result<BTreeSet<String>, FileError> {
+        let entries = walk::names(&self.store.lease())?;
+        let names = entries.iter().filter_map(|entry| split(entry));
+        Ok(names.map(|(name, _)| name.to_owned()).collect())
     }
 
     /// The first step of a claim: checks that a name is free; `None` if it is held.

@@ -70,7 +70,7 @@ impl Process {
 }
 
 /// The host name of this machine; characters other than ASCII letters, digits, `.`, `_` and `-` become `_`.
-pub(super) fn host() -> String {
+pub fn host() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .or_else(|| std::env::var("HOSTNAME").ok())

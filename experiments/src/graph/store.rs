@@ -118,6 +118,20 @@ impl Store {
         })
     }
 
+    /// Opens a store that exists; none if there is no folder, or an empty one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_existing(root: &Path) -> Result<Option<Self>, StoreError> {
+        let is_new =
+            !root.join(HIDDEN).is_dir() && !root.is_file() && walk::names(root)?.is_empty();
+        if is_new {
+            return Ok(None);
+        }
+        Self::open(root).map(Some)
+    }
+
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
@@ -159,6 +173,21 @@ impl Store {
             return Ok(None);
         }
         Done::read(&self.stage(key), key).map(Some)
+    }
+
+    /// The records of all finished stages, without those that are damaged. Whether a record is that of its folder is not
+    /// checked.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be listed.
+    pub fn records(&self) -> Result<Vec<(Key, Done)>, StoreError> {
+        let keys = self.done()?.into_iter();
+        let records = keys.filter_map(|key| {
+            let done = Done::glance(&self.stage(&key))?;
+            Some((key, done))
+        });
+        Ok(records.collect())
     }
 
     /// The result of a stage that is done.

@@ -29,6 +29,7 @@ use super::{
     family::{Extras, Family, Weights},
     fit::judge_epochs,
     identity::Identity,
+    plan::Sizes,
 };
 
 use crate::{
@@ -109,6 +110,10 @@ impl Runnable for OfDecoders {
         fingerprints: &mut Fingerprints,
     ) -> Result<Identity, Error> {
         inputs.identity(recipe, fingerprints)
+    }
+
+    fn sizes(inputs: &prepare::Inputs<'_>) -> Sizes {
+        inputs.sizes().clone()
     }
 
     fn prepare<'a>(

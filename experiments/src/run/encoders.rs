@@ -29,6 +29,7 @@ use super::{
     family::{Extras, Family, Weights},
     fit::judge_epochs,
     identity::Identity,
+    plan::Sizes,
 };
 
 use crate::{
@@ -128,6 +129,10 @@ impl Runnable for OfEncoders {
         fingerprints: &mut Fingerprints,
     ) -> Result<Identity, Error> {
         inputs.identity(recipe, fingerprints)
+    }
+
+    fn sizes(inputs: &prepare::Inputs<'_>) -> Sizes {
+        inputs.sizes().clone()
     }
 
     fn prepare<'a>(

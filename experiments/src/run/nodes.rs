@@ -122,11 +122,45 @@ pub(super) struct Nodes {
     pub seeds: Vec<SeedKeys>,
 }
 
+impl Nodes {
+    /// Adds the stages of another phase that are not there yet.
+    pub fn extend(&mut self, more: Self) {
+        let known: BTreeSet<Key> = self.nodes.iter().map(|node| node.key.clone()).collect();
+        let fresh = more.nodes.into_iter();
+        self.nodes
+            .extend(fresh.filter(|node| !known.contains(&node.key)));
+        self.seeds.extend(more.seeds);
+    }
+}
+
 /// The stages of one base in the making.
 struct Graph<'a> {
     nodes: Vec<Node>,
     /// The keys of all stages so far, those of other bases included.
     keys: &'a mut BTreeSet<Key>,
+    /// What documents have of each model of the plan.
+    written: &'a [Written],
+}
+
+/// What documents have of a model, whatever the seed.
+struct Written {
+    plan: Value,
+    experts: Value,
+    arrangement: Value,
+}
+
+impl Written {
+    fn of(plan: &ModelPlan) -> Self {
+        Self {
+            plan: json!(plan),
+            experts: json!(plan.experts),
+            arrangement: json!({
+                "keep_layers": plan.keep_layers,
+                "mixers": plan.mixers,
+                "spans": plan.spans,
+            }),
+        }
+    }
 }
 
 /// What stages are made of.
@@ -188,8 +222,12 @@ impl Makings<'_> {
     ///
     /// If a setting has no canonical text.
     pub fn nodes(&self, phase: &Phase, keys: &mut BTreeSet<Key>) -> Result<Nodes, Error> {
-        let nodes = vec![];
-        let mut graph = Graph { nodes, keys };
+        let written: Vec<Written> = self.plan.iter().map(Written::of).collect();
+        let mut graph = Graph {
+            nodes: vec![],
+            keys,
+            written: &written,
+        };
         let done = phase.models(self.plan);
         let seeds = phase.seeds.iter().filter(|_| done.contains(&true));
         let seeds = seeds.map(|seed| self.seed(*seed, phase, &done, &mut graph));
@@ -301,11 +339,11 @@ impl Makings<'_> {
         let (identity, plan) = (&self.identity, &self.plan[index]);
         let ends = phase.rungs(&plan.name);
         let is_judged = plan.is_judged && (phase.is_final() || !ends.is_empty());
-        let arrangement = json!({
-            "keep_layers": plan.keep_layers,
-            "mixers": plan.mixers,
-            "spans": plan.spans,
-        });
+        let Written {
+            plan: model,
+            experts: split,
+            arrangement,
+        } = &graph.written[index];
         let experts = plan.experts.as_ref();
         let needs = experts.is_some_and(|experts| experts.order.needs_importance());
         let importance = if needs {
@@ -316,7 +354,7 @@ impl Makings<'_> {
             let draft = Draft::new("importance", IMPORTANCE)
                 .setting("samples", &self.importance.samples)
                 .setting("reading", &identity.reading)
-                .setting("arrangement", &arrangement)
+                .setting("arrangement", arrangement)
                 .data("scored", data)
                 .input("from", origin)
                 .seed(seed);
@@ -327,8 +365,8 @@ impl Makings<'_> {
         let before = if plan.judge_before && phase.is_final() {
             let draft = self
                 .evaluation()
-                .setting("arrangement", &arrangement)
-                .setting("experts", &plan.experts)
+                .setting("arrangement", arrangement)
+                .setting("experts", split)
                 .data("train", identity.train)
                 .input("from", origin)
                 .stage("importance", importance.as_ref())
@@ -342,7 +380,7 @@ impl Makings<'_> {
             let teacher = teacher.unwrap_or_default();
             let draft = || {
                 Draft::new("train", TRAIN)
-                    .setting("model", plan)
+                    .setting("model", model)
                     .setting("reading", &identity.reading)
                     .setting("training", &identity.training)
                     .data("train", identity.train)
@@ -370,7 +408,7 @@ impl Makings<'_> {
             (Some(key), model)
         } else {
             let mut model = origin.clone();
-            model.arranged.push(arrangement);
+            model.arranged.push(arrangement.clone());
             (None, model)
         };
         let evaluate = if is_judged {

@@ -1,8 +1,10 @@
 //! Ablations: arms from axes, from a table, and from both.
 
+use std::fs;
+
 use super::{
     bad_input::refuse,
-    kiln::{Kiln, rows},
+    kiln::{Kiln, rows, text_of},
 };
 
 const QUICK: [&str; 3] = [
@@ -15,7 +17,7 @@ const QUICK: [&str; 3] = [
 fn stages(kiln: &Kiln, arguments: &[&str]) -> Vec<(String, bool)> {
     let plan = kiln.succeed(&[arguments, &QUICK, &["--plan", "--json"]].concat());
     let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
-    let stages = plan.as_array().unwrap().iter();
+    let stages = plan["stages"].as_array().unwrap().iter();
     let stages = stages.map(|stage| {
         let key = stage["key"].as_str().unwrap();
         let kind = key.split('-').next().unwrap();
@@ -66,7 +68,7 @@ fn a_grid_trains_each_shared_stage_once() {
         "order=inverse shared=4 2",
     ];
     assert_eq!(names, expected);
-    let arms = std::fs::read_dir(kiln.path("run/arms")).unwrap();
+    let arms = fs::read_dir(kiln.path("run/arms")).unwrap();
     let arms: Vec<String> = arms
         .map(|arm| arm.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -110,7 +112,7 @@ fn a_grid_trains_each_shared_stage_once() {
 #[test]
 fn a_table_has_blocks_and_the_recipe_has_arms() {
     let kiln = Kiln::new();
-    let text = std::fs::read_to_string(kiln.path("small.toml")).unwrap();
+    let text = fs::read_to_string(kiln.path("small.toml")).unwrap();
     let table = r#"
 [ablate]
 seeds = [3, 5]
@@ -123,8 +125,8 @@ variants = [{ name = "no experts", set = { "stages.student.methods" = ["layerwis
 "#;
     kiln.write("table.toml", format!("{text}{table}"));
     let plan = |extra: &[&str]| {
-        let arguments = [&["ablate", "table.toml", "--plan"], &QUICK[..], extra].concat();
-        kiln.succeed(&arguments)
+        let fixed = &["ablate", "table.toml", "--plan", "--json"][..];
+        kiln.succeed(&[fixed, &QUICK, extra].concat())
     };
     let shown = plan(&[]);
     for name in [
@@ -154,16 +156,124 @@ variants = [{ name = "no experts", set = { "stages.student.methods" = ["layerwis
 }
 
 #[test]
+fn arms_that_come_out_equal_are_one() {
+    let kiln = Kiln::new();
+    let arguments = [
+        "ablate",
+        "small.toml",
+        "arms=[]",
+        "experts.shared=0,4",
+        "stages.student.methods=[experts,layerwise],[layerwise]",
+        "--out",
+        "run",
+    ];
+    let plan = kiln.start(
+        &[
+            &arguments[..],
+            &QUICK,
+            &[
+                "--plan",
+                "--reference",
+                "experts.shared=0",
+                "stages.student.methods=[layerwise]",
+            ],
+        ]
+        .concat(),
+    );
+    let (text, notes) = (text_of(&plan.stdout), text_of(&plan.stderr));
+    // Without experts, neurons that experts share change nothing.
+    let first = "shared=0 student.methods=[layerwise]";
+    let note = format!(
+        "arm `{first}` stands for `shared=4 student.methods=[layerwise]`, too: they train the same model"
+    );
+    assert!(notes.contains(&note), "{notes}");
+    for part in [
+        &format!("small: 3 arms x 1 seed, reference {first}\n"),
+        &format!("\n* {first}  (also: shared=4 student.methods=[layerwise])\n"),
+        "shared by 3 arms",
+        "1 seed cannot decide at 0.05 (smallest p 1.000), 6 can: 2 comparisons with the reference, 60 examples each\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn a_plan_writes_nothing_and_estimates_what_this_machine_has_done() {
+    let kiln = Kiln::new();
+    let plan = |kiln: &Kiln, seeds: &'static str| {
+        let fixed = ["ablate", "small.toml", "--seeds", seeds, "--plan", "--json"];
+        let plan = kiln.succeed(&[&fixed[..], &QUICK].concat());
+        serde_json::from_str::<serde_json::Value>(&plan).unwrap()
+    };
+    let before = plan(&kiln, "2");
+    assert!(!kiln.path("runs").exists());
+    assert_eq!(
+        before["total"]["unknown"],
+        before["stages"].as_array().unwrap().len()
+    );
+    kiln.succeed(
+        &[
+            &["ablate", "small.toml", "--seeds", "1", "--ui", "none"][..],
+            &QUICK,
+        ]
+        .concat(),
+    );
+    let store = || {
+        let entries = fs::read_dir(kiln.path("runs/store/.kiln")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let (entries, after) = (store(), plan(&kiln, "2"));
+    assert_eq!(store(), entries);
+    assert_eq!(after["total"]["unknown"], 0);
+    let stages = after["stages"].as_array().unwrap();
+    let open = || stages.iter().filter(|stage| stage["state"] != "done");
+    assert!(open().count() * 2 == stages.len());
+    for stage in open() {
+        assert_eq!(stage["estimate"]["basis"], "timed", "{stage}");
+        assert!(stage["estimate"]["disk"].as_u64() > Some(0), "{stage}");
+    }
+    let seconds = |place: &str| after["total"].pointer(place).unwrap().as_f64().unwrap();
+    let (one, two) = (seconds("/seconds/0/seconds"), seconds("/seconds/1/seconds"));
+    assert!(two <= one && two >= one / 2.0 && two >= seconds("/longest_chain"));
+    // Another learning rate takes as long, and is told to be scaled.
+    let shown = kiln.succeed(
+        &[
+            &["plan", "small.toml"][..],
+            &[
+                "latency.repeats=1",
+                "train.epochs=2",
+                "data.synthetic.dev=60",
+            ],
+        ]
+        .concat(),
+    );
+    assert!(shown.contains("  ~"), "{shown}");
+    assert!(shown.contains("training `teacher`"), "{shown}");
+}
+
+#[test]
 fn mistakes_are_refused_before_work() {
     let kiln = Kiln::new();
     for (arguments, texts) in [
         (
             &["experts.ordre=random,inverse"][..],
-            &["arm `ordre=random`", "experts.ordre", "did you mean"][..],
+            &[
+                "`experts.ordre=random,inverse`, arm `ordre=random`: ",
+                "experts.ordre",
+                "did you mean",
+                "(and in 1 more arm)",
+            ][..],
         ),
         (
             &["experts.shared=0,3"],
-            &["arm `shared=3`", "experts.shared"],
+            &["`experts.shared=0,3`, arm `shared=3`: ", "experts.shared"],
+        ),
+        (&["name=a,b"], &["`name=a,b`: an arm cannot change `name`"]),
+        (
+            &["experts.shared=0,8", "--reference", "-x", "--plan"],
+            &["the reference `-x` is no arm"],
         ),
         (
             &["seeds=[1],[2]"],

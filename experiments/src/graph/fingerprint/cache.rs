@@ -18,7 +18,7 @@ use crate::graph::digest::Digest;
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// The hashes in the cache file and those that this process adds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Cache {
     path: PathBuf,
     known: BTreeMap<String, Known>,

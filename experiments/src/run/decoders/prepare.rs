@@ -12,6 +12,7 @@ use super::{
         Progress, RunOptions,
         identity::Identity,
         nodes,
+        plan::Sizes,
         shapes::{self, Shape},
     },
     Decoders, Start, sized,
@@ -43,6 +44,7 @@ const TOKENS: &str = "tokens";
 pub(in crate::run) struct Inputs<'a> {
     model: Model<'a>,
     data: Data,
+    sizes: Sizes,
 }
 
 enum Model<'a> {
@@ -72,7 +74,7 @@ pub(in crate::run) fn read<'a>(
         DecoderSource::Folder(path) => Model::Folder(Box::new(checkpoint(recipe, path)?)),
         DecoderSource::Fresh(random) => Model::Fresh(random),
     };
-    check_plan(recipe, &model)?;
+    let multiply_adds = check_plan(recipe, &model)?;
     let length = recipe.data.length;
     let data = match recipe.data.source()? {
         LanguageSource::Text(path) => text(
@@ -87,7 +89,12 @@ pub(in crate::run) fn read<'a>(
     };
     options.stop.check()?;
     let data = data?;
-    Ok(Inputs { model, data })
+    let sizes = Sizes {
+        multiply_adds,
+        sequences: data.sequences(recipe),
+        judged: None,
+    };
+    Ok(Inputs { model, data, sizes })
 }
 
 fn checkpoint(recipe: &DecoderRecipe, path: &Path) -> Result<Checkpoint, Error> {
@@ -109,19 +116,17 @@ fn open(path: &Path) -> Result<(PretrainedDecoder, TextTokenizer), Error> {
     Ok((folder, tokenizer))
 }
 
-/// Checks that the models of the plan fit each other.
-fn check_plan(recipe: &DecoderRecipe, model: &Model<'_>) -> Result<(), Error> {
+/// Checks that the models of the plan fit each other. Returns the multiply-adds of each for one token.
+fn check_plan(recipe: &DecoderRecipe, model: &Model<'_>) -> Result<Vec<f64>, Error> {
     let start = match model {
         Model::Folder(checkpoint) => shape(&checkpoint.folder),
-        Model::Fresh(random) => Shape {
-            attention: random.size().attention(Direction::Causal),
-            mixers: vec![],
-            layers: random.layers,
-            width: random.width,
-            experts: None,
-        },
+        Model::Fresh(random) => Shape::new(
+            random.size().attention(Direction::Causal),
+            random.layers,
+            random.width,
+        ),
     };
-    shapes::check(recipe.plan(), &start, |student, dir| {
+    shapes::check(recipe.plan(), &start, recipe.data.length, |student, dir| {
         other(recipe, student, dir, model)
     })
 }
@@ -129,11 +134,11 @@ fn check_plan(recipe: &DecoderRecipe, model: &Model<'_>) -> Result<(), Error> {
 fn shape(folder: &PretrainedDecoder) -> Shape {
     let config = &folder.config().decoder;
     Shape {
-        attention: config.attention(),
+        spans: config.spans.clone(),
         mixers: config.mixers.clone(),
-        layers: config.spans.len(),
-        width: config.width,
+        matrices: if config.gated { 3 } else { 2 },
         experts: folder.experts().map(|_| folder.dir().to_owned()),
+        ..Shape::new(config.attention(), config.spans.len(), config.width)
     }
 }
 
@@ -191,6 +196,11 @@ fn recall(data: &RecallData, length: usize) -> Result<Data, DataError> {
 }
 
 impl Inputs<'_> {
+    /// What is known of models and data before anything is computed.
+    pub(super) fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
     /// What the keys of stages must know.
     pub(super) fn identity(
         &self,
@@ -234,6 +244,15 @@ impl Inputs<'_> {
 }
 
 impl Data {
+    /// Sequences to train on, where that is known before text becomes tokens.
+    fn sequences(&self, recipe: &DecoderRecipe) -> Option<usize> {
+        match self {
+            Self::Text(..) => None,
+            Self::Summary(files, _) => Some(files.train.len()),
+            Self::Recall(_) => recipe.data.recall.as_ref().map(|recall| recall.train),
+        }
+    }
+
     /// The content of the data to train on, to validate on and to judge by. What recall is made of is in the recipe.
     fn content(&self, fingerprints: &mut Fingerprints) -> Result<[Fingerprint; 3], Error> {
         match self {
@@ -271,7 +290,7 @@ pub(in crate::run) fn prepare<'a>(
     inputs: Inputs<'_>,
 ) -> Result<Decoders<'a>, Error> {
     let progress = Progress::new(options.ui);
-    let Inputs { model, data } = inputs;
+    let Inputs { model, data, .. } = inputs;
     let tokenizer = |learn: &Learn<'_>| -> Result<(TextTokenizer, PathBuf), Error> {
         let tokenizer = match &model {
             Model::Folder(checkpoint) => {

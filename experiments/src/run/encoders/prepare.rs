@@ -11,6 +11,7 @@ use super::{
         RunOptions,
         identity::Identity,
         nodes, open_dense,
+        plan::Sizes,
         shapes::{self, Shape},
     },
     Encoders, Start, sized,
@@ -33,6 +34,7 @@ pub(in crate::run) struct Inputs<'a> {
     data_dir: PathBuf,
     train: Texts,
     dev: Vec<(Texts, Rule)>,
+    sizes: Sizes,
 }
 
 enum Model<'a> {
@@ -50,13 +52,11 @@ struct Checkpoint {
 impl Model<'_> {
     fn shape(&self) -> Shape {
         match self {
-            Self::Random(random) => Shape {
-                attention: random.size().attention(Direction::Bidirectional),
-                mixers: vec![],
-                layers: random.layers,
-                width: random.width,
-                experts: None,
-            },
+            Self::Random(random) => Shape::new(
+                random.size().attention(Direction::Bidirectional),
+                random.layers,
+                random.width,
+            ),
             Self::Folder(checkpoint) => checkpoint.shape(),
         }
     }
@@ -65,11 +65,13 @@ impl Model<'_> {
 impl Checkpoint {
     fn shape(&self) -> Shape {
         Shape {
-            attention: self.config.attention(),
+            spans: self.config.spans.clone(),
             mixers: self.config.mixers.clone(),
-            layers: self.config.num_hidden_layers,
-            width: self.config.intermediate_size,
-            experts: None,
+            ..Shape::new(
+                self.config.attention(),
+                self.config.num_hidden_layers,
+                self.config.intermediate_size,
+            )
         }
     }
 }
@@ -93,7 +95,8 @@ pub(in crate::run) fn read<'a>(
         } => folder(hub::model(name)?)?,
         EncoderModel { path, .. } => folder(path.clone().unwrap_or_default())?,
     };
-    shapes::check(plan, &model.shape(), |student, dir| {
+    let length = recipe.latency.length;
+    let multiply_adds = shapes::check(plan, &model.shape(), length, |student, dir| {
         other(recipe, student, dir, &model)
     })?;
     let data_dir = match (&recipe.data.path, &recipe.data.hub) {
@@ -106,11 +109,18 @@ pub(in crate::run) fn read<'a>(
     stop.check()?;
     let dev = source.dev()?;
     stop.check()?;
+    let judged = dev.first().map(|(texts, _)| texts.len());
+    let sizes = Sizes {
+        multiply_adds,
+        sequences: Some(train.len()),
+        judged,
+    };
     Ok(Inputs {
         model,
         data_dir,
         train,
         dev,
+        sizes,
     })
 }
 
@@ -179,6 +189,11 @@ fn check_sizes(
 }
 
 impl Inputs<'_> {
+    /// What is known of models and data before anything is computed.
+    pub(super) fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
     /// What the keys of stages must know.
     pub(super) fn identity(
         &self,
