@@ -113,14 +113,8 @@ impl<M: Trainable> Stage<M> {
         }
         let result = training.launch(StandIn::learner(device));
         let run = strategy.take();
-        if let (
-            Some(Run {
-                ending: Some(Ok(_)),
-                ..
-            }),
-            Some(error),
-        ) = (&run, result.error)
-        {
+        let is_good = matches!(&run, Some(run) if matches!(run.ending, Some(Ok(_))));
+        if let (true, Some(error)) = (is_good, result.error) {
             return Err(StageError::Training(error));
         }
         run.ok_or(StageError::Interrupted {

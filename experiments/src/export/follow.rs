@@ -14,7 +14,7 @@ use moebert_core::file::FileError;
 use super::{
     error::ExportError,
     metric_line::{self, MetricLine},
-    tensorboard::{EventFile, Moment, Origin, Value},
+    tensorboard::{EventFile, Moment, Origin},
 };
 
 /// How often the log of a training is looked at.

@@ -229,7 +229,7 @@ impl<'a> Source<'a> {
             let before = arms.parts.partition_point(|part| part.start <= start);
             return match before.checked_sub(1).and_then(|last| arms.parts.get(last)) {
                 Some(ArmPart { name, place, .. }) => format!("{place}, arm `{name}`"),
-                None => self.origin.to_owned(),
+                None => self.place(None),
             };
         }
         if let Some(layer) = self.layer(start) {

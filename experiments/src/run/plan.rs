@@ -283,7 +283,7 @@ impl Sketch<'_> {
 /// The stage of the recipe that a node trains, or its kind.
 fn stage_of(node: &Node, plan: &[ModelPlan]) -> String {
     match node.job {
-        Job::Train(index) => plan[index].stage.clone(),
+        Job::Train(index) | Job::Rung(index, _) => plan[index].stage.clone(),
         _ => node.key.kind().to_owned(),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::signature::hash_of;
 use crate::{
@@ -78,15 +78,14 @@ impl Work {
                 WITH_GRADIENTS * from?
             }
             Job::Before(index) | Job::Evaluate(index) => cost(index)?,
-            Job::Train(index) => {
+            Job::Train(index) | Job::Rung(index, _) => {
                 let model = plan.get(index)?;
                 let teacher = model.teacher.as_deref().map_or(Some(0.0), named);
                 tokens = sizes
                     .sequences
                     .zip(length(settings))
                     .map(|(sequences, length)| sequences as f64 * length);
-                let epochs = model.train.as_ref()?.epochs as f64;
-                epochs * (WITH_GRADIENTS * cost(index)? + teacher?)
+                epochs(settings)? * (WITH_GRADIENTS * cost(index)? + teacher?)
             }
             Job::Measure => {
                 let judged = plan.iter().zip(&sizes.multiply_adds);
@@ -109,9 +108,8 @@ impl Work {
             "importance" => WITH_GRADIENTS * input("from")??,
             "evaluate" => multiply_adds(result)?,
             "train" => {
-                let epochs = document.settings.get("model")?.pointer("/train/epochs")?;
                 let teacher = input("teacher").unwrap_or(Some(0.0));
-                epochs.as_f64()? * (WITH_GRADIENTS * costs.get(key)? + teacher?)
+                epochs(&document.settings)? * (WITH_GRADIENTS * costs.get(key)? + teacher?)
             }
             "measure" => {
                 let costs = document.inputs.values().map(|key| costs.get(key));
@@ -125,6 +123,12 @@ impl Work {
             tokens: None,
         })
     }
+}
+
+/// The epochs of a training; those of a rung of a halving that goes on from another one count from the start.
+fn epochs(settings: &Map<String, Value>) -> Option<f64> {
+    let whole = || settings.get("model")?.pointer("/train/epochs");
+    settings.get("stop_after").or_else(whole)?.as_f64()
 }
 
 /// The multiply-adds per token of the models that trainings made, as evaluations counted them.
@@ -156,7 +160,7 @@ fn scope(document: &Document) -> u64 {
 }
 
 /// Tokens of a sequence to train on, at most.
-pub(super) fn length(settings: &serde_json::Map<String, Value>) -> Option<f64> {
+pub(super) fn length(settings: &Map<String, Value>) -> Option<f64> {
     let reading = settings.get("reading")?;
     let lengths = ["/max_length", "/data/length"];
     lengths
