@@ -37,6 +37,7 @@ mod finite;
 mod gradients;
 mod metric_log;
 mod outcome;
+mod progress;
 mod session;
 mod strategy;
 #[cfg(test)]
@@ -57,6 +58,7 @@ pub use names::{Names, UnknownName};
 pub use objective::{Given, Objective, Terms};
 pub use optimizer::Adam;
 pub use outcome::Outcome;
+pub use progress::Progress;
 pub use schedule::Schedule;
 pub use stage::{Fitted, Method, Stage, StageConfig};
 pub use stand_in::StandIn;

@@ -30,6 +30,7 @@ use crate::{
     metric_log::{LogFailure, SharedSums},
     objective::Objectives,
     outcome::Ending,
+    progress::{At, ProgressFile, steps_of_epoch},
     trainee::Learner,
 };
 
@@ -95,6 +96,8 @@ pub(crate) struct Session<M: Trainable> {
     pub done: f64,
     /// The learning rate of the latest optimiser step.
     pub rate: f64,
+    /// The file that tells how far it is.
+    pub progress: Option<ProgressFile>,
     /// When it began.
     pub began: Instant,
     /// The time before, up to the checkpoint that it went on from.
@@ -196,8 +199,9 @@ impl<M: Trainable> Session<M> {
             let output = self.forward_backward(show, batch, &mut group)?;
             let is_whole = group.batches.len() == self.settings.accumulation || next.is_none();
             if is_whole {
-                self.optimize(show, std::mem::take(&mut group))?;
+                let loss = self.optimize(show, std::mem::take(&mut group))?;
                 self.set_done(progress.items_processed, items);
+                self.tell(loss, progress.items_processed, items);
                 self.position.batch = self.iteration;
                 self.states = self.methods.callbacks.states();
             }
@@ -265,7 +269,8 @@ impl<M: Trainable> Session<M> {
         Ok(step.output)
     }
 
-    fn optimize(&mut self, show: &Show<'_, M>, mut group: Group<M>) -> Result<(), StageError> {
+    /// Takes an optimiser step; returns the mean loss of its batches.
+    fn optimize(&mut self, show: &Show<'_, M>, mut group: Group<M>) -> Result<f64, StageError> {
         let Settings {
             schedule,
             learning_rate,
@@ -282,7 +287,7 @@ impl<M: Trainable> Session<M> {
         let callbacks = &mut self.methods.callbacks;
         callbacks
             .each(|callback| callback.before_optimizer(&context, &trainee.model, &mut gradients))?;
-        let norm = self.check_finite(&group, &gradients)?;
+        let [loss, norm] = self.check_finite(&group, &gradients)?;
         if let Some(factor) = clip_norm.and_then(|max| gradients::clip_factor(norm, max)) {
             gradients::scale(self.learner.trainee(), &mut gradients, factor);
         }
@@ -297,16 +302,38 @@ impl<M: Trainable> Session<M> {
                 learner.replace(model);
             }
             Ok(())
-        })
+        })?;
+        Ok(loss)
+    }
+
+    /// Tells those who watch of a step, after so many items of the epoch.
+    fn tell(&mut self, loss: f64, processed: usize, items: usize) {
+        let Some(file) = &mut self.progress else {
+            return;
+        };
+        let Settings {
+            last_epoch: epochs,
+            accumulation,
+            ..
+        } = self.settings;
+        let of_epoch = steps_of_epoch(self.iteration, processed, items, accumulation);
+        let taken = self.iteration.div_ceil(accumulation);
+        let at = At {
+            step: self.step,
+            steps: self.step + of_epoch - taken + of_epoch * (epochs - self.epoch),
+            epoch: self.epoch,
+            epochs,
+        };
+        file.tell(at, loss);
     }
 
     /// Reads the loss, the gradients' norm and what the gauges observed, the one time a step waits for
-    /// the device.
+    /// the device. Returns the mean loss of the batches, and the norm.
     fn check_finite(
         &self,
         group: &Group<M>,
         gradients: &GradientsParams,
-    ) -> Result<f64, StageError> {
+    ) -> Result<[f64; 2], StageError> {
         let trainee = self.learner.trainee();
         let norm = gradients::squared_norm(trainee, gradients).map(Tensor::sqrt);
         let Some((loss, norm)) = group.loss.clone().zip(norm) else {
@@ -334,7 +361,7 @@ impl<M: Trainable> Session<M> {
             for (gauge, value) in observers.into_iter().zip(values) {
                 gauge.set(value);
             }
-            return Ok(norm);
+            return Ok([loss / group.batches.len() as f64, norm]);
         }
         Err(StageError::NotFinite {
             what: if loss.is_finite() {

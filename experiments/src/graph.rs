@@ -14,6 +14,7 @@ mod key;
 mod lease;
 mod owner;
 pub mod prune;
+mod stamp;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -27,8 +28,9 @@ pub use self::{
     error::StoreError,
     fingerprint::{FingerprintError, Fingerprints, Source},
     key::{Document, Format, Key, KeyError},
-    lease::{Clock, Lease, Leases, Monotonic, Timing},
+    lease::{Clock, Held, Lease, Leases, Life, Monotonic, Observer, Timing},
     owner::host,
+    stamp::Stamp,
     store::{Finding, Store, is_store},
-    work::{Claim, Outcome, Publication, Work, claim},
+    work::{Claim, Outcome, PROGRESS, Publication, Work, claim, work_folder},
 };

@@ -199,6 +199,19 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// [`write_whole`] without waiting for the disk: readers find the file whole, but a crash of the machine can lose it. For
+/// files that are only of use while the program runs.
+///
+/// # Errors
+///
+/// The system's.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = temporary(path)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
 /// What the names of temporary files begin with.
 const TEMPORARY: &str = ".tmp";
 
@@ -232,6 +245,8 @@ mod tests {
         write(&path, b"first").unwrap();
         write(&path, b"second").unwrap();
         assert_eq!(read(&path).unwrap(), b"second");
+        replace(&path, b"next").unwrap();
+        assert_eq!(read(&path).unwrap(), b"next");
         // A folder stands in the way of the rename.
         let taken = folder.path().join("taken");
         fs::create_dir(&taken).unwrap();

@@ -35,6 +35,8 @@ pub struct StageConfig {
     pub freeze: Names,
     /// What a person sees.
     pub ui: Ui,
+    /// The file that tells how far the training is ([`Progress`](crate::Progress)), replaced every two seconds at most.
+    pub progress: Option<PathBuf>,
     /// Optimiser steps between two lines of a training metric in `metrics.jsonl`.
     pub log_every: usize,
 }
@@ -57,6 +59,7 @@ impl StageConfig {
             freeze: Names::default(),
             checkpoint_every: CheckpointEvery::default(),
             ui: Ui::default(),
+            progress: None,
             log_every: 10,
         }
     }

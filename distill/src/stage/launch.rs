@@ -9,6 +9,7 @@ use crate::{
     Checkpoints, Gauge, StageError, StandIn, Trainable,
     checkpoint::{Position, State},
     metric_log::{LogFailure, MetricLog, Pace, SharedSums},
+    progress::ProgressFile,
     session::{Saved, Session, Settings},
     strategy::{Run, SessionStrategy},
     trainee::Learner,
@@ -94,6 +95,7 @@ impl<M: Trainable> Stage<M> {
             iteration: 0,
             done: 0.0,
             rate: state.rate,
+            progress: config.progress.map(ProgressFile::new),
             began: Instant::now(),
             earlier: state.earlier(),
         };

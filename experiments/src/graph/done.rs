@@ -49,6 +49,23 @@ pub struct Written {
     pub sha256: Digest,
 }
 
+/// What a watcher reads of a record.
+#[derive(Deserialize)]
+struct Brief {
+    seconds: f64,
+}
+
+/// The time of a record in the folder of a stage, without a check of the rest.
+///
+/// # Errors
+///
+/// If it exists and cannot be read.
+pub(super) fn seconds(folder: &Path) -> Result<Option<f64>, FileError> {
+    let bytes = file::read_if_there(&folder.join(FILE))?;
+    let brief = bytes.and_then(|bytes| serde_json::from_slice::<Brief>(&bytes).ok());
+    Ok(brief.map(|brief| brief.seconds))
+}
+
 impl Done {
     /// Reads the record in the folder of a stage.
     ///

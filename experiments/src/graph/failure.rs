@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fmt, fs,
     io::ErrorKind,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -11,7 +11,7 @@ use std::{
 use moebert_core::file::{self, FileError};
 use serde::{Deserialize, Serialize};
 
-use super::{error::StoreError, key::Key, lease, owner, store::Store, walk};
+use super::{error::StoreError, key::Key, lease, owner, stamp::Stamp, store::Store, walk};
 
 /// This many owners that died in a row count as a failure.
 const LOST: usize = 3;
@@ -39,6 +39,19 @@ pub enum Cause {
     Disk,
     /// The process ended without recording a failure.
     Lost,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFinite => "not finite",
+            Self::Panic => "panic",
+            Self::OutOfMemory => "out of memory",
+            Self::BadInput => "bad input",
+            Self::Disk => "disk",
+            Self::Lost => "lost",
+        })
+    }
 }
 
 /// A failure that a stage reports.
@@ -143,6 +156,24 @@ pub fn all(store: &Store) -> Result<BTreeMap<Key, Record>, StoreError> {
         // Another process may have moved the record meanwhile.
         if let Some(record) = read(store, &key)? {
             records.insert(key, record);
+        }
+    }
+    Ok(records)
+}
+
+/// The stages that have a record of failed attempts, each with a stamp that changes when its record does. Records are not read.
+///
+/// # Errors
+///
+/// If the records cannot be listed.
+pub fn records(store: &Store) -> Result<BTreeMap<Key, Stamp>, StoreError> {
+    let mut records = BTreeMap::new();
+    for name in walk::names(&store.failed())? {
+        let key: Option<Key> = name.strip_suffix(".json").and_then(|key| key.parse().ok());
+        if let Some(key) = key
+            && let Some(stamp) = Stamp::of(&path(store, &key))?
+        {
+            records.insert(key, stamp);
         }
     }
     Ok(records)

@@ -9,6 +9,7 @@
 mod heartbeat;
 mod held;
 mod line;
+mod observer;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,7 +21,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::held::Lease;
+pub use self::{
+    held::Lease,
+    observer::{Held, Life, Observer},
+};
 use moebert_core::file::{self, FileError};
 
 use self::line::Line;

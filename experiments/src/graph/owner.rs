@@ -57,14 +57,23 @@ impl Process {
     /// Whether the process has certainly ended: it ran in this boot and PID namespace, and `/proc` does not list it.
     /// False if `/proc` cannot tell, as on systems other than Linux.
     pub(super) fn is_gone(&self) -> bool {
+        self.is_running() == Some(false)
+    }
+
+    /// Whether the process is running; `None` if that cannot be told from here, because it belongs to another boot or PID
+    /// namespace or `/proc` does not say.
+    pub(super) fn is_running(&self) -> Option<bool> {
         if self.boot == NONE || boot().is_none_or(|boot| boot != self.boot) {
-            return false;
+            return None;
         }
         match stat(self.pid) {
-            Ok(Some(stat)) => stat.ended || stat.started != self.started,
-            Ok(None) => false,
+            Ok(Some(stat)) => Some(!stat.ended && stat.started == self.started),
+            Ok(None) => None,
             // The mount option `hidepid` hides the processes of other users, and with them process 1.
-            Err(error) => error.kind() == io::ErrorKind::NotFound && stat(1).is_ok(),
+            Err(error) => {
+                let is_gone = error.kind() == io::ErrorKind::NotFound && stat(1).is_ok();
+                is_gone.then_some(false)
+            }
         }
     }
 }
@@ -178,6 +187,8 @@ mod tests {
             ..reused
         };
         assert!(!elsewhere.is_gone());
+        let running = [&this, &elsewhere].map(Process::is_running);
+        assert_eq!(running, [Some(true), None]);
 
         let mut child = process::Command::new("sleep").arg("60").spawn().unwrap();
         let started = stat(child.id()).unwrap().unwrap().started;

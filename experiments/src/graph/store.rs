@@ -94,9 +94,8 @@ impl Store {
         if root.is_file() {
             return Err(not_a_store("is a file".into()));
         }
-        if let Some(claim) = read_settings(&path)? {
-            let root = root.to_owned();
-            return Ok(Self { root, claim });
+        if let Some(store) = Self::find(root)? {
+            return Ok(store);
         }
         // Without settings, this may be a store that another process is creating now.
         if !hidden.is_dir()
@@ -130,6 +129,19 @@ impl Store {
             return Ok(None);
         }
         Self::open(root).map(Some)
+    }
+
+    /// The store in a folder; `None` if there is none. Nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// If it has another format, or its settings cannot be read.
+    pub fn find(root: &Path) -> Result<Option<Self>, StoreError> {
+        let claim = read_settings(&root.join(HIDDEN).join(SETTINGS))?;
+        Ok(claim.map(|claim| Self {
+            root: root.to_owned(),
+            claim,
+        }))
     }
 
     /// The folder.
@@ -188,6 +200,15 @@ impl Store {
             Some((key, done))
         });
         Ok(records.collect())
+    }
+
+    /// The time in seconds that a stage took, by its record, which is not checked otherwise; `None` if there is no such record.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be read.
+    pub fn seconds(&self, key: &Key) -> Result<Option<f64>, StoreError> {
+        Ok(done::seconds(&self.stage(key))?)
     }
 
     /// The result of a stage that is done.

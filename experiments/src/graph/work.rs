@@ -27,6 +27,9 @@ use super::{
     walk,
 };
 
+/// The file in a work folder that tells how far its stage is. It is not part of the stage.
+pub const PROGRESS: &str = "progress.json";
+
 /// The outcome of a claim.
 #[derive(Debug)]
 pub enum Claim {
@@ -303,8 +306,8 @@ impl Work {
             if name == done::FILE {
                 continue;
             }
-            // A previous owner was killed while it wrote this file.
-            if name.rsplit('/').next().is_some_and(file::is_temporary) {
+            // It is for watchers, or a previous owner was killed while it wrote this file.
+            if name == PROGRESS || name.rsplit('/').next().is_some_and(file::is_temporary) {
                 walk::remove_file(&path)?;
                 continue;
             }
@@ -386,7 +389,7 @@ impl Work {
 }
 
 /// The work folder of a stage and a fencing number.
-fn work_folder(store: &Store, key: &Key, number: u64) -> PathBuf {
+pub fn work_folder(store: &Store, key: &Key, number: u64) -> PathBuf {
     store.work().join(format!("{key}.{number}"))
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Training<'a> {
     pub label: &'a str,
     /// The folder of checkpoints and metrics.
     pub directory: &'a Path,
+    /// The file that tells how far it is.
+    pub progress: &'a Path,
     pub recipe: &'a TrainRecipe,
     /// The epoch after which it stops before its end.
     pub stop_after: Option<usize>,
@@ -66,6 +68,7 @@ impl Training<'_> {
         config.freeze = self.freeze.clone();
         config.checkpoint_every = self.checkpoint.every;
         config.ui = options.ui;
+        config.progress = Some(self.progress.to_owned());
         Stage::new(config, train, dev)
             .epoch(epoch)
             .label(self.label)

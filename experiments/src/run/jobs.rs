@@ -32,7 +32,7 @@ use crate::{
     error::Error,
     examples::Examples,
     export::follow::Follower,
-    graph::{Key, KeyError, Store},
+    graph::{Key, KeyError, PROGRESS, Store},
     metric::Scores,
     predictions::{Judgement, lines},
     recipe::{ExpertsRecipe, ModelPlan, Origin, Tracking},
@@ -332,6 +332,7 @@ impl<F: Family> Jobs<'_, F> {
         let training = Training {
             label: &label,
             directory,
+            progress: &directory.with_file_name(PROGRESS),
             recipe,
             stop_after,
             checkpoint: self.run.checkpoint,

@@ -49,6 +49,7 @@ fn a_stage_is_published_whole_and_nothing_else_is_left() {
     // A killed owner left half a file and a record that was not published.
     fs::write(folder.join("logs/.tmpAb12"), "{").unwrap();
     fs::write(folder.join("done.json"), "{").unwrap();
+    fs::write(folder.join(PROGRESS), "{}").unwrap();
     assert!(!store.is_done(&key).unwrap());
     let publication = work.publish(outcome(&document)).unwrap();
     assert_eq!(publication, Publication::Published);
