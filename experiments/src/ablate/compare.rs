@@ -1,8 +1,10 @@
 //! What the arms of an ablation show against one of them.
 
 mod factors;
+mod interim;
 
 pub use factors::{Effect, FactorWorth};
+pub use interim::{Interim, InterimDifference};
 
 use std::collections::{BTreeMap, BTreeSet};
 

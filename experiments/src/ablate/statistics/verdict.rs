@@ -169,7 +169,7 @@ impl VerdictInput<'_> {
 
 impl Unit {
     /// By what a number is multiplied to be told.
-    pub(super) fn scale(self) -> f64 {
+    pub fn scale(self) -> f64 {
         match self {
             Self::Points => 100.0,
             Self::Plain => 1.0,
