@@ -21,6 +21,7 @@ pub mod spans;
 pub mod submit;
 mod task_folder;
 mod variant;
+pub mod watch;
 
 use std::ffi::OsString;
 
@@ -53,6 +54,7 @@ enum Command {
     Submit(submit::SubmitArgs),
     Compare(compare::CompareArgs),
     Export(export::ExportArgs),
+    Watch(watch::WatchArgs),
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
     Importance(importance::ImportanceArgs),
@@ -81,6 +83,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
         Command::Submit(args) => submit::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Plan(args) => plan::run(args),
         Command::Prune(args) => prune::run(&args),
         Command::Importance(args) => importance::run(args),

@@ -33,6 +33,7 @@ pub mod summarize;
 pub mod table;
 pub mod task_settings;
 pub mod threads;
+pub mod watch;
 pub mod workers;
 
 mod environment;

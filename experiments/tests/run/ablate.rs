@@ -98,6 +98,29 @@ fn a_grid_trains_each_shared_stage_once() {
         refuse(&kiln, &["compare", &one, model], texts);
     }
 
+    // Whoever watches sees all of it, and trainings leave nothing of what they told meanwhile.
+    let text = kiln.succeed(&["watch", "run", "--once"]);
+    for part in [
+        "100 %",
+        "2 of 2 seeds",
+        "order=inverse shared=4  ##",
+        "all stages are done",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let json = kiln.succeed(&["watch", "run", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["arms"].as_array().unwrap().len(), 5);
+    assert!(json["arms"][2]["difference_interval"]["low"].is_number());
+    let trained = kiln.path("run/arms/teacher/seed-1/train");
+    assert!(trained.join("done.json").exists() && !trained.join("progress.json").exists());
+    for (arguments, text) in [
+        (&["watch", "runs"][..], "has no arms.json"),
+        (&["watch", "run", "--store", "elsewhere"], "no such store"),
+    ] {
+        refuse(&kiln, arguments, &[text]);
+    }
+
     // Another value of a student's key trains students alone, and one of the teacher's trains all.
     let more = sweep(&["experts.order=random,inverse", "experts.shared=0,4,8"]);
     assert_eq!(trainings(&stages(&kiln, &more)), [14, 4]);
