@@ -121,15 +121,15 @@ fn rungs_are_one_training_in_parts_and_survivors_are_reported_on_fresh_seeds() {
         .iter()
         .flat_map(|name| [11, 12].map(|seed| format!("{name} {seed}")));
     assert_eq!(shown, expected.collect::<Vec<_>>());
-    let compared = json(&kiln, "run/comparisons.json");
-    for arm in compared["arms"].as_array().unwrap() {
+    let compared = json(&kiln, "run/results.json");
+    for arm in compared["comparisons"].as_array().unwrap() {
         let sentence = arm["verdict"]["sentence"].as_str().unwrap();
         let is_reported = [*survivor, "gated"].contains(&arm["arm"].as_str().unwrap());
         let is_refused =
             sentence.ends_with("no verdict: the seeds that chose the arm are the seeds reported");
         assert_ne!(is_reported, is_refused, "{sentence}");
     }
-    assert_eq!(compared["arms"].as_array().unwrap().len(), 11);
+    assert_eq!(compared["comparisons"].as_array().unwrap().len(), 11);
 
     // The last rung is the training in one go, and so are its metrics.
     let record = fs::read_to_string(kiln.path("run/recipe.toml")).unwrap();
@@ -212,11 +212,9 @@ fn any_number_of_processes_decide_alike() {
         for mut process in started {
             assert_eq!(process.wait().unwrap().code(), Some(1));
         }
-        let results = results(&kiln.path("run"));
         (
             json(&kiln, "run/halving.json"),
-            results,
-            json(&kiln, "run/comparisons.json"),
+            json(&kiln, "run/results.json"),
         )
     };
     let one = decided(1);
