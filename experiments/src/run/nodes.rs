@@ -391,9 +391,10 @@ impl Makings<'_> {
                     .seed(seed)
             };
             for (place, epochs) in ends.iter().copied().enumerate() {
-                let before = rungs.last().map(|rung| &rung.key);
-                let draft = draft().setting("stop_after", &epochs);
-                let draft = draft.stage("before", before);
+                let before = rungs.last();
+                let after = before.map_or(0, |rung| rung.epochs);
+                let draft = draft().setting("rung", &json!({ "after": after, "up_to": epochs }));
+                let draft = draft.stage("before", before.map(|rung| &rung.key));
                 let key = draft.add(graph, seed, Job::Rung(index, place))?;
                 rungs.push(RungKey { epochs, key });
             }

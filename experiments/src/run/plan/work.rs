@@ -159,6 +159,14 @@ fn scope(document: &Document) -> u64 {
     hash_of(&Value::Array(settings.to_vec()))
 }
 
+/// The epochs of a training, or of the part of it that a rung does.
+fn epochs(settings: &serde_json::Map<String, Value>) -> Option<f64> {
+    match settings.get("rung") {
+        Some(rung) => Some(rung.get("up_to")?.as_f64()? - rung.get("after")?.as_f64()?),
+        None => settings.get("model")?.pointer("/train/epochs")?.as_f64(),
+    }
+}
+
 /// Tokens of a sequence to train on, at most.
 pub(super) fn length(settings: &Map<String, Value>) -> Option<f64> {
     let reading = settings.get("reading")?;
