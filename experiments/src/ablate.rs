@@ -2,5 +2,7 @@
 
 pub mod arms;
 pub mod compare;
+pub mod interval;
+pub mod latency_ratios;
 pub mod run_arm;
 pub mod statistics;

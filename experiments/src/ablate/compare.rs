@@ -54,6 +54,16 @@ pub struct JudgedArm {
 }
 
 impl JudgedArm {
+    /// An arm without seeds.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            seeds: BTreeMap::new(),
+            failed: 0,
+            is_dropped: false,
+        }
+    }
+
     /// Whether its examples have parts of a metric.
     pub fn has_metric(&self, metric: &str) -> bool {
         let mut splits = self.seeds.values().flatten();
@@ -263,8 +273,8 @@ fn refusal(
 }
 
 /// A metric of an arm, by seed and by example.
-struct Measured<'a> {
-    values: MetricValues,
+pub(super) struct Measured<'a> {
+    pub(super) values: MetricValues,
     /// What each example got with each seed, for a metric that is a mean.
     right: Vec<Vec<f64>>,
     /// The examples that count.
@@ -275,12 +285,19 @@ struct Measured<'a> {
     direction: Direction,
     /// By what a difference of scores is divided to be one of values.
     scale: f64,
+    /// What the metric is made of, with the first seed.
+    pub(super) parts: &'a Parts,
     /// What the examples are.
     content: &'a str,
 }
 
 impl<'a> Measured<'a> {
-    fn of(arm: &'a JudgedArm, metric: &'a str) -> Result<Self, CompareError> {
+    /// A metric of an arm.
+    ///
+    /// # Errors
+    ///
+    /// If its examples have no such metric, its seeds were judged on different examples, or a number is not finite.
+    pub(super) fn of(arm: &'a JudgedArm, metric: &'a str) -> Result<Self, CompareError> {
         let first = arm.seeds.values().next().ok_or(StatisticsError::NoSeeds)?;
         let place = first
             .iter()
@@ -327,6 +344,7 @@ impl<'a> Measured<'a> {
                 Parts::Percent(_) => 100.0,
                 _ => 1.0,
             },
+            parts,
             content: &split.content,
         })
     }

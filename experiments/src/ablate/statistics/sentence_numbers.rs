@@ -48,11 +48,11 @@ pub(super) fn measured(difference: f64, interval: Option<Interval>, unit: Unit) 
     }
 }
 
-/// `1 point`, `0.5 points`, `0.01`.
+/// `1 point`, `0.5 points`, `0.01`: rounded to three digits, as a share of the reference has many.
 pub(super) fn margin(margin: f64, unit: Unit) -> String {
-    // `0.07 * 100` is a little more than 7.
-    let text = format!("{:.10}", margin * unit.scale());
-    let text = text.trim_end_matches('0').trim_end_matches('.');
+    let margin = margin * unit.scale();
+    let rounded: f64 = format!("{margin:.2e}").parse().unwrap_or(margin);
+    let text = rounded.to_string();
     match unit {
         Unit::Points if text == "1" => format!("{text} point"),
         _ => format!("{text}{}", unit.suffix()),
@@ -108,6 +108,7 @@ mod tests {
         let points = [0.01, 0.005, 0.07, 0.1].map(|number| margin(number, Unit::Points));
         assert_eq!(points, ["1 point", "0.5 points", "7 points", "10 points"]);
         assert_eq!(margin(0.01, Unit::Plain), "0.01");
+        assert_eq!(margin(0.009_034_166, Unit::Points), "0.903 points");
     }
 
     #[test]
