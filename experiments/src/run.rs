@@ -72,6 +72,8 @@ pub struct RunOptions {
     pub keep_going: bool,
     /// Whether another process, which started this one, measures and writes the results.
     pub is_worker: bool,
+    /// What is printed of the results.
+    pub print: Print,
     /// The device to compute on.
     pub device: Device,
     /// The device's name, for the record.
@@ -89,6 +91,24 @@ pub enum Retry {
     Failed,
     /// One.
     Stage(Key),
+}
+
+/// What is printed of the results of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Print {
+    /// The table, with what the arms show.
+    Table,
+    /// The content of `results.json`.
+    Json,
+    /// Nothing.
+    Nothing,
+}
+
+impl Print {
+    /// JSON or the table.
+    pub fn of(is_json: bool) -> Self {
+        if is_json { Self::Json } else { Self::Table }
+    }
 }
 
 /// What the stages of arms on one base need.
@@ -270,7 +290,9 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
             return failures.into_result();
         }
         // What failed is part of the results.
-        Report::of(self.recipe, &phase.seeds, &parts, &store)?.write(&ledger.folder)?;
+        let report = Report::of(self.recipe, &phase.seeds, &parts, &store)?;
+        report.write(&ledger.folder)?;
+        report.print(self.options.print)?;
         failures.into_result()
     }
 

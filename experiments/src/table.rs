@@ -1,9 +1,19 @@
 //! The table at the end of a run: what each model scores and what it costs.
 
+mod aligned;
+
+use std::collections::BTreeMap;
+
 use masformer_core::{MixerSpec, Mixing, Span};
 use serde::{Deserialize, Serialize};
 
-use crate::metric::{Scores, UNDEFINED};
+use crate::{
+    ablate::statistics::Interval,
+    metric::{Scores, UNDEFINED},
+    terminal::{self, wrapped},
+};
+
+pub(crate) use aligned::aligned;
 
 /// One model of one seed.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,12 +63,29 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// The rows of a run, ready to be shown: one line per model, mean and standard deviation over the
-/// seeds.
+/// How sure the means of a table are.
+#[derive(Clone, Debug, Default)]
+pub struct Intervals {
+    /// One less the probability that an interval stands for, such as 0.05.
+    pub alpha: f64,
+    /// The interval of a mean by its model and metric.
+    pub after: BTreeMap<(String, String), Interval>,
+    /// The same before the model's training.
+    pub before: BTreeMap<(String, String), Interval>,
+    /// By model, the ratio of its latency to that of the first one.
+    pub ratios: BTreeMap<String, (f64, Interval)>,
+    /// The model that the others are compared with.
+    pub reference: Option<String>,
+}
+
+/// The rows of a run, ready to be shown: one line per model, with means over the seeds.
 #[derive(Clone, Debug)]
 pub struct Table {
     cells: Vec<Vec<String>>,
-    seeds: usize,
+    /// The model that the others are compared with, if the table has it.
+    reference: Option<String>,
+    /// What its numbers are, one line each.
+    notes: Vec<String>,
 }
 
 /// What a column shows of the rows of one model.
@@ -66,10 +93,11 @@ type Cell<'a> = Box<dyn Fn(&[&Row]) -> String + 'a>;
 
 impl Table {
     /// A table of `rows`, in their order, with the scores of `metrics`. Other columns are there if they have something
-    /// to show. Latencies are compared with the first model.
-    pub fn new(rows: &[Row], metrics: &[String]) -> Self {
+    /// to show. Latencies are compared with the first model. A mean without an interval has the standard deviation over
+    /// the seeds.
+    pub fn new(rows: &[Row], metrics: &[String], intervals: &Intervals) -> Self {
         let groups = by_name(rows, |row| &row.name);
-        let columns = columns(rows, metrics, &groups);
+        let columns = columns(rows, metrics, intervals, &groups);
         let mut header = vec!["model".to_owned()];
         header.extend(columns.iter().map(|(title, _)| title.clone()));
         let mut cells = vec![header];
@@ -79,20 +107,39 @@ impl Table {
             cells.push(line);
         }
         let seeds = groups.iter().map(|(_, group)| group.len()).max();
-        Self::from_cells(cells, seeds)
+        let reference = intervals.reference.as_ref();
+        let reference = reference.filter(|name| groups.iter().any(|(other, _)| other == name));
+        Self {
+            notes: intervals.notes(&cells, seeds.unwrap_or(0)),
+            cells,
+            reference: reference.cloned(),
+        }
     }
 
-    /// A table of texts, its header first; `seeds` are those that a line joins.
-    pub(crate) fn from_cells(cells: Vec<Vec<String>>, seeds: Option<usize>) -> Self {
-        let seeds = seeds.unwrap_or(0);
-        Self { cells, seeds }
+    /// A table of texts, its header first.
+    pub(crate) fn from_cells(cells: Vec<Vec<String>>) -> Self {
+        Self {
+            cells,
+            reference: None,
+            notes: vec![],
+        }
     }
 
-    /// The table as aligned text, for a terminal.
+    /// The table as aligned text, for a terminal; the reference is marked.
     pub fn to_text(&self) -> String {
-        let mut text = aligned(&self.cells);
-        text.push_str(&self.note());
-        text
+        let mut cells = self.cells.clone();
+        let mut notes = String::new();
+        if let Some(reference) = &self.reference {
+            let mut names = cells.iter_mut().filter_map(|line| line.first_mut());
+            if let Some(name) = names.find(|name| *name == reference) {
+                name.push_str(" *");
+            }
+            notes.push_str("* what the others are compared with\n");
+        }
+        for note in &self.notes {
+            notes.push_str(&wrapped(note, terminal::columns(), 2));
+        }
+        aligned(&cells) + &notes
     }
 
     /// The table in Markdown.
@@ -104,19 +151,41 @@ impl Table {
                 text.extend(["|---", &"|---:".repeat(line.len() - 1), "|\n"]);
             }
         }
-        let note = self.note();
-        if note.is_empty() {
-            text
-        } else {
-            format!("{text}\n{note}")
+        if !self.notes.is_empty() {
+            text.extend(["\n", &self.notes.join("; "), "\n"]);
         }
+        text
     }
+}
 
-    fn note(&self) -> String {
-        match self.seeds {
-            0 | 1 => String::new(),
-            seeds => format!("mean ± standard deviation over {seeds} seeds\n"),
+impl Intervals {
+    /// What the forms of numbers in `cells` are.
+    fn notes(&self, cells: &[Vec<String>], seeds: usize) -> Vec<String> {
+        let has = |is: fn(&str) -> bool| {
+            let mut cells = cells.iter().skip(1).flatten();
+            cells.any(|cell| is(cell))
+        };
+        // `100 * (1 - 0.05)` has roundings.
+        let level = format!("{:.4}", 100.0 * (1.0 - self.alpha));
+        let level = level.trim_end_matches('0').trim_end_matches('.');
+        let mut notes = vec![];
+        if has(|cell| cell.contains(" [") && !cell.contains("x [")) {
+            notes.push(match seeds {
+                1 => format!("score [{level} % interval over the examples]"),
+                seeds => {
+                    format!("mean [{level} % interval over seeds and examples], {seeds} seeds")
+                }
+            });
         }
+        if has(|cell| cell.contains(" ± ")) {
+            notes.push(format!("mean ± standard deviation over {seeds} seeds"));
+        }
+        if has(|cell| cell.contains("x [")) {
+            notes.push(format!(
+                "ratio of latencies [{level} % interval over rounds in which models took turns]"
+            ));
+        }
+        notes
     }
 }
 
@@ -141,6 +210,7 @@ pub(crate) fn by_name<'a, R>(
 fn columns<'a>(
     rows: &[Row],
     metrics: &'a [String],
+    intervals: &'a Intervals,
     groups: &[(&str, Vec<&Row>)],
 ) -> Vec<(String, Cell<'a>)> {
     let mut columns: Vec<(String, Cell<'a>)> = vec![];
@@ -163,10 +233,14 @@ fn columns<'a>(
         add(
             &title,
             has_before,
-            Box::new(move |group| scores(group, before)),
+            Box::new(move |group| scores(group, before, (metric, &intervals.before))),
         );
         let after = |row: &Row| row.metrics.get(metric).copied();
-        add(metric, true, Box::new(move |group| scores(group, after)));
+        add(
+            metric,
+            true,
+            Box::new(move |group| scores(group, after, (metric, &intervals.after))),
+        );
     }
     add(
         "parameters",
@@ -219,8 +293,11 @@ fn columns<'a>(
             true,
             Box::new(|group| latency(group).map_or_else(none, |it| format!("{it:.2}"))),
         );
-        let ratio = move |group: &[&Row]| {
-            latency(group).map_or_else(none, |it| format!("{:.2}x", it / baseline))
+        let ratio = move |group: &[&Row]| match intervals.ratios.get(&group[0].name) {
+            Some((ratio, Interval { low, high })) => {
+                format!("{ratio:.2}x [{low:.2}, {high:.2}]")
+            }
+            None => latency(group).map_or_else(none, |it| format!("{:.2}x", it / baseline)),
         };
         add(&format!("vs {first}"), true, Box::new(ratio));
     }
@@ -232,9 +309,20 @@ fn none() -> String {
     "-".to_owned()
 }
 
-/// Mean and deviation of a score over the seeds that have it.
-fn scores(group: &[&Row], of: impl Fn(&Row) -> Option<f64>) -> String {
-    score(&group.iter().filter_map(|row| of(row)).collect::<Vec<_>>())
+/// The mean of a score over the seeds that have it, with its interval.
+fn scores(
+    group: &[&Row],
+    of: impl Fn(&Row) -> Option<f64>,
+    (metric, intervals): (&String, &BTreeMap<(String, String), Interval>),
+) -> String {
+    let values: Vec<f64> = group.iter().filter_map(|row| of(row)).collect();
+    let interval = intervals.get(&(group[0].name.clone(), metric.clone()));
+    match interval {
+        Some(interval) if !values.is_empty() => {
+            score_within(mean(&values), Some((interval.low, interval.high)))
+        }
+        _ => score(&values),
+    }
 }
 
 /// The mean latency over the seeds.
@@ -251,42 +339,26 @@ pub(crate) fn summary(spans: &[Span], mixers: &[MixerSpec]) -> String {
     runs.collect::<Vec<_>>().join(", ")
 }
 
-/// `cells` in columns of equal width: the first to the left, numbers to the right.
-pub(crate) fn aligned(cells: &[Vec<String>]) -> String {
-    let columns = cells.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        cells
-            .iter()
-            .filter_map(|line| line.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-    };
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
-    let mut text = String::new();
-    for line in cells {
-        let padded: Vec<String> = line
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, width))| match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            })
-            .collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Mean and sample standard deviation of scores: fractions with four digits, percentages with two. What has no value
-/// for a seed has none for all of them.
+/// A score with the ends of its interval, as in `0.9100 [0.9012, 0.9188]`: fractions with four digits, percentages with two.
+pub(crate) fn score_within(value: f64, ends: Option<(f64, f64)>) -> String {
+    let digits = digits(value);
+    match ends {
+        _ if value.is_nan() => UNDEFINED.to_owned(),
+        Some((low, high)) => format!("{value:.digits$} [{low:.digits$}, {high:.digits$}]"),
+        None => format!("{value:.digits$}"),
+    }
+}
+
+/// Digits after the point.
+fn digits(score: f64) -> usize {
+    if score.abs() > 1.0 { 2 } else { 4 }
+}
+
+/// Mean and sample standard deviation of scores. What has no value for a seed has none for all of them.
 pub(crate) fn score(values: &[f64]) -> String {
     if values.is_empty() {
         return "-".to_owned();
@@ -295,7 +367,7 @@ pub(crate) fn score(values: &[f64]) -> String {
     if mean.is_nan() {
         return UNDEFINED.to_owned();
     }
-    let digits = if mean.abs() > 1.0 { 2 } else { 4 };
+    let digits = digits(mean);
     if values.len() == 1 {
         return format!("{mean:.digits$}");
     }
@@ -380,7 +452,7 @@ mod tests {
 
     fn table(rows: &[Row], metrics: &[&str]) -> Table {
         let metrics: Vec<String> = metrics.iter().map(ToString::to_string).collect();
-        Table::new(rows, &metrics)
+        Table::new(rows, &metrics, &Intervals::default())
     }
 
     fn encoders() -> Table {
@@ -412,6 +484,57 @@ mod tests {
         );
         assert_eq!(lines[5], "mean ± standard deviation over 2 seeds");
         assert_eq!(lines[1], "|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+    }
+
+    #[test]
+    fn means_have_intervals_and_the_reference_a_mark() {
+        let rows = [
+            timed("teacher", 1, 0.9, 10.0),
+            timed("student", 1, 0.8, 5.0),
+            timed("teacher", 2, 0.92, 12.0),
+            timed("student", 2, 0.8, 6.0),
+        ];
+        let key = |name: &str| (name.to_owned(), "accuracy".to_owned());
+        let around = |low, high| Interval { low, high };
+        let intervals = Intervals {
+            alpha: 0.05,
+            after: BTreeMap::from([
+                (key("teacher"), around(0.88, 0.9412)),
+                (key("student"), around(0.75, 0.85)),
+            ]),
+            ratios: BTreeMap::from([("student".to_owned(), (0.498, around(0.45, 0.532)))]),
+            reference: Some("teacher".to_owned()),
+            ..Intervals::default()
+        };
+        let metrics = ["accuracy".to_owned(), "a_second".to_owned()];
+        let table = Table::new(&rows, &metrics, &intervals);
+        let text = table.to_markdown();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[2].starts_with("| teacher | 0.9100 [0.8800, 0.9412] | 80.50 ± 0.00 | "),
+            "{text}"
+        );
+        assert!(lines[2].ends_with(" | 11.00 | 1.00x |"), "{text}");
+        assert!(
+            lines[3].ends_with(" | 5.50 | 0.50x [0.45, 0.53] |"),
+            "{text}"
+        );
+        let note = "mean [95 % interval over seeds and examples], 2 seeds; mean ± standard deviation over 2 seeds; \
+                    ratio of latencies [95 % interval over rounds in which models took turns]";
+        assert_eq!(lines[5], note);
+        let text = table.to_text();
+        assert!(
+            text.contains("\nteacher *  0.9100 [0.8800, 0.9412]  "),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nstudent    0.8000 [0.7500, 0.8500]  "),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n* what the others are compared with\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl AttentionBench {
                 format!("{more:.1}"),
             ]
         }));
-        Table::from_cells(cells, None)
+        Table::from_cells(cells)
     }
 
     /// What each layer looks at.

@@ -107,7 +107,7 @@ impl<'a> Comparison<'a> {
                 verdict.to_owned(),
             ]);
         }
-        Table::from_cells(cells, None)
+        Table::from_cells(cells)
     }
 
     /// What counts as a change.

@@ -119,7 +119,7 @@ impl Report {
             cells
         });
         let header = header.into_iter().map(str::to_owned).collect();
-        Table::from_cells(std::iter::once(header).chain(lines).collect(), None)
+        Table::from_cells(std::iter::once(header).chain(lines).collect())
     }
 
     /// How a case grows from each size to the next one: the factors of time and memory.
@@ -144,7 +144,7 @@ impl Report {
                 ]);
             }
         }
-        (cells.len() > 1).then(|| Table::from_cells(cells, None))
+        (cells.len() > 1).then(|| Table::from_cells(cells))
     }
 
     /// The time, or the memory, of each case by its size; `None` where nothing has several sizes.

@@ -17,7 +17,7 @@ use crate::{
     ablate::arms::{AblationError, Command, Margin, Reference, parse_alpha, parse_seeds},
     error::Error,
     recipe::AnyRecipe,
-    run::RunOptions,
+    run::{Print, RunOptions},
     submit::ShardArg,
 };
 
@@ -28,7 +28,7 @@ use crate::{
 /// stage that is in the store is not done again.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  kiln ablate quickstart arms=[] experts.order=importance,random experts.shared=0,4 --seeds 6"
+    after_help = "Example:\n  kiln ablate quickstart arms=[] experts.order=importance,random \\\n      experts.shared=0,4 --seeds 6"
 )]
 pub struct AblateArgs {
     #[command(flatten)]
@@ -40,8 +40,8 @@ pub struct AblateArgs {
     /// Show the arms and their stages, and start nothing
     #[arg(long)]
     plan: bool,
-    /// With --plan: print every stage with its key as JSON
-    #[arg(long, requires = "plan")]
+    /// Print JSON: the results as RUN/results.json has them, or with --plan every stage with its key
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     work: WorkArgs,
@@ -146,7 +146,11 @@ pub fn run(args: AblateArgs) -> Result<(), Error> {
     if args.plan {
         return plan::show(&recipe, &options, args.json);
     }
-    let options = RunOptions { shard, ..options };
+    let options = RunOptions {
+        shard,
+        print: Print::of(args.json),
+        ..options
+    };
     // An arm for which the memory does not suffice ends a process, and not this one.
     args.work
         .run(&recipe, options, "ablate", Some(NonZero::<usize>::MIN))

@@ -29,6 +29,7 @@ use crate::{
     error::Error,
     run::Progress,
     table::Table,
+    terminal::{columns, wrapped},
 };
 
 /// Measure speed and memory
@@ -38,6 +39,9 @@ use crate::{
 /// time taken. Memory is what a pass allocates at most beside its inputs; on a GPU, what the device keeps
 /// for tensors after it.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kiln bench train --json > before.json\n  kiln bench train --compare before.json"
+)]
 pub struct BenchArgs {
     #[command(subcommand)]
     what: What,
@@ -85,6 +89,7 @@ struct How {
 
 /// One causal attention layer, full, with a window and with blocks, forward and in training
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kiln bench attention --lengths 2048,4096 --out bench")]
 struct AttentionArgs {
     /// Tokens of the input
     #[arg(
@@ -108,6 +113,9 @@ struct AttentionArgs {
 
 /// The next token of a decoder with random weights: by its position, and with and without a cache
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kiln bench decode --spans full --spans \"bottom:1 window:256\""
+)]
 struct DecodeArgs {
     /// What the layers attend to; may be given several times
     #[arg(
@@ -140,6 +148,7 @@ struct DecodeArgs {
 
 /// A forward pass of BERT-base with random weights, dense and with experts
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kiln bench bert --batches 1,8,32")]
 struct BertArgs {
     /// Sequences at once
     #[arg(
@@ -155,6 +164,9 @@ struct BertArgs {
 /// A step of training with 6 layers of 384 and random weights: of the dense model, and of experts that
 /// learn from it
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kiln bench train --json > before.json\n  kiln bench train --compare before.json"
+)]
 struct TrainArgs {
     /// Sequences at once
     #[arg(
@@ -169,6 +181,7 @@ struct TrainArgs {
 
 /// The fused operations, forward and in training
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kiln bench ops --burn --case softmax")]
 struct OpsArgs {
     /// Also measure the same work with Burn's own operations
     #[arg(long)]
@@ -294,7 +307,8 @@ impl How {
                 bench: report.bench.clone(),
             });
         }
-        eprintln!("{}{}", comparison.table().to_text(), comparison.rule());
+        let rule = wrapped(&comparison.rule(), columns(), 2);
+        eprint!("{}{rule}", comparison.table().to_text());
         let worse = comparison.worse();
         if worse.is_empty() {
             return Ok(());

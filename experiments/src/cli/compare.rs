@@ -14,6 +14,7 @@ use crate::{
     },
     error::Error,
     table::aligned,
+    terminal::{columns, wrapped},
 };
 
 /// Compare a model of a run with another one, on the seeds and examples that both have
@@ -129,8 +130,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
         comparison,
     };
     if args.json {
-        let json = serde_json::to_string_pretty(&report).unwrap_or_default();
-        super::print(&(json + "\n"))?;
+        super::print_json(&report)?;
     } else {
         super::print(&report.text(&reference, &model))?;
     }
@@ -196,7 +196,7 @@ impl Report {
                 test.gained, test.lost, test.p
             );
         }
-        text.extend([&self.comparison.verdict.sentence, "\n"]);
+        text.push_str(&wrapped(&self.comparison.verdict.sentence, columns(), 2));
         text
     }
 }

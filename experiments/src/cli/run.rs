@@ -11,21 +11,30 @@ use distill::Ui;
 use crate::backend;
 use crate::error::Error;
 use crate::interrupt::Stop;
-use crate::recipe::AnyRecipe;
-use crate::run::{self, Retry, RunOptions};
+use crate::recipe::{AnyRecipe, shipped_names};
+use crate::run::{self, Print, Retry, RunOptions};
 use crate::submit::submission::text;
 use crate::workers;
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln run quickstart 'seeds=[1]'
+  kiln run sst2 model.path=bert-base-uncased data.path=SST-2 --ui tui";
 
 /// Run a recipe: train the models of its stages, and compare its arms
 ///
 /// The result of every stage is kept in the store, where other runs find it. To resume a stopped run, run the same
 /// command again; to divide the work, run it in several processes.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RunArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
     #[command(flatten)]
     work: WorkArgs,
+    /// Print the results as JSON, as RUN/results.json has them
+    #[arg(long)]
+    json: bool,
 }
 
 /// How stages are done.
@@ -93,20 +102,26 @@ impl WorkArgs {
 /// A recipe with where it is run.
 #[derive(Debug, Args)]
 pub(super) struct RecipeArgs {
-    /// A recipe file, or the name of a built-in recipe: quickstart, sst2, cola, mnli, squad, recall, recall-experts,
-    /// gutenberg, gutenberg-experts, compose, summary, continue, partition, layers, routers, placement, placement-books
-    recipe: String,
+    #[arg(help = recipes())]
+    pub recipe: String,
     /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`
     #[arg(value_name = "KEY.PATH=VALUE")]
-    overrides: Vec<String>,
+    pub overrides: Vec<String>,
     /// The run folder [default: runs/NAME, by the recipe; runs/NAME-ablation for an ablation]
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     #[command(flatten)]
-    store: StoreArgs,
+    pub store: StoreArgs,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
     #[arg(long, env = "KILN_DEVICE")]
-    device: Option<String>,
+    pub device: Option<String>,
+}
+
+fn recipes() -> String {
+    let names = shipped_names();
+    format!(
+        "A recipe file, or the name of a recipe that ships, as `kiln recipes` lists them: {names}"
+    )
 }
 
 /// Where stages are kept.
@@ -152,6 +167,7 @@ impl RecipeArgs {
             retry: None,
             keep_going: false,
             is_worker: false,
+            print: Print::Table,
             device: backend::open(device)?,
             device_name: device
                 .or(backend::default_name())
@@ -237,5 +253,9 @@ fn retry(text: &str) -> Result<Retry, String> {
 /// The recipe or the device is wrong, or a stage fails.
 pub fn run(args: RunArgs) -> Result<(), Error> {
     let (recipe, options) = args.recipe.open()?;
+    let options = RunOptions {
+        print: Print::of(args.json),
+        ..options
+    };
     args.work.run(&recipe, options, "run", None)
 }

@@ -11,13 +11,18 @@ use masformer_core::{
     SpanAttentionConfig, SpanCost, SpanSchedule,
 };
 use moebert_core::file;
+use serde_json::{Value, json};
 
 use super::output;
 use crate::error::Error;
 use crate::table::{aligned, count, memory};
+use crate::terminal::{columns, wrapped};
 
 /// Show what each layer of a span schedule attends to, and what that costs
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kiln spans bottom:4 block:1024 --layers 24 --length 8192 --svg masks.svg"
+)]
 pub struct SpansArgs {
     /// The schedule, such as `full`, `window:256`, `bottom:4 block:1024`, `every:6+5 window:512+4`.
     /// Full layers: bottom:N, top:N, middle:N, even:N, every:K, every:K+S or layers:I,J,...
@@ -63,6 +68,9 @@ pub struct SpansArgs {
     /// Draw the mask of every layer into this file
     #[arg(long, value_name = "FILE.svg")]
     svg: Option<PathBuf>,
+    /// Print what each layer attends to and what it costs as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// What a model's layers are, and the input that they are shown for.
@@ -120,9 +128,17 @@ pub fn run(args: &SpansArgs) -> Result<(), Error> {
     if let Some(path) = &args.svg {
         file::write(path, svg::draw(&layers).as_bytes())?;
     }
+    if args.json {
+        return super::print_json(&described(&layers, cache.as_ref()));
+    }
     let table = table(&layers, cache.as_ref());
-    let masks = picture::draw(&layers);
-    super::print(&format!("{}\n\n{table}\n{masks}", layers.title()))
+    let columns = columns();
+    super::print(&format!(
+        "{}\n{table}\n{}\n{}",
+        wrapped(&layers.title(), columns, 2),
+        wrapped(&note(cache.as_ref()), columns, 0),
+        picture::draw(&layers, columns)
+    ))
 }
 
 impl Layers {
@@ -182,6 +198,32 @@ fn layer_count(count: usize) -> String {
     format!("{count} layer{plural}")
 }
 
+/// What the table says, for programs: each layer, and all of them.
+fn described(layers: &Layers, cache: Option<&Cache>) -> Value {
+    let costs = |run: &[Mixing]| {
+        let cost = Mixing::cost(run, layers.direction, layers.length);
+        json!({
+            "pairs": cost.pairs,
+            "of_full": cost.share(),
+            "cache_bytes": cache.map(|cache| cache.bytes(run, cost.cached_positions)),
+        })
+    };
+    let own = layers.mixing.iter().map(|layer| {
+        json!({
+            "mixer": layer.mixer.to_string(),
+            "span": layer.span.map(|span| span.to_string()),
+            "cost": costs(std::slice::from_ref(layer)),
+        })
+    });
+    json!({
+        "schedule": layers.name,
+        "is_causal": layers.direction == Direction::Causal,
+        "length": layers.length,
+        "layers": own.collect::<Vec<_>>(),
+        "cost": costs(&layers.mixing),
+    })
+}
+
 /// One line for each run of equal layers, and one for all; then what full attention would be. Mixers have a column
 /// where some layer is not attention.
 fn table(layers: &Layers, cache: Option<&Cache>) -> String {
@@ -217,7 +259,11 @@ fn table(layers: &Layers, cache: Option<&Cache>) -> String {
     let full = vec![Mixing::new(attention, Span::Full); layers.mixing.len()];
     cells.push(line("full attention".to_owned(), none, &full));
 
-    let mut text = aligned(&cells);
+    aligned(&cells)
+}
+
+/// What the columns count.
+fn note(cache: Option<&Cache>) -> String {
     let per_position = cache.map(
         |Cache {
              key_values:
@@ -233,10 +279,8 @@ fn table(layers: &Layers, cache: Option<&Cache>) -> String {
             )
         },
     );
-    text.push_str("\nPairs are of a query and a key, for one head.");
-    text.extend(per_position);
-    text.push('\n');
-    text
+    let pairs = "Pairs are of a query and a key, for one head.".to_owned();
+    pairs + &per_position.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -280,11 +324,13 @@ mod tests {
             "4-23            block:1024   84.0M    0.125   60.0 MiB",
             "all                         218.2M    0.271  156.0 MiB",
             "full attention              805.4M    1.000  576.0 MiB",
-            "",
-            "Pairs are of a query and a key, for one head. A position in a layer's cache takes \
-             2 x 12 heads x 64 x 2 bytes.",
         ];
         assert_eq!(lines, expected);
+        assert_eq!(
+            note(Some(&cache)),
+            "Pairs are of a query and a key, for one head. A position in a layer's cache takes \
+             2 x 12 heads x 64 x 2 bytes."
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::UNIX_EPOCH};
 use serde_json::{Map, Value};
 
 use super::{
-    Part, curves,
+    Part, Print, curves,
     family::Family,
     jobs::{Judged, title},
     nodes::{Nodes, SeedKeys},
@@ -13,8 +13,10 @@ use super::{
 };
 use crate::{
     ablate::{
-        compare::{Comparisons, FactorWorth, JudgedArm, Question, direction},
-        statistics::Direction,
+        compare::{CompareError, Comparisons, FactorWorth, JudgedArm, Question, direction},
+        interval::intervals,
+        latency_ratios::latency_ratios,
+        statistics::{Alpha, Direction},
     },
     error::Error,
     examples::{self, Examples},
@@ -28,7 +30,8 @@ use crate::{
         SeedResults, SeedStages, StageLine, StageTime, Status, Timings,
     },
     stdout::print,
-    table::{Row, Table, summary},
+    table::{Intervals, Row, Table, summary},
+    terminal::{columns, wrapped},
 };
 
 /// What the files of the results and the table say.
@@ -52,6 +55,8 @@ struct Gathered<'a> {
     curves: Vec<(&'a ModelPlan, curves::Curve)>,
     /// By model.
     judged: BTreeMap<String, JudgedArm>,
+    /// What models were before their training, where they go on from a given one.
+    before: Vec<JudgedArm>,
 }
 
 impl<'a> Report<'a> {
@@ -84,6 +89,7 @@ impl<'a> Report<'a> {
             mut trainings,
             mut curves,
             judged,
+            before,
         } = gathered;
         rows.sort_by_key(|row| place(&row.name));
         arms.sort_by_key(|arm| place(&arm.name));
@@ -99,6 +105,22 @@ impl<'a> Report<'a> {
         let columns = parts.first().map(|part| part.run.family.columns(&rows));
         let columns = columns.unwrap_or_default();
         let asked = recipe.ablation.as_ref();
+        let alpha = asked.map_or(Ok(Alpha::default()), |asked| Alpha::new(asked.alpha));
+        let alpha = alpha.map_err(CompareError::from)?;
+        let reference = asked.map(|ablation| ablation.arms[ablation.reference].name.clone());
+        let sure = Intervals {
+            alpha: alpha.into(),
+            after: intervals(judged.values(), alpha),
+            before: intervals(&before, alpha),
+            ratios: latency_ratios(&latencies, alpha),
+            reference: reference.clone(),
+        };
+        for arm in &mut arms {
+            for (metric, estimate) in &mut arm.metrics {
+                let interval = sure.after.get(&(arm.name.clone(), metric.clone()));
+                (estimate.low, estimate.high) = interval.map(|it| (it.low, it.high)).unzip();
+            }
+        }
         let metric = metric(recipe, &columns, &judged);
         let compared = comparisons(recipe, metric.as_deref(), &judged)?;
         let (comparisons, margin) = match compared {
@@ -111,9 +133,9 @@ impl<'a> Report<'a> {
             run: recipe.name.clone(),
             metric,
             directions: directions(&judged),
-            alpha: asked.map_or(0.05, |ablation| ablation.alpha),
+            alpha: alpha.into(),
             margin,
-            reference: asked.map(|ablation| ablation.arms[ablation.reference].name.clone()),
+            reference,
             seeds: seeds.to_vec(),
             notes: notes(&arms),
             arms,
@@ -123,7 +145,7 @@ impl<'a> Report<'a> {
         };
         Ok(Self {
             name: &recipe.name,
-            table: Table::new(&rows, &results.metrics),
+            table: Table::new(&rows, &results.metrics, &sure),
             timings: Timings {
                 schema: SCHEMA,
                 stages: times(&standing, store)?,
@@ -135,7 +157,7 @@ impl<'a> Report<'a> {
         })
     }
 
-    /// Writes the files into the run folder, and prints the table.
+    /// Writes the files into the run folder.
     ///
     /// # Errors
     ///
@@ -147,23 +169,49 @@ impl<'a> Report<'a> {
         folder.write_json(TIMINGS, &self.timings)?;
         results_tables::write(folder.path(), &self.results, &self.timings)
             .map_err(ExportError::from)?;
+        let mut markdown = self.table.to_markdown();
+        let lines: Vec<String> = self.lines().map(|line| format!("\n- {line}")).collect();
+        if !lines.is_empty() {
+            markdown.extend(lines);
+            markdown.push('\n');
+        }
+        Ok(folder.write_text("results.md", &markdown)?)
+    }
+
+    /// Prints the results.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be printed.
+    pub fn print(&self, what: Print) -> Result<(), Error> {
+        match what {
+            Print::Table => {
+                let mut text = self.table.to_text();
+                let lines = self.lines().map(|line| wrapped(line, columns(), 2));
+                let lines = lines.collect::<String>();
+                if !lines.is_empty() {
+                    text.extend(["\n", &lines]);
+                }
+                print(&text)
+            }
+            Print::Json => {
+                // Names, numbers and lists of them always have a form in JSON.
+                let json = serde_json::to_string_pretty(&self.results);
+                print(&(json.unwrap_or_default() + "\n"))
+            }
+            Print::Nothing => Ok(()),
+        }
+    }
+
+    /// What the arms show, and what is missing, a sentence each.
+    fn lines(&self) -> impl Iterator<Item = &String> {
         let Results {
             comparisons, notes, ..
         } = &self.results;
         let verdicts = comparisons
             .iter()
             .map(|comparison| &comparison.verdict.sentence);
-        let lines: Vec<&String> = verdicts.chain(notes).collect();
-        let mut markdown = self.table.to_markdown();
-        let mut text = self.table.to_text();
-        if !lines.is_empty() {
-            text.push('\n');
-            markdown.extend(lines.iter().map(|line| format!("\n- {line}")));
-            markdown.push('\n');
-        }
-        text.extend(lines.iter().map(|line| format!("{line}\n")));
-        folder.write_text("results.md", &markdown)?;
-        print(&text)
+        verdicts.chain(notes)
     }
 }
 
@@ -394,12 +442,8 @@ impl<F: Family> Part<'_, F> {
                 metrics: BTreeMap::new(),
                 cost: None,
             };
-            let mut judged = JudgedArm {
-                name: plan.name.clone(),
-                seeds: BTreeMap::new(),
-                failed: 0,
-                is_dropped: false,
-            };
+            let mut judged = JudgedArm::new(&plan.name);
+            let mut judged_before = JudgedArm::new(&plan.name);
             for keys in &self.nodes.seeds {
                 let model = &keys.models[index];
                 let stand = standing.of_all(model.stages().map(|(_, key)| key))?;
@@ -434,6 +478,10 @@ impl<F: Family> Part<'_, F> {
                         .as_ref()
                         .map(|key| store.result(key))
                         .transpose()?;
+                    if let Some(key) = &model.before {
+                        let examples = Examples::read(&store.stage(key))?;
+                        judged_before.seeds.insert(keys.seed, examples);
+                    }
                     let passes = match &keys.measure {
                         Some(key) if store.is_done(key)? => store.result(key)?,
                         _ => Vec::<Vec<f64>>::new(),
@@ -472,6 +520,7 @@ impl<F: Family> Part<'_, F> {
                 arm.metrics = estimates(&arm.seeds);
                 gathered.arms.push(arm);
                 gathered.judged.insert(plan.name.clone(), judged);
+                gathered.before.push(judged_before);
             }
         }
         Ok(())

@@ -11,8 +11,8 @@ const CELLS: usize = 32;
 /// Width of a mask with its frame and what keeps it from the next.
 const COLUMN: usize = CELLS + 4;
 
-/// The different masks of the layers beside each other, under their names.
-pub(super) fn draw(layers: &Layers) -> String {
+/// The different masks of the layers under their names, as many beside each other as `columns` have room for.
+pub(super) fn draw(layers: &Layers, columns: usize) -> String {
     let kinds = layers.kinds();
     let masks: Vec<Vec<String>> = kinds
         .iter()
@@ -28,14 +28,21 @@ pub(super) fn draw(layers: &Layers) -> String {
         .map(|mask| COLUMN.max(mask[0].chars().count() + 2));
     let widths: Vec<usize> = widths.collect();
     let mut text = String::new();
-    for line in 0..masks.iter().map(Vec::len).max().unwrap_or(0) {
-        let row: Vec<String> = masks
-            .iter()
-            .zip(&widths)
-            .map(|(mask, width)| format!("{:<width$}", mask[line]))
-            .collect();
-        text.push_str(row.concat().trim_end());
-        text.push('\n');
+    let mut rest: &[(Vec<String>, usize)] = &masks.into_iter().zip(widths).collect::<Vec<_>>();
+    while !rest.is_empty() {
+        let mut width = 0;
+        let fit = rest.iter().take_while(|(_, own)| {
+            width += own;
+            width <= columns
+        });
+        let (row, others) = rest.split_at(fit.count().max(1));
+        for line in 0..row[0].0.len() {
+            let cells = row.iter();
+            let cells = cells.map(|(mask, width)| format!("{:<width$}", mask[line]));
+            text.push_str(cells.collect::<String>().trim_end());
+            text.push('\n');
+        }
+        rest = others;
     }
     text.push_str("Down: queries. Across: the keys that they see.");
     if layers.is_summarised() {
@@ -137,7 +144,8 @@ mod tests {
 
     #[test]
     fn short_inputs_are_drawn_position_by_position() {
-        let text = draw(&causal("bottom:1 window:2+1", 3, 5));
+        let layers = causal("bottom:1 window:2+1", 3, 5);
+        let text = draw(&layers, 80);
         let lines: Vec<&str> = text.lines().collect();
         let expected = [
             "full (1 layer)                      window:2+1 (2 layers)",
@@ -149,11 +157,15 @@ mod tests {
             "Down: queries. Across: the keys that they see.",
         ];
         assert_eq!(lines, expected);
+        let narrow = draw(&layers, 71);
+        let below: Vec<&str> = narrow.lines().collect();
+        assert_eq!(below[0], "full (1 layer)");
+        assert_eq!(below[6], "window:2+1 (2 layers)");
     }
 
     #[test]
     fn long_inputs_keep_their_proportions() {
-        let text = draw(&both("block:2048", 3, 8192));
+        let text = draw(&both("block:2048", 3, 8192), 80);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "block:2048 (3 layers)");
         assert_eq!(lines.len(), 3 + 16 + 1);
