@@ -6,23 +6,39 @@ mod recall;
 mod summary;
 mod text;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueEnum};
 use distill::Ui;
 use moebert_core::pretrained::PretrainedDecoder;
+use serde_json::{Map, json};
 
 use super::{reading::ReadingArgs, variant::VariantArgs};
 use crate::{
+    ablate::{
+        compare::JudgedArm,
+        interval::interval_of,
+        statistics::{Alpha, Interval},
+    },
     error::Error,
+    examples::Examples,
     interrupt::Stop,
     language::Watch,
-    metric::shown,
+    metric::{Scores, shown},
+    predictions::Judgement,
     recipe::{AnyTask, LanguageTask, Task},
     run::Progress,
     task_settings::TaskSettings,
     warning::warn,
 };
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln eval MODEL --task sst2 --data SST-2 --predictions sst2.tsv
+  kiln eval MODEL --task text --data BOOKS/test";
 
 /// Evaluate a model on a task: a BERT, dense or expert, or a decoder on text, summaries or recall
 ///
@@ -30,8 +46,9 @@ use crate::{
 /// that slide over it. Texts with summaries are JSON lines in the form of SCROLLS, objects with `input`
 /// and `output`, in train.jsonl, validation.jsonl or dev.jsonl, and test.jsonl; lines with the same `id`
 /// are references of one text. Their scores are ROUGE F1, from 0 to 1, and the perplexity of the
-/// references.
+/// references. After a score stands its 95 % interval over the examples.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
     /// The model: a Hugging Face folder
     model: PathBuf,
@@ -73,6 +90,9 @@ pub struct EvalArgs {
     /// their own, such as `FILE_mismatched.tsv` for MNLI
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+    /// Print the scores as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     variant: VariantArgs,
     /// The device to compute on: one that `kiln devices` lists, or `remote:HOST:PORT`
@@ -89,26 +109,72 @@ enum EvalSplit {
     Test,
 }
 
-/// Evaluates the model and prints its scores, one `name value` a line.
+/// Evaluates the model and prints its scores, one `name value [low, high]` a line.
 ///
 /// # Errors
 /// The model or the data cannot be read.
 pub fn run(args: EvalArgs) -> Result<(), Error> {
     args.check_options()?;
-    let scores = match args.task {
-        AnyTask::Encoder(task) => encoder::scores(&args, task)?,
-        AnyTask::Decoder(LanguageTask::Text) => text::scores(&args)?,
-        AnyTask::Decoder(LanguageTask::Summary) => summary::scores(&args)?,
-        AnyTask::Decoder(LanguageTask::Recall) => recall::scores(&args)?,
+    let judged = match args.task {
+        AnyTask::Encoder(task) => encoder::judged(&args, task)?,
+        AnyTask::Decoder(LanguageTask::Text) => text::judged(&args)?,
+        AnyTask::Decoder(LanguageTask::Summary) => summary::judged(&args)?,
+        AnyTask::Decoder(LanguageTask::Recall) => recall::judged(&args)?,
     };
-    let lines = scores
-        .iter()
-        .map(|(name, score)| format!("{name} {}\n", shown(*score)));
-    super::print(&lines.collect::<String>())?;
-    if scores.values().any(|score| score.is_nan()) {
+    let scores = judged.with_intervals();
+    if args.json {
+        let metrics = scores.iter().map(|(name, score, interval)| {
+            let (low, high) = interval.map(|it| (it.low, it.high)).unzip();
+            let score = json!({ "value": score, "low": low, "high": high });
+            (name.clone(), score)
+        });
+        super::print_json(&json!({
+            "task": args.task.to_string(),
+            "alpha": Alpha::default(),
+            "metrics": metrics.collect::<Map<_, _>>(),
+        }))?;
+    } else {
+        let lines = scores.iter().map(|(name, score, interval)| {
+            let ends = interval.map(|it| format!(" [{}, {}]", shown(it.low), shown(it.high)));
+            format!("{name} {}{}\n", shown(*score), ends.unwrap_or_default())
+        });
+        super::print(&lines.collect::<String>())?;
+    }
+    if scores.iter().any(|(_, score, _)| score.is_nan()) {
         warn("a correlation is not defined where all predictions, or all labels, are the same");
     }
     Ok(())
+}
+
+/// What a model scores on a task, and what its scores are made of.
+#[derive(Default)]
+struct Judged {
+    scores: Scores,
+    examples: Vec<Examples>,
+}
+
+impl From<Judgement> for Judged {
+    fn from(judgement: Judgement) -> Self {
+        Self {
+            scores: judgement.scores,
+            examples: judgement.examples,
+        }
+    }
+}
+
+impl Judged {
+    /// The scores with their intervals over the examples, where these say what a score is made of.
+    fn with_intervals(self) -> Vec<(String, f64, Option<Interval>)> {
+        let arm = JudgedArm {
+            seeds: BTreeMap::from([(0, self.examples)]),
+            ..JudgedArm::new("")
+        };
+        let scores = self.scores.into_iter().map(|(name, score)| {
+            let interval = interval_of(&arm, &name, Alpha::default());
+            (name, score, interval.ok().flatten())
+        });
+        scores.collect()
+    }
 }
 
 impl EvalArgs {

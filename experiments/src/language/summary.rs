@@ -98,7 +98,7 @@ pub struct SummaryJudge {
 
 impl SummaryJudge {
     /// The summaries that a model writes of the texts that have some to compare with, and their scores
-    /// ([`Self::scores_of`]).
+    /// ([`Self::judge_summaries`]).
     ///
     /// # Errors
     ///
@@ -114,13 +114,30 @@ impl SummaryJudge {
             beams: self.beams,
         };
         let summaries = judge.summaries(model, watch)?;
-        let scores = judge.scores_of(&summaries, model, watch)?;
-        let examples = judge.examples.iter().zip(&summaries);
-        let predictions = examples.map(|(example, summary)| of_summary(&example.id, summary));
+        judge.judge_summaries(summaries, model, watch)
+    }
+
+    /// The scores of summaries of all texts, ROUGE ([`rouge`]) and the perplexity of the references, and what they are made of.
+    /// Texts without references do not count.
+    ///
+    /// # Errors
+    ///
+    /// If no text has a summary, a likelihood is not finite, or a stop is asked for.
+    pub fn judge_summaries(
+        &self,
+        summaries: Vec<String>,
+        model: &Decoder<Half>,
+        watch: &Watch,
+    ) -> Result<Judgement, Error> {
+        let pairs = self.examples.iter().zip(summaries);
+        let pairs = pairs.filter(|(example, _)| example.has_reference());
+        let (examples, summaries): (Vec<_>, Vec<_>) = pairs.unzip();
+        let predictions = examples.iter().zip(&summaries);
+        let predictions = predictions.map(|(example, summary)| of_summary(&example.id, summary));
         Ok(Judgement {
-            scores,
+            scores: self.scores_of(&examples, &summaries, model, watch)?,
             predictions: predictions.collect(),
-            examples: vec![judge.parts(&summaries)],
+            examples: vec![parts(&examples, &summaries)],
         })
     }
 
@@ -146,52 +163,18 @@ impl SummaryJudge {
         Ok(summaries)
     }
 
-    /// ROUGE of each summary, of which the scores are the means.
-    fn parts(&self, summaries: &[String]) -> Examples {
-        let pairs = self.examples.iter().zip(summaries);
-        let scores = pairs.map(|(example, summary)| Rouge::best(summary, &example.references));
-        let scores: Vec<Rouge> = scores.collect();
-        let part = |name: &str, measure: fn(&Rouge) -> f64| {
-            let values = scores.iter().map(|score| Some(measure(score)));
-            (name.to_owned(), Parts::Mean(values.collect()))
-        };
-        Examples {
-            ids: self
-                .examples
-                .iter()
-                .map(|example| example.id.clone())
-                .collect(),
-            content: examples::content(
-                self.examples.iter().flat_map(|example| &example.references),
-            ),
-            groups: vec![],
-            metrics: BTreeMap::from([
-                part("rouge1", |score| score.rouge_1),
-                part("rouge2", |score| score.rouge_2),
-                part("rougeL", |score| score.rouge_l),
-                part("rougeLsum", |score| score.rouge_lsum),
-            ]),
-        }
-    }
-
-    /// ROUGE ([`rouge`]) of summaries of all texts, each against the best reference of its text, and `perplexity`,
-    /// that of the references after their texts. Texts without references do not count.
-    ///
-    /// # Errors
-    ///
-    /// If no text has a summary, a likelihood is not finite, or a stop is asked for.
-    pub fn scores_of(
+    /// ROUGE ([`rouge`]) of summaries of `examples`, each against the best reference of its text, and `perplexity`,
+    /// that of the references after their texts.
+    fn scores_of(
         &self,
+        examples: &[&SummaryExample],
         summaries: &[String],
         model: &Decoder<Half>,
         watch: &Watch,
     ) -> Result<Scores, Error> {
-        let (summaries, references): (Vec<&str>, Vec<&[String]>) = summaries
-            .iter()
-            .zip(&self.examples)
-            .filter(|(_, example)| example.has_reference())
-            .map(|(summary, example)| (summary.as_str(), example.references.as_slice()))
-            .unzip();
+        let summaries: Vec<&str> = summaries.iter().map(String::as_str).collect();
+        let references = examples.iter().map(|example| example.references.as_slice());
+        let references: Vec<&[String]> = references.collect();
         let mut scores = rouge(&summaries, &references).map_err(DataError::from)?;
         scores.insert("perplexity".to_owned(), self.perplexity(model, watch)?);
         Ok(scores)
@@ -224,6 +207,28 @@ impl SummaryJudge {
         }
         bar.finish_and_clear();
         Ok(perplexity.total().perplexity())
+    }
+}
+
+/// ROUGE of each summary, of which the scores are the means.
+fn parts(examples: &[&SummaryExample], summaries: &[String]) -> Examples {
+    let pairs = examples.iter().zip(summaries);
+    let scores = pairs.map(|(example, summary)| Rouge::best(summary, &example.references));
+    let scores: Vec<Rouge> = scores.collect();
+    let part = |name: &str, measure: fn(&Rouge) -> f64| {
+        let values = scores.iter().map(|score| Some(measure(score)));
+        (name.to_owned(), Parts::Mean(values.collect()))
+    };
+    Examples {
+        ids: examples.iter().map(|example| example.id.clone()).collect(),
+        content: examples::content(examples.iter().flat_map(|example| &example.references)),
+        groups: vec![],
+        metrics: BTreeMap::from([
+            part("rouge1", |score| score.rouge_1),
+            part("rouge2", |score| score.rouge_2),
+            part("rougeL", |score| score.rouge_l),
+            part("rougeLsum", |score| score.rouge_lsum),
+        ]),
     }
 }
 

@@ -20,7 +20,8 @@ fn json(kiln: &Kiln, path: &str) -> Value {
 /// The printed value of a metric.
 fn score(printed: &str, name: &str) -> f64 {
     let lines = printed.lines();
-    let mut values = lines.filter_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    let mut values =
+        lines.filter_map(|line| line.strip_prefix(name)?.split(' ').next()?.parse().ok());
     values.next().unwrap()
 }
 

@@ -201,7 +201,16 @@ pub fn rows(kiln: &Kiln, run: &str) -> Vec<Value> {
     std::mem::take(results["rows"].as_array_mut().unwrap())
 }
 
-/// The scores of such a row as `kiln eval` prints them.
+/// What `kiln eval` prints, without intervals.
+pub fn without_intervals(printed: &str) -> String {
+    let lines = printed.lines().map(|line| match line.split_once(" [") {
+        Some((score, _)) => format!("{score}\n"),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+/// The scores of such a row as `kiln eval` prints them, without intervals.
 pub fn printed(scores: &Value) -> String {
     let scores = scores.as_object().unwrap().iter();
     let lines = scores.map(|(name, score)| format!("{name} {:.4}\n", score.as_f64().unwrap()));

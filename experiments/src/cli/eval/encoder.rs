@@ -1,11 +1,10 @@
 //! `kiln eval` on the tasks of a BERT, dense or expert.
 
-use super::{EvalArgs, EvalSplit, predictions::PredictionFile};
+use super::{EvalArgs, EvalSplit, Judged, predictions::PredictionFile};
 use crate::{
     backend,
     cli::task_folder::TaskFolder,
     error::Error,
-    metric::Scores,
     predict::predict,
     recipe::{DataSplit, Task},
 };
@@ -14,7 +13,7 @@ use crate::{
 const BATCH_SIZE: usize = 32;
 
 /// The metrics of the task on a split, whose answers are written where the command line says.
-pub(super) fn scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
+pub(super) fn judged(args: &EvalArgs, task: Task) -> Result<Judged, Error> {
     let device = backend::open(args.device.as_deref())?;
     let watch = args.watch(BATCH_SIZE)?;
     let pretrained = args.variant.encoder(&args.model)?;
@@ -39,7 +38,7 @@ pub(super) fn scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
         files.push((file, has_labels));
     }
     let learner = task.learner(&device)?;
-    let mut scores = Scores::default();
+    let mut judged = Judged::default();
     for ((sequences, rule), (file, has_labels)) in parts.iter().zip(files) {
         let bar = watch.progress.bar("evaluate", sequences.features.len());
         let predictions = predict(
@@ -56,8 +55,9 @@ pub(super) fn scores(args: &EvalArgs, task: Task) -> Result<Scores, Error> {
             file.write(&answers, &sequences.ids(), rule)?;
         }
         if has_labels {
-            scores.extend(sequences.judge(&answers, rule)?);
+            judged.scores.extend(sequences.judge(&answers, rule)?);
+            judged.examples.push(sequences.examples(&answers, rule)?);
         }
     }
-    Ok(scores)
+    Ok(judged)
 }

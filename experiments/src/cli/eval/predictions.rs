@@ -11,6 +11,7 @@ use crate::{
     error::Error,
     predictions,
     problem::{Answer, Rule, best_class},
+    quiet::tell,
     recipe::{AnyTask, LanguageTask, Task},
 };
 
@@ -121,7 +122,7 @@ impl PredictionFile {
 
     fn write_text(&self, text: &str) -> Result<(), Error> {
         file::write(&self.path, text.as_bytes())?;
-        eprintln!("predictions are in {}", self.path.display());
+        tell(&format!("predictions are in {}", self.path.display()));
         Ok(())
     }
 }

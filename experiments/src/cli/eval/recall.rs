@@ -1,18 +1,17 @@
 //! `kiln eval --task recall`: what a decoder recalls in the sequences that a recipe describes.
 
-use super::EvalArgs;
+use super::{EvalArgs, Judged};
 use crate::{
     backend, cli,
     cli::decoder_task::{check_vocabulary, recall_problem},
     error::Error,
     language::LanguageProblem,
-    metric::Scores,
 };
 
 const BATCH_SIZE: usize = 32;
 
 /// The shares recalled.
-pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
+pub(super) fn judged(args: &EvalArgs) -> Result<Judged, Error> {
     let device = backend::open(args.device.as_deref())?;
     let folder = args.variant.decoder(&args.model)?;
     let (problem, length) = recall_problem(&args.data)?;
@@ -20,5 +19,5 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     check_vocabulary(&args.data, &problem, &folder)?;
     let watch = args.watch(BATCH_SIZE)?;
     let model = cli::load_decoder(&folder, &device)?;
-    Ok(problem.judge(&model, &watch)?.scores)
+    Ok(problem.judge(&model, &watch)?.into())
 }

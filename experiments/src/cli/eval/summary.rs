@@ -1,6 +1,6 @@
 //! `kiln eval --task summary`: how good the summaries of a decoder are.
 
-use super::{EvalArgs, EvalSplit, predictions::PredictionFile};
+use super::{EvalArgs, EvalSplit, Judged, predictions::PredictionFile};
 use crate::{
     backend, cli,
     data::{
@@ -9,7 +9,6 @@ use crate::{
     },
     error::Error,
     language::summary::SummaryJudge,
-    metric::Scores,
 };
 
 /// Summaries take much more memory than the inputs of other tasks.
@@ -25,8 +24,8 @@ impl From<EvalSplit> for SummarySplit {
     }
 }
 
-/// The scores of the model on a split ([`SummaryJudge::scores`]).
-pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
+/// The scores of the model on a split ([`SummaryJudge::judge`]).
+pub(super) fn judged(args: &EvalArgs) -> Result<Judged, Error> {
     let device = backend::open(args.device.as_deref())?;
     let (folder, length, saved) = args.decoder()?;
     let tokenizer = cli::load_text_tokenizer(&folder)?;
@@ -53,7 +52,7 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     };
     let model = cli::load_decoder(&folder, &device)?;
     let Some(file) = file else {
-        return Ok(judge.judge(&model, &watch)?.scores);
+        return Ok(judge.judge(&model, &watch)?.into());
     };
     let summaries = judge.summaries(&model, &watch)?;
     let ids: Vec<&str> = judge
@@ -64,8 +63,8 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
     file.write_summaries(&summaries, &ids)?;
     // Of texts without a summary to compare with, those that were written are what there is to say.
     if judge.examples.iter().any(SummaryExample::has_reference) {
-        judge.scores_of(&summaries, &model, &watch)
+        Ok(judge.judge_summaries(summaries, &model, &watch)?.into())
     } else {
-        Ok(Scores::default())
+        Ok(Judged::default())
     }
 }

@@ -2,20 +2,20 @@
 
 use std::env;
 
-use super::EvalArgs;
+use super::{EvalArgs, Judged};
 use crate::{
     backend, cli,
     data::{DataError, corpus::Corpus},
     error::Error,
     language::text::{TextJudge, tokenize},
-    metric::{Scores, perplexity::SlidingWindows},
+    metric::perplexity::SlidingWindows,
 };
 
 /// As many windows as recipes take.
 const BATCH_SIZE: usize = 8;
 
-/// The scores of the model on a file or folder ([`TextJudge::scores`]).
-pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
+/// The scores of the model on a file or folder ([`TextJudge::judge`]).
+pub(super) fn judged(args: &EvalArgs) -> Result<Judged, Error> {
     let device = backend::open(args.device.as_deref())?;
     let (folder, length, saved) = args.decoder()?;
     let tokenizer = cli::load_text_tokenizer(&folder)?;
@@ -35,5 +35,5 @@ pub(super) fn scores(args: &EvalArgs) -> Result<Scores, Error> {
         text,
         windows,
     };
-    Ok(judge.judge(&model, &watch)?.scores)
+    Ok(judge.judge(&model, &watch)?.into())
 }
