@@ -79,6 +79,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A result that was run again is another one.
+    #[error("the run does not agree with {}", path.display())]
+    Disagrees {
+        /// The earlier result.
+        path: PathBuf,
+    },
     /// The device is not there.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -360,6 +366,7 @@ impl Error {
             | Self::NotAsGood
             | Self::SameCause { .. }
             | Self::NoSurvivors
+            | Self::Disagrees { .. }
             | Self::Failed {
                 is_bad_input: false,
                 ..

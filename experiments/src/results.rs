@@ -169,9 +169,19 @@ impl Results {
     ///
     /// If the file cannot be read, or is none of a run.
     pub fn read(run: &Path) -> Result<Self, FileError> {
-        let path = run.join(RESULTS);
-        serde_json::from_slice(&file::read(&path)?)
-            .map_err(|source| FileError::Json { path, source })
+        Self::of_file(&run.join(RESULTS))
+    }
+
+    /// Reads them from their file, whatever its name.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or is none of a run.
+    pub fn of_file(path: &Path) -> Result<Self, FileError> {
+        serde_json::from_slice(&file::read(path)?).map_err(|source| FileError::Json {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// The model of a name.

@@ -66,4 +66,9 @@ impl AnyRecipe {
     pub fn name(&self) -> &str {
         of_any!(self, recipe => &recipe.name)
     }
+
+    /// The names of its models, in the order of the table.
+    pub fn models(&self) -> Vec<&str> {
+        of_any!(self, recipe => recipe.plan().iter().map(|model| model.name.as_str()).collect())
+    }
 }
