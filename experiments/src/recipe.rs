@@ -50,7 +50,7 @@ pub use plan::{ModelPlan, Origin};
 pub use problems::Problem;
 pub use random::RandomStudent;
 pub use schema::{NoKeys, Part, Recipe, RecipeFamily, StartModel};
-pub use shipped::SHIPPED;
+pub use shipped::{About, SHIPPED, about, shipped_names};
 pub use stage::{StageMethods, StageRecipe};
 pub use task::{AnyTask, Task, UnknownTask};
 pub use train::{CheckpointRecipe, KeptEpoch, Tracking, TrainOverrides, TrainRecipe};
@@ -140,10 +140,10 @@ fn text_at(source: &str, path: &Path) -> Result<(String, Cow<'static, str>), Rec
     }
     let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
-            let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-            let hint = match nearest(source, names.iter().copied()) {
+            let names = SHIPPED.iter().map(|(name, _)| *name);
+            let hint = match nearest(source, names) {
                 Some(name) => format!("kiln ships `{name}`"),
-                None => format!("kiln ships {}", names.join(", ")),
+                None => format!("kiln ships {}", shipped_names()),
             };
             RecipeError::NotFound {
                 name: source.to_owned(),
@@ -190,6 +190,21 @@ mod tests {
                 load::parse("recipe.toml", &toml(&recipe), &[]).expect("the record reads back");
             assert_eq!(again, recipe);
         }
+    }
+
+    #[test]
+    fn every_shipped_ablation_has_arms() {
+        let mut ablations = 0;
+        for (name, text) in SHIPPED {
+            if about(text).command == "ablate" {
+                let command = Command::parse(&folders(name)).expect("overrides");
+                let recipe = AnyRecipe::load_ablation(name, &command)
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert!(recipe.models().len() > 4, "{name}");
+                ablations += 1;
+            }
+        }
+        assert_eq!(ablations, 5);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use moebert_core::{
     pretrained::{SaveOptions, save, save_decoder},
     router::{GateScale, RouterKind, RouterSpec},
 };
+use serde_json::json;
 
 use super::{decoder_task::DecoderTask, output, reading::ReadingArgs, task_folder::TaskFolder};
 use crate::{
@@ -30,6 +31,9 @@ use crate::{
 
 /// Split the feed-forward layers of a model into experts
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kiln adapt MODEL --importance importance.safetensors --output EXPERTS"
+)]
 pub struct AdaptArgs {
     /// The dense model, a BERT or a decoder (GPT-2, GPT-Neo): a Hugging Face folder
     model: PathBuf,
@@ -71,6 +75,9 @@ pub struct AdaptArgs {
     /// The folder of the expert model
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
+    /// Print what the model costs as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl AdaptArgs {
@@ -149,6 +156,21 @@ pub fn run(args: AdaptArgs) -> Result<(), Error> {
         file::write(&args.output.join(TASK_FILE), &settings)?;
     }
     let [dense, cost] = costs;
+    if args.json {
+        let told = |cost: Cost| {
+            json!({
+                "parameters": cost.parameters,
+                "active_parameters": cost.active_parameters,
+                "multiply_adds_per_token": cost.multiply_adds_per_token,
+            })
+        };
+        return super::print_json(&json!({
+            "model": args.output,
+            "length": COST_LENGTH,
+            "experts": told(cost),
+            "dense": told(dense),
+        }));
+    }
     super::print(&format!(
         "{}: {} parameters, {} active; {} multiply-adds per token at length {COST_LENGTH} (dense: {})\n",
         args.output.display(),

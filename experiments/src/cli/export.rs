@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kiln export runs/quickstart --to tensorboard     # then: tensorboard --logdir runs/quickstart/export/tensorboard
+  kiln export runs/quickstart --to tensorboard
   kiln export runs/quickstart --to mlflow --url http://127.0.0.1:5000")]
 pub struct ExportArgs {
     /// The run folder

@@ -21,6 +21,9 @@ use crate::{backend, error::Error};
 /// `hidden_states.0` to `hidden_states.L` [B, T, D], for an encoder with a pooler `pooled` [B, D], and when the model
 /// has a head `logits`: [B, C], for spans [B, T, 2], start and end, and for a decoder [B, T, V].
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kiln forward MODEL --input ids.safetensors --output out.safetensors"
+)]
 pub struct ForwardArgs {
     /// The model, an encoder (BERT) or a decoder (GPT-2, GPT-Neo), dense or with experts: a Hugging Face folder
     model: PathBuf,

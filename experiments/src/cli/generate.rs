@@ -25,6 +25,7 @@ use crate::{
     },
     error::Error,
     interrupt::Stop,
+    quiet::tell,
     warning::warn,
 };
 
@@ -32,8 +33,11 @@ use crate::{
 const NEW_TOKENS: usize = 128;
 
 const EXAMPLE: &str = "\
-Example: read a text in chunks of 256 tokens, keep the 768 that a question attends to, and answer it
-    kiln generate MODEL --prompt-file report.txt --instruction \"What was decided?\" --evict citrus:256 --budget 768";
+Examples:
+  kiln generate MODEL --prompt \"It was\" --temperature 0.8
+Read a text in chunks of 256 tokens, keep the 768 that a question attends to:
+  kiln generate MODEL --prompt-file report.txt --evict citrus:256 \\
+      --budget 768 --instruction \"What was decided?\"";
 
 /// Continue texts with a decoder
 ///
@@ -204,8 +208,11 @@ pub fn run(args: &GenerateArgs) -> Result<(), Error> {
         None => args.show(&prompts, &generated, &transcript),
     })?;
     match args.evict {
-        Some(_) => eprintln!("{told}; at most {} pairs kept in a layer", generator.peak()),
-        None => eprintln!("{told}"),
+        Some(_) => tell(&format!(
+            "{told}; at most {} pairs kept in a layer",
+            generator.peak()
+        )),
+        None => tell(&told),
     }
     let is_interrupted = |generated: &Generated| generated.stopped == Stopped::Interrupt;
     if generated.iter().any(is_interrupted) {

@@ -23,6 +23,9 @@ use crate::{
 
 /// Score the feed-forward neurons of a fine-tuned model, a BERT or a decoder
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kiln importance MODEL --task sst2 --data SST-2 \\\n      --output importance.safetensors"
+)]
 pub struct ImportanceArgs {
     /// The fine-tuned model: a Hugging Face folder
     model: PathBuf,

@@ -40,9 +40,7 @@ pub fn run(args: PlanArgs) -> Result<(), Error> {
 pub(super) fn show(recipe: &AnyRecipe, options: &RunOptions, json: bool) -> Result<(), Error> {
     let plan = run::plan(recipe, options)?;
     if json {
-        // Keys and titles are plain text.
-        let json = serde_json::to_string_pretty(&plan).unwrap_or_default();
-        return super::print(&(json + "\n"));
+        return super::print_json(&plan);
     }
     super::print(&text::text(&plan))
 }

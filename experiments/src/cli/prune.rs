@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt::Write, path::PathBuf, time::Duration};
 
 use clap::Args;
+use serde_json::json;
 
 use super::run::StoreArgs;
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
 ///
 /// A run needs its stages as long as its folder is there. Stages that a process is at work on stay.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: what would go\n  kiln prune --older 7d --dry-run")]
 pub struct PruneArgs {
     #[command(flatten)]
     store: StoreArgs,
@@ -31,6 +33,9 @@ pub struct PruneArgs {
     /// Show what would be deleted
     #[arg(long)]
     dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// An age such as `90min`, `12h` or `30d`.
@@ -79,7 +84,17 @@ pub fn run(args: &PruneArgs) -> Result<(), Error> {
         }
         prune::sweep(&leases, &keep, args.older, args.dry_run)?
     };
-    let bytes = removed.iter().map(|removed| removed.bytes).sum();
+    let bytes: u64 = removed.iter().map(|removed| removed.bytes).sum();
+    if args.json {
+        let removed = removed
+            .iter()
+            .map(|removed| json!({ "path": removed.path, "bytes": removed.bytes }));
+        return super::print_json(&json!({
+            "dry_run": args.dry_run,
+            "bytes": bytes,
+            "removed": removed.collect::<Vec<_>>(),
+        }));
+    }
     let mut text = String::new();
     for prune::Removed { path, bytes } in &removed {
         // Writing to a string cannot fail.

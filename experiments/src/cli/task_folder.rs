@@ -39,7 +39,7 @@ impl TaskFolder {
     /// The model, its classes in the task's order.
     pub fn learner(&self, device: &Device) -> Result<TaskLearner, Error> {
         let (model, report) = load_fine_tuned(&self.pretrained, self.data.task, device)?;
-        super::tell(&report);
+        super::tell_of(&report);
         Ok(TaskLearner { model })
     }
 

@@ -20,6 +20,7 @@ use super::{Progress, RunOptions};
 use crate::{
     error::Error,
     interrupt::Stop,
+    quiet::unless_quiet,
     recipe::{CheckpointRecipe, KeptEpoch, TrainRecipe},
 };
 
@@ -67,7 +68,7 @@ impl Training<'_> {
         config.task_weight = self.task;
         config.freeze = self.freeze.clone();
         config.checkpoint_every = self.checkpoint.every;
-        config.ui = options.ui;
+        config.ui = unless_quiet(options.ui);
         config.progress = Some(self.progress.to_owned());
         Stage::new(config, train, dev)
             .epoch(epoch)

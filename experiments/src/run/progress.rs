@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Ui;
+use crate::quiet::unless_quiet;
 
 /// Tells a person what is being done, on the standard error.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +14,9 @@ pub struct Progress {
 impl Progress {
     /// Progress in the form that was asked for.
     pub fn new(ui: Ui) -> Self {
-        Self { ui }
+        Self {
+            ui: unless_quiet(ui),
+        }
     }
 
     /// One line.

@@ -12,6 +12,7 @@ mod generate;
 mod halving;
 mod kiln;
 mod language;
+mod manners;
 mod methods;
 mod mixers;
 mod model_folders;

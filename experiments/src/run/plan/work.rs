@@ -125,12 +125,6 @@ impl Work {
     }
 }
 
-/// The epochs of a training; those of a rung of a halving that goes on from another one count from the start.
-fn epochs(settings: &Map<String, Value>) -> Option<f64> {
-    let whole = || settings.get("model")?.pointer("/train/epochs");
-    settings.get("stop_after").or_else(whole)?.as_f64()
-}
-
 /// The multiply-adds per token of the models that trainings made, as evaluations counted them.
 #[derive(Default)]
 pub(super) struct Costs(HashMap<Key, f64>);
@@ -160,7 +154,7 @@ fn scope(document: &Document) -> u64 {
 }
 
 /// The epochs of a training, or of the part of it that a rung does.
-fn epochs(settings: &serde_json::Map<String, Value>) -> Option<f64> {
+fn epochs(settings: &Map<String, Value>) -> Option<f64> {
     match settings.get("rung") {
         Some(rung) => Some(rung.get("up_to")?.as_f64()? - rung.get("after")?.as_f64()?),
         None => settings.get("model")?.pointer("/train/epochs")?.as_f64(),
