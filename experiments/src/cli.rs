@@ -4,6 +4,7 @@ pub mod ablate;
 pub mod adapt;
 pub mod bench;
 pub mod compare;
+pub mod completions;
 mod decoder_task;
 pub mod devices;
 pub mod eval;
@@ -16,6 +17,8 @@ mod output;
 pub mod plan;
 pub mod prune;
 mod reading;
+pub mod recipes;
+pub mod reproduce;
 pub mod run;
 pub mod spans;
 pub mod submit;
@@ -28,21 +31,32 @@ use std::ffi::OsString;
 use burn::tensor::Device;
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use masformer_core::{Decoder, pretrained::LoadReport};
 use moebert_core::half::Half;
 use moebert_core::heads::BertModel;
 use moebert_core::pretrained::{Pretrained, PretrainedDecoder};
+use serde::Serialize;
 
 use crate::data::{DataError, text_tokenizer::TextTokenizer};
 use crate::error::Error;
 use crate::one_line::one_line;
+use crate::quiet::be_quiet;
 use crate::stdout::print;
+use crate::terminal::columns;
 
 /// Makes transformers cheaper and shows what each saving costs.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, arg_required_else_help = true)]
+#[command(
+    name = "kiln",
+    version,
+    arg_required_else_help = true,
+    after_help = "Example: the whole pipeline in a few minutes, without a download\n  kiln run quickstart"
+)]
 struct Cli {
+    /// Tell nothing of the work on standard error, but for warnings and errors
+    #[arg(long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -55,6 +69,7 @@ enum Command {
     Compare(compare::CompareArgs),
     Export(export::ExportArgs),
     Watch(watch::WatchArgs),
+    Reproduce(reproduce::ReproduceArgs),
     Plan(plan::PlanArgs),
     Prune(prune::PruneArgs),
     Importance(importance::ImportanceArgs),
@@ -63,9 +78,11 @@ enum Command {
     Forward(forward::ForwardArgs),
     Generate(generate::GenerateArgs),
     Spans(spans::SpansArgs),
+    Recipes(recipes::RecipesArgs),
     Methods(methods::MethodsArgs),
     Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 /// Runs the command that `arguments` name; the first one is the program's own name.
@@ -73,10 +90,15 @@ enum Command {
 /// # Errors
 /// The arguments make no sense, or the command fails.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> {
-    let cli = match Cli::try_parse_from(ablate::with_reference(arguments)) {
+    let command = Cli::command().term_width(columns());
+    let matches = command.try_get_matches_from(ablate::with_reference(arguments));
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
+    if cli.quiet {
+        be_quiet();
+    }
     match cli.command {
         Command::Run(args) => run::run(args),
         Command::Ablate(args) => ablate::run(args),
@@ -84,6 +106,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
         Command::Compare(args) => compare::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Watch(args) => watch::run(&args),
+        Command::Reproduce(args) => reproduce::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Prune(args) => prune::run(&args),
         Command::Importance(args) => importance::run(args),
@@ -92,10 +115,19 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
         Command::Forward(args) => forward::run(args),
         Command::Generate(args) => generate::run(&args),
         Command::Spans(args) => spans::run(&args),
+        Command::Recipes(args) => recipes::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
+}
+
+/// Prints one JSON document.
+fn print_json(value: &impl Serialize) -> Result<(), Error> {
+    // What is printed has plain keys, and numbers and texts have a form.
+    let json = serde_json::to_string_pretty(value).unwrap_or_default();
+    print(&(json + "\n"))
 }
 
 /// For numbers that make no sense as 0.
@@ -107,19 +139,19 @@ fn at_least_1() -> RangedU64ValueParser<usize> {
 /// are named on the standard error.
 fn load(pretrained: &Pretrained, device: &Device) -> Result<BertModel, Error> {
     let (model, report) = pretrained.load_whole(None, device)?;
-    tell(&report);
+    tell_of(&report);
     Ok(model)
 }
 
 /// The decoder of a folder. Weights that have no place in it are named on the standard error.
 fn load_decoder(folder: &PretrainedDecoder, device: &Device) -> Result<Decoder<Half>, Error> {
     let (model, report) = folder.load(device)?;
-    tell(&report);
+    tell_of(&report);
     Ok(model)
 }
 
 /// Says on the standard error how a checkpoint and a model differ.
-fn tell(report: &LoadReport) {
+fn tell_of(report: &LoadReport) {
     if !report.is_exact() {
         eprintln!("{report}");
     }
@@ -156,8 +188,6 @@ fn explain(error: &clap::Error) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn refusal(arguments: &[&str]) -> String {
@@ -170,6 +200,35 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Every command with its path, that of commands of commands among them.
+    fn commands(command: &clap::Command, path: &str, found: &mut Vec<(String, clap::Command)>) {
+        let path = format!("{path} {}", command.get_name());
+        found.push((path.trim_start().to_owned(), command.clone()));
+        for sub in command.get_subcommands() {
+            if sub.get_name() != "help" {
+                commands(sub, &path, found);
+            }
+        }
+    }
+
+    #[test]
+    fn help_ends_with_an_example_and_fits_into_80_columns() {
+        let mut root = Cli::command().term_width(80);
+        root.build();
+        let mut found = vec![];
+        commands(&root, "", &mut found);
+        assert!(found.len() > 20);
+        for (path, command) in found {
+            let help = command.term_width(80).render_long_help().to_string();
+            let example = help.rsplit("\n\n").next().unwrap_or_default();
+            assert!(example.starts_with("Example"), "{path}: {example}");
+            assert!(example.contains("\n  kiln "), "{path}: {example}");
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{path}: {line}");
+            }
+        }
     }
 
     #[test]

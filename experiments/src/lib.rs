@@ -26,6 +26,7 @@ pub mod problem;
 pub mod quality;
 pub mod recipe;
 pub mod record;
+pub mod reproduce;
 pub mod results;
 pub mod run;
 pub mod submit;
@@ -38,5 +39,7 @@ pub mod workers;
 
 mod environment;
 mod one_line;
+mod quiet;
 mod stdout;
+mod terminal;
 mod warning;
