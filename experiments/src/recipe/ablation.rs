@@ -74,9 +74,10 @@ impl Source<'_> {
         let last = stages::last(&recipe.stages).unwrap_or_default();
         let stage = recipe.stages.get(last);
         let has_own = stage.is_some_and(|stage| stage.train.epochs.is_some());
-        let right = match has_own {
-            true => format!("stages.{}.train.epochs", part_of_key(last)),
-            false => "train.epochs".to_owned(),
+        let right = if has_own {
+            format!("stages.{}.train.epochs", part_of_key(last))
+        } else {
+            "train.epochs".to_owned()
         };
         if over == right {
             return Ok(());
@@ -87,34 +88,6 @@ impl Source<'_> {
                 "a halving stops the last stage of its arms, `{last}`: its `over` is \"{right}\", not \"{over}\""
             ),
         })
-    }
-
-    /// Refuses an arm of a halving that is trained for another number of epochs than its largest budget.
-    pub(super) fn check_contest<T: RecipeFamily>(
-        &self,
-        ablation: &Ablation,
-        recipe: &Recipe<T>,
-    ) -> Result<(), RecipeError> {
-        let Some(Contest { plan, arms, .. }) = &ablation.contest else {
-            return Ok(());
-        };
-        for arm in arms {
-            let name = &ablation.arms[*arm].name;
-            let model = recipe.plan().iter().find(|model| model.name == *name);
-            let train = model.and_then(|model| model.train.as_ref());
-            let epochs = train.map_or(0, |train| train.epochs) as u64;
-            if epochs != plan.max {
-                return Err(RecipeError::Schema {
-                    place: format!("arm `{name}`"),
-                    reason: format!(
-                        "is trained for {epochs} epochs, and its halving is up to `max` = {}: points of a halving do not \
-                         change `{}`",
-                        plan.max, plan.over
-                    ),
-                });
-            }
-        }
-        Ok(())
     }
 
     /// A mistake of an ablation, with its place.
@@ -169,6 +142,33 @@ impl Source<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses an arm of a halving that is trained for another number of epochs than its largest budget.
+pub(super) fn check_contest<T: RecipeFamily>(
+    ablation: &Ablation,
+    recipe: &Recipe<T>,
+) -> Result<(), RecipeError> {
+    let Some(Contest { plan, arms, .. }) = &ablation.contest else {
+        return Ok(());
+    };
+    for arm in arms {
+        let name = &ablation.arms[*arm].name;
+        let model = recipe.plan().iter().find(|model| model.name == *name);
+        let train = model.and_then(|model| model.train.as_ref());
+        let epochs = train.map_or(0, |train| train.epochs) as u64;
+        if epochs != plan.max {
+            return Err(RecipeError::Schema {
+                place: format!("arm `{name}`"),
+                reason: format!(
+                    "is trained for {epochs} epochs, and its halving is up to `max` = {}: points of a halving do not \
+                     change `{}`",
+                    plan.max, plan.over
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The dotted keys of all values of a table that are no tables themselves.

@@ -7,6 +7,7 @@ use toml::de::{DeTable, Deserializer};
 
 use super::{
     AnyRecipe, Problem, Recipe, RecipeError, RecipeFamily, UnknownTask,
+    ablation::check_contest,
     arms::{self, ABLATE, Arm, locate},
     extends::chain,
     families::ReadRecipe,
@@ -131,7 +132,7 @@ impl ReadRecipe for Read<'_> {
             warnings,
             equal,
         } = source.read(&table)?;
-        source.check_contest(&ablation, &recipe)?;
+        check_contest(&ablation, &recipe)?;
         let mut told = self.source.warnings(&ablation);
         told.extend(warnings);
         told.extend(ablation.unite(&equal));

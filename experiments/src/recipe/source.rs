@@ -106,11 +106,11 @@ impl<'a> Source<'a> {
             };
             part(toml.len(), &arm.place);
             let name = toml::Value::from(arm.name.as_str());
-            toml.push_str(&format!("{{ name = {name}"));
+            toml.extend(["{ name = ", &name.to_string()]);
             for (index, (key, value)) in arm.set.iter().enumerate() {
                 toml.push_str(", ");
                 part(toml.len(), arm.places.get(index).unwrap_or(&arm.place));
-                toml.push_str(&format!("{key} = {value}"));
+                toml.extend([key, " = ", &value.to_string()]);
             }
             toml.push_str(" },\n");
         }

@@ -103,13 +103,12 @@ fn arms(arms: &[PlannedArm]) -> String {
             [] => String::new(),
             aliases => format!("  (also: {})", aliases.join("; ")),
         };
-        text.push_str(&format!("{mark} {}{aliases}\n", arm.name));
+        let line = format!("{mark} {}{aliases}\n", arm.name);
+        text.push_str(&line);
     }
     if let Some(more) = arms.len().checked_sub(ARMS).filter(|more| *more > 0) {
-        text.push_str(&format!(
-            "  and {}; --json lists them\n",
-            counted(more, "more arm")
-        ));
+        let more = counted(more, "more arm");
+        text.extend(["  and ", &more, "; --json lists them\n"]);
     }
     text
 }
@@ -117,9 +116,8 @@ fn arms(arms: &[PlannedArm]) -> String {
 /// The stages that are left, with their keys.
 fn to_do(stages: &[Planned]) -> String {
     let open = stages.iter().filter(|stage| stage.state != State::Done);
-    let lines: String = open
-        .map(|stage| format!("{}  {}\n", stage.key, stage.title))
-        .collect();
+    let lines = open.map(|stage| format!("{}  {}\n", stage.key, stage.title));
+    let lines: String = lines.collect();
     if lines.is_empty() {
         return lines;
     }
@@ -165,9 +163,8 @@ fn total(total: &Total) -> String {
         } else {
             "not counted"
         };
-        text.push_str(&format!(
-            "{of}: {stages} like none that this machine has done with this store\n"
-        ));
+        let rest = " like none that this machine has done with this store\n";
+        text.extend([of, ": ", &stages, rest]);
     }
     text
 }
@@ -232,7 +229,7 @@ fn size(bytes: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let steps = units.iter().enumerate();
     let sizes = steps.map(|(power, unit)| (bytes / 1000f64.powi(power as i32), unit));
-    let fitting = sizes.filter(|(size, _)| *size >= 1.0).last();
+    let fitting = sizes.rev().find(|(size, _)| *size >= 1.0);
     let (size, unit) = fitting.unwrap_or((bytes, &units[0]));
     if size < 9.95 && *unit != "B" {
         format!("{size:.1} {unit}")
