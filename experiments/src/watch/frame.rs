@@ -137,7 +137,7 @@ fn header(view: &View, width: usize) -> Vec<Line> {
 }
 
 /// `1 seed`, `6 seeds`.
-fn counted(number: usize, what: &str) -> String {
+pub(super) fn counted(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    frame::rate_text,
+    frame::{counted, rate_text},
     state::Watch,
     text::{clock, duration, now},
     view::{RunningView, View},
@@ -57,7 +57,10 @@ pub fn stream(watch: &mut Watch, stop: &Stop) -> Result<(), Error> {
                     workers,
                     ..
                 } = &view;
-                let text = format!("{run}: {done}/{stages} stages done, {workers} workers");
+                let text = format!(
+                    "{run}: {done}/{stages} stages done, {}",
+                    counted(*workers, "worker")
+                );
                 print(&format!("{} {text}\n", clock(now())))?;
             }
             for stage in &view.running {
