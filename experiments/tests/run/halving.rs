@@ -74,11 +74,50 @@ fn folder(kiln: &Kiln, arm: &str) -> String {
     arms.find(|name| name.starts_with(&start)).unwrap()
 }
 
+/// The last rung of a survivor has the weights and metrics of the training in one go.
+fn is_the_training_in_one_go(kiln: &Kiln, survivor: &str) {
+    let record = fs::read_to_string(kiln.path("run/recipe.toml")).unwrap();
+    let record: toml::Table = record.parse().unwrap();
+    let arms = record["arms"].as_array().unwrap().iter();
+    let mut arms = arms.filter_map(toml::Value::as_table);
+    let arm = arms
+        .find(|arm| arm["name"].as_str() == Some(survivor))
+        .unwrap();
+    let arm = toml::Value::Array(vec![arm.clone().into()]);
+    let one = format!("arms={arm}");
+    kiln.succeed(&[
+        "run",
+        "halved.toml",
+        &one,
+        "seeds=[1]",
+        "--out",
+        "whole",
+        "--store",
+        "whole-store",
+    ]);
+    let folder = folder(kiln, survivor);
+    let [parts, whole] = [
+        format!("run/arms/{folder}/seed-1/train-after-4"),
+        format!("whole/arms/{folder}/seed-1/train"),
+    ]
+    .map(|path| kiln.path(&path));
+    for file in fs::read_dir(whole.join("model")).unwrap() {
+        let name = file.unwrap().file_name();
+        let [one, other] =
+            [&parts, &whole].map(|dir| fs::read(dir.join("model").join(&name)).unwrap());
+        assert!(one == other, "{}", name.display());
+    }
+    let [one, other] =
+        [&parts, &whole].map(|dir| fs::read(dir.join("training/metrics.jsonl")).unwrap());
+    assert!(one == other);
+    assert!(!parts.join("training/checkpoints").exists());
+}
+
 #[test]
 fn rungs_are_one_training_in_parts_and_survivors_are_reported_on_fresh_seeds() {
     let kiln = kiln();
     // What the rungs will decide is not known before.
-    let plan = kiln.succeed(&["ablate", "halved.toml", "--plan"]);
+    let plan = kiln.succeed(&["ablate", "halved.toml", "--plan", "--json"]);
     assert!(
         plan.contains("rung 1") && !plan.contains("rung 2"),
         "{plan}"
@@ -131,42 +170,7 @@ fn rungs_are_one_training_in_parts_and_survivors_are_reported_on_fresh_seeds() {
     }
     assert_eq!(compared["comparisons"].as_array().unwrap().len(), 11);
 
-    // The last rung is the training in one go, and so are its metrics.
-    let record = fs::read_to_string(kiln.path("run/recipe.toml")).unwrap();
-    let record: toml::Table = record.parse().unwrap();
-    let arms = record["arms"].as_array().unwrap().iter();
-    let mut arms = arms.filter_map(toml::Value::as_table);
-    let arm = arms
-        .find(|arm| arm["name"].as_str() == Some(survivor))
-        .unwrap();
-    let arm = toml::Value::Array(vec![arm.clone().into()]);
-    let one = format!("arms={arm}");
-    kiln.succeed(&[
-        "run",
-        "halved.toml",
-        &one,
-        "seeds=[1]",
-        "--out",
-        "whole",
-        "--store",
-        "whole-store",
-    ]);
-    let folder = folder(&kiln, survivor);
-    let [parts, whole] = [
-        format!("run/arms/{folder}/seed-1/train-after-4"),
-        format!("whole/arms/{folder}/seed-1/train"),
-    ]
-    .map(|path| kiln.path(&path));
-    for file in fs::read_dir(whole.join("model")).unwrap() {
-        let name = file.unwrap().file_name();
-        let [one, other] =
-            [&parts, &whole].map(|dir| fs::read(dir.join("model").join(&name)).unwrap());
-        assert!(one == other, "{}", name.display());
-    }
-    let [one, other] =
-        [&parts, &whole].map(|dir| fs::read(dir.join("training/metrics.jsonl")).unwrap());
-    assert!(one == other);
-    assert!(!parts.join("training/checkpoints").exists());
+    is_the_training_in_one_go(&kiln, survivor);
 
     // Once more does nothing, and all of its stages are in the plan.
     let before = fs::read_dir(kiln.path("runs/store")).unwrap().count();
