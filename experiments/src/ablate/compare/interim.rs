@@ -118,3 +118,73 @@ fn in_common<'a>(arm: &'a JudgedArm, other: &JudgedArm) -> Cow<'a, JudgedArm> {
     arm.seeds.retain(|seed, _| is_common(seed));
     Cow::Owned(arm)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::examples::{Examples, share};
+
+    /// An arm with these seeds, which is wrong on every so many of 100 examples.
+    fn arm(
+        name: &str,
+        seeds: &[u64],
+        wrong: usize,
+        parts: fn(Vec<Option<f64>>) -> Parts,
+    ) -> JudgedArm {
+        let examples = |seed: u64| {
+            let right = (0..100).map(|example| {
+                let is_wrong = (example + seed as usize).is_multiple_of(wrong);
+                Some(share(!is_wrong))
+            });
+            Examples {
+                ids: (0..100).map(|example| example.to_string()).collect(),
+                content: "same".to_owned(),
+                groups: vec![],
+                metrics: [("accuracy".to_owned(), parts(right.collect()))].into(),
+            }
+        };
+        JudgedArm {
+            name: name.to_owned(),
+            seeds: seeds
+                .iter()
+                .map(|seed| (*seed, vec![examples(*seed)]))
+                .collect(),
+            failed: 0,
+            is_dropped: false,
+        }
+    }
+
+    #[test]
+    fn a_difference_is_that_of_the_seeds_in_common() {
+        let reference = arm("reference", &[1, 2], 10, Parts::Mean);
+        let other = arm("other", &[2, 3, 4], 5, Parts::Mean);
+        let found = Interim::of(&other, Some(&reference), "accuracy", 0.05).unwrap();
+        assert!((found.mean - 0.8).abs() < 1e-12);
+        assert!(found.interval.unwrap().contains(0.8));
+        let difference = found.difference.unwrap();
+        assert_eq!((difference.seeds, difference.unit), (1, Unit::Points));
+        assert!((difference.difference + 0.1).abs() < 1e-12);
+        assert!(difference.interval.unwrap().contains(-0.1));
+        let later = arm("later", &[3], 5, Parts::Mean);
+        let found = Interim::of(&later, Some(&reference), "accuracy", 0.05).unwrap();
+        assert_eq!(found.difference, None);
+        let found = Interim::of(&reference, Some(&reference), "accuracy", 0.05).unwrap();
+        assert_eq!(found.difference, None);
+    }
+
+    #[test]
+    fn percentages_are_told_as_such_and_other_data_are_not_compared() {
+        let reference = arm("reference", &[1, 2], 10, Parts::Percent);
+        let mut other = arm("other", &[1, 2], 5, Parts::Percent);
+        let found = Interim::of(&other, Some(&reference), "accuracy", 0.05).unwrap();
+        assert!((found.mean - 80.0).abs() < 1e-9);
+        assert!(found.interval.unwrap().high > 80.0);
+        assert!((found.difference.unwrap().difference + 0.1).abs() < 1e-12);
+        for splits in other.seeds.values_mut() {
+            splits[0].content = "of another file".to_owned();
+        }
+        let found = Interim::of(&other, Some(&reference), "accuracy", 0.05).unwrap();
+        assert_eq!(found.difference, None);
+        assert!(Interim::of(&other, None, "f1", 0.05).is_err());
+    }
+}
