@@ -18,6 +18,7 @@ pub mod plan;
 pub mod prune;
 mod reading;
 pub mod recipes;
+pub mod report;
 pub mod reproduce;
 pub mod run;
 pub mod spans;
@@ -68,6 +69,7 @@ enum Command {
     Submit(submit::SubmitArgs),
     Compare(compare::CompareArgs),
     Export(export::ExportArgs),
+    Report(report::ReportArgs),
     Watch(watch::WatchArgs),
     Reproduce(reproduce::ReproduceArgs),
     Plan(plan::PlanArgs),
@@ -105,6 +107,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Error> 
         Command::Submit(args) => submit::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Reproduce(args) => reproduce::run(args),
         Command::Plan(args) => plan::run(args),

@@ -26,6 +26,7 @@ use crate::hub::HubError;
 use crate::one_line::one_line;
 use crate::recipe::{RecipeError, Task};
 use crate::record::RecordError;
+use crate::report::{PageError, load::LoadError};
 use crate::submit::{ShardError, SubmitError};
 
 /// The stages that were not done because others failed.
@@ -310,6 +311,12 @@ pub enum Error {
     /// No arm of a halving has a score.
     #[error("no arm of the halving has a score that is finite, so none is left to report")]
     NoSurvivors,
+    /// A run folder cannot be reported.
+    #[error(transparent)]
+    Report(#[from] LoadError),
+    /// A report cannot be written as a page.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// A store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),

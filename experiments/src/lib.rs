@@ -26,6 +26,7 @@ pub mod problem;
 pub mod quality;
 pub mod recipe;
 pub mod record;
+pub mod report;
 pub mod reproduce;
 pub mod results;
 pub mod run;

@@ -1,0 +1,55 @@
+//! Importance of neurons: `importance.safetensors` of the stages that score them.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use super::{Stages, tensors::tensor};
+use crate::report::data::{Importance, Results};
+
+/// The scores that arms use, in the order of the arms. Files that cannot be read are left out.
+pub fn read(results: &Results, stages: &Stages) -> Vec<Importance> {
+    let mut found: Vec<Importance> = vec![];
+    for arm in &results.arms {
+        for seed in &arm.seeds {
+            let Some((key, folder)) = stages.find(arm, seed.seed, "importance") else {
+                continue;
+            };
+            let shared = stages.find(arm, seed.seed, "train");
+            let shared = shared.map_or(0, |(_, train)| shared_neurons(train));
+            if let Some(scores) = found.iter_mut().find(|scores| scores.key == key) {
+                scores.arms.push(arm.name.clone());
+                scores.shared = scores.shared.max(shared);
+            } else if let Some(layers) = layers(folder) {
+                found.push(Importance {
+                    key: key.to_owned(),
+                    seed: seed.seed,
+                    arms: vec![arm.name.clone()],
+                    layers,
+                    shared,
+                });
+            }
+        }
+    }
+    found
+}
+
+fn layers(folder: &Path) -> Option<Vec<Vec<f32>>> {
+    let bytes = fs::read(folder.join("importance.safetensors")).ok()?;
+    let scores = tensor(&bytes, "importance")?;
+    let &[_, neurons] = scores.shape.as_slice() else {
+        return None;
+    };
+    let is_finite = scores.values.iter().all(|score| score.is_finite());
+    (neurons > 0 && is_finite).then(|| scores.values.chunks(neurons).map(<[f32]>::to_vec).collect())
+}
+
+/// How many neurons all experts of a model have.
+fn shared_neurons(train: &Path) -> usize {
+    let bytes = fs::read(train.join("model/experts.json")).unwrap_or_default();
+    let settings: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let shared = settings.get("shared").and_then(Value::as_u64);
+    shared
+        .and_then(|shared| usize::try_from(shared).ok())
+        .unwrap_or(0)
+}
