@@ -30,7 +30,6 @@ impl<M: Trainable> Stage<M> {
             mut training,
             epoch,
             interrupter,
-            request,
             methods,
             judge,
             ..
@@ -68,7 +67,7 @@ impl<M: Trainable> Stage<M> {
                 epoch,
                 checkpoints: checkpoints.clone(),
                 every: config.checkpoint_every,
-                request,
+                request: self.request,
                 gradient_norm: gradient_norm.clone(),
                 gauges,
                 total_loss,

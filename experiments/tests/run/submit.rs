@@ -99,7 +99,10 @@ fn mistakes_are_refused_before_a_file_is_written() {
         ),
         (&["--to", "slurm", "--workers", "0"], "--workers"),
         (&["--to", "slurm", "--workers", "2", "--memory", "8"], "8G"),
-        (&["--to", "slurm", "--workers", "2", "a.b=1"], "a.b"),
+        (
+            &["--to", "slurm", "--workers", "2", "train.epohcs=1"],
+            "train.epohcs",
+        ),
         (
             &["--to", "slurm", "--workers", "2", "--out", "mine"],
             "is no run folder",
