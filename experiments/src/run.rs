@@ -180,13 +180,18 @@ pub fn begin(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
     of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).begin())
 }
 
-/// The stages of `recipe`, which of them are done, and what the others will take. Nothing is started or written.
+/// The stages of `recipe`, which of them are done, and what the others will take, with each of these numbers of workers.
+/// Nothing is started or written.
 ///
 /// # Errors
 ///
 /// If model or data cannot be read, or the store cannot be read.
-pub fn plan(recipe: &AnyRecipe, options: &RunOptions) -> Result<Plan, Error> {
-    of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).planned())
+pub fn plan(
+    recipe: &AnyRecipe,
+    options: &RunOptions,
+    workers: &BTreeSet<usize>,
+) -> Result<Plan, Error> {
+    of_any!(recipe, recipe => Pipeline::new(recipe.as_ref(), options).planned(workers))
 }
 
 /// What some arms stand on.
@@ -366,7 +371,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
         Some(Share::new(shard, arms, &parts.collect::<Vec<_>>()))
     }
 
-    fn planned(&self) -> Result<Plan, Error> {
+    fn planned(&self, workers: &BTreeSet<usize>) -> Result<Plan, Error> {
         let bases = self.read()?;
         let store = Store::open_existing(&self.options.store)?;
         let fingerprints = store
@@ -389,6 +394,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
             bases: parts.collect(),
             environment: &self.environment,
             store,
+            workers,
         };
         sketch.plan()
     }

@@ -144,7 +144,7 @@ pub fn run(args: AblateArgs) -> Result<(), Error> {
     let shard = shard.transpose()?;
     let (recipe, options) = args.arms.open()?;
     if args.plan {
-        return plan::show(&recipe, &options, args.json);
+        return plan::show(&recipe, &options, args.work.jobs(), args.json);
     }
     let options = RunOptions {
         shard,

@@ -2,6 +2,8 @@
 
 mod text;
 
+use std::{collections::BTreeSet, num::NonZero};
+
 use clap::Args;
 
 use super::run::RecipeArgs;
@@ -30,15 +32,22 @@ pub struct PlanArgs {
 /// The recipe is wrong, model or data cannot be read, or the store cannot be opened.
 pub fn run(args: PlanArgs) -> Result<(), Error> {
     let (recipe, options) = args.recipe.open()?;
-    show(&recipe, &options, args.json)
+    show(&recipe, &options, None, args.json)
 }
 
-/// Prints the plan of a recipe, as text or as JSON.
+/// Prints the plan of a recipe, as text or as JSON; times are told for 1, 2 and so many processes.
 ///
 /// # Errors
 /// Model or data cannot be read, or the store cannot be read.
-pub(super) fn show(recipe: &AnyRecipe, options: &RunOptions, json: bool) -> Result<(), Error> {
-    let plan = run::plan(recipe, options)?;
+pub(super) fn show(
+    recipe: &AnyRecipe,
+    options: &RunOptions,
+    jobs: Option<NonZero<usize>>,
+    json: bool,
+) -> Result<(), Error> {
+    let workers = [Some(1), Some(2), jobs.map(NonZero::get)];
+    let workers: BTreeSet<usize> = workers.into_iter().flatten().collect();
+    let plan = run::plan(recipe, options, &workers)?;
     if json {
         return super::print_json(&plan);
     }

@@ -58,6 +58,11 @@ pub(super) struct WorkArgs {
 }
 
 impl WorkArgs {
+    /// The processes that were asked for.
+    pub fn jobs(&self) -> Option<NonZero<usize>> {
+        self.jobs
+    }
+
     /// Does all stages and prints the table: with `--jobs`, or as many processes as `jobs` says, in processes of their own, which
     /// have the arguments of this one, those of `command`.
     ///

@@ -40,8 +40,6 @@ use crate::{
 
 /// The kind of stages that run alone on their machine.
 const MEASURE: &str = "measure";
-/// The numbers of workers that a time is told for.
-const WORKERS: [usize; 2] = [1, 2];
 
 /// What a run would do.
 #[derive(Clone, Debug, Serialize)]
@@ -167,6 +165,8 @@ pub(super) struct Sketch<'a> {
     pub environment: &'a Environment,
     /// None if it does not exist.
     pub store: Option<Store>,
+    /// The numbers of workers that a time is told for.
+    pub workers: &'a BTreeSet<usize>,
 }
 
 impl Sketch<'_> {
@@ -184,7 +184,7 @@ impl Sketch<'_> {
             seeds: self.seeds.to_vec(),
             arms: self.arms(),
             rows: rows::rows(&stages),
-            total: total(&stages),
+            total: total(&stages, self.workers),
             decides: self.ablation.map(|ablation| decides(ablation, examples)),
             stages,
         })
@@ -357,7 +357,7 @@ impl States {
 }
 
 /// The time and disk of stages.
-fn total(stages: &[Planned]) -> Total {
+fn total(stages: &[Planned], workers: &BTreeSet<usize>) -> Total {
     let open: Vec<&Planned> = stages
         .iter()
         .filter(|stage| matches!(stage.state, State::ToDo | State::InWork))
@@ -382,12 +382,13 @@ fn total(stages: &[Planned]) -> Total {
         .map(|estimate| estimate.disk)
         .sum();
     Total {
-        seconds: WORKERS
+        seconds: workers
+            .iter()
             .map(|workers| WorkersTime {
-                workers,
-                seconds: makespan(&tasks, workers),
+                workers: *workers,
+                seconds: makespan(&tasks, *workers),
             })
-            .to_vec(),
+            .collect(),
         longest_chain: chains(&tasks).into_iter().fold(0.0, f64::max),
         unknown: open.iter().filter(|stage| stage.estimate.is_none()).count(),
         disk_now,
