@@ -37,7 +37,7 @@ pub struct ReproduceArgs {
     #[arg(value_name = "PATH/NAME")]
     result: PathBuf,
     /// Keys of the recipe to change: folders of models and data; with fewer seeds it is faster
-    #[arg(value_name = "KEY.PATH=VALUE")]
+    #[arg(value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// The run folder [default: runs/NAME-reproduced, by the recipe]
     #[arg(long, value_name = "DIR")]

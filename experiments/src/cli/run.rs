@@ -110,7 +110,7 @@ pub(super) struct RecipeArgs {
     #[arg(help = recipes())]
     pub recipe: String,
     /// Keys of the recipe to change, as in `train.epochs=3 model.path=bert-base`
-    #[arg(value_name = "KEY.PATH=VALUE")]
+    #[arg(value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
     /// The run folder [default: runs/NAME, by the recipe; runs/NAME-ablation for an ablation]
     #[arg(long, value_name = "DIR")]

@@ -216,6 +216,7 @@ fn comparisons(rows: &[Comparison]) -> Result<LongTable, TableError> {
         )
         .real("p_sign_flip", real(|found| Some(found.p_sign_flip)))
         .real("p_adjusted", real(|found| Some(found.p_adjusted)))
+        .real("p_crossed", real(|found| Some(found.p_crossed)))
         .whole("gained", |row| changed(row, |test| test.0))
         .whole("lost", |row| changed(row, |test| test.1))
         .whole("needs_seeds_at_least", |row| {

@@ -186,10 +186,10 @@ mod tests {
     fn a_recipe_that_ships_can_be_extended() {
         let recipes = Recipes::new(&[(
             "mine.toml",
-            "extends = \"quickstart\"\nname = \"mine\"\narms = []\n[experts]\nshared = 2\n",
+            "extends = \"quickstart\"\nname = \"mine\"\narms = []\n[experts]\nshared = 8\n",
         )]);
         let mine = recipes.read("mine.toml", &[]).unwrap();
-        let overrides = ["name=mine", "arms=[]", "experts.shared=2"].map(str::to_owned);
+        let overrides = ["name=mine", "arms=[]", "experts.shared=8"].map(str::to_owned);
         let same = AnyRecipe::load("quickstart", &overrides).unwrap();
         let same = of_any!(&same, recipe => toml::Table::try_from(recipe)).unwrap();
         assert_eq!(mine, same);
@@ -311,7 +311,7 @@ mod tests {
         };
         assert_eq!(names("same.toml"), names("base.toml"));
         let (arms, seeds, metric) = names("other.toml");
-        assert_eq!(arms, ["batch_size=4", "batch_size=8"]);
+        assert_eq!(arms, ["train.batch_size=4", "train.batch_size=8"]);
         assert_eq!((seeds, metric), (vec![1], None));
         let message = recipes.refusal("wrong.toml");
         assert!(

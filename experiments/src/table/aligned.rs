@@ -222,8 +222,7 @@ the same for all: parameters 1.2M
 
     #[test]
     fn long_names_stand_above_their_numbers() {
-        let expected = "\
-           accuracy  active
+        let expected = "           accuracy  active
 teacher
   0.91 [0.90, 0.92]    1.2M
 experts

@@ -2,6 +2,9 @@
 
 use super::{Alpha, Interval, MetricValues, StatisticsError, two_way, wilson};
 
+/// What rounding may add to a share.
+const ROUNDING: f64 = 1e-9;
+
 /// The interval of an arm's share: a metric that is the mean of values from 0 to 1, such as accuracy.
 ///
 /// Seeds and examples are both random ([`two_way`]); what lies below 0 or above 1 is cut. A share that is
@@ -13,7 +16,8 @@ use super::{Alpha, Interval, MetricValues, StatisticsError, two_way, wilson};
 /// If a value is not from 0 to 1, or as [`two_way`].
 pub fn share_interval(values: &MetricValues, alpha: Alpha) -> Result<Interval, StatisticsError> {
     let matrix = values.by_example();
-    let is_share = |value: &f64| (0.0..=1.0).contains(value);
+    // A pseudo-value of a share is one but for rounding.
+    let is_share = |value: &f64| (-ROUNDING..=1.0 + ROUNDING).contains(value);
     if let Some(index) = matrix.values().iter().position(|value| !is_share(value)) {
         return Err(StatisticsError::Value {
             what: "share",

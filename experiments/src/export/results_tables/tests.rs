@@ -29,7 +29,7 @@ fn results() -> Results {
         "mcnemar": [{ "gained": 3, "lost": 1, "p": 0.625 }, { "gained": 2, "lost": 0, "p": 0.5 }],
         "difference": 0.1, "se": 0.05, "df": null, "low": -0.1, "high": 0.3,
         "simultaneous": { "low": -0.2, "high": 0.4, "alpha_star": 0.05 }, "percentile": null,
-        "p_sign_flip": 0.5, "p_adjusted": 0.5,
+        "p_sign_flip": 0.5, "p_adjusted": 0.5, "p_crossed": 0.25,
         "needs": { "seeds_at_least": 6, "seeds": null, "examples_alone": 0.25 },
         "verdict": { "kind": "undecided", "sentence": "b against a is not decided" },
     });
@@ -39,7 +39,7 @@ fn results() -> Results {
     });
     let results = json!({
         "schema": 1, "run": "test", "metric": "accuracy", "metrics": ["accuracy"], "directions": {}, "alpha": 0.05, "margin": null,
-        "reference": "a, or so", "seeds": [1, 2], "notes": [],
+        "reference": "a, or so", "seeds": [1, 2], "factors": [], "notes": [],
         "arms": [
             arm("teacher", json!({}), json!([seed(1, "0", Some(1.0))])),
             arm("a, or so", set("random", 0), json!([seed(1, "1", Some(0.5)), seed(2, "2", Some(0.75))])),
@@ -83,10 +83,10 @@ fn results_have_a_row_per_metric_and_the_keys_that_differ() {
 fn comparisons_are_flat() {
     let [_, (_, table), _] = tables(&results(), &timings()).unwrap();
     let expected = "arm,reference,metric,seeds,examples,difference,se,df,low,high,simultaneous_low,simultaneous_high,alpha_star,\
-         percentile_low,percentile_high,p_sign_flip,p_adjusted,gained,lost,needs_seeds_at_least,needs_seeds,needs_examples_alone,\
+         percentile_low,percentile_high,p_sign_flip,p_adjusted,p_crossed,gained,lost,needs_seeds_at_least,needs_seeds,needs_examples_alone,\
          verdict,sentence\r\n\
-         b,\"a, or so\",accuracy,2,20,0.1,0.05,,-0.1,0.3,-0.2,0.4,0.05,,,0.5,0.5,5,1,6,,0.25,undecided,b against a is not decided\r\n\
-         c,\"a, or so\",accuracy,2,20,,,,,,,,,,,,,,,,,,refused,no\r\n";
+         b,\"a, or so\",accuracy,2,20,0.1,0.05,,-0.1,0.3,-0.2,0.4,0.05,,,0.5,0.5,0.25,5,1,6,,0.25,undecided,b against a is not decided\r\n\
+         c,\"a, or so\",accuracy,2,20,,,,,,,,,,,,,,,,,,,refused,no\r\n";
     assert_eq!(table.to_csv(), expected);
 }
 
