@@ -131,7 +131,9 @@ fn check_dir(dir: &Path, run: &Path) -> Result<(), Error> {
             return Ok(path);
         };
         let real = fs::canonicalize(there).map_err(|source| Error::file(there, source))?;
-        Ok::<_, Error>(real.join(rest))
+        // Joined with nothing, it would be a folder.
+        let is_there = rest.as_os_str().is_empty();
+        Ok::<_, Error>(if is_there { real } else { real.join(rest) })
     };
     let (real, own) = (absolute(dir)?, absolute(run)?.join("export"));
     let refused = |what: &str| {
