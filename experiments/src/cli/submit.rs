@@ -1,7 +1,7 @@
 //! `kiln submit`: workers of an ablation, started by an engine.
 
 use std::{
-    env, io,
+    env, fs, io,
     num::NonZero,
     path::{Path, PathBuf},
     process::Command,
@@ -67,6 +67,8 @@ pub fn run(args: &SubmitArgs) -> Result<(), Error> {
     if out.exists() {
         check_is_run(&out)?;
     }
+    let submit = PathBuf::from(submission.file(""));
+    fs::create_dir_all(&submit).map_err(|source| Error::file(&submit, source))?;
     for script in &scripts {
         let path = PathBuf::from(submission.file(script.name));
         keep_edited(&path, &script.text)?;
@@ -108,7 +110,7 @@ fn keep_edited(path: &Path, text: &str) -> Result<(), Error> {
     }
     let mut old = path.as_os_str().to_owned();
     old.push(".old");
-    std::fs::rename(path, &old).map_err(|source| Error::file(Path::new(&old), source))
+    fs::rename(path, &old).map_err(|source| Error::file(Path::new(&old), source))
 }
 
 /// Becomes the program of the engine, so that signals and its exit code are its own.
