@@ -31,8 +31,8 @@ RUNS = {
         "--jobs", "4", *QUICK,
     ],
 }
-# What says what something took, and where.
-TIMES = ("timings", "environment", "progress")
+# What says what something took, and where; results.md has latencies.
+TIMES = ("timings", "environment", "progress", "results.md")
 SAME = (".safetensors", ".parquet", ".csv", ".md", ".json", ".jsonl", ".svg")
 # Why a stage may fail here: three of its owners in a row were killed.
 LOST = "the process ended without recording a failure"
@@ -43,7 +43,7 @@ def contents(folder):
     found = {}
     inner = (Path(at, name) for at, _, names in os.walk(folder, followlinks=True) for name in names)
     for path in sorted(inner):
-        if path.suffix in SAME and path.name != "done.json" and not path.stem.startswith(TIMES):
+        if path.suffix in SAME and path.name != "done.json" and not path.name.startswith(TIMES):
             found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
