@@ -23,6 +23,7 @@ from pathlib import Path
 folder = Path(tempfile.mkdtemp())
 os.environ |= {
     "TRACKIO_DIR": str(folder / "trackio"), "HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
@@ -159,7 +160,7 @@ def flat(comparison):
     row = {key: comparison.get(key) for key in ("arm", "reference", "metric", "seeds", "examples", "difference", "se", "df", "low", "high")}
     row |= {"simultaneous_low": both.get("low"), "simultaneous_high": both.get("high"), "alpha_star": both.get("alpha_star")}
     row |= {"percentile_low": percentile.get("low"), "percentile_high": percentile.get("high")}
-    row |= {key: comparison.get(key) for key in ("p_sign_flip", "p_adjusted")}
+    row |= {key: comparison.get(key) for key in ("p_sign_flip", "p_adjusted", "p_crossed")}
     row |= {side: sum(test[side] for test in tests) if tests else None for side in ("gained", "lost")}
     row |= {f"needs_{key}": needs.get(key) for key in ("seeds_at_least", "seeds", "examples_alone")}
     return row | {"verdict": comparison["verdict"]["kind"], "sentence": comparison["verdict"]["sentence"]}
@@ -313,7 +314,8 @@ def check_trackio(name):
         found = {}
         for log in logs:
             at = datetime.fromisoformat(str(log.pop("timestamp"))).timestamp()
-            found[log.pop("step")] = {"at": at} | log
+            step = log.pop("step")
+            found[step] = {"at": at} | log
         assert list(found) == sorted(rows)
         for step, row in rows.items():
             assert abs(found[step].pop("at") - row.pop("at")) < 1e-5
