@@ -1,4 +1,4 @@
-//! Results in formats that other programs read: tables as CSV and Parquet, `TensorBoard` event files, runs of an `MLflow` server.
+//! Results in formats that other programs read: tables as CSV and Parquet, TensorBoard event files, runs of an MLflow server.
 
 pub mod error;
 pub mod event_folders;

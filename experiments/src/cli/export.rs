@@ -25,7 +25,7 @@ use crate::{
     results::{Results, Timings},
 };
 
-/// Write a run for other programs: `TensorBoard`, tables, `MLflow`, Trackio
+/// Write a run for other programs: TensorBoard, tables, MLflow, Trackio
 ///
 /// Every model of the run is written with each seed: the values of its training, its scores and its recipe. The tables are the results,
 /// comparisons and times of the run, and the predictions of each model.
@@ -43,7 +43,7 @@ pub struct ExportArgs {
     /// The folder to write into [default: RUN/export/FORMAT]
     #[arg(long, value_name = "D", conflicts_with = "url")]
     dir: Option<PathBuf>,
-    /// The address of the `MLflow` server, http://HOST:PORT
+    /// The address of the MLflow server, http://HOST:PORT
     #[arg(long, value_name = "U")]
     url: Option<String>,
     /// Print what was written as JSON
@@ -54,13 +54,13 @@ pub struct ExportArgs {
 /// A format, and its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Target {
-    /// Event files of `TensorBoard`, in a folder for each model and seed
+    /// Event files of TensorBoard, in a folder for each model and seed
     Tensorboard,
     /// Tables as CSV
     Csv,
     /// Tables as Parquet
     Parquet,
-    /// Runs of an `MLflow` server; a later export updates them
+    /// Runs of an MLflow server; a later export updates them
     Mlflow,
     /// CSV files for `trackio.import_csv`, one for each model and seed
     Trackio,

@@ -20,10 +20,10 @@ pub enum ExportError {
     /// An event file cannot be written.
     #[error(transparent)]
     Events(#[from] EventFileError),
-    /// `MLflow` cannot be reached, or refuses something.
+    /// MLflow cannot be reached, or refuses something.
     #[error(transparent)]
     Mlflow(#[from] MlflowError),
-    /// The address of `MLflow` is none.
+    /// The address of MLflow is none.
     #[error(transparent)]
     Server(#[from] TransportError),
 }

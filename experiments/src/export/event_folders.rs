@@ -1,4 +1,4 @@
-//! A run as `TensorBoard` event files, in a folder for each model and seed.
+//! A run as TensorBoard event files, in a folder for each model and seed.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! A training as a `TensorBoard` event file while it goes on.
+//! A training as a TensorBoard event file while it goes on.
 
 use std::{
     fs::File,

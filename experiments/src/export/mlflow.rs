@@ -1,4 +1,4 @@
-//! Runs of an `MLflow` server, over its REST interface.
+//! Runs of an MLflow server, over its REST interface.
 //!
 //! A run is one arm and seed. [`request`] has the requests as pure functions, [`Client`] sends them in order over a
 //! [`Transport`]: [`HttpTransport`] in the program, a recorded server in tests.

@@ -1,4 +1,4 @@
-//! A run of Kiln as runs of `MLflow`: one per model and seed.
+//! A run of Kiln as runs of MLflow: one per model and seed.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::results;
 
-/// Files of a run folder that go to `MLflow`, where they are there.
+/// Files of a run folder that go to MLflow, where they are there.
 const FILES: [&str; 4] = ["recipe.toml", "results.json", "results.md", "report.html"];
 
 /// The files of a run.
@@ -30,7 +30,7 @@ pub fn artifacts(run: &Path) -> Result<Vec<Artifact>, ExportError> {
     Ok(artifacts)
 }
 
-/// A model as a run of `MLflow`; none of one that is not done and did not fail.
+/// A model as a run of MLflow; none of one that is not done and did not fail.
 pub fn of_model(model: &ModelRun, artifacts: Vec<Artifact>) -> Option<Run> {
     let status = match model.status {
         results::Status::Done => Status::Finished,

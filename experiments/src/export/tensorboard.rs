@@ -1,4 +1,4 @@
-//! `TensorBoard` event files: scalars, texts and histograms by step, for `TensorBoard`'s `EventAccumulator`.
+//! TensorBoard event files: scalars, texts and histograms by step, for TensorBoard's `EventAccumulator`.
 //!
 //! A file is a sequence of records ([`record()`]): length, its checksum, an `Event` message, its checksum. The first event
 //! names the format; a resumed training starts a new file, whose second event makes the reader drop what older files

@@ -86,7 +86,7 @@ pub struct CheckpointRecipe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tracking {
-    /// `TensorBoard`: event files below `RUN/tensorboard`.
+    /// TensorBoard: event files below `RUN/tensorboard`.
     Tensorboard,
 }
 

@@ -25,7 +25,7 @@ pub struct Client<T> {
     pause: Duration,
 }
 
-/// Where a run is in `MLflow`.
+/// Where a run is in MLflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
     /// The experiment's id.
@@ -36,7 +36,7 @@ pub struct Exported {
     pub created: bool,
 }
 
-/// A run in `MLflow`.
+/// A run in MLflow.
 struct Remote {
     id: String,
     artifact_uri: String,

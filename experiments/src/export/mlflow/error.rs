@@ -20,7 +20,7 @@ pub enum MlflowError {
         path: String,
         /// The HTTP status.
         status: u16,
-        /// `MLflow`'s name of the error; empty if there is none.
+        /// MLflow's name of the error; empty if there is none.
         code: String,
         /// What the server says.
         message: String,
@@ -53,7 +53,7 @@ pub enum MlflowError {
         run: String,
         /// The parameter.
         key: String,
-        /// Its value in `MLflow`.
+        /// Its value in MLflow.
         there: String,
         /// The run's.
         here: String,

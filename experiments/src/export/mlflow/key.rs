@@ -1,4 +1,4 @@
-//! Names as `MLflow` takes them.
+//! Names as MLflow takes them.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub struct SameKey {
     pub key: String,
 }
 
-/// The key of a parameter or metric. `MLflow` takes letters, digits and `_ - . space : /`, in the form of a relative path
+/// The key of a parameter or metric. MLflow takes letters, digits and `_ - . space : /`, in the form of a relative path
 /// without `.`, `..` and empty parts.
 ///
 /// `=` becomes `:`, any other character `_`; such parts are left out, and what follows 250 characters too. If nothing is

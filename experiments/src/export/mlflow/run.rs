@@ -5,7 +5,7 @@
 pub struct Metric {
     /// The metric's name.
     pub name: String,
-    /// Its value. `MLflow` keeps infinities as the largest float64.
+    /// Its value. MLflow keeps infinities as the largest float64.
     pub value: f64,
     /// Milliseconds since 1970. Give the time of the measurement: a second export with the same times adds nothing.
     pub at_ms: i64,
@@ -32,7 +32,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// `MLflow`'s name.
+    /// MLflow's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Finished => "FINISHED",
@@ -56,7 +56,7 @@ pub struct Run {
     pub end_ms: i64,
     /// How it ended.
     pub status: Status,
-    /// The recipe's keys and values; `MLflow` does not change them later.
+    /// The recipe's keys and values; MLflow does not change them later.
     pub parameters: Vec<(String, String)>,
     /// The metrics.
     pub metrics: Vec<Metric>,
@@ -65,7 +65,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// The run's name in `MLflow`.
+    /// The run's name in MLflow.
     pub fn name(&self) -> String {
         format!("{} seed {}", self.arm, self.seed)
     }

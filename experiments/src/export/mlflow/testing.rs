@@ -1,4 +1,4 @@
-//! A server in memory that answers as `MLflow` does, and a run.
+//! A server in memory that answers as MLflow does, and a run.
 
 use std::cell::RefCell;
 

@@ -16,7 +16,7 @@ pub struct Moment {
 pub enum Value {
     /// A number, which is rounded to float32.
     Scalar(f64),
-    /// A text, which `TensorBoard` shows as Markdown.
+    /// A text, which TensorBoard shows as Markdown.
     Text(String),
     /// A distribution.
     Histogram(Histogram),

@@ -16,7 +16,7 @@ pub struct Bucket {
 pub struct Histogram {
     /// The smallest value, where the first bucket begins.
     pub min: f64,
-    /// The largest value, where `TensorBoard` ends the last bucket.
+    /// The largest value, where TensorBoard ends the last bucket.
     pub max: f64,
     /// The number of values.
     pub num: f64,
