@@ -145,6 +145,11 @@ impl Kiln {
     pub fn fail(&self, arguments: &[&str]) -> String {
         refusal(&self.start(arguments))
     }
+
+    /// As `fail`, for a run of which a stage finds what is wrong: its table says what else there is.
+    pub fn fail_in_a_stage(&self, arguments: &[&str]) -> String {
+        bad_input(&self.start(arguments))
+    }
 }
 
 /// Where a run of one seed leaves the fine-tuned teacher.
@@ -156,9 +161,15 @@ pub fn text_of(bytes: &[u8]) -> String {
 
 /// The last line of standard error of a program that failed as it should.
 pub fn refusal(output: &Output) -> String {
+    let errors = bad_input(output);
+    assert!(output.stdout.is_empty(), "{errors}");
+    errors
+}
+
+/// What is on standard error of a program that was ended by wrong input.
+fn bad_input(output: &Output) -> String {
     let errors = text_of(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(output.stdout.is_empty(), "{errors}");
     let last = errors.lines().last().unwrap_or_default();
     assert!(last.starts_with("kiln: error: "), "{errors}");
     assert!(!last.contains("internal error"), "{errors}");
@@ -181,7 +192,7 @@ pub fn results(run: &Path) -> Value {
             if !seed["before"].is_null() {
                 row["metrics_before"] = seed["before"].clone();
             }
-            for (key, value) in arm["cost"].as_object().unwrap() {
+            for (key, value) in arm["cost"].as_object().into_iter().flatten() {
                 match value.as_object() {
                     Some(attention) => row.as_object_mut().unwrap().extend(attention.clone()),
                     None if value.is_null() => {}

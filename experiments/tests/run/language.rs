@@ -209,7 +209,7 @@ fn recall_is_judged_within_and_beyond_the_window() {
     let kiln = kiln();
     let table = kiln.succeed(&["run", "recall.toml", "--out", "run"]);
     assert!(
-        table.contains("recall_beyond") && table.contains('±'),
+        table.contains("recall_beyond") && table.contains("95 % interval"),
         "{table}"
     );
     let rows = rows(&kiln, "run");

@@ -47,6 +47,13 @@ fn commands_print_one_json_document() {
         &["recipes", "recall", "--json"],
         &["spans", "full", "--layers=2", "--length=8", "--json"],
         &["plan", "small.toml", "--json"],
+        &[
+            "run",
+            "small.toml",
+            "train.epochs=1",
+            "latency.repeats=1",
+            "--json",
+        ],
         &["prune", "--dry-run", "--json", "--store=runs/store"],
     ] {
         json(&kiln.succeed(command));

@@ -80,7 +80,8 @@ fn students_keep_layers_or_begin_elsewhere_and_learn_by_several_methods() {
 
     // PKD compares layers before the last, and this student has none.
     let mapped = r#"arms=[{ name = "mapped", stages.student = { keep_layers = "2", task = 0, methods = ["pkd"] } }]"#;
-    let message = kiln.fail(&["run", "small.toml", mapped, "train.epochs=1", "--out=pkd"]);
+    let message =
+        kiln.fail_in_a_stage(&["run", "small.toml", mapped, "train.epochs=1", "--out=pkd"]);
     assert!(
         message.contains("method `pkd`: a student of one layer"),
         "{message}"
@@ -371,7 +372,7 @@ fn mistakes_name_what_would_be_right() {
 
     let stages =
         "stages={ full = {}, b = { teacher = \"full\", methods = { minilm = { heads = 3 } } } }";
-    let message = kiln.fail(&[
+    let message = kiln.fail_in_a_stage(&[
         "run",
         "recall.toml",
         "seeds=[1]",

@@ -22,7 +22,7 @@ fn submit(kiln: &Kiln, arguments: &[&str]) -> Output {
         kiln.path("bin").display(),
         env::var("PATH").unwrap()
     );
-    let mut command = kiln.command(&[&["submit"], arguments, &SWEEP].concat());
+    let mut command = kiln.command(&[&["submit"], &SWEEP[..], arguments].concat());
     command.env("PATH", path).output().unwrap()
 }
 
