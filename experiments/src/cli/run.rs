@@ -41,7 +41,7 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub(super) struct WorkArgs {
     /// Work in so many processes, each with its share of the cores; one that dies takes one stage with it
-    #[arg(long, value_name = "N", conflicts_with = "worker")]
+    #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
     /// Try stages again that failed in an earlier start: all of them, or the one with this key
     #[arg(long, value_name = "failed|KEY", num_args = 0..=1, default_missing_value = "failed", value_parser = retry)]

@@ -50,7 +50,8 @@ fn a_grid_trains_each_shared_stage_once() {
     let grid = sweep(&["experts.order=random,inverse", "experts.shared=0,4"]);
     // A teacher and four students for each of two seeds.
     assert_eq!(trainings(&stages(&kiln, &grid)), [10, 10]);
-    kiln.succeed(&[&grid[..], &QUICK, &["--ui", "none"]].concat());
+    let two = ["--ui", "none", "--jobs", "2"];
+    kiln.succeed(&[&grid[..], &QUICK, &two].concat());
     let names: Vec<String> = rows(&kiln, "run")
         .iter()
         .map(|row| format!("{} {}", row["name"].as_str().unwrap(), row["seed"]))
