@@ -26,7 +26,7 @@ pub const OPTION: &str = "--worker";
 /// How often workers are looked at.
 const POLL: Duration = Duration::from_millis(50);
 /// A worker that dies so many times in a row, before it could begin a stage, is not started again.
-const DEATHS: usize = 3;
+const DEATHS: usize = 10;
 /// What begins the line of an error.
 const ERROR: &str = "kiln: error: ";
 
