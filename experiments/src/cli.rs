@@ -228,7 +228,8 @@ mod tests {
             let example = help.rsplit("\n\n").next().unwrap_or_default();
             assert!(example.starts_with("Example"), "{path}: {example}");
             assert!(example.contains("\n  kiln "), "{path}: {example}");
-            for line in help.lines() {
+            // Clap does not wrap the usage.
+            for line in help.lines().filter(|line| !line.starts_with("Usage: ")) {
                 assert!(line.chars().count() <= 80, "{path}: {line}");
             }
         }

@@ -165,7 +165,8 @@ pub(super) fn with_reference(
         let mut argument = arguments.next()?;
         let is_name = |next: &OsString| {
             let next = next.to_string_lossy();
-            next.len() > 2 && next.starts_with('-') && !next.starts_with("--")
+            let is_short = next.starts_with('-') && !next.starts_with("--");
+            is_short && !["-", "-h"].contains(&&*next)
         };
         if argument == "--reference"
             && let Some(name) = arguments.next_if(is_name)

@@ -24,7 +24,6 @@ use crate::{
 /// The scripts are written to `submit` in the run folder. To go on after a stop, submit again, with any number of workers.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "kiln submit [OPTIONS] --to <ENGINE> --workers <N> <RECIPE> [KEY=VALUE]...",
     after_help = "Example:\n  kiln submit quickstart experts.order=importance,random --seeds 6 \\\n      --to slurm --workers 8 --cpus 4 --time 4h"
 )]
 pub struct SubmitArgs {
