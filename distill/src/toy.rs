@@ -26,9 +26,10 @@ pub const TOKENS: usize = 3;
 pub const HIDDEN: usize = 4;
 pub const CLASSES: usize = 2;
 
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A device's random state is global, so tests that draw from it take turns.
 pub fn serial() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -59,8 +60,9 @@ impl WithoutAutodiff for ToyBatch {
 }
 
 impl Toy {
-    /// The same weights at each call, on an autodiff device.
+    /// The same weights at each call, on an autodiff device, in a test whose turn it is.
     pub fn new(layers: usize, width: usize, dropout: f64) -> Self {
+        assert!(TURN.try_lock().is_err(), "hold `serial()` during the test");
         let device = Device::flex().autodiff();
         device.seed(7);
         let config = MlpConfig::new(HIDDEN, width)

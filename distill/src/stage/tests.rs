@@ -256,6 +256,7 @@ fn child_that_dies_in_epoch_3() {
     let Some(directory) = std::env::var_os("STAGE_DIRECTORY") else {
         return;
     };
+    let _turn = serial();
     let config = StageConfig {
         checkpoint_every: CheckpointEvery::Steps(1),
         ..config(Path::new(&directory), 4)
@@ -380,6 +381,7 @@ fn surgery_comes_before_the_checkpoint() {
 
 #[test]
 fn an_objective_without_its_teacher_is_refused() {
+    let _turn = serial();
     let directory = tempfile::tempdir().unwrap();
     let alone = stage(config(directory.path(), 1)).objective(Layerwise::default());
     let error = alone.fit(toy()).unwrap_err().to_string();
