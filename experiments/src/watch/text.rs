@@ -44,8 +44,36 @@ pub fn decimals(half_width: Option<f64>, least: usize) -> usize {
         .unwrap_or(MOST)
 }
 
-/// A text of at most so many characters, without some in its middle if it is longer: the ends of names say what differs.
+/// The fewest characters of a word that is cut.
+const SHORTEST_WORD: usize = 5;
+
+/// A text of at most so many characters: its longest words lose their middles, because arms often differ in one word and at
+/// its end. If the words would become too short, the text loses its own middle.
 pub fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let words: Vec<&str> = text.split(' ').collect();
+    let room = width.saturating_sub(words.len() - 1);
+    if room < words.len() * SHORTEST_WORD {
+        return without_middle(text, width);
+    }
+    let mut lengths: Vec<usize> = words.iter().map(|word| word.chars().count()).collect();
+    while lengths.iter().sum::<usize>() > room {
+        // Of equal ones the last is cut, so that the order of words decides and nothing else.
+        if let Some(longest) = lengths.iter_mut().max() {
+            *longest -= 1;
+        }
+    }
+    let words = words.iter().zip(lengths);
+    let words: Vec<String> = words
+        .map(|(word, length)| without_middle(word, length))
+        .collect();
+    words.join(" ")
+}
+
+/// A text of at most so many characters, without some in its middle if it is longer.
+fn without_middle(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {
         return text.to_owned();
@@ -82,7 +110,10 @@ mod tests {
     #[test]
     fn long_names_lose_their_middle() {
         assert_eq!(cut("order=random", 12), "order=random");
-        assert_eq!(cut("order=random shared=0", 11), "order…red=0");
+        assert_eq!(cut("order=random shared=0", 11), "or…om sh…=0");
+        assert_eq!(cut("order=random shared=0", 10), "order…ed=0");
+        let arm = "order=importance shared=0 student.methods=[experts,layerwise]";
+        assert_eq!(cut(arm, 29), "order…ance shared=0 stud…ise]");
         assert_eq!(cut("abc", 1), "…");
         assert_eq!(cut("abc", 0), "");
     }

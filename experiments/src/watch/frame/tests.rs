@@ -124,7 +124,7 @@ order=inverse shared=0     ##!...  failed: not finite, train seed 3, step 410
 order=inverse shared=4     ......
 
 node2:4711  order=random shared=4 seed 4     step 310/1125  41 step/s  20 s left
-node2:12    order=importanc…shared=4 seed 5  no sign of life
+node2:12    order=i…ortance shared=4 seed 5  no sign of life
 
 [f]ailures  [l]og  [o]pen report  [q]uit     interim; no verdicts before the end
 "
