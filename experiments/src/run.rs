@@ -32,6 +32,7 @@ use crate::{
     submit::Shard,
 };
 
+mod cautions;
 mod curves;
 mod decoders;
 mod encoders;

@@ -13,6 +13,8 @@ pub(super) struct Identity {
     pub valid: Fingerprint,
     /// The data to judge by.
     pub judged: Fingerprint,
+    /// Whether models are judged by the data that they are validated on.
+    pub is_judged_on_valid: bool,
     /// The folder to begin with; none where weights are drawn.
     pub model: Option<Fingerprint>,
     /// How weights are drawn and their tokenizer is made; null with a folder.

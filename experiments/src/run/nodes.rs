@@ -120,6 +120,8 @@ pub(super) struct Nodes {
     /// The stages, without those that an earlier base has.
     pub nodes: Vec<Node>,
     pub seeds: Vec<SeedKeys>,
+    /// Whether models are judged by the data that they are validated on.
+    pub is_judged_on_valid: bool,
 }
 
 impl Nodes {
@@ -234,6 +236,7 @@ impl Makings<'_> {
         Ok(Nodes {
             seeds: seeds.collect::<Result<_, _>>()?,
             nodes: graph.nodes,
+            is_judged_on_valid: self.identity.is_judged_on_valid,
         })
     }
 

@@ -1,11 +1,18 @@
 //! The results of a run, from its store alone: whoever writes them, they are the same.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::UNIX_EPOCH};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    time::UNIX_EPOCH,
+};
 
 use serde_json::{Map, Value};
 
 use super::{
-    Part, Print, curves,
+    Part, Print,
+    cautions::cautions,
+    curves,
     family::Family,
     jobs::{Judged, title},
     nodes::{Nodes, SeedKeys},
@@ -128,6 +135,11 @@ impl<'a> Report<'a> {
             None => (vec![], None),
         };
         let factors = factors(recipe, metric.as_deref(), &judged)?;
+        let (stages, backends) = times(&standing, store)?;
+        let mut notes = notes(&arms);
+        if let (Some(metric), false) = (&metric, comparisons.is_empty()) {
+            notes.extend(cautions(parts, metric, &judged, backends));
+        }
         let results = Results {
             schema: SCHEMA,
             run: recipe.name.clone(),
@@ -137,7 +149,7 @@ impl<'a> Report<'a> {
             margin,
             reference,
             seeds: seeds.to_vec(),
-            notes: notes(&arms),
+            notes,
             arms,
             comparisons,
             factors,
@@ -148,7 +160,7 @@ impl<'a> Report<'a> {
             table: Table::new(&rows, &results.metrics, &sure),
             timings: Timings {
                 schema: SCHEMA,
-                stages: times(&standing, store)?,
+                stages,
                 latencies,
             },
             results,
@@ -395,13 +407,17 @@ fn notes(arms: &[ArmResults]) -> Vec<String> {
     notes.collect()
 }
 
-/// What the stages took that are done.
-fn times(standing: &Standing<'_>, store: &Store) -> Result<Vec<StageTime>, Error> {
-    let mut times = vec![];
+/// What the stages took that are done, and the backends that computed them.
+fn times(
+    standing: &Standing<'_>,
+    store: &Store,
+) -> Result<(Vec<StageTime>, BTreeSet<String>), Error> {
+    let (mut times, mut backends) = (vec![], BTreeSet::new());
     for (node, title) in standing.stages() {
         let Some(done) = store.read(&node.key)? else {
             continue;
         };
+        backends.insert(done.backend);
         let written = fs::metadata(store.stage(&node.key).join("done.json"));
         let written = written.and_then(|file| file.modified()).ok();
         let since = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -415,7 +431,7 @@ fn times(standing: &Standing<'_>, store: &Store) -> Result<Vec<StageTime>, Error
             finished: since.map(|since| since.as_secs()),
         });
     }
-    Ok(times)
+    Ok((times, backends))
 }
 
 impl<F: Family> Part<'_, F> {

@@ -233,6 +233,7 @@ impl Inputs<'_> {
             train,
             valid,
             judged,
+            is_judged_on_valid: valid == judged && !matches!(self.data, Data::Recall(_)),
             model,
             fresh,
             reading: json!({ "data": data, "extend": recipe.model.extend }),

@@ -223,6 +223,7 @@ impl Inputs<'_> {
             train: content(&self.train)?,
             valid: dev[0],
             judged: Fingerprint::join(roles),
+            is_judged_on_valid: true,
             model,
             fresh,
             reading: json!(data),
