@@ -133,6 +133,50 @@ fn a_grid_trains_each_shared_stage_once() {
     assert_eq!(trainings(&stages(&kiln, &teacher)), [10, 10]);
 }
 
+/// The trainings that the store has finished.
+fn trained(kiln: &Kiln) -> usize {
+    let stages = fs::read_dir(kiln.path("runs/store")).unwrap();
+    let stages = stages.map(|stage| stage.unwrap());
+    let is_trained = |stage: &fs::DirEntry| {
+        let name = stage.file_name().into_string().unwrap();
+        name.starts_with("train-") && stage.path().join("done.json").exists()
+    };
+    stages.filter(is_trained).count()
+}
+
+/// 27 arms and 3 seeds train a teacher for each seed; another sweep over keys of students trains none, and another key of
+/// the teacher trains three.
+#[test]
+fn twenty_seven_arms_train_three_teachers() {
+    let kiln = Kiln::new();
+    let tiny = [
+        "data.synthetic.train=8",
+        "data.synthetic.dev=10",
+        "train.epochs=1",
+        "latency.repeats=1",
+        "arms=[]",
+    ];
+    let sweep = |out: &str, keys: &[&str]| {
+        let fixed = ["ablate", "small.toml", "--seeds", "3", "--out", out];
+        let two = ["--ui", "none", "--jobs", "2"];
+        kiln.succeed(&[&fixed[..], &tiny, keys, &two].concat());
+        trained(&kiln)
+    };
+    let all = [
+        "experts.order=importance,random,inverse",
+        "experts.shared=0,4,8",
+        "experts.router=hash-random,hash-balance,gate-token",
+    ];
+    assert_eq!(sweep("all", &all), 3 + 3 * 27);
+    let students = ["stages.student.train.learning_rate=2e-3,3e-3,4e-3"];
+    assert_eq!(sweep("students", &students), 3 + 3 * (27 + 3));
+    let teacher = [
+        "stages.teacher.train.learning_rate=2e-3",
+        "experts.order=random,inverse",
+    ];
+    assert_eq!(sweep("teacher", &teacher), 3 + 3 * (27 + 3) + 3 + 3 * 2);
+}
+
 #[test]
 fn a_table_has_blocks_and_the_recipe_has_arms() {
     let kiln = Kiln::new();
