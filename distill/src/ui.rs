@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt::Write as _,
     io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
 };
 
 use burn::train::{
@@ -17,8 +18,10 @@ use burn::train::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Shares of a pass over the data after which a line is printed.
+/// Shares of a pass over the data after which a line may be printed.
 const LINES_A_PASS: usize = 10;
+/// The least time between two lines within a pass.
+const BETWEEN: Duration = Duration::from_secs(10);
 
 /// What a person sees of a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +47,8 @@ impl Ui {
                 interrupter.clone(),
                 resumed_from,
             )),
-            Self::Tui | Self::Plain => Box::new(PlainRenderer::new(io::stderr())),
-            Self::None => Box::new(PlainRenderer::new(io::sink())),
+            Self::Tui | Self::Plain => Box::new(PlainRenderer::new(io::stderr(), BETWEEN)),
+            Self::None => Box::new(PlainRenderer::new(io::sink(), BETWEEN)),
         }
     }
 }
@@ -53,6 +56,9 @@ impl Ui {
 /// Prints progress as lines such as `sst2 epoch 1/3 train 40%  Loss 0.4312  Accuracy 81.20`.
 struct PlainRenderer<W> {
     out: W,
+    /// The least time between two lines within a pass, and when the last one was printed.
+    between: Duration,
+    last: Option<Instant>,
     label: String,
     epoch: usize,
     epochs: usize,
@@ -66,9 +72,11 @@ struct PlainRenderer<W> {
 }
 
 impl<W: Write + Send + Sync> PlainRenderer<W> {
-    fn new(out: W) -> Self {
+    fn new(out: W, between: Duration) -> Self {
         Self {
             out,
+            between,
+            last: None,
             label: String::new(),
             epoch: 1,
             epochs: 0,
@@ -126,6 +134,7 @@ impl<W: Write + Send + Sync> PlainRenderer<W> {
             }
         }
         let _ = writeln!(self.out, "{line}");
+        self.last = Some(Instant::now());
     }
 }
 
@@ -172,7 +181,8 @@ impl<W: Write + Send + Sync> TrainingProgressLogger for PlainRenderer<W> {
 
     fn update_split(&mut self, items_processed: usize) {
         let tenths = items_processed * LINES_A_PASS / self.items.max(1);
-        if self.split == "train" && tenths > self.printed && tenths < LINES_A_PASS {
+        let is_due = self.last.is_none_or(|last| last.elapsed() >= self.between);
+        if self.split == "train" && tenths > self.printed && tenths < LINES_A_PASS && is_due {
             self.printed = tenths;
             self.print(&format!("{}%", tenths * 100 / LINES_A_PASS));
         }
@@ -222,9 +232,9 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn prints_a_line_every_tenth_and_one_for_the_pass() {
-        let mut renderer = PlainRenderer::new(Vec::new());
+    /// The lines of a pass over 40 items.
+    fn lines(between: Duration) -> Vec<String> {
+        let mut renderer = PlainRenderer::new(Vec::new(), between);
         let id = MetricId::new(Arc::new("Loss".to_owned()));
         renderer.register_metric(MetricDefinition::new(id.clone(), &LossMetric::new()));
         let state = |value| {
@@ -243,9 +253,26 @@ mod tests {
         renderer.update_train(state(NumericEntry::Final(20.5)));
         renderer.end_split();
         let text = String::from_utf8(renderer.out).unwrap();
-        let lines: Vec<_> = text.lines().collect();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn prints_a_line_every_tenth_and_one_for_the_pass() {
+        let lines = lines(Duration::ZERO);
         assert_eq!(lines.len(), 10);
         assert_eq!(lines[0], "sst2 epoch 1/2 train 10%  Loss 2.5000");
         assert_eq!(lines[9], "sst2 epoch 1/2 train mean  Loss 20.5000");
+    }
+
+    #[test]
+    fn a_quick_pass_has_two_lines() {
+        let lines = lines(Duration::MAX);
+        assert_eq!(
+            lines,
+            [
+                "sst2 epoch 1/2 train 10%  Loss 2.5000",
+                "sst2 epoch 1/2 train mean  Loss 20.5000"
+            ]
+        );
     }
 }

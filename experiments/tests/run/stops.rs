@@ -33,7 +33,7 @@ pub use Point::Told;
 /// again after a stop there.
 const POINTS: [(Point, Option<&str>); 9] = [
     (Has("run/recipe.toml"), None),
-    (Told("teacher epoch 1/3 train 20%"), None),
+    (Told("teacher epoch 1/3 train 10%"), None),
     (
         Has("runs/store/.kiln/work/train-*/training/checkpoints/epoch-1"),
         Some("teacher epoch 1/"),
@@ -237,7 +237,7 @@ fn an_interrupt_in_every_stage_leaves_the_end_as_it_is() {
 fn the_exit_code_tells_which_signal_stopped_a_run() {
     let kiln = Kiln::new();
     let mut started = Started::new(&kiln, &RUN);
-    started.wait_for(Told("teacher epoch 1/3 train 20%"));
+    started.wait_for(Told("teacher epoch 1/3 train 10%"));
     let status = started.stop("-TERM");
     assert_eq!(status.code(), Some(143), "{}", started.told());
     assert_eq!(started.told().lines().last(), Some(STOPPED));
@@ -249,14 +249,14 @@ fn a_signal_to_all_processes_of_an_ablation_saves_a_checkpoint() {
     let kiln = Kiln::new();
     let ablation = ["ablate", "small.toml", "--out", "run"];
     let mut started = Started::new(&kiln, &ablation);
-    started.wait_for(Told("teacher epoch 1/3 train 20%"));
+    started.wait_for(Told("teacher epoch 1/3 train 10%"));
     let status = started.stop_all("-TERM");
     assert_eq!(status.code(), Some(143), "{}", started.told());
     assert_eq!(started.told().lines().last(), Some(STOPPED));
     assert!(is_there(&kiln.path(""), IN_EPOCH_1));
 
     let mut started = Started::new(&kiln, &ablation);
-    started.wait_for(Told("teacher epoch 2/3 train 20%"));
+    started.wait_for(Told("teacher epoch 1/3 train mean"));
     started.signal("-USR1");
     started.wait_for(Has(
         "runs/store/.kiln/work/train-*/training/checkpoints/epoch-2-batch-*/state.json",
@@ -268,7 +268,7 @@ fn a_signal_to_all_processes_of_an_ablation_saves_a_checkpoint() {
 fn a_checkpoint_is_written_on_request() {
     let kiln = Kiln::new();
     let mut started = Started::new(&kiln, &RUN);
-    started.wait_for(Told("teacher epoch 1/3 train 20%"));
+    started.wait_for(Told("teacher epoch 1/3 train 10%"));
     started.signal("-USR1");
     started.wait_for(Has(IN_EPOCH_1));
     assert!(started.process.wait().unwrap().success(), "it went on");
