@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     data::example::Label,
+    json_file,
     metric::{Metric, MetricError},
 };
 
@@ -85,9 +86,16 @@ impl Examples {
     ///
     /// If the file cannot be read, or is none of an evaluation.
     pub fn read(dir: &Path) -> Result<Vec<Self>, FileError> {
-        let path = dir.join(FILE);
-        let splits = serde_json::from_slice(&file::read(&path)?);
-        splits.map_err(|source| FileError::Json { path, source })
+        json_file::read(&dir.join(FILE))
+    }
+
+    /// Reads those of an evaluation, by split, from its folder; none where there is no file of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_if_there(dir: &Path) -> Result<Option<Vec<Self>>, FileError> {
+        json_file::read_if_there(&dir.join(FILE))
     }
 
     /// Writes those of an evaluation, by split, into its folder.

@@ -39,6 +39,7 @@ pub mod watch;
 pub mod workers;
 
 mod environment;
+mod json_file;
 mod one_line;
 mod quiet;
 mod stdout;

@@ -16,6 +16,7 @@ mod style;
 mod subject;
 mod summary;
 mod svg;
+mod verdict;
 mod view;
 
 use serde::Serialize;

@@ -9,7 +9,7 @@ pub use timings::{Latencies, StageTime, Timings};
 use std::{collections::BTreeMap, path::Path};
 
 use masformer_core::{MixerSpec, Span};
-use moebert_core::file::{self, FileError};
+use moebert_core::file::FileError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -19,6 +19,7 @@ use crate::{
         statistics::Direction,
     },
     graph::{Key, failure::Cause},
+    json_file,
     metric::Scores,
     record::RESULTS,
     table::AttentionCost,
@@ -29,7 +30,7 @@ pub const SCHEMA: u32 = 1;
 
 /// The content of `results.json`: what each model got with each seed, and what the arms show. It holds no times, so that a run
 /// that was broken off and one that was not have the same bytes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -60,7 +61,7 @@ pub struct Results {
 }
 
 /// A model of a run: an arm, or one that arms are made of.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ArmResults {
     /// Its name.
     pub name: String,
@@ -137,7 +138,7 @@ pub struct SeedFailure {
 }
 
 /// A metric over the seeds of an arm.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The mean; none where the metric has no value with a seed.
     pub mean: Option<f64>,
@@ -178,15 +179,52 @@ impl Results {
     ///
     /// If the file cannot be read, or is none of a run.
     pub fn of_file(path: &Path) -> Result<Self, FileError> {
-        serde_json::from_slice(&file::read(path)?).map_err(|source| FileError::Json {
-            path: path.to_owned(),
-            source,
-        })
+        json_file::read(path)
     }
 
     /// The model of a name.
     pub fn arm(&self, name: &str) -> Option<&ArmResults> {
         self.arms.iter().find(|arm| arm.name == name)
+    }
+
+    /// The metric that is shown where one is: that which decides, else the first.
+    pub fn shown_metric(&self) -> Option<&str> {
+        let first = || self.metrics.first();
+        self.metric.as_ref().or_else(first).map(String::as_str)
+    }
+
+    /// Which values of a metric are better; the higher ones where examples have no parts of it.
+    pub fn direction(&self, metric: &str) -> Direction {
+        let known = self.directions.get(metric).copied();
+        known.unwrap_or(Direction::HigherIsBetter)
+    }
+
+    /// The comparisons by the metric that decides.
+    pub fn primary(&self) -> impl Iterator<Item = &Comparison> {
+        let decides = |comparison: &&Comparison| {
+            let metric = self.metric.as_ref();
+            metric.is_none_or(|metric| *metric == comparison.metric)
+        };
+        self.comparisons.iter().filter(decides)
+    }
+
+    /// The comparison of an arm by the metric that decides.
+    pub fn comparison(&self, arm: &str) -> Option<&Comparison> {
+        let mut comparisons = self.primary();
+        comparisons.find(|comparison| comparison.arm == arm)
+    }
+}
+
+impl ArmResults {
+    /// The mean of a metric over the seeds.
+    pub fn mean(&self, metric: &str) -> Option<f64> {
+        self.metrics.get(metric)?.mean
+    }
+
+    /// The seeds without scores: those that failed, and those that need a stage that did.
+    pub fn failures(&self) -> impl Iterator<Item = &SeedResults> {
+        let is_lost = |seed: &&SeedResults| matches!(seed.status, Status::Failed | Status::Blocked);
+        self.seeds.iter().filter(is_lost)
     }
 }
 
@@ -218,5 +256,42 @@ mod tests {
         assert!((two.sd.unwrap() - 0.125_f64.sqrt()).abs() < 1e-12);
         assert_eq!(Estimate::of(&[f64::NAN, 1.0]).mean, None);
         assert_eq!(Estimate::of(&[]).mean, None);
+    }
+
+    #[test]
+    fn the_metric_that_decides_is_shown_and_else_the_first() {
+        let mut results = Results {
+            metrics: vec!["f1".to_owned(), "accuracy".to_owned()],
+            ..Results::default()
+        };
+        assert_eq!(results.shown_metric(), Some("f1"));
+        assert_eq!(results.direction("f1"), Direction::HigherIsBetter);
+        assert!(results.comparison("a").is_none());
+        results.metric = Some("accuracy".to_owned());
+        assert_eq!(results.shown_metric(), Some("accuracy"));
+    }
+
+    #[test]
+    fn failed_and_blocked_seeds_are_failures() {
+        let seed = |seed, status| SeedResults {
+            seed,
+            stages: BTreeMap::new(),
+            status,
+            failure: None,
+            metrics: Scores::default(),
+            examples: BTreeMap::new(),
+            before: None,
+        };
+        let arm = ArmResults {
+            seeds: vec![
+                seed(1, Status::Done),
+                seed(2, Status::Failed),
+                seed(3, Status::Blocked),
+                seed(4, Status::Open),
+            ],
+            ..ArmResults::default()
+        };
+        let seeds: Vec<u64> = arm.failures().map(|seed| seed.seed).collect();
+        assert_eq!(seeds, [2, 3]);
     }
 }

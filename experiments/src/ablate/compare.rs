@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     arms::Margin,
     statistics::{
-        Alpha, ComparisonStatistics, Direction, Groups, Jackknife, McNemar, MetricValues,
+        Alpha, ComparisonStatistics, Direction, Groups, Interval, Jackknife, McNemar, MetricValues,
         RESAMPLES, Refusal, StatisticsError, Unit, Verdict, VerdictInput, bits_per_byte,
         compare_family, f1, matthews, mean, nats_per_token, pearson, spearman, verdict,
     },
@@ -113,6 +113,23 @@ pub struct Comparison {
     pub statistics: Option<ComparisonStatistics>,
     /// What follows.
     pub verdict: Verdict,
+}
+
+impl Comparison {
+    /// The mean difference; none where the arms cannot be compared.
+    pub fn difference(&self) -> Option<f64> {
+        self.statistics.as_ref().map(|found| found.difference)
+    }
+
+    /// The interval that holds together with those of the other arms; none if nothing varies.
+    pub fn interval(&self) -> Option<Interval> {
+        self.statistics.as_ref()?.simultaneous.interval()
+    }
+
+    /// The p that decides.
+    pub fn p(&self) -> Option<f64> {
+        self.statistics.as_ref().map(ComparisonStatistics::p)
+    }
 }
 
 impl Comparisons {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::data::{Latencies, Results, Timings};
+use crate::results::{Latencies, Results, Timings};
 
 /// How fast an arm is against another one.
 #[derive(Clone, Copy, Debug, PartialEq)]

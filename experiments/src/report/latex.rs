@@ -1,10 +1,12 @@
 //! The table of all arms in LaTeX, with the rules of booktabs.
 
-use crate::report::{
-    data::Unit,
-    measure::Measure,
-    number,
-    summary::{Score, Summary},
+use crate::{
+    ablate::statistics::Unit,
+    report::{
+        measure::Measure,
+        number,
+        summary::{Score, Summary},
+    },
 };
 
 /// The table. It needs `\usepackage{booktabs}`, and amssymb for the check marks of factors. Values have the half-width of their interval; the best is bold if that is

@@ -9,13 +9,20 @@ mod tensors;
 mod texts;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
+use moebert_core::file::{self, FileError};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::report::data::ReportData;
+use crate::{
+    json_file,
+    record::RESULTS,
+    report::data::ReportData,
+    results::{Results, SCHEMA, Timings},
+};
 use folder::Stages;
 
 /// A run folder that cannot be reported.
@@ -24,22 +31,9 @@ pub enum LoadError {
     /// The folder has no results.
     #[error("{} has no results.json; a report needs the folder of a run that has ended", .0.display())]
     NoRun(PathBuf),
-    /// A file is there, but cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file does not hold what kiln writes.
-    #[error("{} is not what kiln writes: {source}", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
+    /// A file is there, but cannot be read, or does not hold what kiln writes.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The results are of a version that kiln no longer writes.
     #[error("{} was written by another version of kiln; run the same command again", .0.display())]
     Version(PathBuf),
@@ -51,17 +45,10 @@ pub enum LoadError {
 ///
 /// If the folder has no results, or a file cannot be read or is damaged.
 pub fn load(run: &Path) -> Result<ReportData, LoadError> {
-    let path = run.join("results.json");
-    let results: Option<serde_json::Value> = json(&path)?;
-    let results = results.ok_or_else(|| LoadError::NoRun(run.to_owned()))?;
-    if results.get("schema").and_then(serde_json::Value::as_u64) != Some(1) {
-        return Err(LoadError::Version(path));
-    }
-    let results = serde_json::from_value(results);
-    let results = results.map_err(|source| LoadError::Json { path, source })?;
+    let results = results(run)?;
     let stages = Stages::of(run);
     let mut data = ReportData {
-        timings: json(&run.join("timings.json"))?,
+        timings: Timings::read_if_there(run)?,
         curves: curves::read(&run.join("metrics.jsonl"))?,
         importance: importance::read(&results, &stages),
         record: record::read(run, &stages)?,
@@ -73,16 +60,18 @@ pub fn load(run: &Path) -> Result<ReportData, LoadError> {
     Ok(data)
 }
 
-/// The bytes of a file; none where it is not there.
-fn bytes(path: &Path) -> Result<Option<Vec<u8>>, LoadError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if is_absent(&error) => Ok(None),
-        Err(source) => Err(LoadError::Io {
-            path: path.to_owned(),
-            source,
-        }),
+fn results(run: &Path) -> Result<Results, LoadError> {
+    let path = run.join(RESULTS);
+    let value: Value = match json_file::read(&path) {
+        Err(FileError::Read { source, .. }) if is_absent(&source) => {
+            return Err(LoadError::NoRun(run.to_owned()));
+        }
+        value => value?,
+    };
+    if value["schema"] != SCHEMA {
+        return Err(LoadError::Version(path));
     }
+    Results::of_file(&path).map_err(|_| LoadError::Version(path))
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -92,29 +81,8 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// The value of a JSON file; none where it is not there.
-fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LoadError> {
-    let Some(bytes) = bytes(path)? else {
-        return Ok(None);
-    };
-    let value = serde_json::from_slice(&bytes);
-    value.map(Some).map_err(|source| LoadError::Json {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// The values of a file of JSON lines; none where it is not there.
-fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, LoadError> {
-    let Some(bytes) = bytes(path)? else {
-        return Ok(vec![]);
-    };
-    let lines = bytes.split(|byte| *byte == b'\n');
-    let lines = lines.filter(|line| !line.is_empty());
-    let values = lines.map(|line| serde_json::from_slice(line));
-    let values: Result<Vec<T>, _> = values.collect();
-    values.map_err(|source| LoadError::Json {
-        path: path.to_owned(),
-        source,
-    })
+fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, FileError> {
+    let bytes = file::read_if_there(path)?;
+    bytes.map_or_else(|| Ok(vec![]), |bytes| json_file::lines(path, &bytes))
 }

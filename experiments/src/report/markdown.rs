@@ -1,6 +1,9 @@
 //! The table of all arms in Markdown, for a pull request.
 
-use crate::report::{data::Results, number, summary::Summary};
+use crate::{
+    report::{number, summary::Summary},
+    results::Results,
+};
 
 /// The table, with verdicts, failed arms and notes.
 pub fn table(results: &Results, summary: &Summary) -> String {

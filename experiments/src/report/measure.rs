@@ -1,8 +1,9 @@
 //! How the values of a metric are told.
 
-use crate::report::{
-    data::{Direction, Results, Unit},
-    number,
+use crate::{
+    ablate::statistics::{Direction, Unit},
+    report::number,
+    results::Results,
 };
 
 /// A metric with what its numbers mean.
@@ -38,10 +39,10 @@ impl Measure {
         let is_fraction = means.iter().all(|mean| mean.abs() <= 1.0);
         let compared = results.comparisons.iter();
         let mut compared = compared.filter(|comparison| comparison.metric == name);
-        let unit = compared.find_map(|comparison| comparison.unit);
+        let unit = compared.next().map(|comparison| comparison.unit);
         let unit = unit.unwrap_or(match direction {
-            Direction::Higher => Unit::Points,
-            Direction::Lower => Unit::Plain,
+            Direction::HigherIsBetter => Unit::Points,
+            Direction::LowerIsBetter => Unit::Plain,
         });
         let told = match name {
             "perplexity" => "nats per token",
@@ -128,8 +129,8 @@ impl Measure {
     /// Whether the first value is better.
     pub fn is_better(&self, value: f64, than: f64) -> bool {
         match self.direction {
-            Direction::Higher => value > than,
-            Direction::Lower => value < than,
+            Direction::HigherIsBetter => value > than,
+            Direction::LowerIsBetter => value < than,
         }
     }
 }
@@ -137,7 +138,7 @@ impl Measure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::data::{Arm, Estimate};
+    use crate::results::{ArmResults, Estimate};
 
     fn results(metric: &str, mean: f64) -> Results {
         let estimate = Estimate {
@@ -145,9 +146,9 @@ mod tests {
             ..Estimate::default()
         };
         Results {
-            arms: vec![Arm {
+            arms: vec![ArmResults {
                 metrics: [(metric.to_owned(), estimate)].into(),
-                ..Arm::default()
+                ..ArmResults::default()
             }],
             ..Results::default()
         }
@@ -167,7 +168,7 @@ mod tests {
         let mut results = results("bits_per_byte", 0.9);
         results
             .directions
-            .insert("bits_per_byte".to_owned(), Direction::Lower);
+            .insert("bits_per_byte".to_owned(), Direction::LowerIsBetter);
         let bits = Measure::of(&results, "bits_per_byte");
         assert_eq!((bits.title.as_str(), bits.scale), ("bits per byte", 1.0));
         assert!(bits.is_better(0.8, 0.9));

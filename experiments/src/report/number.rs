@@ -1,6 +1,6 @@
 //! Numbers as texts.
 
-use crate::report::data::Unit;
+use crate::ablate::statistics::Unit;
 
 /// A number with so many decimals, without a sign on zero.
 pub fn fixed(value: f64, decimals: usize) -> String {
@@ -108,24 +108,6 @@ pub fn p(value: f64) -> String {
         "< 0.001".to_owned()
     } else {
         format!("{value:.3}")
-    }
-}
-
-impl Unit {
-    /// What a difference is multiplied with to be told.
-    pub fn scale(self) -> f64 {
-        match self {
-            Self::Points => 100.0,
-            Self::Plain => 1.0,
-        }
-    }
-
-    /// The word behind a difference.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Points => " points",
-            Self::Plain => "",
-        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What views make: sections of a report, or why there is none.
 
-use crate::report::{figure::Figure, summary::Summary};
+use crate::{
+    ablate::statistics::VerdictKind,
+    report::{figure::Figure, summary::Summary},
+};
 
 /// A section of a report.
 #[derive(Clone, Debug)]
@@ -38,12 +41,8 @@ pub enum Block {
 /// A verdict in a sentence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sentence {
-    /// A sign for the kind.
-    pub sign: &'static str,
-    /// The kind in a word.
-    pub word: &'static str,
-    /// The style of the kind.
-    pub class: &'static str,
+    /// The kind.
+    pub kind: VerdictKind,
     /// The sentence.
     pub text: String,
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::{
-    data::{Direction, Results},
-    svg::{Entry, MARKERS, Marker},
+use crate::{
+    ablate::statistics::Direction,
+    report::svg::{Entry, MARKERS, Marker},
+    results::Results,
 };
 
 /// How many arms have a style of their own.
@@ -84,8 +85,8 @@ impl Styles {
         if chosen.len() > MOST {
             let metric = results.shown_metric().unwrap_or_default();
             let sign = match results.direction(metric) {
-                Direction::Higher => -1.0,
-                Direction::Lower => 1.0,
+                Direction::HigherIsBetter => -1.0,
+                Direction::LowerIsBetter => 1.0,
             };
             let rank = |place: &usize| {
                 let arm = &results.arms[*place];
@@ -143,11 +144,11 @@ impl Styles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::data::{Arm, Estimate};
+    use crate::results::{ArmResults, Estimate};
 
     #[test]
     fn of_many_arms_the_reference_and_the_best_have_styles() {
-        let arm = |index: usize| Arm {
+        let arm = |index: usize| ArmResults {
             name: index.to_string(),
             is_arm: true,
             metrics: [(
@@ -158,7 +159,7 @@ mod tests {
                 },
             )]
             .into(),
-            ..Arm::default()
+            ..ArmResults::default()
         };
         let mut results = Results {
             metric: Some("m".to_owned()),
@@ -175,7 +176,9 @@ mod tests {
             names(&results),
             ["3", "13", "14", "15", "16", "17", "18", "19"]
         );
-        results.directions.insert("m".to_owned(), Direction::Lower);
+        results
+            .directions
+            .insert("m".to_owned(), Direction::LowerIsBetter);
         assert_eq!(names(&results), ["0", "1", "2", "3", "4", "5", "6", "7"]);
         results.arms.truncate(4);
         assert_eq!(names(&results).len(), 4);

@@ -3,10 +3,13 @@
 mod changes;
 mod costs;
 
-use crate::report::{
-    data::{Arm, Comparison, Results, Unit, VerdictKind},
-    latency::Speeds,
-    measure::Measure,
+use crate::{
+    ablate::{
+        compare::Comparison,
+        statistics::{Unit, VerdictKind},
+    },
+    report::{latency::Speeds, measure::Measure},
+    results::{ArmResults, Results, SeedResults, Status},
 };
 
 pub use changes::{suffix, text as value_text};
@@ -107,7 +110,7 @@ impl Summary {
         let before: Vec<Measure> = after.iter().filter(before).cloned().collect();
         let changes = changes::columns(results);
         let costs = costs::columns(results, speeds);
-        let row = |arm: &Arm| Row {
+        let row = |arm: &ArmResults| Row {
             name: arm.name.clone(),
             detail: detail(arm),
             is_reference: results.reference.as_ref() == Some(&arm.name),
@@ -145,36 +148,44 @@ impl Summary {
     }
 }
 
-fn detail(arm: &Arm) -> String {
+fn detail(arm: &ArmResults) -> String {
     let parts = [&arm.layers, &arm.experts];
     let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
     parts.join("; ")
 }
 
-fn seeds(arm: &Arm) -> (usize, usize) {
-    let done = |seed: &&crate::report::data::Seed| seed.status == crate::report::data::Status::Done;
+fn seeds(arm: &ArmResults) -> (usize, usize) {
+    let done = |seed: &&SeedResults| seed.status == Status::Done;
     (arm.seeds.iter().filter(done).count(), arm.seeds.len())
 }
 
-fn failed(arm: &Arm) -> impl Iterator<Item = FailedSeed> {
+fn failed(arm: &ArmResults) -> impl Iterator<Item = FailedSeed> {
     arm.failures().map(|seed| FailedSeed {
         arm: arm.name.clone(),
         seed: seed.seed,
-        reason: seed.reason(),
-        log: seed.last_lines().join("\n"),
+        reason: match &seed.failure {
+            Some(failure) => format!("{}: {}", failure.cause, failure.message),
+            None => "no cause was recorded".to_owned(),
+        },
+        log: match &seed.failure {
+            Some(failure) => failure.log.join("\n"),
+            None => String::new(),
+        },
     })
 }
 
 fn difference(comparison: &Comparison) -> Difference {
     Difference {
-        value: comparison.difference,
-        interval: comparison.interval(),
+        value: comparison.difference(),
+        interval: comparison
+            .interval()
+            .map(|interval| (interval.low, interval.high)),
         kind: comparison.verdict.kind,
         p: comparison.p(),
     }
 }
 
-fn score(results: &Results, arm: &Arm, metric: &Measure) -> Option<Score> {
+fn score(results: &Results, arm: &ArmResults, metric: &Measure) -> Option<Score> {
     let estimate = arm.metrics.get(&metric.name)?;
     let mean = estimate.mean?;
     let interval = estimate.low.zip(estimate.high);
@@ -187,10 +198,10 @@ fn score(results: &Results, arm: &Arm, metric: &Measure) -> Option<Score> {
 }
 
 /// The scores before the training, over the seeds.
-fn before(arm: &Arm, metric: &Measure) -> Option<Score> {
+fn before(arm: &ArmResults, metric: &Measure) -> Option<Score> {
     let seeds = arm.seeds.iter();
-    let values = seeds.filter_map(|seed| *seed.before.as_ref()?.get(&metric.name)?);
-    let values: Vec<f64> = values.collect();
+    let values = seeds.filter_map(|seed| seed.before.as_ref()?.get(&metric.name).copied());
+    let values: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     mean.is_finite().then_some(Score {
         mean,
@@ -209,7 +220,7 @@ fn titled(before: &[Measure]) -> impl Iterator<Item = Measure> {
 
 /// Whether no other arm has a better mean, and the comparisons decide that: it is better than the reference, or it is the
 /// reference and all others are worse.
-fn is_best(results: &Results, arm: &Arm, metric: &Measure, mean: f64) -> bool {
+fn is_best(results: &Results, arm: &ArmResults, metric: &Measure, mean: f64) -> bool {
     let is_decisive = results.metric.as_ref() == Some(&metric.name);
     let mut others = results.arms.iter().filter(|other| other.is_arm);
     let is_beaten = others.any(|other| {

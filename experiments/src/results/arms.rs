@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use moebert_core::file::{self, FileError};
+use moebert_core::file::FileError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{graph::Key, record::ARMS};
+use crate::{graph::Key, json_file, record::ARMS};
 
 /// The content of `arms.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,12 +71,6 @@ impl ArmsFile {
     ///
     /// If the file cannot be read, or is none of a run.
     pub fn read(run: &Path) -> Result<Option<Self>, FileError> {
-        let path = run.join(ARMS);
-        let Some(bytes) = file::read_if_there(&path)? else {
-            return Ok(None);
-        };
-        let file = serde_json::from_slice(&bytes);
-        file.map(Some)
-            .map_err(|source| FileError::Json { path, source })
+        json_file::read_if_there(&run.join(ARMS))
     }
 }

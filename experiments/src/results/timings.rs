@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use moebert_core::file::{self, FileError};
+use moebert_core::file::FileError;
 use serde::{Deserialize, Serialize};
 
-use crate::{graph::Key, record::TIMINGS};
+use crate::{graph::Key, json_file, record::TIMINGS};
 
 /// The content of `timings.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
     /// [`SCHEMA`](super::SCHEMA).
     pub schema: u32,
@@ -55,8 +55,15 @@ impl Timings {
     ///
     /// If the file cannot be read, or is none of a run.
     pub fn read(run: &Path) -> Result<Self, FileError> {
-        let path = run.join(TIMINGS);
-        serde_json::from_slice(&file::read(&path)?)
-            .map_err(|source| FileError::Json { path, source })
+        json_file::read(&run.join(TIMINGS))
+    }
+
+    /// Reads those of a run folder; none where there are none.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or is none of a run.
+    pub fn read_if_there(run: &Path) -> Result<Option<Self>, FileError> {
+        json_file::read_if_there(&run.join(TIMINGS))
     }
 }

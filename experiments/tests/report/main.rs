@@ -2,7 +2,10 @@
 
 mod sweep;
 
-use experiments::report::{Report, data::ReportData, load::load};
+use experiments::{
+    report::{Report, data::ReportData, load::load},
+    results::{ArmResults, Results, SCHEMA},
+};
 use sweep::Sweep;
 
 fn data(sweep: Sweep) -> ReportData {
@@ -32,9 +35,7 @@ fn a_report_of_a_hundred_arms_is_small() {
 
 #[test]
 fn the_same_results_make_the_same_bytes() {
-    let data = data(SMALL);
-    let json = serde_json::to_string(&data).unwrap();
-    let again: ReportData = serde_json::from_str(&json).unwrap();
+    let (data, again) = (data(SMALL), data(SMALL));
     let (first, second) = (Report::new(&data), Report::new(&again));
     assert_eq!(first.html().unwrap(), second.html().unwrap());
     assert_eq!(first.markdown(), second.markdown());
@@ -136,11 +137,16 @@ fn an_almost_empty_run_has_a_report() {
     std::fs::write(&path, r#"{"rows": []}"#).unwrap();
     let error = load(folder.path()).unwrap_err().to_string();
     assert!(error.contains("another version of kiln"), "{error}");
-    std::fs::write(
-        &path,
-        r#"{"schema": 1, "run": "x", "arms": [{"name": "a"}], "seeds": [1]}"#,
-    )
-    .unwrap();
+    let arm = ArmResults {
+        name: "a".to_owned(),
+        ..ArmResults::default()
+    };
+    let results = Results {
+        schema: SCHEMA,
+        arms: vec![arm],
+        ..Results::default()
+    };
+    std::fs::write(&path, serde_json::to_vec(&results).unwrap()).unwrap();
     let data = load(folder.path()).unwrap();
     let html = Report::new(&data).html().unwrap();
     assert!(html.contains("<h2 id=\"left-out-title\">"));
@@ -164,14 +170,18 @@ fn odd_data_have_a_report_too() {
                 estimate.mean = Some(0.0);
             }
             for seed in &mut arm.seeds {
-                seed.metrics.values_mut().for_each(|value| *value = None);
+                seed.metrics
+                    .values_mut()
+                    .for_each(|value| *value = f64::NAN);
             }
             arm.cost = None;
         }
         for comparison in &mut data.results.comparisons {
-            (comparison.low, comparison.high) = (None, None);
-            comparison.simultaneous = None;
-            comparison.difference = Some(0.0);
+            if let Some(numbers) = &mut comparison.statistics {
+                (numbers.low, numbers.high) = (None, None);
+                (numbers.simultaneous.low, numbers.simultaneous.high) = (None, None);
+                numbers.difference = 0.0;
+            }
         }
         for curve in &mut data.curves {
             curve.points.iter_mut().for_each(|point| point.1 = 1e30);

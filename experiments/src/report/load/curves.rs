@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use moebert_core::file::FileError;
 use serde::Deserialize;
 
-use super::{LoadError, lines};
+use super::lines;
 use crate::report::data::Curve;
 
 #[derive(Deserialize)]
@@ -19,7 +20,7 @@ struct Line {
 }
 
 /// The curves, in the order in which they come first.
-pub fn read(path: &Path) -> Result<Vec<Curve>, LoadError> {
+pub fn read(path: &Path) -> Result<Vec<Curve>, FileError> {
     let mut places: BTreeMap<(String, String, String), usize> = BTreeMap::new();
     let mut curves: Vec<Curve> = vec![];
     for line in lines::<Line>(path)? {
@@ -77,9 +78,6 @@ mod tests {
         assert!(read(&folder.path().join("none")).unwrap().is_empty());
         std::fs::write(&path, "{").unwrap();
         let error = read(&path).unwrap_err().to_string();
-        assert!(
-            error.contains("metrics.jsonl is not what kiln writes"),
-            "{error}"
-        );
+        assert!(error.contains("metrics.jsonl: EOF"), "{error}");
     }
 }

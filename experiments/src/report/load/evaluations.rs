@@ -2,43 +2,40 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use moebert_core::file::FileError;
 use serde_json::Value;
 
-use super::{LoadError, Stages, json, lines};
-use crate::report::data::{Bin, Evaluation, Example, Positions, ReportData};
+use super::{Stages, lines};
+use crate::{
+    examples::{Examples, Parts, share},
+    report::data::{Bin, Evaluation, Example, Positions, ReportData},
+};
 
 /// The bins of confidences.
 const BINS: usize = 15;
 
-/// One split of an evaluation.
-#[derive(Deserialize)]
-struct Split {
-    ids: Vec<String>,
-    metrics: BTreeMap<String, Value>,
-}
-
-/// Classes that were predicted, and the right ones.
-#[derive(Deserialize)]
-struct Classes {
-    predicted: Vec<usize>,
-    right: Vec<usize>,
-}
-
 /// What each example got, from what a metric is made of; none where it has no value of one example.
-fn values(parts: &Value) -> Option<Vec<Option<f32>>> {
-    if let Some(values) = parts.get("mean").or_else(|| parts.get("percent")) {
-        return Vec::deserialize(values).ok();
+fn values(parts: &Parts) -> Option<Vec<Option<f32>>> {
+    match parts {
+        Parts::Mean(values) | Parts::Percent(values) => {
+            let values = values.iter();
+            Some(
+                values
+                    .map(|value| value.map(|value| value as f32))
+                    .collect(),
+            )
+        }
+        Parts::F1(classes) | Parts::Matthews(classes) => {
+            let pairs = classes.predicted.iter().zip(&classes.right);
+            let right = pairs.map(|(predicted, right)| Some(share(predicted == right) as f32));
+            Some(right.collect())
+        }
+        _ => None,
     }
-    let classes = parts.get("f1").or_else(|| parts.get("matthews"))?;
-    let classes = Classes::deserialize(classes).ok()?;
-    let pairs = classes.predicted.iter().zip(&classes.right);
-    let right = pairs.map(|(predicted, right)| Some(f32::from(u8::from(predicted == right))));
-    Some(right.collect())
 }
 
 /// Reads the evaluations of all models. The examples are those of the first.
-pub fn read(data: &mut ReportData, stages: &Stages) -> Result<(), LoadError> {
+pub fn read(data: &mut ReportData, stages: &Stages) -> Result<(), FileError> {
     let metric = data.results.shown_metric().unwrap_or_default().to_owned();
     let mut ids: Option<Vec<String>> = None;
     for arm in &data.results.arms {
@@ -51,7 +48,7 @@ pub fn read(data: &mut ReportData, stages: &Stages) -> Result<(), LoadError> {
                 seed: seed.seed,
                 ..Evaluation::default()
             };
-            let splits: Vec<Split> = json(&folder.join("examples.json"))?.unwrap_or_default();
+            let splits = Examples::read_if_there(folder)?.unwrap_or_default();
             let predictions: Vec<Value> = lines(&folder.join("predictions.jsonl"))?;
             let mut start = 0;
             for split in splits {
@@ -142,6 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::examples::Classes;
 
     #[test]
     fn confidences_fall_into_bins_by_their_upper_ends() {
@@ -171,12 +169,17 @@ mod tests {
 
     #[test]
     fn metrics_of_classes_have_right_and_wrong_examples() {
-        let parts = json!({"matthews": {"predicted": [1, 0], "right": [1, 1]}});
+        let parts = Parts::Matthews(Classes {
+            predicted: vec![1, 0],
+            right: vec![1, 1],
+        });
         assert_eq!(values(&parts).unwrap(), [Some(1.0), Some(0.0)]);
-        assert_eq!(
-            values(&json!({"mean": [0.5, null]})).unwrap(),
-            [Some(0.5), None]
-        );
-        assert!(values(&json!({"bits-per-byte": {"nats": [1.0], "bytes": [2]}})).is_none());
+        let mean = Parts::Mean(vec![Some(0.5), None]);
+        assert_eq!(values(&mean).unwrap(), [Some(0.5), None]);
+        let parts = Parts::BitsPerByte {
+            nats: vec![1.0],
+            bytes: vec![2],
+        };
+        assert!(values(&parts).is_none());
     }
 }

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::report::data::Arm;
+use crate::{graph::Key, results::ArmResults};
 
 /// The folders of stages, by their keys.
 #[derive(Debug, Default)]
 pub struct Stages {
-    by_key: BTreeMap<String, PathBuf>,
+    by_key: BTreeMap<Key, PathBuf>,
 }
 
 impl Stages {
@@ -38,13 +38,13 @@ impl Stages {
             },
         };
         let name = target.file_name().and_then(|name| name.to_str());
-        if let Some(key) = name {
-            self.by_key.insert(key.to_owned(), folder.join(&target));
+        if let Some(Ok(key)) = name.map(str::parse) {
+            self.by_key.insert(key, folder.join(&target));
         }
     }
 
     /// The folder of a stage of an arm with a seed, by what it is in the arm's folder.
-    pub fn find(&self, arm: &Arm, seed: u64, stage: &str) -> Option<(&str, &Path)> {
+    pub fn find(&self, arm: &ArmResults, seed: u64, stage: &str) -> Option<(&Key, &Path)> {
         let seed = arm.seeds.iter().find(|own| own.seed == seed)?;
         let key = seed.stages.get(stage)?;
         let (key, path) = self.by_key.get_key_value(key)?;
@@ -52,9 +52,9 @@ impl Stages {
     }
 
     /// All stages, by key.
-    pub fn all(&self) -> impl Iterator<Item = (&str, &Path)> {
+    pub fn all(&self) -> impl Iterator<Item = (&Key, &Path)> {
         let stages = self.by_key.iter();
-        stages.map(|(key, path)| (key.as_str(), path.as_path()))
+        stages.map(|(key, path)| (key, path.as_path()))
     }
 }
 

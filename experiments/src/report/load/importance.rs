@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 use super::{Stages, tensors::tensor};
-use crate::report::data::{Importance, Results};
+use crate::{report::data::Importance, results::Results};
 
 /// The scores that arms use, in the order of the arms. Files that cannot be read are left out.
 pub fn read(results: &Results, stages: &Stages) -> Vec<Importance> {
@@ -17,12 +17,12 @@ pub fn read(results: &Results, stages: &Stages) -> Vec<Importance> {
             };
             let shared = stages.find(arm, seed.seed, "train");
             let shared = shared.map_or(0, |(_, train)| shared_neurons(train));
-            if let Some(scores) = found.iter_mut().find(|scores| scores.key == key) {
+            if let Some(scores) = found.iter_mut().find(|scores| scores.key == *key) {
                 scores.arms.push(arm.name.clone());
                 scores.shared = scores.shared.max(shared);
             } else if let Some(layers) = layers(folder) {
                 found.push(Importance {
-                    key: key.to_owned(),
+                    key: key.clone(),
                     seed: seed.seed,
                     arms: vec![arm.name.clone()],
                     layers,

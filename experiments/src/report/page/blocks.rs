@@ -3,9 +3,13 @@
 use serde::Serialize;
 
 use super::summary::SummaryView;
-use crate::report::{
-    figure::Figure,
-    section::{Block, Sentence, Table},
+use crate::{
+    ablate::statistics::VerdictKind,
+    report::{
+        figure::Figure,
+        section::{Block, Sentence, Table},
+        verdict::KINDS,
+    },
 };
 
 /// A part of a section.
@@ -84,16 +88,6 @@ pub struct TableView {
 
 /// More verdicts are shown by kind, and folded away where a kind has more.
 const SENTENCES: usize = 20;
-/// The order of the kinds.
-const KINDS: [&str; 7] = [
-    "better",
-    "worse",
-    "equivalent",
-    "not worse",
-    "identical",
-    "not decided",
-    "no verdict",
-];
 /// A table with more rows is folded away.
 const ROWS: usize = 40;
 
@@ -119,9 +113,9 @@ impl BlockView {
 
 fn verdicts(sentences: &[Sentence]) -> BlockView {
     let view = |sentence: &Sentence| SentenceView {
-        sign: sentence.sign,
-        word: sentence.word,
-        class: sentence.class,
+        sign: sentence.kind.sign(),
+        word: sentence.kind.word(),
+        class: sentence.kind.class(),
         text: sentence.text.clone(),
     };
     if sentences.len() <= SENTENCES {
@@ -135,13 +129,13 @@ fn verdicts(sentences: &[Sentence]) -> BlockView {
         };
     }
     let mut groups: Vec<GroupView> = vec![];
-    for word in KINDS {
-        let own = sentences.iter().filter(|sentence| sentence.word == word);
+    for kind in KINDS {
+        let own = sentences.iter().filter(|sentence| sentence.kind == kind);
         let own: Vec<SentenceView> = own.map(view).collect();
         if !own.is_empty() {
             groups.push(GroupView {
-                title: format!("{} {word}", own.len()),
-                is_open: own.len() <= SENTENCES && word != "not decided",
+                title: format!("{} {}", own.len(), kind.word()),
+                is_open: own.len() <= SENTENCES && kind != VerdictKind::Undecided,
                 sentences: own,
             });
         }

@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
-use crate::report::{
-    data::Unit,
-    measure::Measure,
-    number,
-    summary::{Difference, FailedSeed, Row, Score, Summary},
-    svg::px,
+use crate::{
+    ablate::statistics::Unit,
+    report::{
+        measure::Measure,
+        number,
+        summary::{Difference, FailedSeed, Row, Score, Summary},
+        svg::px,
+    },
 };
 
 /// The size of a bar in pixels.

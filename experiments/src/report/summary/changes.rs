@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::report::data::{Arm, Factor, Results};
+use crate::{
+    ablate::compare::FactorWorth,
+    results::{ArmResults, Results},
+};
 
 /// More keys than this are not shown as columns; names say what arms change.
 const MOST: usize = 6;
@@ -19,14 +22,14 @@ const BASE: usize = 3;
 #[derive(Clone, Debug)]
 pub enum Change<'a> {
     /// A factor, by its place among all.
-    Factor(usize, &'a [Factor]),
+    Factor(usize, &'a [FactorWorth]),
     /// A key, with its shortest end that no other key has.
     Key(&'a str, &'a str),
 }
 
 /// The columns of a run.
 pub fn columns(results: &Results) -> Vec<Change<'_>> {
-    let is_of_factors = |arm: &Arm| is_on(0, &results.factors, &arm.name).is_some();
+    let is_of_factors = |arm: &ArmResults| is_on(0, &results.factors, &arm.name).is_some();
     if !results.factors.is_empty() && results.arms.iter().any(is_of_factors) {
         let places = 0..results.factors.len();
         return places
@@ -83,7 +86,7 @@ impl Change<'_> {
     }
 
     /// The cell of an arm; empty where it leaves the key as it is.
-    pub fn cell(&self, arm: &Arm) -> String {
+    pub fn cell(&self, arm: &ArmResults) -> String {
         match self {
             Self::Factor(place, factors) => match is_on(*place, factors, &arm.name) {
                 Some(true) => "\u{2713}".to_owned(),
@@ -108,8 +111,8 @@ pub fn text(value: &Value) -> String {
 }
 
 /// Whether a factor is on in an arm; none where the arm is not made of factors.
-fn is_on(place: usize, factors: &[Factor], arm: &str) -> Option<bool> {
-    let is = |factor: &Factor, part: usize| factor.arms[part].as_deref() == Some(arm);
+fn is_on(place: usize, factors: &[FactorWorth], arm: &str) -> Option<bool> {
+    let is = |factor: &FactorWorth, part: usize| factor.arms[part].as_deref() == Some(arm);
     let is_any = |part| factors.iter().any(|factor| is(factor, part));
     let position = |part| factors.iter().position(|factor| is(factor, part));
     if is_any(FULL) {
@@ -143,15 +146,18 @@ mod tests {
 
     #[test]
     fn factors_are_on_or_off() {
-        let factor = |name: &str| Factor {
+        let factor = |name: &str| FactorWorth {
             name: name.to_owned(),
+            metric: "accuracy".to_owned(),
+            drop: None,
+            add: None,
+            interaction: None,
             arms: [
                 Some("full".to_owned()),
                 Some(format!("-{name}")),
                 Some(format!("+{name}")),
                 Some("base".to_owned()),
             ],
-            ..Factor::default()
         };
         let factors = [factor("a"), factor("b")];
         let states = |arm: &str| [0, 1].map(|place| is_on(place, &factors, arm));

@@ -1,9 +1,9 @@
 //! What models cost, as columns.
 
-use crate::report::{
-    data::{Arm, AttentionCost, Results},
-    latency::Speeds,
-    number,
+use crate::{
+    report::{latency::Speeds, number},
+    results::{ArmResults, ModelCost, Results},
+    table::AttentionCost,
 };
 
 /// By how much measured and counted ratios may differ.
@@ -18,7 +18,7 @@ pub struct Cost {
     pub text: String,
 }
 
-type Cell<'a> = Box<dyn Fn(&Arm) -> Option<Cost> + 'a>;
+type Cell<'a> = Box<dyn Fn(&ArmResults) -> Option<Cost> + 'a>;
 
 /// A column.
 pub struct Column<'a> {
@@ -31,14 +31,14 @@ pub struct Column<'a> {
 
 impl Column<'_> {
     /// The cell of a model.
-    pub fn cell(&self, arm: &Arm) -> Option<Cost> {
+    pub fn cell(&self, arm: &ArmResults) -> Option<Cost> {
         (self.cell)(arm)
     }
 }
 
 /// The columns of a run: those that have something to tell.
 pub fn columns<'a>(results: &'a Results, speeds: &'a Speeds<'a>) -> Vec<Column<'a>> {
-    let counted = |of: fn(&crate::report::data::Cost) -> u64| -> Cell<'a> {
+    let counted = |of: fn(&ModelCost) -> u64| -> Cell<'a> {
         Box::new(move |arm| {
             let value = of(arm.cost.as_ref()?) as f64;
             (value > 0.0).then(|| Cost {
@@ -118,7 +118,7 @@ pub fn columns<'a>(results: &'a Results, speeds: &'a Speeds<'a>) -> Vec<Column<'
 }
 
 /// The measured ratio with its interval, marked where the counted one is far from it.
-fn ratio(results: &Results, speeds: &Speeds<'_>, arm: &Arm) -> Option<Cost> {
+fn ratio(results: &Results, speeds: &Speeds<'_>, arm: &ArmResults) -> Option<Cost> {
     let reference = speeds.reference()?;
     if arm.name == reference {
         return Some(Cost {
@@ -132,7 +132,7 @@ fn ratio(results: &Results, speeds: &Speeds<'_>, arm: &Arm) -> Option<Cost> {
         let ends = [low, high].map(|end| number::fixed(end, 2));
         text.extend([" [", &ends[0], ", ", &ends[1], "]"]);
     }
-    let products = |arm: &Arm| Some(arm.cost.as_ref()?.multiply_adds_per_token as f64);
+    let products = |arm: &ArmResults| Some(arm.cost.as_ref()?.multiply_adds_per_token as f64);
     let counted = products(arm).zip(results.arm(reference).and_then(products));
     if let Some((own, base)) = counted
         && own > 0.0

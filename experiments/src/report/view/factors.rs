@@ -1,12 +1,14 @@
 //! What each factor is worth: dropped from all of them, and added to none.
 
-use crate::report::{
-    data::Effect,
-    figure::{DataTable, Figure, cell, cell_of},
-    section::{Block, Made, Section},
-    style::Style,
-    subject::Subject,
-    svg::{Axis, Canvas, Legend, Marker, Plot, Rows, Scale, polyline},
+use crate::{
+    ablate::compare::Effect,
+    report::{
+        figure::{DataTable, Figure, cell, cell_of},
+        section::{Block, Made, Section},
+        style::Style,
+        subject::Subject,
+        svg::{Axis, Canvas, Legend, Marker, Plot, Rows, Scale, polyline},
+    },
 };
 
 /// The section.

@@ -1,11 +1,16 @@
 //! The difference of each arm to the reference, with its interval.
 
-use crate::report::{
-    data::{Comparison, Direction, VerdictKind},
-    figure::{DataTable, Figure, cell, cell_of},
-    section::{Block, Made, Section},
-    subject::Subject,
-    svg::{Canvas, Drawing, Entry, Legend, Marker, Rows, Scale},
+use crate::{
+    ablate::{
+        compare::Comparison,
+        statistics::{Direction, VerdictKind},
+    },
+    report::{
+        figure::{DataTable, Figure, cell, cell_of},
+        section::{Block, Made, Section},
+        subject::Subject,
+        svg::{Canvas, Drawing, Entry, Legend, Marker, Rows, Scale},
+    },
 };
 
 /// More arms than this are sorted by their difference.
@@ -20,8 +25,8 @@ pub fn make(subject: &Subject<'_>) -> Made {
         let ends = comparison.interval();
         Some(Shown {
             comparison,
-            difference: comparison.difference? * scale,
-            ends: ends.map(|(low, high)| (low * scale, high * scale)),
+            difference: comparison.difference()? * scale,
+            ends: ends.map(|ends| (ends.low * scale, ends.high * scale)),
         })
     });
     let mut shown: Vec<Shown<'_>> = differences.collect();
@@ -29,8 +34,8 @@ pub fn make(subject: &Subject<'_>) -> Made {
         return Err("no arm has a difference to a reference".to_owned());
     }
     let (side, sign) = match measure.direction {
-        Direction::Higher => ("right", -1.0),
-        Direction::Lower => ("left", 1.0),
+        Direction::HigherIsBetter => ("right", -1.0),
+        Direction::LowerIsBetter => ("left", 1.0),
     };
     let mut caption =
         format!("Mean difference with its simultaneous interval; arms further {side} are better.");

@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::report::{
-    data::Arm,
-    figure::{DataTable, Figure, cell},
-    measure::Measure,
-    section::{Block, Made, Section},
-    subject::Subject,
-    summary::{suffix, value_text},
-    svg::{Canvas, Marker, Rows, Scale},
+use crate::{
+    report::{
+        figure::{DataTable, Figure, cell},
+        measure::Measure,
+        section::{Block, Made, Section},
+        subject::Subject,
+        summary::{suffix, value_text},
+        svg::{Canvas, Marker, Rows, Scale},
+    },
+    results::ArmResults,
 };
 
 /// Fewer arms than this say little of keys.
@@ -36,10 +38,10 @@ pub fn make(subject: &Subject<'_>) -> Made {
     })
 }
 
-type Swept<'a> = Vec<(&'a Arm, f64)>;
+type Swept<'a> = Vec<(&'a ArmResults, f64)>;
 
 /// The keys that most arms set all of, and these arms with their means.
-fn sweep<'a>(arms: &'a [Arm], measure: &Measure) -> Option<(Vec<&'a str>, Swept<'a>)> {
+fn sweep<'a>(arms: &'a [ArmResults], measure: &Measure) -> Option<(Vec<&'a str>, Swept<'a>)> {
     let mut sets: BTreeMap<Vec<&str>, Swept<'_>> = BTreeMap::new();
     for arm in arms {
         let mut keys: Vec<&str> = arm.set.keys().map(String::as_str).collect();
@@ -151,9 +153,9 @@ mod tests {
             for b in 0..3 {
                 let set = json!({"a": a, "b": b});
                 arms.push((
-                    Arm {
+                    ArmResults {
                         set: set.as_object().unwrap().clone(),
-                        ..Arm::default()
+                        ..ArmResults::default()
                     },
                     f64::from(a) * 3.0 + f64::from(b),
                 ));

@@ -1,16 +1,18 @@
 //! Quality against cost, with the models that no other beats in both.
 
-use crate::report::{
-    data::Arm,
-    figure::{DataTable, Figure, cell, cell_of},
-    measure::Measure,
-    section::{Block, Made, Section},
-    style::OTHER,
-    subject::Subject,
-    svg::{Anchor, Axis, Canvas, Entry, Legend, Marker, Plot, Scale, polyline, side_by_side},
+use crate::{
+    report::{
+        figure::{DataTable, Figure, cell, cell_of},
+        measure::Measure,
+        section::{Block, Made, Section},
+        style::OTHER,
+        subject::Subject,
+        svg::{Anchor, Axis, Canvas, Entry, Legend, Marker, Plot, Scale, polyline, side_by_side},
+    },
+    results::ArmResults,
 };
 
-type CostOf = fn(&Subject<'_>, &Arm) -> Option<f64>;
+type CostOf = fn(&Subject<'_>, &ArmResults) -> Option<f64>;
 
 /// Name of the file, title of the axis, and the number.
 const COSTS: [(&str, &str, CostOf); 5] = [
@@ -65,7 +67,7 @@ pub fn make(subject: &Subject<'_>) -> Made {
 }
 
 struct Point<'a> {
-    arm: &'a Arm,
+    arm: &'a ArmResults,
     cost: f64,
     /// From the 5 % to the 95 % quantile, where it was measured.
     spread: Option<(f64, f64)>,

@@ -1,12 +1,15 @@
 //! How much of the larger model a smaller one keeps.
 
-use crate::report::{
-    data::{Arm, Direction},
-    figure::{DataTable, Figure, cell, cell_of},
-    measure::Measure,
-    section::{Block, Made, Section},
-    subject::Subject,
-    svg::{Axis, Canvas, Legend, Plot, Scale, side_by_side},
+use crate::{
+    ablate::statistics::{Direction, Unit},
+    report::{
+        figure::{DataTable, Figure, cell, cell_of},
+        measure::Measure,
+        section::{Block, Made, Section},
+        subject::Subject,
+        svg::{Axis, Canvas, Legend, Plot, Scale, side_by_side},
+    },
+    results::ArmResults,
 };
 
 /// The section.
@@ -18,7 +21,7 @@ pub fn make(subject: &Subject<'_>) -> Made {
         .as_deref()
         .and_then(|name| results.arm(name));
     let sources = results.arms.iter().filter(|arm| !arm.is_arm);
-    let candidates: Vec<&Arm> = reference.into_iter().chain(sources).collect();
+    let candidates: Vec<&ArmResults> = reference.into_iter().chain(sources).collect();
     let found = candidates.into_iter().find_map(|base| {
         let kept = kept(subject, measure, base);
         (!kept.is_empty()).then_some((base, kept))
@@ -36,16 +39,16 @@ pub fn make(subject: &Subject<'_>) -> Made {
 }
 
 struct Kept<'a> {
-    arm: &'a Arm,
+    arm: &'a ArmResults,
     compression: f64,
     share: f64,
     interval: Option<(f64, f64)>,
 }
 
 /// The arms that are smaller than a model, with what they keep of it.
-fn kept<'a>(subject: &'a Subject<'_>, measure: &Measure, base: &Arm) -> Vec<Kept<'a>> {
+fn kept<'a>(subject: &'a Subject<'_>, measure: &Measure, base: &ArmResults) -> Vec<Kept<'a>> {
     let results = &subject.data.results;
-    let products = |arm: &Arm| Some(arm.cost.as_ref()?.multiply_adds_per_token as f64);
+    let products = |arm: &ArmResults| Some(arm.cost.as_ref()?.multiply_adds_per_token as f64);
     let (Some(of_base), Some(whole)) = (products(base), base.mean(&measure.name)) else {
         return vec![];
     };
@@ -58,16 +61,17 @@ fn kept<'a>(subject: &'a Subject<'_>, measure: &Measure, base: &Arm) -> Vec<Kept
         let compression = of_base / products(arm).filter(|cost| *cost > 0.0)?;
         let mean = arm.mean(&measure.name)?;
         let share = |value: f64| match measure.direction {
-            Direction::Higher => 100.0 * value / whole,
-            Direction::Lower => 100.0 * whole / value,
+            Direction::HigherIsBetter => 100.0 * value / whole,
+            Direction::LowerIsBetter => 100.0 * whole / value,
         };
         let estimate = arm.metrics.get(&measure.name)?;
         let own = estimate.low.zip(estimate.high);
         // The comparison knows that seeds and examples are the same; it is in the unit of the metric but for scores in percent.
         let compared = results.comparison(&arm.name).and_then(|comparison| {
-            let (low, high) = comparison.interval()?;
-            let is_plain = whole <= 1.0 || measure.unit == crate::report::data::Unit::Plain;
-            (is_plain && measure.name != "perplexity").then_some((whole + low, whole + high))
+            let ends = comparison.interval()?;
+            let is_plain = whole <= 1.0 || measure.unit == Unit::Plain;
+            (is_plain && measure.name != "perplexity")
+                .then_some((whole + ends.low, whole + ends.high))
         });
         let ends = if is_reference { compared } else { own };
         let ends = ends.map(|(low, high)| (share(low), share(high)));
@@ -81,7 +85,12 @@ fn kept<'a>(subject: &'a Subject<'_>, measure: &Measure, base: &Arm) -> Vec<Kept
     .collect()
 }
 
-fn figure(subject: &Subject<'_>, measure: &Measure, base: &Arm, kept: &[Kept<'_>]) -> Figure {
+fn figure(
+    subject: &Subject<'_>,
+    measure: &Measure,
+    base: &ArmResults,
+    kept: &[Kept<'_>],
+) -> Figure {
     let title = format!("{} kept, %", measure.name.replace('_', " "));
     let mut data = DataTable::new(&["arm", "times fewer multiply-adds", "kept %", "low", "high"]);
     let ends = kept.iter().filter_map(|kept| kept.interval);

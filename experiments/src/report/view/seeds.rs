@@ -25,7 +25,7 @@ pub fn make(subject: &Subject<'_>) -> Made {
         .map(|arm| {
             let values = arm.seeds.iter().filter_map(|seed| {
                 let value = *seed.metrics.get(&measure.name)?;
-                Some((seed.seed, value? * measure.scale))
+                (!value.is_nan()).then_some((seed.seed, value * measure.scale))
             });
             (arm.name.as_str(), values.collect::<Vec<_>>())
         })

@@ -1,13 +1,14 @@
 //! What each layer attends to.
 
-use crate::report::{
-    data::Arm,
-    figure::{DataTable, Figure},
-    number,
-    section::{Block, Made, Section},
-    subject::Subject,
-    summary::value_text,
-    svg::{Anchor, Canvas, FONT_SIZE, WIDTH, fitted, text_width},
+use crate::{
+    report::{
+        figure::{DataTable, Figure},
+        number,
+        section::{Block, Made, Section},
+        subject::Subject,
+        svg::{Anchor, Canvas, FONT_SIZE, WIDTH, fitted, text_width},
+    },
+    results::ArmResults,
 };
 
 /// The height of a row, below the names.
@@ -36,15 +37,14 @@ struct Layout<'a> {
 }
 
 /// The different layouts, each with the models that have it.
-fn layouts(arms: &[Arm]) -> Vec<Layout<'_>> {
+fn layouts(arms: &[ArmResults]) -> Vec<Layout<'_>> {
     let mut layouts: Vec<Layout<'_>> = vec![];
     for arm in arms {
-        let layers = if arm.mixers.is_empty() {
-            &arm.spans
+        let layers: Vec<String> = if arm.mixers.is_empty() {
+            arm.spans.iter().map(ToString::to_string).collect()
         } else {
-            &arm.mixers
+            arm.mixers.iter().map(ToString::to_string).collect()
         };
-        let layers: Vec<String> = layers.iter().map(value_text).collect();
         if layers.is_empty() {
             continue;
         }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::{
-    data::{ReportData, StageTime, Timings},
-    figure::{DataTable, Figure, cell},
-    number,
-    section::{Block, Made, Section, Table},
-    style::Style,
-    subject::Subject,
-    svg::{Anchor, Canvas, Entry, Legend, Marker, Scale, WIDTH, text_width},
+use crate::{
+    report::{
+        data::ReportData,
+        figure::{DataTable, Figure, cell},
+        number,
+        section::{Block, Made, Section, Table},
+        style::Style,
+        subject::Subject,
+        svg::{Anchor, Canvas, Entry, Legend, Marker, Scale, WIDTH, fitted, text_width},
+    },
+    results::{StageTime, Timings},
 };
 
 /// The height of a lane.
@@ -45,20 +48,12 @@ pub fn make(subject: &Subject<'_>) -> Made {
     })
 }
 
-/// What a stage does, by its key.
-fn kind(stage: &StageTime) -> &str {
-    stage
-        .key
-        .rsplit_once('-')
-        .map_or(stage.key.as_str(), |(kind, _)| kind)
-}
-
 fn table(timings: &Timings) -> Table {
     let mut kinds: Vec<(&str, Vec<&StageTime>)> = vec![];
     for stage in &timings.stages {
-        match kinds.iter_mut().find(|(name, _)| *name == kind(stage)) {
+        match kinds.iter_mut().find(|(name, _)| *name == stage.key.kind()) {
             Some((_, stages)) => stages.push(stage),
-            None => kinds.push((kind(stage), vec![stage])),
+            None => kinds.push((stage.key.kind(), vec![stage])),
         }
     }
     let mut table = Table::new(
@@ -117,9 +112,7 @@ fn bars<'a>(data: &ReportData, timings: &'a Timings) -> Vec<Bar<'a>> {
         .stages
         .iter()
         .filter_map(|stage| {
-            let start = stage
-                .started
-                .or_else(|| Some(stage.finished? - stage.seconds))?;
+            let start = stage.finished? as f64 - stage.seconds;
             // Times of files are whole seconds.
             let end = start + stage.seconds;
             (end >= first - 1.0).then_some(Bar { stage, start, end })
@@ -158,8 +151,7 @@ fn without_idle(bars: &mut [Bar<'_>]) -> Vec<f64> {
 fn lanes<'a>(bars: &[Bar<'a>]) -> (Vec<usize>, Vec<&'a str>) {
     let mut by_host: BTreeMap<&str, Vec<Vec<usize>>> = BTreeMap::new();
     for (place, bar) in bars.iter().enumerate() {
-        let host = bar.stage.host.as_deref().unwrap_or("unknown machine");
-        let lanes = by_host.entry(host).or_default();
+        let lanes = by_host.entry(&bar.stage.host).or_default();
         // Ends of stages are known to a second.
         let is_free = |lane: &Vec<usize>| {
             let last = lane.last().map(|last| bars[*last].end);
@@ -194,8 +186,8 @@ fn gantt(mut bars: Vec<Bar<'_>>) -> Figure {
     };
     let mut kinds: Vec<&str> = vec![];
     for bar in &bars {
-        if !kinds.contains(&kind(bar.stage)) {
-            kinds.push(kind(bar.stage));
+        if !kinds.contains(&bar.stage.key.kind()) {
+            kinds.push(bar.stage.key.kind());
         }
     }
     let widest = names
@@ -210,21 +202,16 @@ fn gantt(mut bars: Vec<Bar<'_>>) -> Figure {
     for (lane, name) in names.iter().enumerate() {
         if lane == 0 || names[lane - 1] != *name {
             let y = 8.0 + lane as f64 * LANE + 13.0;
-            canvas.text(
-                "tx",
-                (left - 8.0, y),
-                Anchor::End,
-                &crate::report::svg::fitted(name, 120.0),
-            );
+            canvas.text("tx", (left - 8.0, y), Anchor::End, &fitted(name, 120.0));
         }
     }
     let mut data = DataTable::new(&["stage", "machine", &format!("start, {unit}"), "seconds"]);
     for (bar, lane) in bars.iter().zip(&lane_of) {
-        let style = style_of(&kinds, kind(bar.stage));
+        let style = style_of(&kinds, bar.stage.key.kind());
         let title = format!("{}: {}", bar.stage.title, number::time(bar.stage.seconds));
         let (start, end) = (x.at(bar.start / seconds), x.at(bar.end / seconds));
         canvas.open_titled(style.class, &title);
-        let (share, _) = height_of(&kinds, kind(bar.stage));
+        let (share, _) = height_of(&kinds, bar.stage.key.kind());
         let tall = (LANE - 4.0) * share;
         let y = 8.0 + (*lane + 1) as f64 * LANE - 2.0 - tall;
         canvas.rect("bar", (start, y), ((end - start - 0.5).max(0.7), tall));
@@ -296,13 +283,15 @@ fn style_of(kinds: &[&str], kind: &str) -> Style {
 mod tests {
     use super::*;
 
-    fn stage(key: &str, host: &str, finished: f64, seconds: f64) -> StageTime {
+    fn stage(kind: &str, finished: u64, seconds: f64) -> StageTime {
         StageTime {
-            key: key.to_owned(),
-            host: Some(host.to_owned()),
-            finished: Some(finished),
+            key: format!("{kind}-{finished:032x}").parse().unwrap(),
+            title: kind.to_owned(),
+            seed: 1,
             seconds,
-            ..StageTime::default()
+            peak_memory: None,
+            host: "m".to_owned(),
+            finished: Some(finished),
         }
     }
 
@@ -310,10 +299,10 @@ mod tests {
     fn stages_at_once_have_lanes_and_idle_times_are_left_out() {
         let timings = Timings {
             stages: vec![
-                stage("train-a", "m", 1100.0, 100.0),
-                stage("train-b", "m", 1150.0, 100.0),
-                stage("train-c", "m", 9100.0, 100.0),
-                stage("old-d", "m", 10.0, 5.0),
+                stage("train", 1100, 100.0),
+                stage("train", 1150, 100.0),
+                stage("train", 9100, 100.0),
+                stage("old", 10, 5.0),
             ],
             ..Timings::default()
         };
@@ -325,6 +314,5 @@ mod tests {
         assert_eq!(without_idle(&mut bars), [150.0]);
         assert_eq!((bars[2].start, bars[2].end), (150.0, 250.0));
         assert_eq!(lanes(&bars), (vec![0, 1, 0], vec!["m", "m"]));
-        assert_eq!(kind(&timings.stages[3]), "old");
     }
 }

@@ -1,39 +1,35 @@
 //! One sentence per arm.
 
-use std::collections::BTreeMap;
-
 use crate::report::{
-    data::VerdictKind,
     number,
     section::{Block, Made, Section, Sentence},
     subject::Subject,
+    verdict::KINDS,
 };
 
 /// The section.
 pub fn make(subject: &Subject<'_>) -> Made {
     let results = &subject.data.results;
-    let mut counts: BTreeMap<VerdictKind, usize> = BTreeMap::new();
-    let mut sentences = vec![];
-    for comparison in results.primary() {
-        let kind = comparison.verdict.kind;
-        *counts.entry(kind).or_default() += 1;
-        sentences.push(Sentence {
-            sign: kind.sign(),
-            word: kind.word(),
-            class: kind.class(),
-            text: comparison.verdict.sentence.clone(),
-        });
-    }
+    let sentences = results.primary().map(|comparison| Sentence {
+        kind: comparison.verdict.kind,
+        text: comparison.verdict.sentence.clone(),
+    });
+    let sentences: Vec<Sentence> = sentences.collect();
     if sentences.is_empty() {
         return Err("no arms were compared".to_owned());
     }
+    let counts = KINDS.map(|kind| {
+        let own = sentences.iter().filter(|sentence| sentence.kind == kind);
+        (kind, own.count())
+    });
     let counts: Vec<String> = counts
         .iter()
+        .filter(|(_, count)| *count > 0)
         .map(|(kind, count)| format!("{count} {}", kind.word()))
         .collect();
     let is_crossed = results
         .primary()
-        .any(|comparison| comparison.p_crossed.is_some());
+        .any(|comparison| comparison.statistics.is_some());
     let p = if is_crossed {
         "p, the larger one of exact sign flips and of crossed random effects,"
     } else {

@@ -212,7 +212,7 @@ impl Maker<'_> {
                 "node2"
             };
             self.stages.push(json!({"key": key(kind, index, seed), "title": format!("{kind} {name} seed {seed}"), "seed": seed, "seconds": seconds,
-                "peak_memory": 500_000_000, "host": host, "finished": self.clock.round()}));
+                "peak_memory": 500_000_000, "host": host, "finished": self.clock.round() as u64}));
         }
         let ms = (0..20).map(|_| speed * (0.1 * self.random.normal()).exp());
         let ms: Vec<f64> = ms.collect();
@@ -253,6 +253,7 @@ fn comparison(index: usize, reference: &str, scores: &[Vec<f64>], sweep: Sweep) 
             "verdict": {"kind": "refused", "sentence": format!("{name} against {reference}: no verdict: 1 of {} seeds of {name} failed; leaving them out would favour it", sweep.seeds)}});
     }
     let half = 0.012 + 0.002 * (index % 5) as f64;
+    let p = if difference.abs() > half { 0.031 } else { 0.4 };
     let (kind, words) = match difference {
         difference if difference > half => ("better", "beats"),
         difference if difference < -half => ("worse", "loses to"),
@@ -264,7 +265,7 @@ fn comparison(index: usize, reference: &str, scores: &[Vec<f64>], sweep: Sweep) 
         .collect();
     json!({"arm": name, "reference": reference, "metric": "accuracy", "unit": "points", "seeds": sweep.seeds, "examples": sweep.examples, "mcnemar": tests,
         "difference": difference, "se": half / 2.6, "df": 5.0, "low": difference - half * 0.7, "high": difference + half * 0.7,
-        "simultaneous": {"low": difference - half, "high": difference + half, "alpha_star": 0.002}, "p_sign_flip": 0.031, "p_adjusted": if difference.abs() > half { 0.031 } else { 0.4 },
+        "simultaneous": {"low": difference - half, "high": difference + half, "alpha_star": 0.002}, "percentile": null, "p_sign_flip": 0.031, "p_adjusted": p, "p_crossed": p,
         "needs": {"seeds_at_least": 6, "seeds": 14, "examples_alone": 0.004},
         "verdict": {"kind": kind, "sentence": format!("{name} {words} {reference}: accuracy {:+.1} points [{:+.1}, {:+.1}] ({} seeds, {} examples, p = 0.031)",
             100.0 * difference, 100.0 * (difference - half), 100.0 * (difference + half), sweep.seeds, sweep.examples)}})

@@ -1,7 +1,10 @@
 //! The examples that are gained and lost with the most seeds.
 
 use super::Change;
-use crate::report::{data::ReportData, section::Table};
+use crate::report::{
+    data::{Evaluation, ReportData},
+    section::Table,
+};
 
 /// So many of each.
 const MOST: usize = 5;
@@ -37,12 +40,11 @@ pub fn table(data: &ReportData, change: &Change<'_>) -> Option<Table> {
             if has_labels {
                 row.push(example.label.clone().unwrap_or_default());
             }
-            let says = |evaluation: &crate::report::data::Evaluation| {
+            let says = |evaluation: &Evaluation| {
                 evaluation.answers.get(place).cloned().unwrap_or_default()
             };
             // What they say with the first seed with which it changes.
-            let shows = |own: &crate::report::data::Evaluation,
-                         base: &crate::report::data::Evaluation| {
+            let shows = |own: &Evaluation, base: &Evaluation| {
                 let (own, base) = (own.values[place], base.values[place]);
                 if kind == "gained" {
                     own > base
