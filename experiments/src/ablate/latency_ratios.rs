@@ -1,9 +1,40 @@
-//! How much faster models are than the first one.
+//! How fast models are against another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::statistics::{Alpha, Interval, PairedLatency};
+use super::statistics::{Alpha, Interval, PairedLatency, varies_by_start};
 use crate::results::Latencies;
+
+/// The latency of a model against that of another one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatencyRatio {
+    /// Over the rounds of all seeds that both were measured with.
+    pub paired: PairedLatency,
+    /// Whether the ratios of seeds, each measured on its own, differ by more than the widest of their intervals.
+    pub varies: bool,
+}
+
+impl LatencyRatio {
+    /// Pairs the rounds of a model and of its reference by seed; none without a seed that both were measured with in as many
+    /// rounds, or where a time is not above 0.
+    pub fn of(latencies: &[Latencies], arm: &str, reference: &str, alpha: Alpha) -> Option<Self> {
+        let (mut own, mut base, mut starts) = (vec![], vec![], vec![]);
+        for passes in latencies.iter().filter(|passes| passes.arm == arm) {
+            let mut others = latencies.iter();
+            let other = others.find(|it| it.arm == reference && it.seed == passes.seed);
+            let Some(other) = other.filter(|it| it.ms.len() == passes.ms.len()) else {
+                continue;
+            };
+            starts.push(PairedLatency::of(&passes.ms, &other.ms, alpha).ok()?);
+            own.extend(&passes.ms);
+            base.extend(&other.ms);
+        }
+        Some(Self {
+            paired: PairedLatency::of(&own, &base, alpha).ok()?,
+            varies: varies_by_start(&starts) == Some(true),
+        })
+    }
+}
 
 /// The median ratio of the latency of each model to that of the first, with its interval, by model. Rounds are those of all
 /// seeds that both were measured with. A model with too few rounds for the level has none.
@@ -11,21 +42,10 @@ pub fn latency_ratios(latencies: &[Latencies], alpha: Alpha) -> BTreeMap<String,
     let Some(first) = latencies.first() else {
         return BTreeMap::new();
     };
-    let of_first = |seed: u64| {
-        let mut passes = latencies.iter();
-        passes.find(|it| it.arm == first.arm && it.seed == seed)
-    };
-    let mut rounds: BTreeMap<&str, [Vec<f64>; 2]> = BTreeMap::new();
-    for own in latencies.iter().filter(|own| own.arm != first.arm) {
-        let Some(base) = of_first(own.seed).filter(|base| base.ms.len() == own.ms.len()) else {
-            continue;
-        };
-        let [arm, reference] = rounds.entry(&own.arm).or_default();
-        arm.extend(&own.ms);
-        reference.extend(&base.ms);
-    }
-    let ratios = rounds.into_iter().filter_map(|(arm, [own, base])| {
-        let paired = PairedLatency::of(&own, &base, alpha).ok()?;
+    let arms: BTreeSet<&str> = latencies.iter().map(|passes| passes.arm.as_str()).collect();
+    let others = arms.into_iter().filter(|arm| *arm != first.arm);
+    let ratios = others.filter_map(|arm| {
+        let paired = LatencyRatio::of(latencies, arm, &first.arm, alpha)?.paired;
         Some((arm.to_owned(), (paired.ratio, paired.interval?.ends)))
     });
     ratios.collect()
@@ -61,5 +81,36 @@ mod tests {
             "{ratio} {ends:?}"
         );
         assert!(latency_ratios(&[], Alpha::default()).is_empty());
+        // Against a model that is not the first.
+        let back = LatencyRatio::of(&latencies, "teacher", "student", Alpha::default()).unwrap();
+        assert!((back.paired.ratio - 2.0).abs() < 1e-12 && !back.varies);
+        assert!(LatencyRatio::of(&latencies, "other", "teacher", Alpha::default()).is_none());
+    }
+
+    #[test]
+    fn seeds_that_differ_by_more_than_their_intervals_are_told() {
+        let passes = |arm: &str, seed, factor: f64| Latencies {
+            arm: arm.to_owned(),
+            seed,
+            ms: (0..20)
+                .map(|round| factor * (1.0 + f64::from(round % 5) / 100.0))
+                .collect(),
+        };
+        let one = |seed| Latencies {
+            ms: vec![1.0; 20],
+            ..passes("reference", seed, 1.0)
+        };
+        let varies = |factor| {
+            let latencies = [
+                one(1),
+                one(2),
+                passes("arm", 1, 1.0),
+                passes("arm", 2, factor),
+            ];
+            LatencyRatio::of(&latencies, "arm", "reference", Alpha::default())
+                .unwrap()
+                .varies
+        };
+        assert!(varies(1.2) && !varies(1.001));
     }
 }

@@ -60,7 +60,7 @@ pub use mcnemar::McNemar;
 pub use metric_values::MetricValues;
 pub use notes::Note;
 pub use pearson::pearson;
-pub use quantile::quantile;
+pub use quantile::{median, quantile};
 pub use ratio::{bits_per_byte, mean, nats_per_token};
 pub use refusal::Refusal;
 pub use resampled_means::ResampledMeans;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Alpha, Interval, StatisticsError, binomial,
     error::lengths,
-    quantile::{quantile, sorted},
+    quantile::{median, quantile, sorted},
 };
 
 /// The ratio of the times of two arms that were measured in turns.
@@ -65,7 +65,7 @@ impl PairedLatency {
         let pairs = arm.iter().zip(reference);
         let logarithms = sorted(pairs.map(|(arm, reference)| (arm / reference).ln()));
         let rounds = arm.len();
-        let ratio = quantile(&logarithms, 0.5).map_or(f64::NAN, f64::exp);
+        let ratio = median(&logarithms).map_or(f64::NAN, f64::exp);
         Ok(Self {
             rounds,
             arm: arm_times,
@@ -97,7 +97,7 @@ impl Times {
         let times = sorted(milliseconds.iter().copied());
         let at = |share| quantile(&times, share).ok_or(StatisticsError::NoExamples);
         Ok(Self {
-            median: at(0.5)?,
+            median: median(&times).ok_or(StatisticsError::NoExamples)?,
             low: at(0.05)?,
             high: at(0.95)?,
         })

@@ -23,6 +23,12 @@ pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     })
 }
 
+/// The median of sorted numbers: the middle one, or the mean of both. None if there are no numbers.
+pub fn median(sorted: &[f64]) -> Option<f64> {
+    let (lower, upper) = (sorted.len().checked_sub(1)? / 2, sorted.len() / 2);
+    Some(f64::midpoint(sorted[lower], sorted[upper]))
+}
+
 /// The numbers in rising order.
 pub(super) fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
@@ -46,11 +52,14 @@ mod tests {
             assert!((found - expected).abs() < 1e-15, "{share}: {found}");
         }
         assert_eq!(quantile(&[3.0], 0.975), Some(3.0));
+        assert_eq!(median(&values), Some(3.0));
+        assert_eq!(median(&values[1..]), Some(4.0));
     }
 
     #[test]
     fn nothing_has_no_quantile() {
         assert_eq!(quantile(&[], 0.5), None);
+        assert_eq!(median(&[]), None);
         assert_eq!(quantile(&[1.0], f64::NAN), None);
         assert_eq!(quantile(&[1.0, 2.0], 7.0), Some(2.0));
     }

@@ -127,9 +127,9 @@ fn ratio(results: &Results, speeds: &Speeds<'_>, arm: &ArmResults) -> Option<Cos
         });
     }
     let found = speeds.ratio(&arm.name)?;
-    let mut text = number::fixed(found.median, 2);
-    if let Some((low, high)) = found.interval {
-        let ends = [low, high].map(|end| number::fixed(end, 2));
+    let mut text = number::fixed(found.paired.ratio, 2);
+    if let Some(interval) = found.paired.interval {
+        let ends = [interval.ends.low, interval.ends.high].map(|end| number::fixed(end, 2));
         text.extend([" [", &ends[0], ", ", &ends[1], "]"]);
     }
     let products = |arm: &ArmResults| Some(arm.cost.as_ref()?.multiply_adds_per_token as f64);
@@ -138,7 +138,7 @@ fn ratio(results: &Results, speeds: &Speeds<'_>, arm: &ArmResults) -> Option<Cos
         && own > 0.0
         && base > 0.0
     {
-        let far = found.median / (own / base);
+        let far = found.paired.ratio / (own / base);
         if !(1.0 / FLAG..=FLAG).contains(&far) {
             text.push('\u{2020}');
         }
@@ -147,7 +147,7 @@ fn ratio(results: &Results, speeds: &Speeds<'_>, arm: &ArmResults) -> Option<Cos
         text += " varies by start";
     }
     Some(Cost {
-        value: found.median,
+        value: found.paired.ratio,
         text,
     })
 }

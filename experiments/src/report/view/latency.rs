@@ -1,12 +1,16 @@
 //! How long passes take.
 
 use super::lines::{Guide, Line, Lines, thinned};
-use crate::report::{
-    figure::{DataTable, Figure, cell, cell_of},
-    number,
-    section::{Block, Made, Section, Table},
-    subject::Subject,
-    svg::{Axis, Canvas, Marker, Rows, Scale},
+use crate::{
+    ablate::{latency_ratios::LatencyRatio, statistics::quantile},
+    report::{
+        figure::{DataTable, Figure, cell, cell_of},
+        number,
+        section::{Block, Made, Section, Table},
+        subject::Subject,
+        summary::value_text,
+        svg::{Axis, Canvas, Marker, Rows, Scale},
+    },
 };
 
 /// A distribution has at most so many points, and one of many others.
@@ -25,12 +29,7 @@ pub fn make(subject: &Subject<'_>) -> Made {
     let machines: Vec<String> = starts
         .iter()
         .map(|start| {
-            let part = |key: &str| {
-                start
-                    .get(key)
-                    .map(crate::report::summary::value_text)
-                    .unwrap_or_default()
-            };
+            let part = |key: &str| start.get(key).map(value_text).unwrap_or_default();
             format!(
                 "{}, {} cores, backend {}",
                 part("system"),
@@ -65,12 +64,7 @@ fn quantiles(subject: &Subject<'_>) -> Table {
     );
     for arm in &subject.data.results.arms {
         let times = subject.speeds.times(&arm.name);
-        let at = |share: f64| {
-            let place = share * (times.len() as f64 - 1.0);
-            let (low, high) = (place.floor() as usize, place.ceil() as usize);
-            let (low, high) = (times.get(low)?, times.get(high)?);
-            Some(number::short(low + (high - low) * place.fract(), 4))
-        };
+        let at = |share: f64| Some(number::short(quantile(&times, share)?, 4));
         if let (Some(median), Some(low), Some(high)) = (at(0.5), at(0.05), at(0.95)) {
             table.rows.push(vec![
                 arm.name.clone(),
@@ -99,7 +93,7 @@ fn distribution(subject: &Subject<'_>) -> Figure {
         data.header.push(format!("{}, ms", arm.name));
         for (row, share) in data.rows.iter_mut().zip(shares.clone()) {
             let place = (share * (times.len() - 1) as f64).round() as usize;
-            row.push(crate::report::number::short(times[place], 4));
+            row.push(number::short(times[place], 4));
         }
         let count = times.len() as f64;
         let ranked: Vec<(f64, f64)> = (1..=times.len())
@@ -143,25 +137,22 @@ fn ratios(subject: &Subject<'_>) -> Option<Figure> {
         .filter(|arm| arm.name != reference)
         .filter_map(|arm| Some((arm.name.as_str(), subject.speeds.ratio(&arm.name)?)))
         .collect();
+    let ends = |ratio: &LatencyRatio| ratio.paired.interval.map(|interval| interval.ends);
     if found.is_empty() {
         return None;
     }
     let mut data = DataTable::new(&["arm", "ratio", "low", "high", "rounds", "note"]);
     let mut values = vec![1.0];
     for (name, ratio) in &found {
-        values.push(ratio.median);
-        values.extend(
-            ratio
-                .interval
-                .into_iter()
-                .flat_map(|(low, high)| [low, high]),
-        );
+        let ends = ends(ratio);
+        values.push(ratio.paired.ratio);
+        values.extend(ends.iter().flat_map(|ends| [ends.low, ends.high]));
         data.push([
             (*name).to_owned(),
-            cell(ratio.median),
-            cell_of(ratio.interval.map(|ends| ends.0)),
-            cell_of(ratio.interval.map(|ends| ends.1)),
-            ratio.rounds.to_string(),
+            cell(ratio.paired.ratio),
+            cell_of(ends.map(|ends| ends.low)),
+            cell_of(ends.map(|ends| ends.high)),
+            ratio.paired.rounds.to_string(),
             if ratio.varies { "varies by start" } else { "" }.to_owned(),
         ]);
     }
@@ -172,12 +163,13 @@ fn ratios(subject: &Subject<'_>) -> Option<Figure> {
     let one = rows.x.at(1.0);
     canvas.line("zero", (one, rows.ends.0), (one, rows.ends.1));
     for (row, (name, ratio)) in found.iter().enumerate() {
-        canvas.open_titled("c0", &format!("{name}: {}", cell(ratio.median)));
+        canvas.open_titled("c0", &format!("{name}: {}", cell(ratio.paired.ratio)));
         let y = rows.y(row);
-        if let Some((low, high)) = ratio.interval {
-            canvas.line("ln", (rows.x.at(low), y), (rows.x.at(high), y));
+        if let Some(ends) = ends(ratio) {
+            canvas.line("ln", (rows.x.at(ends.low), y), (rows.x.at(ends.high), y));
         }
-        canvas.mark("mk", Marker::Circle, (rows.x.at(ratio.median), y), 4.5);
+        let x = rows.x.at(ratio.paired.ratio);
+        canvas.mark("mk", Marker::Circle, (x, y), 4.5);
         canvas.close();
     }
     Some(Figure {
