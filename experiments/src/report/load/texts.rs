@@ -1,70 +1,17 @@
 //! The texts of examples, where the data is still there: the files of GLUE.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
-use crate::report::data::{Example, ReportData};
+use crate::{
+    data::{
+        example::{self, Label},
+        glue::{GlueError, GlueTask, Split},
+    },
+    report::data::{Example, ReportData},
+};
 
 /// A longer text is cut, so that a report of long examples stays small.
 const LENGTH: usize = 400;
-
-/// A task: its name, the columns of its texts and its label, and the names of its classes.
-struct Task {
-    name: &'static str,
-    file: &'static str,
-    texts: &'static [&'static str],
-    label: &'static str,
-    classes: &'static [&'static str],
-}
-
-const fn task(
-    name: &'static str,
-    texts: &'static [&'static str],
-    label: &'static str,
-    classes: &'static [&'static str],
-) -> Task {
-    Task {
-        name,
-        file: "dev.tsv",
-        texts,
-        label,
-        classes,
-    }
-}
-
-const TASKS: [Task; 9] = [
-    task("sst2", &["sentence"], "label", &["negative", "positive"]),
-    task(
-        "cola",
-        &["sentence"],
-        "label",
-        &["unacceptable", "acceptable"],
-    ),
-    task(
-        "mrpc",
-        &["#1 String", "#2 String"],
-        "Quality",
-        &["not_equivalent", "equivalent"],
-    ),
-    task(
-        "qqp",
-        &["question1", "question2"],
-        "is_duplicate",
-        &["not_duplicate", "duplicate"],
-    ),
-    task("stsb", &["sentence1", "sentence2"], "score", &[]),
-    task("qnli", &["question", "sentence"], "label", &[]),
-    task("rte", &["sentence1", "sentence2"], "label", &[]),
-    task(
-        "wnli",
-        &["sentence1", "sentence2"],
-        "label",
-        &["not_entailment", "entailment"],
-    ),
-    Task {
-        file: "dev_matched.tsv",
-        ..task("mnli", &["sentence1", "sentence2"], "gold_label", &[])
-    },
-];
 
 /// Adds texts and labels to the examples, or the reason why there are none.
 pub fn read(data: &mut ReportData) {
@@ -83,76 +30,109 @@ fn texts(recipe: &str, examples: &[Example]) -> Result<Vec<Example>, String> {
         .map_err(|_| "the recipe cannot be read".to_owned())?;
     let setting = |key: &str| recipe.get("data")?.get(key)?.as_str();
     let name = setting("task").unwrap_or_default();
-    let task = TASKS.iter().find(|task| task.name == name);
-    let task = task.ok_or_else(|| format!("texts of the task `{name}` are not kept"))?;
+    let task: Result<GlueTask, _> = name.parse();
+    let task = task.map_err(|_| format!("texts of the task `{name}` are not kept"))?;
     let folder = setting("path").ok_or("the recipe has no path of data")?;
-    let path = Path::new(folder).join(task.file);
-    let text = fs::read_to_string(&path)
-        .map_err(|_| format!("{} is not there any more", path.display()))?;
-    let rows =
-        rows(task, &text).ok_or_else(|| format!("{} is not a file of {name}", path.display()))?;
+    let file = task.file(Split::Dev).unwrap_or_default();
+    let path = Path::new(folder).join(file);
+    let path = path.display();
+    let read = task.load(Path::new(folder), Split::Dev);
+    let read = read.map_err(|error| match error {
+        GlueError::Missing { .. } => format!("{path} is not there any more"),
+        _ => format!("{path} is not a file of {name}"),
+    })?;
+    let is_whole = read.len() == examples.len();
+    let by_id: BTreeMap<String, &example::Example> = read
+        .iter()
+        .map(|example| (example.row.to_string(), example))
+        .collect();
     let found = examples.iter().map(|example| {
-        let place: usize = example.id.parse().ok()?;
-        let (text, label) = rows.get(place)?;
+        let read = by_id.get(&example.id)?;
         Some(Example {
             id: example.id.clone(),
-            text: Some(text.chars().take(LENGTH).collect()),
-            label: Some(label.clone()),
+            text: Some(text(read)),
+            label: read.label.map(|label| told(task, label)),
         })
     });
     let found: Option<Vec<Example>> = found.collect();
-    let is_whole = rows.len() == examples.len();
-    found.filter(|_| is_whole).ok_or_else(|| {
-        format!(
-            "{} has other examples than the run was judged on",
-            path.display()
-        )
-    })
+    found
+        .filter(|_| is_whole)
+        .ok_or_else(|| format!("{path} has other examples than the run was judged on"))
 }
 
-/// Texts and labels of a file.
-fn rows(task: &Task, text: &str) -> Option<Vec<(String, String)>> {
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines.clone().next()?.split('\t').map(str::trim).collect();
-    let column = |name: &str| header.iter().position(|cell| *cell == name);
-    let columns: Option<Vec<usize>> = task.texts.iter().map(|name| column(name)).collect();
-    let (columns, label) = match columns.zip(column(task.label)) {
-        Some(found) => {
-            lines.next();
-            found
+/// The first characters of an example's sentences.
+fn text(example: &example::Example) -> String {
+    let sentences = [Some(example.first.as_str()), example.second.as_deref()];
+    let sentences: Vec<&str> = sentences.into_iter().flatten().collect();
+    let text = sentences.join(" \u{2014} ");
+    text.chars().take(LENGTH).collect()
+}
+
+/// A label by its name.
+fn told(task: GlueTask, label: Label) -> String {
+    match label {
+        Label::Class(class) => {
+            let name = task.labels().get(class);
+            name.map_or_else(|| class.to_string(), ToString::to_string)
         }
-        // CoLA has no header: source, label, the author's mark, sentence.
-        None if task.name == "cola" => (vec![3], 1),
-        None => return None,
-    };
-    let rows = lines.filter(|line| !line.is_empty()).map(|line| {
-        let cells: Vec<&str> = line.split('\t').collect();
-        let texts: Option<Vec<&str>> = columns
-            .iter()
-            .map(|column| cells.get(*column).copied())
-            .collect();
-        let label = cells.get(label)?.trim();
-        let class = label.parse::<usize>().ok();
-        let class = class.and_then(|class| task.classes.get(class).copied());
-        Some((texts?.join(" \u{2014} "), class.unwrap_or(label).to_owned()))
-    });
-    rows.collect()
+        Label::Score(score) => score.to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
+    /// The examples of a run of a task with so many of them, by the file of this text.
+    fn read(task: &str, file: &str, count: usize) -> Result<Vec<Example>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("dev.tsv"), file).unwrap();
+        let path = folder.path().display();
+        let recipe = format!("[data]\ntask = \"{task}\"\npath = '{path}'\n");
+        let examples = (0..count).map(|id| Example {
+            id: id.to_string(),
+            ..Example::default()
+        });
+        let found = texts(&recipe, &examples.collect::<Vec<_>>());
+        found.map_err(|reason| reason.replace(&format!("{path}/"), ""))
+    }
+
     #[test]
-    fn files_with_and_without_a_header_are_read() {
-        let found = rows(&TASKS[0], "sentence\tlabel\na film\t1\n").unwrap();
-        assert_eq!(found, [("a film".to_owned(), "positive".to_owned())]);
-        let found = rows(&TASKS[1], "gj04\t0\t*\tHim sleeps.\n").unwrap();
-        assert_eq!(
-            found,
-            [("Him sleeps.".to_owned(), "unacceptable".to_owned())]
-        );
-        assert!(rows(&TASKS[2], "a\tb\n").is_none());
+    fn examples_have_their_sentences_and_the_names_of_their_classes() {
+        let pair = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n7\t1\t2\tWhat?\tWhy?\t1\n";
+        for (task, file, text, label) in [
+            ("sst2", "sentence\tlabel\na film\t1\n", "a film", "positive"),
+            (
+                "cola",
+                "gj04\t0\t*\tHim sleeps.\n",
+                "Him sleeps.",
+                "unacceptable",
+            ),
+            ("qqp", pair, "What? \u{2014} Why?", "duplicate"),
+        ] {
+            let found = read(task, file, 1).unwrap();
+            assert_eq!(found[0].text.as_deref(), Some(text));
+            assert_eq!(found[0].label.as_deref(), Some(label));
+        }
+        let long = format!("sentence\tlabel\n{}\t1\n", "\u{e9}".repeat(LENGTH + 1));
+        let text = read("sst2", &long, 1).unwrap()[0].text.clone().unwrap();
+        assert_eq!(text.chars().count(), LENGTH);
+    }
+
+    #[test]
+    fn other_files_than_those_of_the_run_have_a_reason() {
+        for (file, count, reason) in [
+            ("a\tb\n", 1, "dev.tsv is not a file of sst2"),
+            (
+                "sentence\tlabel\na film\t1\n",
+                2,
+                "dev.tsv has other examples than the run was judged on",
+            ),
+        ] {
+            assert_eq!(read("sst2", file, count).unwrap_err(), reason);
+        }
     }
 
     #[test]
