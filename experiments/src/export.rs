@@ -4,7 +4,6 @@ pub mod error;
 pub mod event_folders;
 pub mod follow;
 pub mod long_table;
-pub mod metric_line;
 pub mod mlflow;
 pub mod mlflow_runs;
 pub mod predictions;

@@ -19,6 +19,7 @@ pub mod learner;
 pub mod memory;
 pub mod methods;
 pub mod metric;
+pub mod metric_line;
 pub mod panics;
 pub mod predict;
 pub mod predictions;

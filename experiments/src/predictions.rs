@@ -9,6 +9,9 @@ use crate::{
     problem::{Answer, Rule, best_class},
 };
 
+/// The file of the answers in the folder of an evaluation.
+pub const PREDICTIONS: &str = "predictions.jsonl";
+
 /// The scores of a model, with what it answered to each example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {

@@ -49,8 +49,12 @@ pub(crate) const RESULTS: &str = "results.json";
 pub(crate) const ARMS: &str = "arms.json";
 /// How a halving chose among the arms of an ablation.
 pub(crate) const HALVING: &str = "halving.json";
+/// What was measured in its trainings.
+pub(crate) const METRICS: &str = "metrics.jsonl";
 /// What it took.
 pub(crate) const TIMINGS: &str = "timings.json";
+/// The folder of links to stages, by model and seed.
+pub(crate) const MODELS: &str = "arms";
 const LOCK: &str = ".lock";
 /// The folder of scripts that start workers, which may be there before the run is.
 const SUBMIT: &str = "submit";
@@ -176,19 +180,7 @@ impl RunFolder {
                 lines.push('\n');
             }
         }
-        self.write_text("metrics.jsonl", &lines)
-    }
-
-    /// The lines of `metrics.jsonl`, as [`Self::gather_metrics`] wrote them.
-    ///
-    /// # Errors
-    /// The file cannot be read, or a line is not of this form.
-    pub fn metrics<T: DeserializeOwned>(&self) -> Result<Vec<T>, RecordError> {
-        let path = self.path.join("metrics.jsonl");
-        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
-        text.lines()
-            .map(|line| serde_json::from_str(line).map_err(damaged(&path)))
-            .collect()
+        self.write_text(METRICS, &lines)
     }
 
     /// Writes a JSON file into the folder.
@@ -203,7 +195,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// The link cannot be made.
-    pub fn link(&self, path: &str, target: &Path) -> Result<(), RecordError> {
+    pub fn link(&self, path: &Path, target: &Path) -> Result<(), RecordError> {
         let path = self.path.join(path);
         let folder = path.parent().unwrap_or(&self.path);
         fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
@@ -232,6 +224,11 @@ impl RunFolder {
 
 /// Letters of a folder's name that come from a name that is none.
 const CUT: usize = 60;
+
+/// The folder of a model with a seed, below that of all models.
+pub fn seed_folder(models: &Path, model: &str, seed: u64) -> PathBuf {
+    models.join(folder_of(model)).join(format!("seed-{seed}"))
+}
 
 /// The name of the folder of a model with this name: the name itself if it is plain, otherwise its first letters, with `_`
 /// for what a folder should not have, and 8 digits that no other name has.

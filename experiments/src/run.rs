@@ -1,6 +1,9 @@
 //! The pipeline behind `kiln run`: models are made from each other, trained and judged, as stages of a graph.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use burn::tensor::Device;
 use distill::Ui;
@@ -27,7 +30,7 @@ use crate::{
         AnyRecipe, CheckpointRecipe, ImportanceRecipe, ModelPlan, Recipe, RecipeFamily, Tracking,
         of_any,
     },
-    record::{ARMS, Artifacts, HALVING, RunFolder, folder_of},
+    record::{ARMS, Artifacts, HALVING, MODELS, RunFolder, seed_folder},
     results::Status,
     submit::Shard,
 };
@@ -514,7 +517,7 @@ fn is_over<F: Family>(parts: &[Part<'_, F>], store: &Store) -> Result<bool, Erro
 impl<F: Family> Part<'_, F> {
     /// Links what is done into the run folder.
     fn link(&self, store: &Store, folder: &RunFolder) -> Result<(), Error> {
-        let link = |path: &str, key: &Key| -> Result<(), Error> {
+        let link = |path: &Path, key: &Key| -> Result<(), Error> {
             if store.is_done(key)? {
                 folder.link(path, &store.stage(key))?;
             }
@@ -523,12 +526,12 @@ impl<F: Family> Part<'_, F> {
         for keys in &self.nodes.seeds {
             let seed = keys.seed;
             if let Some(key) = &keys.start {
-                link(&format!("start/seed-{seed}"), key)?;
+                link(&Path::new("start").join(format!("seed-{seed}")), key)?;
             }
             for (plan, model) in self.run.plan.iter().zip(&keys.models) {
-                let arm = folder_of(&plan.name);
+                let folder = seed_folder(Path::new(MODELS), &plan.name, seed);
                 for (stage, key) in model.stages() {
-                    link(&format!("arms/{arm}/seed-{seed}/{stage}"), key)?;
+                    link(&folder.join(stage), key)?;
                 }
             }
         }

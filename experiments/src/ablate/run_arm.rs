@@ -11,7 +11,7 @@ use moebert_core::file;
 use crate::{
     error::Error,
     examples::Examples,
-    record::{RECIPE, RESULTS, folder_of},
+    record::{MODELS, RECIPE, RESULTS, seed_folder},
     results::{ModelCost, Results, Status},
 };
 
@@ -59,8 +59,7 @@ impl RunArm {
         let (done, cost) = arm.map_or((vec![], None), |arm| (arm.seeds, arm.cost));
         let mut seeds = BTreeMap::new();
         for seed in done.iter().filter(|seed| seed.status == Status::Done) {
-            let folder = run.join("arms").join(folder_of(&name));
-            let folder = folder.join(format!("seed-{}/evaluate", seed.seed));
+            let folder = seed_folder(&run.join(MODELS), &name, seed.seed).join("evaluate");
             seeds.insert(seed.seed, Examples::read(&folder)?);
         }
         Ok(Self {

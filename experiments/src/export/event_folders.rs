@@ -10,16 +10,14 @@ use super::{
     run_folder::{ModelRun, Point},
     tensorboard::{EventFile, Moment, Origin, Value, is_event_file},
 };
+use crate::record::seed_folder;
 
 /// The tag of the recipe.
 const RECIPE: &str = "recipe/text_summary";
 
 /// The folders for models, below `dir`: `ARM/seed-S`.
 pub fn folders<'a>(models: &'a [ModelRun], dir: &'a Path) -> impl Iterator<Item = PathBuf> + 'a {
-    let folder = |model: &ModelRun| {
-        dir.join(model.folder())
-            .join(format!("seed-{}", model.seed))
-    };
+    let folder = |model: &ModelRun| seed_folder(dir, &model.arm, model.seed);
     models.iter().map(folder)
 }
 

@@ -13,9 +13,9 @@ use moebert_core::file::FileError;
 
 use super::{
     error::ExportError,
-    metric_line::{self, MetricLine},
     tensorboard::{EventFile, Moment, Origin},
 };
+use crate::{json_file, metric_line::MetricLine};
 
 /// How often the log of a training is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -109,7 +109,7 @@ impl Follow {
         let end = text.iter().rposition(|byte| *byte == b'\n');
         let whole = end.map_or(0, |end| end + 1);
         self.read += whole as u64;
-        metric_line::lines(&self.log, &text[..whole])
+        json_file::lines(&self.log, &text[..whole])
     }
 
     /// What the log has beyond what was read; nothing before there is a log.

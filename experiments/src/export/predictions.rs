@@ -17,12 +17,12 @@ use super::{
 use crate::{
     examples::{Examples, Parts},
     graph::Done,
+    json_file,
+    predictions::PREDICTIONS,
 };
 
 /// The version of the tables' columns.
 const SCHEMA: &str = "1";
-/// The file of predictions in the folder of an evaluation.
-const PREDICTIONS: &str = "predictions.jsonl";
 /// The record in the folder of a stage.
 const DONE: &str = "done.json";
 
@@ -52,21 +52,14 @@ pub struct SplitTable {
 ///
 /// If a file of the stage cannot be read or is damaged.
 pub fn of_stage(folder: &Path) -> Result<Vec<SplitTable>, ExportError> {
-    let done: Done = json(&folder.join(DONE))?;
+    let done = Done::of_folder(folder)?;
     let key = done
         .document
         .key()
         .map_err(|error| FileError::entry(&folder.join(DONE), "document", error))?;
     let task = task(&done.document.settings);
     let path = folder.join(PREDICTIONS);
-    let text = file::read(&path)?;
-    let lines = text.split(|byte| *byte == b'\n');
-    let lines = lines.filter(|line| !line.is_empty());
-    let rows: Result<Vec<Value>, _> = lines.map(serde_json::from_slice).collect();
-    let rows = rows.map_err(|source| FileError::Json {
-        path: path.clone(),
-        source,
-    })?;
+    let rows: Vec<Value> = json_file::lines(&path, &file::read(&path)?)?;
     let splits = Examples::read(folder)?;
     let expected: usize = splits.iter().map(|split| split.ids.len()).sum();
     if expected != rows.len() {
@@ -89,13 +82,6 @@ fn task(settings: &Map<String, Value>) -> String {
     let name = reading["task"].as_str();
     let name = name.or_else(|| reading["data"]["task"].as_str());
     name.unwrap_or_default().to_owned()
-}
-
-fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, FileError> {
-    serde_json::from_slice(&file::read(path)?).map_err(|source| FileError::Json {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 fn table(

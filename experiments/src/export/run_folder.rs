@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use moebert_core::file::{self, FileError};
+use moebert_core::file::FileError;
 
 use super::{
-    metric_line,
     predictions::split_of,
     results_tables::{last_stage, stage_of},
 };
@@ -13,7 +12,8 @@ use crate::{
     ablate::run_arm,
     error::Error,
     graph::{Done, Key},
-    record::folder_of,
+    metric_line::{MetricLine, TRAINED},
+    record::{MODELS, folder_of, seed_folder},
     results::{Results, SeedResults, Status},
 };
 
@@ -71,8 +71,7 @@ pub fn models(run: &Path, results: &Results) -> Result<Vec<ModelRun>, Error> {
         let recipe = recipe.filter(|(key, _)| !is_of_the_run(key));
         let recipe: Vec<_> = recipe.map(|(key, value)| (key, shown(&value))).collect();
         for seed in &arm.seeds {
-            let folder = run.join("arms").join(folder_of(&arm.name));
-            let folder = folder.join(format!("seed-{}", seed.seed));
+            let folder = seed_folder(&run.join(MODELS), &arm.name, seed.seed);
             let recipe = recipe.clone();
             models.push(model(&arm.name, seed, &folder, recipe)?);
         }
@@ -107,10 +106,7 @@ fn model(
     let evaluation = stage("evaluate").filter(|_| seed.status == Status::Done);
     let (mut points, times) = if let Some(training) = stage("train") {
         let times = times(&training)?;
-        (
-            trained(&training.join("training/metrics.jsonl"), times)?,
-            times,
-        )
+        (trained(&training.join(TRAINED), times)?, times)
     } else {
         let times = evaluation.as_deref().map(times).transpose()?;
         (vec![], times.unwrap_or_default())
@@ -140,9 +136,7 @@ fn model(
 
 /// When the process that finished a stage was started, and how long the stage took after that.
 fn times(stage: &Path) -> Result<[f64; 2], FileError> {
-    let path = stage.join("done.json");
-    let done: Done = serde_json::from_slice(&file::read(&path)?)
-        .map_err(|source| FileError::Json { path, source })?;
+    let done = Done::of_folder(stage)?;
     let started = done.environment["started_unix_s"].as_f64();
     let started = started.unwrap_or_default();
     Ok([started, started + done.seconds])
@@ -150,7 +144,7 @@ fn times(stage: &Path) -> Result<[f64; 2], FileError> {
 
 /// The values of a training. Their lines have no times: the steps are spread evenly over that of the training.
 fn trained(path: &Path, [begun, ended]: [f64; 2]) -> Result<Vec<Point>, FileError> {
-    let lines = metric_line::lines(path, &file::read(path)?)?;
+    let lines = MetricLine::read(path)?;
     let steps = lines.iter().map(|line| line.step).max().unwrap_or_default();
     let points = lines.into_iter().map(|line| Point {
         tag: line.tag(),

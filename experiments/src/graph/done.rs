@@ -11,6 +11,7 @@ use super::{
     error::StoreError,
     key::{Document, Key},
 };
+use crate::json_file;
 
 /// The file of the record, written last.
 pub(super) const FILE: &str = "done.json";
@@ -93,10 +94,18 @@ impl Done {
         Ok(done)
     }
 
+    /// Reads the record in a folder, of whatever stage.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing or damaged.
+    pub fn of_folder(folder: &Path) -> Result<Self, FileError> {
+        json_file::read(&folder.join(FILE))
+    }
+
     /// The record in a folder, of whatever stage; none if it is missing or damaged.
     pub(super) fn glance(folder: &Path) -> Option<Self> {
-        let bytes = file::read_if_there(&folder.join(FILE)).ok()??;
-        serde_json::from_slice(&bytes).ok()
+        Self::of_folder(folder).ok()
     }
 
     /// Writes the record into the folder of a stage.

@@ -5,7 +5,6 @@ mod evaluations;
 mod folder;
 mod importance;
 mod record;
-mod tensors;
 mod texts;
 
 use std::{
@@ -13,13 +12,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use moebert_core::file::{self, FileError};
-use serde::de::DeserializeOwned;
+use moebert_core::file::FileError;
 use serde_json::Value;
 
 use crate::{
     json_file,
-    record::RESULTS,
+    record::{METRICS, RESULTS},
     report::data::ReportData,
     results::{Results, SCHEMA, Timings},
 };
@@ -49,7 +47,7 @@ pub fn load(run: &Path) -> Result<ReportData, LoadError> {
     let stages = Stages::of(run);
     let mut data = ReportData {
         timings: Timings::read_if_there(run)?,
-        curves: curves::read(&run.join("metrics.jsonl"))?,
+        curves: curves::read(&run.join(METRICS))?,
         importance: importance::read(&results, &stages),
         record: record::read(run, &stages)?,
         results,
@@ -79,10 +77,4 @@ fn is_absent(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
-}
-
-/// The values of a file of JSON lines; none where it is not there.
-fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, FileError> {
-    let bytes = file::read_if_there(path)?;
-    bytes.map_or_else(|| Ok(vec![]), |bytes| json_file::lines(path, &bytes))
 }

@@ -2,26 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use crate::{
     chart::{Axis, Chart, Series},
     error::Error,
+    metric_line::MetricLine,
     recipe::ModelPlan,
-    record::RunFolder,
+    record::{METRICS, RunFolder},
 };
-
-/// What of a line of `metrics.jsonl` is drawn.
-#[derive(Deserialize)]
-struct Line {
-    stage: String,
-    step: usize,
-    split: String,
-    name: String,
-    value: f64,
-    #[serde(default)]
-    last: bool,
-}
 
 /// What the picture shows.
 #[derive(Clone)]
@@ -43,7 +30,7 @@ pub(super) fn write(
     models: &[(&ModelPlan, Curve)],
     folder: &RunFolder,
 ) -> Result<(), Error> {
-    let lines: Vec<Line> = folder.metrics()?;
+    let lines = MetricLine::read(&folder.path().join(METRICS))?;
     let Some((_, shown)) = models.first() else {
         return Ok(());
     };
@@ -67,21 +54,17 @@ pub(super) fn write(
 }
 
 /// The metric of a model by its steps times `scale`, averaged over the seeds.
-fn curve(lines: &[Line], model: &str, metric: &str, scale: usize) -> Vec<(f64, f64)> {
-    let mut steps: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+fn curve(lines: &[MetricLine], model: &str, metric: &str, scale: usize) -> Vec<(f64, f64)> {
+    let mut steps: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for line in lines {
-        let is_of_model = line
-            .stage
-            .split_once('/')
-            .is_some_and(|(_, name)| name == model);
-        if is_of_model && line.last && line.split == "valid" && line.name == metric {
+        if line.model().1 == model && line.last && line.split == "valid" && line.name == metric {
             steps.entry(line.step).or_default().push(line.value);
         }
     }
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let points = steps.iter().map(|(step, values)| {
-        let x = step * scale;
-        (x as f64, mean(values))
+        let x = *step as f64 * scale as f64;
+        (x, mean(values))
     });
     points.collect()
 }
@@ -99,7 +82,7 @@ mod tests {
             {"stage":"seed-1/full","step":20,"split":"valid","name":"Loss","value":1.0,"last":true}
             {"stage":"seed-1/full","step":20,"split":"train","name":"Loss","value":1.5,"last":true}
             {"stage":"seed-1/local","step":10,"split":"valid","name":"Loss","value":7.0,"last":true}"#;
-        let lines: Vec<Line> = lines
+        let lines: Vec<MetricLine> = lines
             .lines()
             .filter(|line| !line.trim().is_empty())
             .map(|line| serde_json::from_str(line).unwrap())

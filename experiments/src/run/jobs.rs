@@ -34,9 +34,9 @@ use crate::{
     export::follow::Follower,
     graph::{Key, KeyError, PROGRESS, Store},
     metric::Scores,
-    predictions::{Judgement, lines},
+    predictions::{Judgement, PREDICTIONS, lines},
     recipe::{ExpertsRecipe, ModelPlan, Origin, Tracking},
-    record::folder_of,
+    record::seed_folder,
     table::AttentionCost,
     warning::warn,
 };
@@ -45,8 +45,6 @@ use crate::{
 const MODEL: &str = "model";
 /// The folder of a training in that of a stage.
 const TRAINING: &str = "training";
-/// The file of predictions in the folder of an evaluation.
-const PREDICTIONS: &str = "predictions.jsonl";
 /// The file of what the objectives of a training leave for later ones, in the folder of a stage.
 const LEFT: &str = "left.safetensors";
 /// The file of importance scores in the folder of a stage.
@@ -367,8 +365,8 @@ impl<F: Family> Jobs<'_, F> {
         } = self.run;
         let is_asked = tracking.contains(&Tracking::Tensorboard);
         is_asked.then(|| {
-            let folder = options.out.join("tensorboard").join(folder_of(&plan.name));
-            let folder = folder.join(format!("seed-{}", self.keys.seed));
+            let models = options.out.join("tensorboard");
+            let folder = seed_folder(&models, &plan.name, self.keys.seed);
             Follower::start(directory.join("metrics.jsonl"), folder, warn)
         })
     }

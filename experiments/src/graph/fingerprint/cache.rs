@@ -11,7 +11,7 @@ use moebert_core::file::{self, FileError};
 use serde::{Deserialize, Serialize};
 
 use super::FingerprintError;
-use crate::graph::digest::Digest;
+use crate::{graph::digest::Digest, json_file};
 
 /// A file modified more recently than this may change again without a new modification time, because the resolution
 /// of these times is limited.
@@ -104,13 +104,7 @@ impl Cache {
 }
 
 fn read(path: &Path) -> Result<BTreeMap<String, Known>, FileError> {
-    let Some(bytes) = file::read_if_there(path)? else {
-        return Ok(BTreeMap::new());
-    };
-    serde_json::from_slice(&bytes).map_err(|source| FileError::Json {
-        path: path.to_owned(),
-        source,
-    })
+    Ok(json_file::read_if_there(path)?.unwrap_or_default())
 }
 
 fn stamp(path: &Path) -> Result<Stamp, FileError> {

@@ -7,13 +7,13 @@ use std::{
 
 use moebert_core::{
     expert_files::{SETTINGS_FILE, TENSORS_FILE},
-    file::{self, FileError},
+    file,
     pretrained::{CONFIG_FILE, TOKENIZER_FILES},
 };
 use serde::Deserialize;
 
 use super::FingerprintError;
-use crate::task_settings::TASK_FILE;
+use crate::{json_file, task_settings::TASK_FILE};
 
 /// In order of preference; each is one file, or an index that names the files of its parts.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
@@ -46,12 +46,7 @@ fn weights(folder: &Path) -> Result<Vec<PathBuf>, FingerprintError> {
             return Ok(vec![whole]);
         }
         let path = folder.join(format!("{name}.index.json"));
-        if let Some(bytes) = file::read_if_there(&path)? {
-            let index: Index =
-                serde_json::from_slice(&bytes).map_err(|source| FileError::Json {
-                    path: path.clone(),
-                    source,
-                })?;
+        if let Some(index) = json_file::read_if_there::<Index>(&path)? {
             let parts: BTreeSet<_> = index.weight_map.into_values().collect();
             let parts = parts.into_iter().map(|part| folder.join(part));
             return Ok([path].into_iter().chain(parts).collect());

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use moebert_core::file::FileError;
+use moebert_core::file::{self, FileError};
 use serde_json::Value;
 
-use super::{Stages, lines};
+use super::Stages;
 use crate::{
     examples::{Examples, Parts, share},
+    json_file,
+    predictions::PREDICTIONS,
     report::data::{Bin, Evaluation, Example, Positions, ReportData},
 };
 
@@ -49,7 +51,9 @@ pub fn read(data: &mut ReportData, stages: &Stages) -> Result<(), FileError> {
                 ..Evaluation::default()
             };
             let splits = Examples::read_if_there(folder)?.unwrap_or_default();
-            let predictions: Vec<Value> = lines(&folder.join("predictions.jsonl"))?;
+            let path = folder.join(PREDICTIONS);
+            let predictions = file::read_if_there(&path)?.unwrap_or_default();
+            let predictions: Vec<Value> = json_file::lines(&path, &predictions)?;
             let mut start = 0;
             for split in splits {
                 let end = start + split.ids.len();

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{graph::Key, results::ArmResults};
+use crate::{graph::Key, record::MODELS, results::ArmResults};
 
 /// The folders of stages, by their keys.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl Stages {
     /// Those that the links of a run folder lead to.
     pub fn of(run: &Path) -> Self {
         let mut stages = Self::default();
-        for arm in children(&run.join("arms")) {
+        for arm in children(&run.join(MODELS)) {
             for seed in children(&arm) {
                 for link in children(&seed) {
                     stages.add(&seed, &link);

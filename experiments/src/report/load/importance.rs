@@ -2,9 +2,10 @@
 
 use std::{fs, path::Path};
 
+use moebert_core::tensor_file::TensorFile;
 use serde_json::Value;
 
-use super::{Stages, tensors::tensor};
+use super::Stages;
 use crate::{report::data::Importance, results::Results};
 
 /// The scores that arms use, in the order of the arms. Files that cannot be read are left out.
@@ -35,13 +36,9 @@ pub fn read(results: &Results, stages: &Stages) -> Vec<Importance> {
 }
 
 fn layers(folder: &Path) -> Option<Vec<Vec<f32>>> {
-    let bytes = fs::read(folder.join("importance.safetensors")).ok()?;
-    let scores = tensor(&bytes, "importance")?;
-    let &[_, neurons] = scores.shape.as_slice() else {
-        return None;
-    };
-    let is_finite = scores.values.iter().all(|score| score.is_finite());
-    (neurons > 0 && is_finite).then(|| scores.values.chunks(neurons).map(<[f32]>::to_vec).collect())
+    let file = TensorFile::read(&folder.join("importance.safetensors")).ok()?;
+    let ([_, neurons], scores) = file.f32("importance").ok()?;
+    (neurons > 0).then(|| scores.chunks(neurons).map(<[f32]>::to_vec).collect())
 }
 
 /// How many neurons all experts of a model have.
