@@ -1,9 +1,10 @@
 //! Where and how a run was started, for its record.
 
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+
+use crate::unix_time::now;
 
 /// The version of Burn that Cargo.toml pins.
 const BURN: &str = "0.22.1";
@@ -45,9 +46,7 @@ impl Environment {
                 .map(|argument| argument.to_string_lossy().into_owned())
                 .collect(),
             seeds: seeds.to_vec(),
-            started_unix_s: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
+            started_unix_s: now(),
         }
     }
 }

@@ -41,8 +41,10 @@ pub mod workers;
 
 mod environment;
 mod json_file;
+mod number;
 mod one_line;
 mod quiet;
 mod stdout;
 mod terminal;
+mod unix_time;
 mod warning;

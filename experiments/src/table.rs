@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ablate::statistics::Interval,
     metric::{Scores, UNDEFINED},
+    number::in_unit,
     terminal::{self, wrapped},
 };
 
@@ -389,16 +390,9 @@ pub(crate) fn count(value: u64) -> String {
 
 /// A number of bytes in the unit that suits it, to about three digits.
 pub(crate) fn memory(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    // What would be shown as 1024 is 1 of the next unit.
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 0);
-    format!("{value:.digits$} {}", UNITS[unit])
+    let (value, unit) = in_unit(bytes as f64);
+    let digits = usize::from(unit != "bytes");
+    format!("{value:.digits$} {unit}")
 }
 
 #[cfg(test)]

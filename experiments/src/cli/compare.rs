@@ -13,6 +13,7 @@ use crate::{
         statistics::{McNemar, VerdictKind},
     },
     error::Error,
+    number::p_value,
     table::aligned,
     terminal::{columns, wrapped},
 };
@@ -192,8 +193,10 @@ impl Report {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "seed {seed}: {} examples gained, {} lost (McNemar p = {:.3})",
-                test.gained, test.lost, test.p
+                "seed {seed}: {} examples gained, {} lost (McNemar {})",
+                test.gained,
+                test.lost,
+                p_value(test.p)
             );
         }
         text.push_str(&wrapped(&self.comparison.verdict.sentence, columns(), 2));

@@ -1,17 +1,12 @@
 //! Records of failed stages, which are not tried again until the user asks for it.
 
-use std::{
-    collections::BTreeMap,
-    fmt, fs,
-    io::ErrorKind,
-    path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, fmt, fs, io::ErrorKind, path::PathBuf, time::Duration};
 
 use moebert_core::file::{self, FileError};
 use serde::{Deserialize, Serialize};
 
 use super::{error::StoreError, key::Key, lease, owner, stamp::Stamp, store::Store, walk};
+use crate::unix_time::now;
 
 /// This many owners that died in a row count as a failure.
 const LOST: usize = 3;
@@ -275,13 +270,6 @@ fn push(store: &Store, key: &Key, attempt: Attempt) -> Result<Record, StoreError
 
 fn path(store: &Store, key: &Key) -> PathBuf {
     store.failed().join(format!("{key}.json"))
-}
-
-/// The time in seconds since 1970-01-01 UTC.
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Numbers as texts.
 
-use crate::ablate::statistics::Unit;
+use crate::{ablate::statistics::Unit, number::in_unit};
 
 /// A number with so many decimals, without a sign on zero.
 pub fn fixed(value: f64, decimals: usize) -> String {
@@ -67,29 +67,10 @@ pub fn count(value: f64) -> String {
     }
 }
 
-/// A whole number with separated thousands.
-pub fn grouped(value: usize) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Bytes in the unit that suits them.
 pub fn memory(bytes: f64) -> String {
-    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes;
-    let mut unit = 0;
-    while value >= 1023.95 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{} {}", short(value, 3), units[unit])
+    let (value, unit) = in_unit(bytes);
+    format!("{} {unit}", short(value, 3))
 }
 
 /// Seconds in the unit that suits them.
@@ -99,15 +80,6 @@ pub fn time(seconds: f64) -> String {
         seconds if seconds < 5970.0 => format!("{} min", short(seconds / 60.0, 2)),
         seconds if seconds < 172_800.0 => format!("{} h", short(seconds / 3600.0, 3)),
         _ => format!("{} d", short(seconds / 86_400.0, 3)),
-    }
-}
-
-/// A p with three decimals, or that it is less.
-pub fn p(value: f64) -> String {
-    if value < 0.001 {
-        "< 0.001".to_owned()
-    } else {
-        format!("{value:.3}")
     }
 }
 
@@ -143,12 +115,8 @@ mod tests {
             (count(125_444.0), "125k"),
             (count(999_700.0), "1M"),
             (count(850.0), "850"),
-            (grouped(1_234_567), "1,234,567"),
-            (grouped(12), "12"),
             (memory(9216.0 * 3072.0), "27 MiB"),
             (time(7200.0), "2 h"),
-            (p(0.0002), "< 0.001"),
-            (p(0.031_25), "0.031"),
             (
                 difference(0.0262, Some((0.0171, 0.0353)), Unit::Points),
                 "+2.62 [+1.71, +3.53]",

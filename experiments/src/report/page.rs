@@ -6,7 +6,10 @@ mod summary;
 use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 
-use crate::report::{LeftOut, data::ReportData, number, section::Section};
+use crate::{
+    number::thousands,
+    report::{LeftOut, data::ReportData, number, section::Section},
+};
 use blocks::BlockView;
 
 /// A page that cannot be made.
@@ -68,7 +71,7 @@ pub fn html(
 fn facts(data: &ReportData) -> Vec<[String; 2]> {
     let results = &data.results;
     let arms = results.arms.iter().filter(|arm| arm.is_arm).count();
-    let mut facts = vec![["arms".to_owned(), number::grouped(arms)]];
+    let mut facts = vec![["arms".to_owned(), thousands(arms)]];
     let models = results.arms.len() - arms;
     if models > 0 {
         facts.push(["other models".to_owned(), models.to_string()]);
@@ -88,7 +91,7 @@ fn facts(data: &ReportData) -> Vec<[String; 2]> {
         },
     ]);
     if let Some(comparison) = results.primary().find(|comparison| comparison.examples > 0) {
-        facts.push(["examples".to_owned(), number::grouped(comparison.examples)]);
+        facts.push(["examples".to_owned(), thousands(comparison.examples)]);
     }
     if let Some(metric) = results.shown_metric() {
         facts.push(["metric".to_owned(), metric.to_owned()]);
@@ -110,7 +113,7 @@ fn facts(data: &ReportData) -> Vec<[String; 2]> {
     if failed > 0 {
         facts.push([
             "failed".to_owned(),
-            format!("{failed} of {} trainings", number::grouped(all)),
+            format!("{failed} of {} trainings", thousands(all)),
         ]);
     }
     facts

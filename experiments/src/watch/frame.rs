@@ -14,6 +14,7 @@ use super::{
     text::{cut, duration},
     view::{RunningView, View},
 };
+use crate::number::counted;
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -134,12 +135,6 @@ fn header(view: &View, width: usize) -> Vec<Line> {
     second.pad(width.saturating_sub(length));
     second.push(Tone::Plain, right);
     vec![line, second]
-}
-
-/// `1 seed`, `6 seeds`.
-pub(super) fn counted(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
 }
 
 /// What processes are at work on, below an empty line; not more than a quarter of the lines.

@@ -11,7 +11,6 @@ use moebert_core::file;
 
 use super::{
     estimates::{EVALUATE, Estimates},
-    text::now,
     time_left::{Times, task},
 };
 use crate::{
@@ -23,6 +22,7 @@ use crate::{
     },
     record::ARMS,
     results::{ArmsFile, StageLine},
+    unix_time::now,
 };
 
 /// How far a stage is.

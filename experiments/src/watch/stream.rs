@@ -7,12 +7,12 @@ use std::{
 };
 
 use super::{
-    frame::{counted, rate_text},
+    frame::rate_text,
     state::Watch,
-    text::{clock, duration, now},
+    text::{clock, duration},
     view::{RunningView, View},
 };
-use crate::{error::Error, interrupt::Stop, stdout::print};
+use crate::{error::Error, interrupt::Stop, number::counted, stdout::print, unix_time::now};
 
 /// How often the store is read while something changes, and at least.
 pub(super) const FASTEST: Duration = Duration::from_secs(2);

@@ -1,15 +1,7 @@
 //! Times and numbers for people.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 /// Seconds in a minute, an hour and a day.
 const UNITS: [(u64, &str); 3] = [(86_400, "d"), (3600, "h"), (60, "min")];
-
-/// The time in seconds since 1970-01-01 UTC.
-pub fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
 
 /// The time of day in UTC, such as `12:04:31Z`.
 pub fn clock(time: u64) -> String {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::number::counted;
+
 /// Where a mistake stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Place {
@@ -88,7 +90,7 @@ pub enum Refusal {
     /// An element of a zip has another number of values than there are keys.
     #[error(
         "`{element}` has {} for the {expected} keys `{keys}`; write one value per key, joined by `+`",
-        counted(*given)
+        counted(*given, "value")
     )]
     ZipParts {
         /// The keys, joined by `+`.
@@ -103,7 +105,7 @@ pub enum Refusal {
     /// Lists of a zip have two lengths.
     #[error(
         "lists of a zip have one length, but `{first}` has {} and `{other}` has {other_length}",
-        counted(*first_length)
+        counted(*first_length, "value")
     )]
     ZipLengths {
         /// The first key.
@@ -234,12 +236,6 @@ pub enum Refusal {
         "a halving compares its survivors with a reference: name an arm as `reference`, or add the recipe as it is, variants = [{{ name = \"recipe\", set = {{}} }}]"
     )]
     HalvingReference,
-}
-
-/// A number of values, in words.
-fn counted(values: usize) -> String {
-    let plural = if values == 1 { "" } else { "s" };
-    format!("{values} value{plural}")
 }
 
 impl Refusal {

@@ -1,36 +1,14 @@
 //! Numbers in sentences.
 
 use super::{Interval, Unit};
+use crate::number::{plural, thousands};
 
 /// More decimals say nothing.
 const MOST_DECIMALS: usize = 12;
 
-/// `15,000`.
-pub(super) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 seed`, `6 seeds`.
+/// `1 seed`, `15,000 examples`.
 pub(super) fn counted(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", thousands(number))
-}
-
-/// `p = 0.031`, `p < 0.001`.
-pub(super) fn p_value(p: f64) -> String {
-    if p < 0.001 {
-        "p < 0.001".to_owned()
-    } else {
-        format!("p = {p:.3}")
-    }
+    format!("{} {}", thousands(number), plural(number, what))
 }
 
 /// `+2.62 points [+1.71, +3.53]`, with so many decimals that half the width has two digits. Without an interval,
@@ -78,9 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_have_commas() {
-        let texts = [0, 872, 1000, 15_000, 1_234_567].map(thousands);
-        assert_eq!(texts, ["0", "872", "1,000", "15,000", "1,234,567"]);
+    fn thousands_of_things_have_commas() {
         assert_eq!(counted(1, "seed"), "1 seed");
         assert_eq!(counted(2000, "example"), "2,000 examples");
     }
@@ -109,13 +85,5 @@ mod tests {
         assert_eq!(points, ["1 point", "0.5 points", "7 points", "10 points"]);
         assert_eq!(margin(0.01, Unit::Plain), "0.01");
         assert_eq!(margin(0.009_034_166, Unit::Points), "0.903 points");
-    }
-
-    #[test]
-    fn small_p_is_not_written_as_0() {
-        assert_eq!(p_value(0.000_999), "p < 0.001");
-        assert_eq!(p_value(0.001), "p = 0.001");
-        assert_eq!(p_value(0.0625), "p = 0.062");
-        assert_eq!(p_value(1.0), "p = 1.000");
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{
     Refusal, VerdictInput, VerdictKind, seeds_at_least,
-    sentence_numbers::{counted, margin, measured, p_value, thousands},
+    sentence_numbers::{counted, margin, measured},
 };
+use crate::number::{p_value, thousands};
 
 /// The sentence of a kind of verdict, or of why there is none.
 pub(super) fn of(input: &VerdictInput, outcome: &Result<VerdictKind, Refusal>) -> String {

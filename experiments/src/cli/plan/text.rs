@@ -1,6 +1,7 @@
 //! A plan as text.
 
 use crate::{
+    number::{counted, p},
     run::{Decides, Plan, PlanRow, Planned, PlannedArm, State, Total},
     table::aligned,
 };
@@ -182,11 +183,7 @@ fn decision(decides: &Decides, seeds: usize) -> String {
     let examples = examples.map_or(String::new(), |examples| {
         format!(", {} each", counted(examples, "example"))
     });
-    let smallest = if *smallest_p < 0.001 {
-        "< 0.001".to_owned()
-    } else {
-        format!("{smallest_p:.3}")
-    };
+    let smallest = p(*smallest_p);
     if *comparisons == 0 {
         return "one arm: nothing is compared\n".to_owned();
     }
@@ -198,12 +195,6 @@ fn decision(decides: &Decides, seeds: usize) -> String {
     format!(
         "{seeds_are} can decide, where a difference is large enough (smallest p {smallest}): {what}{examples}\n"
     )
-}
-
-/// A number of things.
-fn counted(number: usize, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
 }
 
 /// Seconds in words, such as `0.4 s`, `38 s`, `9 min` and `2 h 5 min`.

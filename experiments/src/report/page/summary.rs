@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::{
     ablate::statistics::Unit,
+    number::p_value,
     report::{
         measure::Measure,
         number,
@@ -222,14 +223,7 @@ fn difference_cells(row: &Row, unit: Unit, bars: &Bars) -> [CellView; 2] {
         },
         CellView {
             text: format!("{} {}", difference.kind.sign(), difference.kind.word()),
-            more: difference.p.map_or_else(String::new, |p| {
-                let p = number::p(p);
-                if p.starts_with('<') {
-                    format!("p {p}")
-                } else {
-                    format!("p = {p}")
-                }
-            }),
+            more: difference.p.map_or_else(String::new, p_value),
             sort: difference.p,
             class: difference.kind.class(),
             ..CellView::default()

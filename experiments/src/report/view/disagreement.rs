@@ -3,13 +3,16 @@
 mod examples;
 mod lengths;
 
-use crate::report::{
-    data::{Evaluation, ReportData},
-    figure::{DataTable, Figure, cell},
-    number,
-    section::{Block, Made, Section, Table},
-    subject::Subject,
-    svg::{Canvas, Entry, Legend, Rows, Scale},
+use crate::{
+    number::p,
+    report::{
+        data::{Evaluation, ReportData},
+        figure::{DataTable, Figure, cell},
+        number,
+        section::{Block, Made, Section, Table},
+        subject::Subject,
+        svg::{Canvas, Entry, Legend, Marker, Rows, Scale},
+    },
 };
 
 /// The section.
@@ -157,13 +160,13 @@ fn table(changes: &[Change<'_>]) -> Table {
 }
 
 fn tests(ps: &[f64]) -> String {
-    let texts: Vec<String> = ps.iter().map(|p| number::p(*p)).collect();
+    let texts: Vec<String> = ps.iter().map(|value| p(*value)).collect();
     if texts.len() <= 6 {
         return texts.join(", ");
     }
     let least = ps.iter().copied().fold(f64::INFINITY, f64::min);
     let largest = ps.iter().copied().fold(0.0, f64::max);
-    format!("{} to {}", number::p(least), number::p(largest))
+    format!("{} to {}", p(least), p(largest))
 }
 
 fn figures(subject: &Subject<'_>, changes: &[Change<'_>]) -> Vec<Figure> {
@@ -212,7 +215,7 @@ fn bars(changes: &[Change<'_>]) -> Figure {
         class,
         is_hollow,
         dashes: None,
-        marker: Some(crate::report::svg::Marker::Square),
+        marker: Some(Marker::Square),
         name: name.to_owned(),
     };
     let entries = vec![entry("c1", true, "lost"), entry("c0", false, "gained")];

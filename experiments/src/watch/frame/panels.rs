@@ -1,10 +1,13 @@
 //! What is shown in the place of the arms: failures, and what happened.
 
-use super::{Line, Tone, counted};
-use crate::watch::{
-    state::Event,
-    text::clock,
-    view::{FailureView, View},
+use super::{Line, Tone};
+use crate::{
+    number::counted,
+    watch::{
+        state::Event,
+        text::clock,
+        view::{FailureView, View},
+    },
 };
 
 /// Every failure with what is known of it.
