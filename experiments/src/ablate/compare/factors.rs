@@ -115,7 +115,7 @@ fn less(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{arm, question};
+    use super::super::testing::{arm, question};
     use super::*;
 
     #[test]
