@@ -1,5 +1,12 @@
 //! The results of a run, from its store alone: whoever writes them, they are the same.
 
+mod arms_file;
+mod changes;
+mod contrasts;
+mod gather;
+
+pub(super) use arms_file::arms_file;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -7,37 +14,27 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use serde_json::{Map, Value};
-
-use super::{
-    Part, Print,
-    cautions::cautions,
-    curves,
-    family::Family,
-    jobs::{Judged, title},
-    nodes::{Nodes, SeedKeys},
-    standing::Standing,
+use self::{
+    changes::changes,
+    contrasts::{comparisons, directions, factors, metric},
+    gather::Gathered,
 };
+use super::{Part, Print, cautions::cautions, curves, family::Family, standing::Standing};
 use crate::{
     ablate::{
-        compare::{CompareError, Comparisons, FactorWorth, JudgedArm, Question, direction},
+        compare::{CompareError, Comparisons},
         interval::intervals,
         latency_ratios::latency_ratios,
-        statistics::{Alpha, Direction},
+        statistics::Alpha,
     },
     error::Error,
-    examples::{self, Examples},
     export::{error::ExportError, results_tables},
-    graph::{Key, Store},
-    latency::median,
+    graph::Store,
     recipe::{ModelPlan, Recipe, RecipeFamily},
     record::{RESULTS, RunFolder, TIMINGS},
-    results::{
-        ArmResults, ArmStages, ArmsFile, Estimate, Latencies, ModelCost, Results, SCHEMA,
-        SeedResults, SeedStages, StageLine, StageTime, Status, Timings,
-    },
+    results::{ArmResults, Results, SCHEMA, StageTime, Status, Timings},
     stdout::print,
-    table::{Intervals, Row, Table, summary},
+    table::{Intervals, Table},
     terminal::{columns, wrapped},
 };
 
@@ -50,20 +47,6 @@ pub(super) struct Report<'a> {
     /// The metrics of every training that is done, with its name.
     trainings: Vec<(String, PathBuf)>,
     curves: Vec<(&'a ModelPlan, curves::Curve)>,
-}
-
-/// What the parts of a run give.
-#[derive(Default)]
-struct Gathered<'a> {
-    rows: Vec<Row>,
-    arms: Vec<ArmResults>,
-    latencies: Vec<Latencies>,
-    trainings: Vec<(String, PathBuf)>,
-    curves: Vec<(&'a ModelPlan, curves::Curve)>,
-    /// By model.
-    judged: BTreeMap<String, JudgedArm>,
-    /// What models were before their training, where they go on from a given one.
-    before: Vec<JudgedArm>,
 }
 
 impl<'a> Report<'a> {
@@ -227,161 +210,6 @@ impl<'a> Report<'a> {
     }
 }
 
-/// What a run consists of, or a phase of it: the models of the arms on each base with their stages.
-pub(super) fn arms_file<'a, T: RecipeFamily>(
-    recipe: &Recipe<T>,
-    seeds: &[u64],
-    bases: impl Iterator<Item = (&'a [ModelPlan], &'a Nodes)>,
-) -> ArmsFile {
-    let changed = changes(recipe);
-    let mut arms = vec![];
-    let mut stages = vec![];
-    for (plan, nodes) in bases {
-        for (index, model) in plan.iter().enumerate() {
-            let set = changed.get(model.name.as_str());
-            let seeds = nodes.seeds.iter().map(|keys| SeedStages {
-                seed: keys.seed,
-                stages: stages_of(keys, index),
-            });
-            arms.push(ArmStages {
-                name: model.name.clone(),
-                is_arm: set.is_some(),
-                set: set.cloned().unwrap_or_default(),
-                seeds: seeds.collect(),
-            });
-        }
-        stages.extend(nodes.nodes.iter().map(|node| StageLine {
-            title: title(plan, node.seed, node.job),
-            seed: node.seed,
-            inputs: node.document.inputs.values().cloned().collect(),
-            key: node.key.clone(),
-        }));
-    }
-    let models = recipe.plan();
-    arms.sort_by_key(|arm| models.iter().position(|model| model.name == arm.name));
-    let asked = recipe.ablation.as_ref();
-    ArmsFile {
-        schema: SCHEMA,
-        run: recipe.name.clone(),
-        metric: asked.and_then(|ablation| ablation.metric.clone()),
-        alpha: asked.map_or(0.05, |ablation| ablation.alpha),
-        reference: asked.map(|ablation| ablation.arms[ablation.reference].name.clone()),
-        seeds: seeds.to_vec(),
-        arms,
-        stages,
-    }
-}
-
-/// The keys of the stages of a model, by what they are in its folder.
-fn stages_of(keys: &SeedKeys, index: usize) -> BTreeMap<String, Key> {
-    let stages = keys.models[index].stages();
-    stages.map(|(name, key)| (name, key.clone())).collect()
-}
-
-/// The keys that each arm changes, with their values.
-fn changes<T: RecipeFamily>(recipe: &Recipe<T>) -> BTreeMap<&str, Map<String, Value>> {
-    let arms = recipe.arms.iter().filter_map(|arm| {
-        let name = arm.get("name")?.as_str()?;
-        let mut set = Map::new();
-        for (key, value) in arm.iter().filter(|(key, _)| *key != "name") {
-            flatten(key, value, &mut set);
-        }
-        Some((name, set))
-    });
-    arms.collect()
-}
-
-fn flatten(path: &str, value: &toml::Value, set: &mut Map<String, Value>) {
-    match value {
-        toml::Value::Table(table) if !table.is_empty() => {
-            for (key, value) in table {
-                flatten(&format!("{path}.{key}"), value, set);
-            }
-        }
-        value => {
-            // What TOML has, JSON has, but for times, which no recipe has.
-            let value = serde_json::to_value(value).unwrap_or_default();
-            set.insert(path.to_owned(), value);
-        }
-    }
-}
-
-/// The metric that decides: the one that was asked for, or the first of the table that examples of the reference have parts of.
-fn metric<T: RecipeFamily>(
-    recipe: &Recipe<T>,
-    columns: &[String],
-    judged: &BTreeMap<String, JudgedArm>,
-) -> Option<String> {
-    let ablation = recipe.ablation.as_ref()?;
-    let reference = judged.get(&ablation.arms[ablation.reference].name)?;
-    let has = |metric: &&String| reference.has_metric(metric);
-    let metric = ablation.metric.as_ref().or(columns.iter().find(has));
-    metric.cloned()
-}
-
-/// What the arms of an ablation show; none if there is nothing to compare.
-fn comparisons<T: RecipeFamily>(
-    recipe: &Recipe<T>,
-    metric: Option<&str>,
-    judged: &BTreeMap<String, JudgedArm>,
-) -> Result<Option<Comparisons>, Error> {
-    let (Some(ablation), Some(metric)) = (&recipe.ablation, metric) else {
-        return Ok(None);
-    };
-    let arms = ablation.arms.iter();
-    let mut arms: Vec<JudgedArm> = arms
-        .filter_map(|arm| judged.get(&arm.name).cloned())
-        .collect();
-    for arm in ablation.contest.iter().flat_map(|contest| &contest.arms) {
-        let name = &ablation.arms[*arm].name;
-        let mut arms = arms.iter_mut();
-        if let Some(arm) = arms.find(|arm| arm.name == *name && arm.failed == 0) {
-            arm.is_dropped = arm.seeds.is_empty();
-        }
-    }
-    let reference = &ablation.arms[ablation.reference].name;
-    let Some(reference) = arms.iter().position(|arm| arm.name == *reference) else {
-        return Ok(None);
-    };
-    if arms.len() < 2 {
-        return Ok(None);
-    }
-    let question = Question {
-        metric,
-        margin: ablation.margin,
-        alpha: ablation.alpha,
-    };
-    Ok(Some(Comparisons::of(&arms, reference, question)?))
-}
-
-/// What the factors of an ablation are worth.
-fn factors<T: RecipeFamily>(
-    recipe: &Recipe<T>,
-    metric: Option<&str>,
-    judged: &BTreeMap<String, JudgedArm>,
-) -> Result<Vec<FactorWorth>, Error> {
-    let (Some(ablation), Some(metric)) = (&recipe.ablation, metric) else {
-        return Ok(vec![]);
-    };
-    let factors = ablation.blocks.iter().flat_map(|block| &block.factors);
-    let arm = |place: usize| judged.get(&ablation.arms.get(place)?.name);
-    let question = Question {
-        metric,
-        margin: None,
-        alpha: ablation.alpha,
-    };
-    Ok(FactorWorth::of(factors, arm, question)?)
-}
-
-/// Which values of each metric are better.
-fn directions(judged: &BTreeMap<String, JudgedArm>) -> BTreeMap<String, Direction> {
-    let splits = judged.values().flat_map(|arm| arm.seeds.values().flatten());
-    let metrics = splits.flat_map(|split| &split.metrics);
-    metrics
-        .map(|(metric, parts)| (metric.clone(), direction(parts)))
-        .collect()
-}
-
 /// What is missing, a line for each model.
 fn notes(arms: &[ArmResults]) -> Vec<String> {
     let notes = arms.iter().filter_map(|arm| {
@@ -432,137 +260,4 @@ fn times(
         });
     }
     Ok((times, backends))
-}
-
-impl<F: Family> Part<'_, F> {
-    /// Adds what the store has of the models.
-    fn gather<'a>(
-        &'a self,
-        store: &Store,
-        standing: &Standing<'_>,
-        gathered: &mut Gathered<'a>,
-    ) -> Result<(), Error> {
-        let curve = self.run.family.curve();
-        // All seeds of a model together, the models in their order.
-        for (index, plan) in self.run.plan.iter().enumerate() {
-            gathered.curves.push((plan, curve.clone()));
-            let mut arm = ArmResults {
-                name: plan.name.clone(),
-                set: Map::new(),
-                is_arm: false,
-                layers: None,
-                spans: vec![],
-                mixers: vec![],
-                experts: plan.experts.as_ref().map(ToString::to_string),
-                seeds: vec![],
-                metrics: BTreeMap::new(),
-                cost: None,
-            };
-            let mut judged = JudgedArm::new(&plan.name);
-            let mut judged_before = JudgedArm::new(&plan.name);
-            for keys in &self.nodes.seeds {
-                let model = &keys.models[index];
-                let stand = standing.of_all(model.stages().map(|(_, key)| key))?;
-                let mut seed = SeedResults {
-                    seed: keys.seed,
-                    stages: stages_of(keys, index),
-                    status: stand.status,
-                    failure: stand.failure,
-                    metrics: [].into(),
-                    examples: BTreeMap::new(),
-                    before: None,
-                };
-                let trained = model
-                    .train
-                    .as_ref()
-                    .map(|key| Ok::<_, Error>((key, store.read(key)?)));
-                let trained = trained.transpose()?;
-                if let Some((key, Some(_))) = &trained {
-                    let metrics = store.stage(key).join("training/metrics.jsonl");
-                    let name = format!("seed-{}/{}", keys.seed, plan.name);
-                    gathered.trainings.push((name, metrics));
-                }
-                let failed = [Status::Failed, Status::Blocked].contains(&stand.status);
-                judged.failed += usize::from(failed);
-                let Some(evaluate) = &model.evaluate else {
-                    continue;
-                };
-                if stand.status == Status::Done {
-                    let found: Judged = store.result(evaluate)?;
-                    let before: Option<Judged> = model
-                        .before
-                        .as_ref()
-                        .map(|key| store.result(key))
-                        .transpose()?;
-                    if let Some(key) = &model.before {
-                        let examples = Examples::read(&store.stage(key))?;
-                        judged_before.seeds.insert(keys.seed, examples);
-                    }
-                    let passes = match &keys.measure {
-                        Some(key) if store.is_done(key)? => store.result(key)?,
-                        _ => Vec::<Vec<f64>>::new(),
-                    };
-                    let place = keys.judged().take_while(|place| *place < index).count();
-                    let passes = passes.into_iter().nth(place);
-                    let splits = Examples::read(&store.stage(evaluate))?;
-                    seed.examples = examples::counts(&splits);
-                    judged.seeds.insert(keys.seed, splits);
-                    seed.metrics.clone_from(&found.scores);
-                    seed.before = before.map(|judged| judged.scores);
-                    gathered.rows.push(Row {
-                        name: plan.name.clone(),
-                        seed: keys.seed,
-                        spans: found.spans.clone(),
-                        mixers: found.mixers.clone(),
-                        experts: arm.experts.clone(),
-                        metrics_before: seed.before.clone(),
-                        metrics: found.scores.clone(),
-                        parameters: found.parameters,
-                        active_parameters: found.active_parameters,
-                        multiply_adds_per_token: found.multiply_adds_per_token,
-                        attention: found.attention.clone(),
-                        latency_ms: passes.clone().map(median),
-                    });
-                    gathered.latencies.extend(passes.map(|ms| Latencies {
-                        arm: plan.name.clone(),
-                        seed: keys.seed,
-                        ms,
-                    }));
-                    describe(&mut arm, found);
-                }
-                arm.seeds.push(seed);
-            }
-            if plan.is_judged {
-                arm.metrics = estimates(&arm.seeds);
-                gathered.arms.push(arm);
-                gathered.judged.insert(plan.name.clone(), judged);
-                gathered.before.push(judged_before);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Says what a model is, which is the same with each seed.
-fn describe(arm: &mut ArmResults, judged: Judged) {
-    arm.layers = Some(summary(&judged.spans, &judged.mixers));
-    (arm.spans, arm.mixers) = (judged.spans, judged.mixers);
-    arm.cost = Some(ModelCost {
-        parameters: judged.parameters,
-        active_parameters: judged.active_parameters,
-        multiply_adds_per_token: judged.multiply_adds_per_token,
-        attention: judged.attention,
-    });
-}
-
-/// The metrics over the seeds that are done.
-fn estimates(seeds: &[SeedResults]) -> BTreeMap<String, Estimate> {
-    let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for (metric, value) in seeds.iter().flat_map(|seed| seed.metrics.iter()) {
-        values.entry(metric).or_default().push(*value);
-    }
-    let estimates = values.into_iter();
-    estimates
-        .map(|(metric, values)| (metric.to_owned(), Estimate::of(&values)))
-        .collect()
 }
