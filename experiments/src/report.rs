@@ -3,6 +3,7 @@
 //! [`load`](load::load) reads a run folder, and [`Report`] makes all of it. The same data make the same bytes.
 
 pub mod data;
+mod extent;
 mod figure;
 mod latency;
 mod latex;

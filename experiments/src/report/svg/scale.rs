@@ -1,6 +1,6 @@
 //! From values to pixels, with round ticks.
 
-use crate::report::number;
+use crate::report::{extent::extent, number};
 
 /// A way from values to pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -152,15 +152,6 @@ impl Scale {
         let texts = found.into_iter();
         texts.map(|value| (value, number::count(value))).collect()
     }
-}
-
-/// The least and the largest of the finite values.
-fn extent(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
-    let finite = values.into_iter().filter(|value| value.is_finite());
-    finite.fold(None, |ends, value| {
-        let (low, high) = ends.unwrap_or((value, value));
-        Some((value.min(low), value.max(high)))
-    })
 }
 
 #[cfg(test)]

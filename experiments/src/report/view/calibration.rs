@@ -3,6 +3,7 @@
 use super::lines::{Guide, Line, Lines};
 use crate::report::{
     data::{Bin, Evaluation},
+    extent::extent,
     figure::{DataTable, Figure, cell},
     number,
     section::{Block, Made, Section, Table},
@@ -59,10 +60,9 @@ fn errors(subject: &Subject<'_>, judged: &[&Evaluation]) -> Table {
             .iter()
             .map(|evaluation| 100.0 * error(&evaluation.calibration));
         let mean = errors.clone().sum::<f64>() / own.len() as f64;
-        let least = errors.clone().fold(f64::INFINITY, f64::min);
-        let numbers = [mean, least, errors.fold(0.0, f64::max)];
+        let (least, largest) = extent(errors).unwrap_or_default();
         let mut row = vec![arm.to_owned()];
-        row.extend(numbers.map(|number| number::fixed(number, 2)));
+        row.extend([mean, least, largest].map(|number| number::fixed(number, 2)));
         table.rows.push(row);
     }
     table

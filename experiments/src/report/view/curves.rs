@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::lines::{Guide, Line, Lines, thinned};
 use crate::report::{
     data::Curve,
+    extent::extent,
     figure::{DataTable, Figure, cell},
     section::{Block, Made, Section},
     subject::Subject,
@@ -220,12 +221,15 @@ fn steps(seeds: &[&Curve]) -> Vec<Step> {
     let whole = by_step
         .into_iter()
         .filter(|(_, values)| values.len() == most);
-    let steps = whole.map(|(at, values)| Step {
-        at,
-        mean: values.iter().sum::<f64>() / values.len() as f64,
-        least: values.iter().copied().fold(f64::INFINITY, f64::min),
-        largest: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        seeds: values.len(),
+    let steps = whole.map(|(at, values)| {
+        let (least, largest) = extent(values.iter().copied()).unwrap_or_default();
+        Step {
+            at,
+            mean: values.iter().sum::<f64>() / values.len() as f64,
+            least,
+            largest,
+            seeds: values.len(),
+        }
     });
     steps.collect()
 }

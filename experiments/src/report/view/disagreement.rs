@@ -7,6 +7,7 @@ use crate::{
     number::p,
     report::{
         data::{Evaluation, ReportData},
+        extent::extent,
         figure::{DataTable, Figure, cell},
         number,
         section::{Block, Made, Section, Table},
@@ -164,8 +165,7 @@ fn tests(ps: &[f64]) -> String {
     if texts.len() <= 6 {
         return texts.join(", ");
     }
-    let least = ps.iter().copied().fold(f64::INFINITY, f64::min);
-    let largest = ps.iter().copied().fold(0.0, f64::max);
+    let (least, largest) = extent(ps.iter().copied()).unwrap_or_default();
     format!("{} to {}", p(least), p(largest))
 }
 

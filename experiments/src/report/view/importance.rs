@@ -3,6 +3,7 @@
 use super::lines::{Guide, Line, Lines, thinned};
 use crate::report::{
     data::Importance,
+    extent::extent,
     figure::{DataTable, Figure, cell},
     number,
     section::{Block, Made, Section, Table},
@@ -127,10 +128,8 @@ fn histogram(scores: &Importance, layers: &[usize]) -> Figure {
             .map(f64::log10)
             .collect()
     };
-    let all: Vec<f64> = layers.iter().flat_map(positive).collect();
-    let low = all.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let (low, high) = if low < high { (low, high) } else { (-1.0, 1.0) };
+    let ends = extent(layers.iter().flat_map(positive)).filter(|(low, high)| low < high);
+    let (low, high) = ends.unwrap_or((-1.0, 1.0));
     let width = (high - low) / BINS as f64;
     let mut data = DataTable::new(&["layer", "importance", "share of neurons %"]);
     let mut lines = vec![];
@@ -217,8 +216,7 @@ fn overlap(same: &[&Importance]) -> Option<Table> {
             found.extend(best[..place].iter().map(|other| jaccard(own, other)));
         }
         let mean = found.iter().sum::<f64>() / found.len() as f64;
-        let least = found.iter().copied().fold(f64::INFINITY, f64::min);
-        let largest = found.iter().copied().fold(0.0, f64::max);
+        let (least, largest) = extent(found).unwrap_or_default();
         let row = [mean, least, largest].map(|value| number::fixed(value, 2));
         table.rows.push([vec![name(layer)], row.to_vec()].concat());
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     report::{
+        extent::extent,
         figure::{DataTable, Figure, cell, cell_of},
         measure::Measure,
         section::{Block, Made, Section},
@@ -215,8 +216,7 @@ fn figure(
 
 /// A scale with room for models of the same cost side by side.
 fn roomy(costs: &[f64]) -> Scale {
-    let low = costs.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = costs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = extent(costs.iter().copied()).unwrap_or_default();
     if high / low > 5.0 {
         return Scale::log(costs.iter().copied());
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::lines::{Guide, Line, Lines};
 use crate::report::{
+    extent::extent,
     figure::{DataTable, cell},
     section::{Block, Made, Section},
     subject::Subject,
@@ -77,8 +78,7 @@ pub fn make(subject: &Subject<'_>) -> Made {
             ]);
             let seeds = &by_seed[&bucket];
             if seeds.len() > 1 {
-                let least = seeds.iter().copied().fold(f64::INFINITY, f64::min);
-                let largest = seeds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let (least, largest) = extent(seeds.iter().copied()).unwrap_or_default();
                 line.band.push((middle(bucket), least, largest));
             }
         }

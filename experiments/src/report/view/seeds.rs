@@ -1,6 +1,7 @@
 //! A dot per seed and arm.
 
 use crate::report::{
+    extent::extent,
     figure::{DataTable, Figure, cell},
     measure::Measure,
     section::{Block, Made, Section},
@@ -134,11 +135,7 @@ fn differences(subject: &Subject<'_>, measure: &Measure, dots: &Dots<'_>) -> Fig
     for (row, (name, values)) in shown.iter().enumerate() {
         canvas.open_titled("c0", name);
         let y = rows.y(row);
-        let ends = values.iter().fold(None, |ends: Option<(f64, f64)>, value| {
-            let (low, high) = ends.unwrap_or((*value, *value));
-            Some((low.min(*value), high.max(*value)))
-        });
-        if let Some((low, high)) = ends {
+        if let Some((low, high)) = extent(values.iter().copied()) {
             canvas.line("thin", (rows.x.at(low), y), (rows.x.at(high), y));
         }
         for value in values {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Swept;
 use crate::report::{
+    extent::extent,
     figure::{DataTable, Figure, cell},
     measure::Measure,
     number,
@@ -143,8 +144,7 @@ fn axis(key: &str, keys: &[&str], arms: &Swept<'_>) -> Axis {
 
 /// An axis of numbers; on a logarithmic scale where they are above 0 and far apart.
 fn numeric(name: String, numbers: &[f64], text: impl Fn(f64) -> String) -> Axis {
-    let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = extent(numbers.iter().copied()).unwrap_or_default();
     let is_log = low > 0.0 && high / low > 8.0;
     let scaled = |value: f64| if is_log { value.ln() } else { value };
     let width = scaled(high) - scaled(low);
