@@ -33,8 +33,8 @@ pub use self::{
 };
 
 use crate::{
-    CallbackState, Trainable, Trainee, best::Best, metric_log::Sums, outcome::write_json,
-    trainee::Learner,
+    CallbackState, Trainable, Trainee, best::Best, layer_log::LayerLogState, metric_log::Sums,
+    outcome::write_json, trainee::Learner,
 };
 
 const MODEL: &str = "model.bpk";
@@ -87,6 +87,9 @@ pub(crate) struct State {
     /// The metrics of an epoch that is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sums: Option<Sums>,
+    /// The log of values by layer.
+    #[serde(default)]
+    pub layers: LayerLogState,
 }
 
 impl State {

@@ -10,7 +10,7 @@ pub mod ted;
 pub mod ted_filters;
 pub mod tinybert;
 
-use burn::{nn::Linear, prelude::*};
+use burn::{nn::Linear, prelude::*, tensor::FloatDType};
 use masformer_core::{Keep, Trace};
 
 use crate::{Gauge, LeftParts, MethodError, Shape, Signals, StageError};
@@ -123,6 +123,31 @@ pub struct Terms {
     pub added: Vec<Tensor<1>>,
     /// Values `[1]` for the dashboard, by their names in [`Objective::shows`].
     pub shown: Vec<(&'static str, Tensor<1>)>,
+    /// Values of single layers, which `layers.jsonl` gets.
+    pub layers: Vec<LayerValues>,
+}
+
+/// What a batch says of one layer.
+#[derive(Clone, Debug)]
+pub struct LayerValues {
+    /// What it is, as in `layers.jsonl`; names of different objectives differ.
+    pub name: &'static str,
+    /// The layer, from 0; of hidden states their index, where 0 is the output of the embedding.
+    pub layer: usize,
+    /// The values `[K]`, float32 and without autodiff. The stage reads them together with the loss of the optimiser's
+    /// step, so that nothing waits for them.
+    pub values: Tensor<1>,
+}
+
+impl LayerValues {
+    /// Values `[K]` of a layer.
+    pub fn new(name: &'static str, layer: usize, values: Tensor<1>) -> Self {
+        Self {
+            name,
+            layer,
+            values: values.without_autodiff().cast(FloatDType::F32),
+        }
+    }
 }
 
 impl Terms {
@@ -245,14 +270,15 @@ impl Objectives {
         left
     }
 
-    /// The weighted loss of the task, if it counts, with the terms of all objectives.
+    /// The weighted loss of the task, if it counts, with the terms of all objectives; and what they say of layers.
     pub fn add(
         &self,
         mut loss: Option<Tensor<1>>,
         parts: &[Vec<Linear>],
         student: &Signals,
         teacher: Option<&Signals>,
-    ) -> Result<Option<Tensor<1>>, StageError> {
+    ) -> Result<(Option<Tensor<1>>, Vec<LayerValues>), StageError> {
+        let mut layers = vec![];
         for (Shown { objective, gauges }, parts) in self.0.iter().zip(parts) {
             let terms = objective.terms(parts, student, teacher);
             let terms = terms.map_err(|source| StageError::method(objective.name(), source))?;
@@ -266,7 +292,8 @@ impl Objectives {
                     gauge.observe(value);
                 }
             }
+            layers.extend(terms.layers);
         }
-        Ok(loss)
+        Ok((loss, layers))
     }
 }

@@ -21,12 +21,13 @@ use burn::{
 use masformer_core::{Keep, seed};
 
 use crate::{
-    Batch, CallbackState, CheckpointRequest, Checkpoints, Context, Epoch, Gauge, Outcome, Output,
-    Schedule, SignalSource, StageError, StandIn, Trainable, Trainee,
+    Batch, CallbackState, CheckpointRequest, Checkpoints, Context, Epoch, Gauge, LayerValues,
+    Outcome, Output, Schedule, SignalSource, StageError, StandIn, Trainable, Trainee,
     best::{Best, Judge},
     callback::Callbacks,
     checkpoint::{CheckpointEvery, Position, State},
     finite, gradients,
+    layer_log::LayerLog,
     metric_log::{LogFailure, SharedSums},
     objective::Objectives,
     outcome::Ending,
@@ -96,6 +97,8 @@ pub(crate) struct Session<M: Trainable> {
     pub done: f64,
     /// The learning rate of the latest optimiser step.
     pub rate: f64,
+    /// What methods say of single layers.
+    pub layers: LayerLog,
     /// The file that tells how far it is.
     pub progress: Option<ProgressFile>,
     /// When it began.
@@ -124,6 +127,8 @@ struct Group<M: Trainable> {
     gradients: GradientsAccumulator<Trainee<M>>,
     /// The sum of the batches' losses `[1]`, float32, without autodiff.
     loss: Option<Tensor<1>>,
+    /// What the batches say of single layers.
+    layers: Vec<LayerValues>,
 }
 
 impl<M: Trainable> Default for Group<M> {
@@ -132,6 +137,7 @@ impl<M: Trainable> Default for Group<M> {
             batches: Vec::new(),
             gradients: GradientsAccumulator::new(),
             loss: None,
+            layers: Vec::new(),
         }
     }
 }
@@ -216,6 +222,7 @@ impl<M: Trainable> Session<M> {
             }
             self.check_interrupt(show)?;
         }
+        self.layers.write(self.epoch, self.step)?;
         show.train(LearnerEvent::EndSplit(self.epoch))?;
         self.check_interrupt(show)
     }
@@ -254,7 +261,8 @@ impl<M: Trainable> Session<M> {
             loss if (weight - 1.0).abs() < f64::EPSILON => loss,
             loss => loss.mul_scalar(weight),
         });
-        let loss = objectives.add(task, &trainee.parts, &step.signals, taught.as_ref())?;
+        let (loss, layers) =
+            objectives.add(task, &trainee.parts, &step.signals, taught.as_ref())?;
         let Some(loss) = loss.filter(Tensor::is_tracked) else {
             return Err(StageError::Untrainable);
         };
@@ -266,6 +274,7 @@ impl<M: Trainable> Session<M> {
         let gradients = GradientsParams::from_grads(loss.backward(), trainee);
         group.gradients.accumulate(trainee, gradients);
         group.batches.push(batch);
+        group.layers.extend(layers);
         Ok(step.output)
     }
 
@@ -295,6 +304,7 @@ impl<M: Trainable> Session<M> {
         drop(group);
         self.learner.step(self.rate, gradients);
         self.step += 1;
+        self.layers.end_step(self.epoch, self.step)?;
         let context = self.context(show);
         let (callbacks, learner) = (&mut self.methods.callbacks, &mut self.learner);
         callbacks.each(|callback| {
@@ -327,10 +337,10 @@ impl<M: Trainable> Session<M> {
         file.tell(at, loss);
     }
 
-    /// Reads the loss, the gradients' norm and what the gauges observed, the one time a step waits for
-    /// the device. Returns the mean loss of the batches, and the norm.
+    /// Reads the loss, the gradients' norm, what the gauges observed and what is said of layers, the one time a step waits
+    /// for the device. Returns the mean loss of the batches, and the norm.
     fn check_finite(
-        &self,
+        &mut self,
         group: &Group<M>,
         gradients: &GradientsParams,
     ) -> Result<[f64; 2], StageError> {
@@ -346,6 +356,7 @@ impl<M: Trainable> Session<M> {
             observers.resize(observers.len() + unread.len(), gauge);
             tensors.extend(unread);
         }
+        tensors.extend(group.layers.iter().map(|layer| layer.values.clone()));
         #[expect(
             clippy::disallowed_methods,
             reason = "the one read of a step, for everything that the host has to know"
@@ -358,8 +369,13 @@ impl<M: Trainable> Session<M> {
             if let Some(total) = &self.settings.total_loss {
                 total.add(loss, group.batches.len());
             }
-            for (gauge, value) in observers.into_iter().zip(values) {
+            for (gauge, value) in observers.into_iter().zip(values.by_ref()) {
                 gauge.set(value);
+            }
+            for layer in &group.layers {
+                let [count] = layer.values.dims();
+                let values: Vec<f64> = values.by_ref().take(count).collect();
+                self.layers.add(layer.name, layer.layer, &values);
             }
             return Ok([loss / group.batches.len() as f64, norm]);
         }
@@ -433,6 +449,7 @@ impl<M: Trainable> Session<M> {
             callbacks: self.states.clone(),
             best: self.best,
             sums: (batch > 0).then(|| self.settings.sums.up_to(batch)),
+            layers: self.layers.state().clone(),
         };
         let checkpoints = &self.settings.checkpoints;
         checkpoints.save(self.position, &self.learner, &state)?;

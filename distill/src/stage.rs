@@ -40,8 +40,8 @@ const TOTAL_LOSS: &str = "Total loss";
 
 /// One training of one model, which can be stopped anywhere and run again.
 ///
-/// The folder holds `checkpoints/` with a folder for each, `metrics.jsonl`, `experiment.log` and, once the stage
-/// ended, `outcome.json`.
+/// The folder holds `checkpoints/` with a folder for each, `metrics.jsonl`, `layers.jsonl` if methods measure single layers,
+/// `experiment.log` and, once the stage ended, `outcome.json`.
 pub struct Stage<M: Trainable> {
     config: StageConfig,
     training: SupervisedTraining<StandIn<M>>,

@@ -139,7 +139,10 @@ impl Trainable for Toy {
         {
             let probability = softmax(gate.forward(state.clone()), 2).mean_dims(&[0, 1]);
             let route = RouteTrace {
+                experts: Tensor::zeros([samples * TOKENS, 1], &probability.device()),
+                tokens: flow.tokens.clone(),
                 load: Tensor::from_data([3.0, 1.0], &probability.device()),
+                entropy: Some(probability.clone().max()),
                 losses: vec![("balance", probability.square().sum())],
             };
             trace.routes.insert(0, route);

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::prelude::*;
 use burn::tensor::Gradients;
 
-use crate::span::{Direction, Span};
+use crate::{
+    flow::Tokens,
+    span::{Direction, Span},
+};
 
 /// The layers of which a forward pass keeps something, by their index from the bottom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -234,11 +237,18 @@ pub struct HeadTrace {
     pub direction: Direction,
 }
 
-/// What one router decided in one forward pass.
+/// What one router decided in one forward pass. It stays on the device.
 #[derive(Clone, Debug)]
 pub struct RouteTrace {
-    /// How many real (not padded) tokens went to each expert, `[E]`, on the device.
+    /// The tokens that were routed, `N = B * T` of them.
+    pub tokens: Tokens,
+    /// The `k` experts of each token, `[N, k]`; padding has some, too.
+    pub experts: Tensor<2, Int>,
+    /// How many real (not padded) tokens went to each expert, `[E]`.
     pub load: Tensor<1>,
+    /// How undecided a gate is: the mean entropy `[1]` of its probabilities in nats, over real tokens or sequences and without
+    /// autodiff; `None` without a gate.
+    pub entropy: Option<Tensor<1>>,
     /// The losses `[1]` of a gate that a training may add, by name; none for routers without weights.
     pub losses: Vec<(&'static str, Tensor<1>)>,
 }

@@ -29,10 +29,17 @@ impl FeedForward for ExpertLayer {
             experts,
             weights,
             losses,
+            entropy,
         } = self.router.route(hidden, tokens, keeps_route);
         if keeps_route {
             let load = load(&experts, self.experts.len(), tokens.padding.as_ref());
-            trace.put_route(RouteTrace { load, losses });
+            trace.put_route(RouteTrace {
+                tokens: tokens.clone(),
+                experts: experts.clone(),
+                load,
+                losses,
+                entropy,
+            });
         }
         let rows = hidden.clone().reshape([batch * length, width]);
         self.apply(rows, experts, weights)
@@ -461,6 +468,9 @@ mod tests {
         layer.forward(&flow(input, &tokens), &mut trace);
         let load: Vec<f32> = trace.routes[&0].load.to_data().iter().collect();
         assert_eq!(load, [1.0, 1.0, 0.0]);
-        assert!(trace.routes[&0].losses.is_empty());
+        let route = &trace.routes[&0];
+        assert!(route.losses.is_empty() && route.entropy.is_none());
+        let experts: Vec<i64> = route.experts.to_data().iter().collect();
+        assert_eq!(experts, [1, 0, 0]);
     }
 }

@@ -31,6 +31,9 @@ pub struct Routing {
     pub weights: Option<Tensor<2>>,
     /// Losses `[1]` that a training may add, by name; none unless they are asked for.
     pub losses: Vec<(&'static str, Tensor<1>)>,
+    /// The mean entropy `[1]` of a gate's probabilities, as [`RouteTrace::entropy`](masformer_core::RouteTrace::entropy);
+    /// `None` without a gate, and unless losses are asked for.
+    pub entropy: Option<Tensor<1>>,
 }
 
 /// 1 where a pair of a token and an expert has the expert of the column, otherwise 0: `[N k, E]` from
@@ -47,7 +50,7 @@ pub(crate) fn chosen(experts: Tensor<2, Int>, count: usize) -> Tensor<2> {
 ///
 /// Its parameters are saved under the names of its fields, a table under that of [`Self::table`] alone.
 pub trait Route: Module + ModuleDisplay {
-    /// Routes a batch, and gives the losses that [`RouterKind::losses`] names where they are asked for.
+    /// Routes a batch, and gives the losses that [`RouterKind::losses`] names, and a gate's entropy, where they are asked for.
     ///
     /// # Shapes
     ///
@@ -373,6 +376,7 @@ mod tests {
                 assert!(padded, "{name}: {}", loss.name);
             }
             assert!(kind.losses.is_empty() == given.is_empty(), "{name}");
+            assert_eq!(kind.is_gate, routing.entropy.is_some(), "{name}");
         }
     }
 }

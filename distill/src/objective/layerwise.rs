@@ -4,7 +4,7 @@ use burn::{nn::Linear, prelude::*};
 use masformer_core::Keep;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Objective, Terms, check_weight, followed, hidden_state};
+use super::{Given, LayerValues, Objective, Terms, check_weight, followed, hidden_state};
 use crate::{
     LayerMap, MethodError, Signals,
     loss::{
@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+/// The term of one hidden state in `layers.jsonl`.
+const LAYER_HIDDEN: &str = "hidden";
 /// The sum of the hidden terms on the dashboard.
 const HIDDEN: &str = "Distill hidden";
 /// The logits term on the dashboard.
@@ -23,7 +25,7 @@ const LOGITS: &str = "Distill logits";
 /// term)` to the loss (`MoEBERT`, arXiv 2204.07675, equations 7 and 8).
 ///
 /// Where there are two logits, start and end of a span, the logits term is the mean of theirs. The dashboard shows both
-/// terms before they are weighted.
+/// terms before they are weighted; `layers.jsonl` gets the term of each of the student's hidden states (`hidden`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Layerwise {
@@ -55,13 +57,14 @@ impl Default for Layerwise {
 struct Distances {
     hidden: Option<Tensor<1>>,
     logits: Option<Tensor<1>>,
+    layers: Vec<LayerValues>,
 }
 
 impl Layerwise {
     fn distances(&self, student: &Signals, teacher: &Signals) -> Result<Distances, MethodError> {
         let (student_trace, teacher_trace) = (&student.trace, &teacher.trace);
         let depths = (student_trace.layers(), teacher_trace.layers());
-        let mut hidden = None;
+        let (mut hidden, mut layers) = (None, vec![]);
         for (from, to) in self.layers.pairs(depths.0, depths.1)? {
             let state = hidden_state("student", student_trace, from)?;
             let target = hidden_state("teacher", teacher_trace, to)?;
@@ -75,12 +78,17 @@ impl Layerwise {
                 .into());
             }
             let term = hidden_error(state, target, student.padding.as_ref(), self.padding);
+            layers.push(LayerValues::new(LAYER_HIDDEN, from, term.clone()));
             hidden = Some(sum(hidden, term));
         }
 
         let (outputs, targets) = (&student.logits, &teacher.logits);
         let logits = logits_distance(outputs, targets, self.logits, self.temperature)?;
-        Ok(Distances { hidden, logits })
+        Ok(Distances {
+            hidden,
+            logits,
+            layers,
+        })
     }
 }
 
@@ -143,8 +151,15 @@ impl Objective for Layerwise {
         student: &Signals,
         teacher: Option<&Signals>,
     ) -> Result<Terms, MethodError> {
-        let Distances { hidden, logits } = self.distances(student, followed(teacher)?)?;
-        let mut terms = Terms::default();
+        let Distances {
+            hidden,
+            logits,
+            layers,
+        } = self.distances(student, followed(teacher)?)?;
+        let mut terms = Terms {
+            layers,
+            ..Terms::default()
+        };
         let mut total = None;
         for (name, term) in [(HIDDEN, hidden), (LOGITS, logits)] {
             if let Some(term) = term {
@@ -207,6 +222,11 @@ mod tests {
         let student = signals(&[1.0, 2.0, 3.0], &[[1.0, 1.0], [0.0, 2.0]]);
         let teacher = signals(&[0.0, 0.0, 1.0], &[[0.0, 1.0], [0.0, 0.0]]);
         let terms = config.distances(&student, &teacher).unwrap();
+        let by_layer = terms.layers.into_iter();
+        let by_layer: Vec<_> = by_layer
+            .map(|layer| (layer.layer, value(Some(layer.values))))
+            .collect();
+        assert_eq!(by_layer, [(0, 1.0), (1, 4.0), (2, 4.0)]);
         assert!((value(terms.hidden) - (1.0 + 4.0 + 4.0)).abs() < 1e-6);
         assert!((value(terms.logits) - 1.25).abs() < 1e-6);
 

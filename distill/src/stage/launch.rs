@@ -8,6 +8,7 @@ use super::{GRADIENT_NORM, Stage, TOTAL_LOSS};
 use crate::{
     Checkpoints, Gauge, StageError, StandIn, Trainable,
     checkpoint::{Position, State},
+    layer_log::LayerLog,
     metric_log::{LogFailure, MetricLog, Pace, SharedSums},
     progress::ProgressFile,
     session::{Saved, Session, Settings},
@@ -45,6 +46,9 @@ impl<M: Trainable> Stage<M> {
             sums: state.sums.take(),
         };
         let log = MetricLog::open(&metrics_path, pace, log_failure.clone(), sums.clone())?;
+        let layers = std::mem::take(&mut state.layers);
+        let layers_path = config.directory.join("layers.jsonl");
+        let layers = LayerLog::open(layers_path, config.log_every, layers)?;
         let gradient_norm = Gauge::new(GRADIENT_NORM);
         let adds = methods.objectives.add_to_loss();
         let total_loss = adds.then(|| Gauge::new(TOTAL_LOSS));
@@ -94,6 +98,7 @@ impl<M: Trainable> Stage<M> {
             iteration: 0,
             done: 0.0,
             rate: state.rate,
+            layers,
             progress: config.progress.map(ProgressFile::new),
             began: Instant::now(),
             earlier: state.earlier(),

@@ -165,6 +165,37 @@ fn a_stop_changes_no_bit() {
     }
 }
 
+#[test]
+fn a_stop_changes_nothing_that_is_said_of_layers() {
+    let _turn = serial();
+    let teacher = toy();
+    let stage = |directory: &Path| {
+        stage(config(directory, 4))
+            .teacher(Teacher::new(&teacher))
+            .objective(RouterLosses::default().with("balance", "Balance loss", 0.5))
+            .objective(Layerwise::default())
+    };
+    let student = || toy().with_gate(2);
+    let layers = |directory: &Path| fs::read_to_string(directory.join("layers.jsonl")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    stage(directory.path()).fit(student()).unwrap();
+    let whole = layers(directory.path());
+    // Four epochs of three steps, written after the second and at the end: load, entropy and three states.
+    assert_eq!(whole.lines().count(), 4 * 2 * 5, "{whole}");
+    for iteration in 1..=5 {
+        let directory = tempfile::tempdir().unwrap();
+        let stop = StopAt {
+            epoch: 3,
+            iteration,
+            abort: false,
+        };
+        let stopped = stage(directory.path()).callback(stop).fit(student());
+        assert!(stopped.is_err());
+        stage(directory.path()).fit(student()).unwrap();
+        assert_eq!(layers(directory.path()), whole);
+    }
+}
+
 /// Copies a folder with all that is in it.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

@@ -182,6 +182,7 @@ impl Route for GateRouter {
         let probabilities = softmax(self.gate.forward(units));
         let experts = probabilities.clone().argmax(1);
         let probability = probabilities.clone().gather(1, experts.clone());
+        let entropy = with_losses.then(|| mean_entropy(&probabilities, weight.as_ref()));
         let losses = if with_losses {
             balance_losses(&probabilities, &experts, weight)
         } else {
@@ -193,12 +194,14 @@ impl Route for GateRouter {
                 experts,
                 weights,
                 losses,
+                entropy,
             },
             GateLevel::Sentence => Routing {
                 experts: experts.expand([batch, length]).reshape([batch * length, 1]),
                 weights: weights
                     .map(|weights| weights.expand([batch, length]).reshape([batch * length, 1])),
                 losses,
+                entropy,
             },
         }
     }
@@ -222,6 +225,27 @@ fn sentence_mean(input: &Tensor<3>, real: Option<Tensor<2>>) -> Tensor<2> {
             let sum = (input.clone() * real.unsqueeze_dim(2)).sum_dim(1);
             sum.squeeze_dim::<2>(1) / count
         }
+    }
+}
+
+/// The mean entropy `[1]` of a gate's probabilities in nats: 0 where it always is certain, `ln E` where it never prefers an
+/// expert. Nothing learns from it.
+///
+/// # Shapes
+///
+/// - probabilities: `[N, E]`
+/// - weight: `[N, 1]`, 0 for units that do not count
+pub(super) fn mean_entropy(probabilities: &Tensor<2>, weight: Option<&Tensor<2>>) -> Tensor<1> {
+    let probabilities = probabilities.clone().without_autodiff();
+    // Of what is less, `p ln p` is 0.
+    let logs = probabilities.clone().clamp_min(1e-7).log();
+    let entropies = (probabilities * logs).sum_dim(1).neg();
+    match weight {
+        Some(weight) => {
+            let weight = weight.clone().without_autodiff();
+            (entropies * weight.clone()).sum() / weight.sum().clamp_min(1.0)
+        }
+        None => entropies.mean(),
     }
 }
 
@@ -373,6 +397,20 @@ mod tests {
         let noise = Tensor::ones([1, 3, 4], &device) * 1e3;
         let changed = input.slice_assign([0..1, 2..5, 0..4], noise);
         assert_eq!(route(&changed)[0], experts[0]);
+    }
+
+    #[test]
+    fn entropy_is_that_of_real_tokens_and_between_certain_and_undecided() {
+        let device = Device::default();
+        let probabilities = Tensor::<2>::from_data([[0.5, 0.5], [1.0, 0.0]], &device);
+        let of = |weight: Option<Tensor<2>>| -> f32 {
+            mean_entropy(&probabilities, weight.as_ref()).into_scalar()
+        };
+        let undecided = std::f32::consts::LN_2;
+        assert!((of(None) - undecided / 2.0).abs() < 1e-6);
+        let first = Tensor::from_data([[1.0], [0.0]], &device);
+        assert!((of(Some(first.clone())) - undecided).abs() < 1e-6);
+        assert!(of(Some(first.neg() + 1.0)).abs() < 1e-6);
     }
 
     #[test]

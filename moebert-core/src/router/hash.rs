@@ -44,6 +44,7 @@ impl Route for HashRouter {
             experts: self.table.val().select(0, ids).unsqueeze_dim(1),
             weights: None,
             losses: vec![],
+            entropy: None,
         }
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     GateScale, Route, RouteSpec, RouterConfig, RouterError, RouterKind, RouterLoss, RouterShape,
     Routing,
-    gate::{self, TOKEN_BALANCE, balance_losses},
+    gate::{self, TOKEN_BALANCE, balance_losses, mean_entropy},
 };
 
 /// The mean square of the logarithm of the scores' sum (ST-MoE, arXiv 2202.08906, equation 5), which keeps
@@ -89,22 +89,24 @@ impl Route for TopKRouter {
         } else {
             Some(softmax(chosen))
         };
-        let losses = if with_losses {
+        let (losses, entropy) = if with_losses {
             let real = tokens.padding.clone().map(|padding| {
                 let real: Tensor<2> = padding.bool_not().float();
                 real.reshape([count, 1])
             });
             let z = z_loss(scores, real.clone());
+            let entropy = mean_entropy(&probabilities, real.as_ref());
             let mut losses = balance_losses(&probabilities, &experts, real);
             losses.push((Z, z));
-            losses
+            (losses, Some(entropy))
         } else {
-            vec![]
+            (vec![], None)
         };
         Routing {
             experts,
             weights,
             losses,
+            entropy,
         }
     }
 
