@@ -11,6 +11,7 @@ pub mod examples;
 pub mod export;
 pub mod graph;
 pub mod hub;
+pub mod inside;
 pub mod interrupt;
 pub mod labels;
 pub mod language;

@@ -26,7 +26,7 @@ use moebert_core::{
 use super::{
     Progress, RunOptions, Runnable,
     curves::Curve,
-    family::{Extras, Family, Weights},
+    family::{Extras, Family, TokenTexts, Weights},
     fit::judge_epochs,
     identity::Identity,
     plan::Sizes,
@@ -37,6 +37,7 @@ use crate::{
         DataError,
         language::{LanguageBatch, LanguageLoader, token_counts},
         packing::Documents,
+        text_tokenizer::{END_OF_DOCUMENT, TextTokenizer},
     },
     error::Error,
     graph::Fingerprints,
@@ -276,6 +277,20 @@ impl Family for Decoders<'_> {
     fn token_counts(&self, vocabulary: usize) -> Result<Vec<u64>, Error> {
         let counts = token_counts(self.problem.train().as_ref(), vocabulary);
         Ok(counts.map_err(DataError::from)?)
+    }
+
+    fn token_texts(&self) -> Result<TokenTexts<'_>, Error> {
+        let Some(dir) = self.problem.tokenizer_dir() else {
+            return Ok(Box::new(|_| None));
+        };
+        let tokenizer = TextTokenizer::load(dir).map_err(DataError::from)?;
+        Ok(Box::new(move |id| {
+            if id == tokenizer.end_id() {
+                return Some(END_OF_DOCUMENT.to_owned());
+            }
+            let bytes = tokenizer.token_bytes(id);
+            (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
+        }))
     }
 
     fn measured(&self, learner: LanguageLearner) -> LanguageLearner {

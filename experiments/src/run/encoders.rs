@@ -26,7 +26,7 @@ use moebert_core::{
 use super::{
     Progress, RunOptions, Runnable,
     curves::Curve,
-    family::{Extras, Family, Weights},
+    family::{Extras, Family, TokenTexts, Weights},
     fit::judge_epochs,
     identity::Identity,
     plan::Sizes,
@@ -302,6 +302,10 @@ impl Family for Encoders<'_> {
 
     fn token_counts(&self, vocabulary: usize) -> Result<Vec<u64>, Error> {
         Ok(self.train.token_counts(vocabulary))
+    }
+
+    fn token_texts(&self) -> Result<TokenTexts<'_>, Error> {
+        Ok(Box::new(|id| self.tokenizer.inner().id_to_token(id)))
     }
 
     fn metrics(&self, stage: Stage<TaskLearner>, recipe: &TrainRecipe) -> Stage<TaskLearner> {

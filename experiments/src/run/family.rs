@@ -58,6 +58,9 @@ pub(super) struct Extras<'a> {
     pub base: Option<&'a Path>,
 }
 
+/// The text of a token by its id, if it has one.
+pub(super) type TokenTexts<'a> = Box<dyn Fn(u32) -> Option<String> + 'a>;
+
 /// A family of models, with a task and its data at hand.
 pub(super) trait Family {
     /// A model with the loss of the task.
@@ -129,6 +132,13 @@ pub(super) trait Family {
 
     /// How often each token id occurs in the training data, `V` entries.
     fn token_counts(&self, vocabulary: usize) -> Result<Vec<u64>, Error>;
+
+    /// The texts of tokens by their ids; none where an id has no text.
+    ///
+    /// # Errors
+    ///
+    /// If a tokenizer cannot be read.
+    fn token_texts(&self) -> Result<TokenTexts<'_>, Error>;
 
     /// The model with what its metrics need in training.
     fn measured(&self, learner: Self::Learner) -> Self::Learner {

@@ -1,6 +1,7 @@
 //! What the stages of a run do.
 
 mod continued;
+mod layers;
 mod model;
 
 use std::{fs, path::Path, time::Duration};
@@ -95,7 +96,10 @@ impl<F: Family> Jobs<'_, F> {
             Job::Rung(index, place) => return self.train(index, Some(place), dir),
             Job::Evaluate(index) => {
                 let model = self.model(plan(index))?;
-                self.judge(&self.load(&model)?, &model, dir)?
+                let learner = self.load(&model)?;
+                let judged = self.judge(&learner, &model, dir)?;
+                self.look_inside(plan(index), &learner, dir)?;
+                judged
             }
             Job::Measure => self.measure()?,
         };
