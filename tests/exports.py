@@ -85,6 +85,13 @@ class Model:
             kind = "epoch" if line.get("last") and line["split"] == "train" else line["split"]
             at = self.start + (self.end - self.start) * line["step"] / max(last, 1)
             self.points.append((f"{kind}/{line['name']}", line["step"], at, line["value"]))
+        self.loads = {}  # by tag: step, seconds, tokens of each expert
+        layers = train / "training/layers.jsonl"
+        for line in lines(layers) if layers.exists() else []:
+            if line["name"] == "load":
+                at = self.start + (self.end - self.start) * line["step"] / max(last, 1)
+                values = [struct.unpack("<f", struct.pack("<f", value))[0] for value in line["values"]]  # of 32 bits
+                self.loads.setdefault(f"experts/load/layer-{line['layer'] + 1}", []).append((line["step"], at, values))
         for name, value in self.scores.items():
             self.points.append((f"eval/{name}", last, self.end, value))
 
@@ -106,13 +113,18 @@ def open_run(name):
 def check_tensorboard(name):
     run, _, models = open_run(name)
     kiln("export", name, "--to", "tensorboard")
-    compared = 0
+    compared = histograms = 0
     found = sorted(str(path.relative_to(run / "export/tensorboard").parent) for path in run.glob("export/tensorboard/*/*/*"))
     assert found == sorted(f"{model.name}/seed-{model.seed}" for model in models), found
     for model in models:
         path = run / f"export/tensorboard/{model.name}/seed-{model.seed}"
-        reader = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0})
+        reader = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0, "histograms": 0})
         reader.Reload()
+        assert sorted(reader.Tags()["histograms"]) == sorted(model.loads), reader.Tags()
+        for tag, loads in model.loads.items():
+            events = [(event.step, event.wall_time, list(event.histogram_value.bucket)) for event in reader.Histograms(tag)]
+            assert events == loads, (tag, events, loads)
+            histograms += len(events)
         expected = model.by_tag()
         assert sorted(reader.Tags()["scalars"]) == sorted(expected), reader.Tags()
         for tag, points in expected.items():
@@ -123,7 +135,7 @@ def check_tensorboard(name):
         assert reader.SummaryMetadata("recipe/text_summary").plugin_data.plugin_name == "text"
         recipe = reader.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0].decode()
         assert "    train.epochs = 2\n" in recipe, recipe
-    print(f"tensorboard {tensorboard.__version__}: {name}: {len(models)} event files, {compared} scalars equal")
+    print(f"tensorboard {tensorboard.__version__}: {name}: {len(models)} event files, {compared} scalars and {histograms} histograms equal")
 
 
 def check_tracking(name):

@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     error::ExportError,
-    run_folder::{ModelRun, Point},
-    tensorboard::{EventFile, Moment, Origin, Value, is_event_file},
+    run_folder::{Loads, ModelRun, Point},
+    tensorboard::{EventFile, Histogram, Moment, Origin, Value, is_event_file},
 };
 use crate::record::seed_folder;
 
@@ -31,7 +31,8 @@ pub fn earlier(folders: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
     files.next()
 }
 
-/// Writes the event file of a model into a folder: its recipe at step 0, then everything that was measured.
+/// Writes the event file of a model into a folder: its recipe at step 0, then everything that was measured, and the loads of
+/// its experts.
 ///
 /// # Errors
 ///
@@ -58,7 +59,20 @@ pub fn write(model: &ModelRun, folder: &Path) -> Result<PathBuf, ExportError> {
         let values = values.map(|point| (point.tag.clone(), Value::Scalar(point.value)));
         file.summary(at, values.collect())?;
     }
+    for loads in model.loads.chunk_by(|one, next| one.step == next.step) {
+        let at = Moment {
+            step: loads[0].step as i64,
+            seconds: loads[0].seconds,
+        };
+        file.summary(at, loads.iter().map(histogram).collect())?;
+    }
     Ok(file.path().to_owned())
+}
+
+/// The loads of a layer: a bar per expert.
+fn histogram(Loads { layer, tokens, .. }: &Loads) -> (String, Value) {
+    let bars = Value::Histogram(Histogram::of_loads(tokens));
+    (format!("experts/load/layer-{}", layer + 1), bars)
 }
 
 fn is_together(one: &Point, next: &Point) -> bool {
@@ -88,6 +102,12 @@ mod tests {
                 point("valid/Loss", 10, 0.25),
                 point("valid/Loss", 20, 0.125),
             ],
+            loads: vec![Loads {
+                layer: 1,
+                step: 10,
+                seconds: 110.0,
+                tokens: vec![3.0, 1.0],
+            }],
             times: [100.0, 120.0],
             evaluation: None,
         }
@@ -112,6 +132,7 @@ mod tests {
                 .any(|window| window == text.as_bytes())
         };
         assert!(has("    experts.shared = 0\n") && has(RECIPE) && has("valid/Loss"));
+        assert!(has("experts/load/layer-2"));
         assert_eq!(earlier(paths.into_iter()), Some(file));
     }
 

@@ -81,6 +81,7 @@ mod tests {
                 seconds: 1.2344,
                 value: 0.5,
             }],
+            loads: vec![],
             times: [1.0, 2.5],
             evaluation: None,
         };

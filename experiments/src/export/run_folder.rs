@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use moebert_core::file::FileError;
+use distill::LayerLine;
+use moebert_core::file::{self, FileError};
 
 use super::{
     predictions::split_of,
@@ -32,6 +33,8 @@ pub struct ModelRun {
     pub recipe: Vec<(String, String)>,
     /// What was measured, in its order: the values of its training, then its scores.
     pub points: Vec<Point>,
+    /// What the experts of its layers got while it trained, by rising step; empty without experts.
+    pub loads: Vec<Loads>,
     /// When its training began and ended, or its evaluation where it has none, in seconds since 1970.
     pub times: [f64; 2],
     /// The folder of its evaluation, if that is done.
@@ -50,6 +53,19 @@ pub struct Point {
     pub seconds: f64,
     /// The value.
     pub value: f64,
+}
+
+/// The loads of a layer's experts at a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loads {
+    /// The layer, from 0.
+    pub layer: usize,
+    /// The optimiser step.
+    pub step: u64,
+    /// Seconds since 1970.
+    pub seconds: f64,
+    /// Tokens of each expert, in the mean of some batches.
+    pub tokens: Vec<f64>,
 }
 
 impl ModelRun {
@@ -104,18 +120,23 @@ fn model(
             .filter(|path| path.is_dir())
     };
     let evaluation = stage("evaluate").filter(|_| seed.status == Status::Done);
-    let (mut points, times) = if let Some(training) = stage("train") {
-        let times = times(&training)?;
-        (trained(&training.join(TRAINED), times)?, times)
-    } else {
-        let times = evaluation.as_deref().map(times).transpose()?;
-        (vec![], times.unwrap_or_default())
+    let training = stage("train");
+    let timed = training.as_ref().or(evaluation.as_ref());
+    let times = timed.map(|stage| times(stage)).transpose()?;
+    let times = times.unwrap_or_default();
+    let mut points = match &training {
+        Some(training) => trained(&training.join(TRAINED), times)?,
+        None => vec![],
     };
     let step = points
         .iter()
         .map(|point| point.step)
         .max()
         .unwrap_or_default();
+    let loads = match &training {
+        Some(training) => loads(&training.join("training/layers.jsonl"), times, step)?,
+        None => vec![],
+    };
     points.extend(seed.metrics.iter().map(|(metric, value)| Point {
         tag: format!("{}/{metric}", split_of(metric)),
         step,
@@ -129,6 +150,7 @@ fn model(
         stage: last_stage(seed).cloned(),
         recipe,
         points,
+        loads,
         times,
         evaluation,
     })
@@ -153,6 +175,26 @@ fn trained(path: &Path, [begun, ended]: [f64; 2]) -> Result<Vec<Point>, FileErro
         value: line.value,
     });
     Ok(points.collect())
+}
+
+/// The loads in a training's `layers.jsonl`, if it has one, over its time as the values in [`trained`].
+fn loads(path: &Path, [begun, ended]: [f64; 2], steps: u64) -> Result<Vec<Loads>, FileError> {
+    let text = file::read_if_there(path)?.unwrap_or_default();
+    let lines = text.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    let lines: Result<Vec<LayerLine>, _> = lines.map(serde_json::from_slice).collect();
+    let lines = lines.map_err(|source| FileError::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    let loads = lines.into_iter().filter(|line| line.name == "load");
+    let loads = loads.map(|line| Loads {
+        layer: line.layer,
+        step: line.step as u64,
+        seconds: begun + (ended - begun) * line.step as f64 / steps.max(1) as f64,
+        tokens: line.values.into_iter().map(f64::from).collect(),
+    });
+    Ok(loads.collect())
 }
 
 #[cfg(test)]
@@ -192,6 +234,28 @@ mod tests {
             error.contains("metrics.jsonl: missing field `step`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn loads_are_those_of_experts_and_may_be_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("layers.jsonl");
+        assert!(loads(&path, [0.0, 1.0], 10).unwrap().is_empty());
+        let lines = [
+            json!({ "epoch": 1, "step": 5, "name": "hidden", "layer": 0, "values": [0.5] }),
+            json!({ "epoch": 1, "step": 5, "name": "load", "layer": 2, "values": [3.0, 1.5] }),
+        ];
+        fs::write(&path, lines.map(|line| format!("{line}\n")).concat()).unwrap();
+        let expected = Loads {
+            layer: 2,
+            step: 5,
+            seconds: 150.0,
+            tokens: vec![3.0, 1.5],
+        };
+        assert_eq!(loads(&path, [100.0, 200.0], 10).unwrap(), [expected]);
+        fs::write(&path, "{}\n").unwrap();
+        let error = loads(&path, [0.0, 1.0], 10).unwrap_err().to_string();
+        assert!(error.contains("layers.jsonl: missing field"), "{error}");
     }
 
     #[test]

@@ -96,6 +96,7 @@ mod tests {
                 point("train/Loss", 20, 0.25),
                 point("valid/Loss", 20, 0.75),
             ],
+            loads: vec![],
             times: [0.0, 20.0],
             evaluation: None,
         };
