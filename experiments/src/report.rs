@@ -7,6 +7,7 @@ mod extent;
 mod figure;
 mod latency;
 mod latex;
+pub mod layers;
 pub mod load;
 mod markdown;
 mod measure;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::layers::Layers;
 use crate::{
     graph::Key,
     results::{Results, Timings},
@@ -26,6 +27,8 @@ pub struct ReportData {
     pub no_texts: Option<String>,
     /// Importance of neurons.
     pub importance: Vec<Importance>,
+    /// What single layers did.
+    pub layers: Layers,
     /// What the run was made with.
     pub record: Record,
 }

@@ -4,6 +4,7 @@ mod curves;
 mod evaluations;
 mod folder;
 mod importance;
+mod layers;
 mod record;
 mod texts;
 
@@ -49,6 +50,7 @@ pub fn load(run: &Path) -> Result<ReportData, LoadError> {
         timings: Timings::read_if_there(run)?,
         curves: curves::read(&run.join(METRICS))?,
         importance: importance::read(&results, &stages),
+        layers: layers::read(&results, &stages)?,
         record: record::read(run, &stages)?,
         results,
         ..ReportData::default()

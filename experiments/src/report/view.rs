@@ -3,13 +3,16 @@
 mod calibration;
 mod curves;
 mod disagreement;
+mod distances;
 mod experts;
 mod factors;
 mod forest;
+mod heat;
 mod importance;
 mod keys;
 mod latency;
 mod lines;
+mod loads;
 mod pareto;
 mod position;
 mod record;
@@ -18,8 +21,8 @@ mod seeds;
 mod spans;
 mod summary;
 mod time;
-mod unmade;
 mod verdicts;
+mod words;
 
 use crate::report::{section::Made, subject::Subject};
 
@@ -79,7 +82,7 @@ pub const VIEWS: [View; 20] = [
     },
     View {
         title: "Tokens of experts",
-        make: unmade::tokens,
+        make: words::make,
     },
     View {
         title: "Importance of neurons",
@@ -87,7 +90,7 @@ pub const VIEWS: [View; 20] = [
     },
     View {
         title: "Layer distances",
-        make: unmade::distances,
+        make: distances::make,
     },
     View {
         title: "Disagreement",

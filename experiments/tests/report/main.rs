@@ -3,7 +3,7 @@
 mod sweep;
 
 use experiments::{
-    report::{Report, data::ReportData, load::load},
+    report::{Report, data::ReportData, layers::Layers, load::load},
     results::{ArmResults, Results, SCHEMA},
 };
 use sweep::Sweep;
@@ -88,6 +88,13 @@ fn figures_have_names_of_their_own_and_long_series_are_thinned() {
         "seeds",
         "curves-training-loss",
         "calibration",
+        "experts-evenness",
+        "experts-entropy",
+        "experts-load-2",
+        "distances-before",
+        "distances-after",
+        "distances-alignment",
+        "distances-training",
         "time",
     ] {
         assert!(names.contains(&name), "{name} is not in {names:?}");
@@ -116,16 +123,36 @@ fn failed_seeds_have_their_cause_and_views_without_data_a_reason() {
         assert!(html.contains(text), "{text}");
     }
     let left_out: Vec<&str> = report.left_out().iter().map(|view| view.title).collect();
-    assert_eq!(
-        left_out,
-        [
-            "Span map",
-            "Score by position",
-            "Tokens of experts",
-            "Layer distances"
-        ]
-    );
+    assert_eq!(left_out, ["Span map", "Score by position"]);
     assert!(report.markdown().contains("seed 2 failed: not finite"));
+}
+
+#[test]
+fn runs_of_earlier_versions_have_no_layers_and_a_report() {
+    let mut data = data(SMALL);
+    data.layers = Layers::default();
+    // Nor did they watch routers.
+    data.curves.retain(|curve| curve.name != "Busiest expert");
+    let report = Report::new(&data);
+    let left_out = report.left_out().iter();
+    let left_out: Vec<(&str, &str)> = left_out
+        .map(|view| (view.title, view.reason.as_str()))
+        .collect();
+    for (title, reason) in [
+        ("Expert load", "no router was watched while training"),
+        ("Tokens of experts", "no evaluation recorded which tokens"),
+        (
+            "Layer distances",
+            "no evaluation compared the hidden states",
+        ),
+    ] {
+        assert!(
+            left_out
+                .iter()
+                .any(|(left, why)| *left == title && why.starts_with(reason)),
+            "{left_out:?}"
+        );
+    }
 }
 
 #[test]
@@ -192,6 +219,22 @@ fn odd_data_have_a_report_too() {
                 .iter_mut()
                 .flatten()
                 .for_each(|score| *score = 0.0);
+        }
+        for series in &mut data.layers.series {
+            let values = series.points.iter_mut().flat_map(|point| &mut point.1);
+            values.for_each(|value| *value = 0.0);
+        }
+        for found in &mut data.layers.routed {
+            found.what.layers.truncate(1);
+            found.what.layers[0].experts[0].words.clear();
+        }
+        for found in &mut data.layers.distances {
+            found
+                .what
+                .squares
+                .iter_mut()
+                .for_each(|square| *square = 0.0);
+            found.what.after.cka.clear();
         }
         for evaluation in &mut data.evaluations {
             evaluation.values.iter_mut().for_each(|value| *value = None);

@@ -12,6 +12,7 @@ mod generate;
 mod halving;
 mod kiln;
 mod language;
+mod layers;
 mod manners;
 mod methods;
 mod mixers;

@@ -1,5 +1,7 @@
 //! A made-up run folder of many arms and seeds, with all that a report can show.
 
+mod layers;
+
 use std::{fs, io, path::Path};
 
 use serde_json::{Map, Value, json};
@@ -126,6 +128,9 @@ impl Maker<'_> {
             }
             let accuracy = self.evaluate(index, seed, skill)?;
             self.train(&name, seed, skill, accuracy);
+            let folder = |kind| self.run.join("store").join(key(kind, index, seed));
+            layers::train(&folder("train"), self.sweep.steps.min(60), index + seed)?;
+            layers::evaluate(&folder("evaluate"), index + seed)?;
             self.time(&name, index, seed, 0.5 + width as f64 / 400.0);
             own.push(accuracy);
             let stages = [("evaluate", index), ("train", index), ("importance", 0)];
