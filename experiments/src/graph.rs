@@ -32,5 +32,6 @@ pub use self::{
     owner::host,
     stamp::Stamp,
     store::{Finding, Store, is_store},
+    walk::size,
     work::{Claim, Outcome, PROGRESS, Publication, Work, claim, work_folder},
 };

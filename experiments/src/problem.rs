@@ -51,6 +51,16 @@ impl Texts {
         self.len() == 0
     }
 
+    /// Keeps the first `count` examples, or all where there are fewer; returns their share.
+    pub fn keep(&mut self, count: usize) -> f64 {
+        let all = self.len();
+        match self {
+            Self::Sentences(examples) => examples.truncate(count),
+            Self::Questions { examples, .. } => examples.truncate(count),
+        }
+        self.len() as f64 / all.max(1) as f64
+    }
+
     /// Every text, for a tokenizer to be trained on.
     pub fn lines(&self) -> Vec<&str> {
         match self {

@@ -16,6 +16,7 @@ use self::{
     ledger::Ledger,
     nodes::{Makings, Nodes},
     phase::Phase,
+    rehearsal::Rehearsal,
     report::Report,
     share::Share,
     standing::Standing,
@@ -51,7 +52,9 @@ mod nodes;
 mod phase;
 mod plan;
 mod progress;
+mod rehearsal;
 mod report;
+mod sample;
 mod shapes;
 mod share;
 mod standing;
@@ -60,6 +63,7 @@ mod worker;
 pub use experts::{expert_files, expert_plan, open_dense, open_dense_decoder, score_neurons};
 pub use plan::{Basis, Decides, Estimate, Plan, PlanRow, Planned, PlannedArm, State, Total};
 pub use progress::Progress;
+pub(crate) use sample::Shares;
 
 /// How a recipe is run; nothing here changes its results.
 #[derive(Clone, Debug)]
@@ -157,6 +161,17 @@ trait Runnable: RecipeFamily {
     /// What is known of models and data before anything is computed.
     fn sizes(inputs: &Self::Inputs<'_>) -> plan::Sizes;
 
+    /// A part of the inputs that suffices to time stages, which may be written into a folder, and its shares of the data.
+    ///
+    /// # Errors
+    ///
+    /// If data cannot be read or written.
+    fn sampled<'a>(
+        recipe: &Recipe<Self>,
+        inputs: Self::Inputs<'a>,
+        folder: &Path,
+    ) -> Result<(Self::Inputs<'a>, Shares), Error>;
+
     /// Makes everything that stages need of the inputs.
     fn prepare<'a>(
         recipe: &'a Recipe<Self>,
@@ -185,7 +200,8 @@ pub fn begin(recipe: &AnyRecipe, options: &RunOptions) -> Result<(), Error> {
 }
 
 /// The stages of `recipe`, which of them are done, and what the others will take, with each of these numbers of workers.
-/// Nothing is started or written.
+/// Stages like none that this machine has done are timed on a sample of the data, in a folder for temporary files. Nothing
+/// else is started or written.
 ///
 /// # Errors
 ///
@@ -382,9 +398,8 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
             .as_ref()
             .map_or_else(Fingerprints::without_cache, Fingerprints::open);
         let makings = self.makings(&bases, fingerprints)?;
-        let parts = bases
-            .iter()
-            .zip(self.foreseen(&bases, &makings, store.as_ref())?);
+        let foreseen = self.foreseen(&bases, &makings, store.as_ref())?;
+        let parts = bases.iter().zip(foreseen);
         let parts = parts.map(|(base, nodes)| plan::Base {
             plan: base.recipe.plan(),
             nodes,
@@ -400,7 +415,7 @@ impl<'a, T: Runnable> Pipeline<'a, T> {
             store,
             workers,
         };
-        sketch.plan()
+        sketch.plan(|parts, request| Rehearsal::new(self, bases).times(parts, request))
     }
 
     /// The stages on each base; of a halving, as far as the store decides them.

@@ -91,6 +91,28 @@ impl Corpus {
         Ok(Self { documents })
     }
 
+    /// The first `bytes` of the text, up to the end of a line or of a document, as one document that is written to `path`.
+    ///
+    /// # Errors
+    ///
+    /// If the text cannot be read or written.
+    pub fn beginning(&self, path: &Path, bytes: usize) -> Result<Self, CorpusError> {
+        let mut text = String::new();
+        for document in &self.documents {
+            for piece in document.pieces()? {
+                for line in piece?.split_inclusive('\n') {
+                    text.push_str(line);
+                    if text.len() >= bytes {
+                        file::write(path, text.as_bytes())?;
+                        return Self::open(path);
+                    }
+                }
+            }
+        }
+        file::write(path, text.as_bytes())?;
+        Self::open(path)
+    }
+
     /// The documents; at least one.
     pub fn documents(&self) -> &[Document] {
         &self.documents

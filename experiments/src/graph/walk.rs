@@ -81,7 +81,7 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, FileError> {
 /// # Errors
 ///
 /// If an entry cannot be read.
-pub(super) fn size(path: &Path) -> Result<u64, FileError> {
+pub fn size(path: &Path) -> Result<u64, FileError> {
     let of = || -> io::Result<u64> {
         let metadata = fs::symlink_metadata(path)?;
         Ok(if metadata.is_file() {

@@ -20,6 +20,7 @@ use crate::{
     metric::{MetricError, Scores},
     predictions::Judgement,
     recipe::RecallData,
+    run::Shares,
 };
 
 /// The task with its number of sequences.
@@ -40,6 +41,25 @@ impl RecallProblem {
             recall: data.config(length).init()?,
             data: data.clone(),
         })
+    }
+}
+
+impl RecallProblem {
+    /// The task with `judged` sequences at most to validate on and to judge by, and their shares.
+    pub(crate) fn sampled(self, judged: usize) -> (Self, Shares) {
+        let all = &self.data;
+        let data = RecallData {
+            dev: all.dev.min(judged),
+            test: all.test.min(judged),
+            ..all.clone()
+        };
+        let share = |kept: usize, all: usize| kept as f64 / all.max(1) as f64;
+        let shares = Shares {
+            train: 1.0,
+            valid: share(data.dev, all.dev),
+            judged: share(data.test, all.test),
+        };
+        (Self { data, ..self }, shares)
     }
 }
 

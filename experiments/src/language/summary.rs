@@ -28,6 +28,7 @@ use crate::{
         rouge::{Rouge, rouge},
     },
     predictions::{Judgement, of_summary},
+    run::Shares,
     summarize::{SummarySearch, summaries},
     warning::warn,
 };
@@ -69,6 +70,26 @@ impl SummaryFiles {
             validation,
             test,
         })
+    }
+
+    /// The first examples of each split, and their shares.
+    pub(crate) fn sampled(mut self, train: usize, judged: usize) -> (Self, Shares) {
+        let keep = |examples: &mut Vec<SummaryExample>, count: usize| {
+            let all = examples.len();
+            examples.truncate(count);
+            examples.len() as f64 / all.max(1) as f64
+        };
+        let (train, valid) = (
+            keep(&mut self.train, train),
+            keep(&mut self.validation, judged),
+        );
+        let test = self.test.as_mut().map(|test| keep(test, judged));
+        let shares = Shares {
+            train,
+            valid,
+            judged: test.unwrap_or(valid),
+        };
+        (self, shares)
     }
 
     /// Learns a vocabulary of at most `vocab_size` tokens from the texts and summaries to train on.

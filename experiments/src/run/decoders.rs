@@ -30,6 +30,7 @@ use super::{
     fit::judge_epochs,
     identity::Identity,
     plan::Sizes,
+    sample::Shares,
 };
 
 use crate::{
@@ -115,6 +116,14 @@ impl Runnable for OfDecoders {
 
     fn sizes(inputs: &prepare::Inputs<'_>) -> Sizes {
         inputs.sizes().clone()
+    }
+
+    fn sampled<'a>(
+        recipe: &DecoderRecipe,
+        inputs: Self::Inputs<'a>,
+        folder: &Path,
+    ) -> Result<(Self::Inputs<'a>, Shares), Error> {
+        inputs.sampled(recipe, folder)
     }
 
     fn prepare<'a>(
@@ -263,7 +272,7 @@ impl Family for Decoders<'_> {
         &self,
         recipe: &ImportanceRecipe,
         device: &Device,
-    ) -> Result<Box<dyn DataLoader<Batch<LanguageLearner>>>, Error> {
+    ) -> Result<Arc<dyn DataLoader<Batch<LanguageLearner>>>, Error> {
         let sequences = match recipe.split {
             DataSplit::Train => self.problem.train(),
             DataSplit::Dev => self.problem.dev(),
@@ -271,7 +280,7 @@ impl Family for Decoders<'_> {
         let pad = self.problem.pad_id();
         let loader = LanguageLoader::in_order(sequences, recipe.batch_size, pad, device);
         let loader = loader.map_err(DataError::from)?;
-        Ok(Box::new(loader.first(recipe.samples)))
+        Ok(Arc::new(loader.first(recipe.samples)))
     }
 
     fn token_counts(&self, vocabulary: usize) -> Result<Vec<u64>, Error> {

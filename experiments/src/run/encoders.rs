@@ -30,6 +30,7 @@ use super::{
     fit::judge_epochs,
     identity::Identity,
     plan::Sizes,
+    sample::Shares,
 };
 
 use crate::{
@@ -133,6 +134,14 @@ impl Runnable for OfEncoders {
 
     fn sizes(inputs: &prepare::Inputs<'_>) -> Sizes {
         inputs.sizes().clone()
+    }
+
+    fn sampled<'a>(
+        recipe: &EncoderRecipe,
+        inputs: Self::Inputs<'a>,
+        _: &Path,
+    ) -> Result<(Self::Inputs<'a>, Shares), Error> {
+        Ok(inputs.sampled(recipe))
     }
 
     fn prepare<'a>(
@@ -286,7 +295,7 @@ impl Family for Encoders<'_> {
         &self,
         recipe: &ImportanceRecipe,
         device: &Device,
-    ) -> Result<Box<dyn DataLoader<Batch<TaskLearner>>>, Error> {
+    ) -> Result<Arc<dyn DataLoader<Batch<TaskLearner>>>, Error> {
         let sequences = match recipe.split {
             DataSplit::Train => &self.train,
             DataSplit::Dev => &self.dev[0].0,
@@ -297,7 +306,7 @@ impl Family for Encoders<'_> {
         };
         let pad = self.tokenizer.pad_id();
         let loader = GroupedLoader::sorted(features, recipe.batch_size, pad, device);
-        Ok(Box::new(loader.map_err(DataError::from)?))
+        Ok(Arc::new(loader.map_err(DataError::from)?))
     }
 
     fn token_counts(&self, vocabulary: usize) -> Result<Vec<u64>, Error> {

@@ -128,7 +128,7 @@ pub(super) trait Family {
         &self,
         recipe: &ImportanceRecipe,
         device: &Device,
-    ) -> Result<Box<dyn DataLoader<Batch<Self::Learner>>>, Error>;
+    ) -> Result<Arc<dyn DataLoader<Batch<Self::Learner>>>, Error>;
 
     /// How often each token id occurs in the training data, `V` entries.
     fn token_counts(&self, vocabulary: usize) -> Result<Vec<u64>, Error>;

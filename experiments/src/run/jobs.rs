@@ -4,9 +4,15 @@ mod continued;
 mod layers;
 mod model;
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use distill::{Epoch, Fitted, LeftParts, Method, Teacher};
+use burn::data::dataloader::DataLoader;
+use distill::{Batch, Epoch, Fitted, LeftParts, Method, Teacher};
 use masformer_core::{MixerSpec, Span, seed};
 use moebert_core::{
     cost::Cost,
@@ -27,16 +33,17 @@ use super::{
     fit::{Training, fit},
     learning::methods,
     nodes::{Job, ModelKeys, SeedKeys},
+    sample::Sample,
     score_neurons,
 };
 use crate::{
     error::Error,
     examples::Examples,
     export::follow::Follower,
-    graph::{Key, KeyError, PROGRESS, Store},
+    graph::{Key, KeyError, PROGRESS, Store, StoreError},
     metric::Scores,
     predictions::{Judgement, PREDICTIONS, lines},
-    recipe::{ExpertsRecipe, ModelPlan, Origin, Tracking},
+    recipe::{ExpertsRecipe, KeptEpoch, ModelPlan, Origin, Tracking, TrainRecipe},
     record::seed_folder,
     table::AttentionCost,
     warning::warn,
@@ -51,11 +58,32 @@ const LEFT: &str = "left.safetensors";
 /// The file of importance scores in the folder of a stage.
 const IMPORTANCE: &str = "importance.safetensors";
 
+/// Where stages are that others read.
+pub(super) trait Shelf {
+    /// The folder of a stage.
+    fn stage(&self, key: &Key) -> PathBuf;
+
+    /// The time in seconds that a stage took, if it is known.
+    fn seconds(&self, key: &Key) -> Result<Option<f64>, StoreError>;
+}
+
+impl Shelf for Store {
+    fn stage(&self, key: &Key) -> PathBuf {
+        self.stage(key)
+    }
+
+    fn seconds(&self, key: &Key) -> Result<Option<f64>, StoreError> {
+        self.seconds(key)
+    }
+}
+
 /// Does the stages of one seed.
 pub(super) struct Jobs<'a, F: Family> {
     pub run: &'a Run<'a, F>,
-    pub store: &'a Store,
+    pub shelf: &'a dyn Shelf,
     pub keys: &'a SeedKeys,
+    /// What is passed of the data where a stage is only timed; all if none.
+    pub sample: Option<&'a Sample>,
 }
 
 /// What a stage gives besides its files.
@@ -77,6 +105,9 @@ pub(super) struct Judged {
     pub attention: Option<AttentionCost>,
 }
 
+/// The data of a training.
+type Data<F> = Arc<dyn DataLoader<Batch<<F as Family>::Learner>>>;
+
 impl<F: Family> Jobs<'_, F> {
     /// Does a stage, whose files go into a folder.
     pub fn work(&self, job: Job, dir: &Path) -> Result<Made, Error> {
@@ -88,15 +119,13 @@ impl<F: Family> Jobs<'_, F> {
             Job::Draw(index) => self.draw(Some(index), dir)?,
             Job::Importance(index) => self.score(plan(index), dir)?,
             Job::Before(index) => {
-                let model = self.arranged(plan(index))?;
-                let learner = self.begin(index, &model)?.split()?;
+                let (learner, model) = self.untrained(index)?;
                 self.judge(&learner, &model, dir)?
             }
             Job::Train(index) => return self.train(index, None, dir),
             Job::Rung(index, place) => return self.train(index, Some(place), dir),
             Job::Evaluate(index) => {
-                let model = self.model(plan(index))?;
-                let learner = self.load(&model)?;
+                let (learner, model) = self.trained(index)?;
                 let judged = self.judge(&learner, &model, dir)?;
                 self.look_inside(plan(index), &learner, dir)?;
                 judged
@@ -107,6 +136,18 @@ impl<F: Family> Jobs<'_, F> {
             result,
             earlier: Duration::ZERO,
         })
+    }
+
+    /// A model of the plan in the structure that it is trained in, before that.
+    pub fn untrained(&self, index: usize) -> Result<(F::Learner, Model<F>), Error> {
+        let model = self.arranged(&self.run.plan[index])?;
+        Ok((self.begin(index, &model)?.split()?, model))
+    }
+
+    /// A model of the plan, which is there.
+    pub fn trained(&self, index: usize) -> Result<(F::Learner, Model<F>), Error> {
+        let model = self.model(&self.run.plan[index])?;
+        Ok((self.load(&model)?, model))
     }
 
     /// Draws the weights to begin with, or those of one model of the plan.
@@ -123,7 +164,7 @@ impl<F: Family> Jobs<'_, F> {
 
     /// The folder of a model that a stage made.
     fn made(&self, key: &Key, weights: Weights) -> Result<Model<F>, Error> {
-        let stage = self.store.stage(key);
+        let stage = self.shelf.stage(key);
         let (dir, left) = (stage.join(MODEL), stage.join(LEFT));
         Ok(Model {
             folder: self.run.family.open(&dir)?,
@@ -222,7 +263,7 @@ impl<F: Family> Jobs<'_, F> {
         dense: &F::Learner,
     ) -> Result<Split, Error> {
         let importance = match &self.keys.models[index].importance {
-            Some(key) => Some(Importance::load(&self.store.stage(key).join(IMPORTANCE))?.0),
+            Some(key) => Some(Importance::load(&self.shelf.stage(key).join(IMPORTANCE))?.0),
             None => None,
         };
         let balances = recipe.router.kind().counts_tokens;
@@ -247,6 +288,10 @@ impl<F: Family> Jobs<'_, F> {
         let (dense, _) = kept_layers(plan, self.load(&self.arranged(plan)?)?)?;
         let recipe = self.run.importance;
         let loader = family.scoring(recipe, &options.device)?;
+        let loader = match self.sample {
+            Some(sample) => sample.train(loader, 1),
+            None => loader,
+        };
         let bar = progress.bar("importance", loader.num_items());
         let sizes = dense.neurons();
         let importance =
@@ -272,8 +317,8 @@ impl<F: Family> Jobs<'_, F> {
         let mut of_others = Duration::ZERO;
         if let Some(place) = rung.and_then(|place| place.checked_sub(1)) {
             let before = &rungs[place].key;
-            copy_training(&self.store.stage(before).join(TRAINING), &training)?;
-            let seconds = self.store.read(before)?.map_or(0.0, |done| done.seconds);
+            copy_training(&self.shelf.stage(before).join(TRAINING), &training)?;
+            let seconds = self.shelf.seconds(before)?.unwrap_or_default();
             of_others = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         }
         let model = self.arranged(plan)?;
@@ -325,12 +370,11 @@ impl<F: Family> Jobs<'_, F> {
             progress,
             ..
         } = self.run;
-        let recipe = &plan.train.clone().unwrap_or_default();
+        let recipe = &self.recipe(plan);
         let device = &options.device;
         let label = format!("seed {} {}", self.keys.seed, plan.name);
         let epoch = Epoch::default();
-        let train = family.train(recipe, self.keys.seed, epoch.clone(), device)?;
-        let dev = family.dev(recipe, device)?;
+        let [train, dev] = self.data(recipe, &epoch)?;
         let training = Training {
             label: &label,
             directory,
@@ -362,6 +406,34 @@ impl<F: Family> Jobs<'_, F> {
         fit(stage, learner, &label, *progress, &options.stop)
     }
 
+    /// How a model is trained; for one epoch where it is only timed.
+    fn recipe(&self, plan: &ModelPlan) -> TrainRecipe {
+        let recipe = plan.train.clone().unwrap_or_default();
+        match self.sample {
+            None => recipe,
+            Some(_) => TrainRecipe {
+                epochs: 1,
+                keep: KeptEpoch::Last,
+                early_stopping: None,
+                ..recipe
+            },
+        }
+    }
+
+    /// The data to train on and to validate on.
+    fn data(&self, recipe: &TrainRecipe, epoch: &Epoch) -> Result<[Data<F>; 2], Error> {
+        let Run {
+            family, options, ..
+        } = self.run;
+        let device = &options.device;
+        let train = family.train(recipe, self.keys.seed, epoch.clone(), device)?;
+        let dev = family.dev(recipe, device)?;
+        Ok(match self.sample {
+            Some(sample) => [sample.train(train, recipe.accumulate), sample.dev(dev)],
+            None => [train, dev],
+        })
+    }
+
     /// Writes a training for the program that follows it, as long as the result is kept.
     fn follow(&self, plan: &ModelPlan, directory: &Path) -> Option<Follower> {
         let Run {
@@ -376,7 +448,12 @@ impl<F: Family> Jobs<'_, F> {
     }
 
     /// The scores of a model, and what it costs.
-    fn judge(&self, learner: &F::Learner, model: &Model<F>, dir: &Path) -> Result<Value, Error> {
+    pub fn judge(
+        &self,
+        learner: &F::Learner,
+        model: &Model<F>,
+        dir: &Path,
+    ) -> Result<Value, Error> {
         let Run {
             family,
             options,

@@ -88,6 +88,20 @@ pub(super) struct RungKey {
 }
 
 impl SeedKeys {
+    /// Whether a stage is among those of the seed.
+    pub fn holds(&self, node: &Node) -> bool {
+        let key = &node.key;
+        let is_own = |own: &Option<Key>| own.as_ref() == Some(key);
+        let mut models = self.models.iter();
+        self.seed == node.seed
+            && (is_own(&self.start)
+                || is_own(&self.measure)
+                || models.any(|model| {
+                    let mut rungs = model.rungs.iter();
+                    model.stages().any(|(_, own)| own == key) || rungs.any(|rung| rung.key == *key)
+                }))
+    }
+
     /// The places of the models that are judged.
     pub fn judged(&self) -> impl Iterator<Item = usize> {
         let models = self.models.iter().enumerate();

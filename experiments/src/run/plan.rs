@@ -3,6 +3,7 @@
 mod estimate;
 mod history;
 mod makespan;
+mod measured;
 mod rows;
 mod share;
 mod signature;
@@ -12,16 +13,19 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
-pub(super) use self::work::Sizes;
-use self::{
-    estimate::Estimates,
-    history::{History, Machine},
-    makespan::{Task, chains, makespan},
-    signature::Signatures,
-};
 pub use self::{
     estimate::{Basis, Estimate},
     rows::PlanRow,
+};
+use self::{
+    estimate::{Estimates, Subject},
+    history::{History, Machine},
+    makespan::{Task, chains, makespan},
+};
+pub(super) use self::{
+    measured::{EpochTime, Measured, MeasuredStage, Request, Wanted},
+    signature::{Signature, Signatures},
+    work::Sizes,
 };
 use super::{
     jobs,
@@ -170,14 +174,17 @@ pub(super) struct Sketch<'a> {
 }
 
 impl Sketch<'_> {
-    /// The plan.
+    /// The plan; `measure` tells how long stages take that are like none that this machine has done.
     ///
     /// # Errors
     ///
-    /// If the store cannot be read.
-    pub fn plan(self) -> Result<Plan, Error> {
+    /// If the store cannot be read, or as `measure`.
+    pub fn plan(
+        self,
+        measure: impl FnOnce(&[Base<'_>], &Request<'_>) -> Result<Measured, Error>,
+    ) -> Result<Plan, Error> {
         let finished = Finished::read(self.store.as_ref())?;
-        let stages = self.stages(&finished)?;
+        let stages = self.stages(&finished, measure)?;
         let examples = self.bases.first().and_then(|base| base.sizes.judged);
         Ok(Plan {
             recipe: self.recipe.to_owned(),
@@ -228,7 +235,11 @@ impl Sketch<'_> {
         bases.collect()
     }
 
-    fn stages(&self, finished: &Finished) -> Result<Vec<Planned>, Error> {
+    fn stages(
+        &self,
+        finished: &Finished,
+        measure: impl FnOnce(&[Base<'_>], &Request<'_>) -> Result<Measured, Error>,
+    ) -> Result<Vec<Planned>, Error> {
         let nodes: Vec<&Nodes> = self.bases.iter().map(|base| &base.nodes).collect();
         let arms = share::arms_of(&nodes, &self.models_of_arms());
         let mut documents: HashMap<&Key, &Document> = HashMap::new();
@@ -241,28 +252,62 @@ impl Sketch<'_> {
         let all = || nodes.iter().flat_map(|base| &base.nodes);
         documents.extend(all().map(|node| (&node.key, &node.document)));
         let signatures = Signatures::of(&documents);
+        let likenesses = Signatures::of_likeness(&documents);
         let machine = Machine {
             host: host(),
             backend: self.environment.device.clone(),
             cpus: self.environment.cpus,
         };
         let store = self.store.as_ref();
-        let history = History::of(&finished.records, &machine, &signatures, |key| {
-            store.map(|store| store.stage(key)).unwrap_or_default()
-        });
+        let folder = |key: &Key| store.map(|store| store.stage(key)).unwrap_or_default();
+        let both = [&signatures, &likenesses];
+        let history = History::of(&finished.records, &machine, both, folder);
         let mut estimates = Estimates::new(&history);
         let states = States::read(store)?;
+        let subject = |base: &Base<'_>, node: &Node| {
+            Some(Subject {
+                signature: signatures.get(&node.key)?,
+                likeness: likenesses.get(&node.key)?,
+                work: work::Work::planned(node, base.plan, &base.sizes),
+            })
+        };
+        let (mut open, mut wanted) = (HashMap::new(), vec![]);
+        for (place, base) in self.bases.iter().enumerate() {
+            for (index, node) in base.nodes.nodes.iter().enumerate() {
+                let state = states.of(&node.key)?;
+                let subject = subject(base, node).filter(|_| state != State::Done);
+                let Some(subject) = subject else {
+                    continue;
+                };
+                if estimates.is_new(&subject) {
+                    wanted.push(Wanted {
+                        base: place,
+                        node: index,
+                        likeness: subject.likeness,
+                        work: subject.work,
+                    });
+                }
+                open.insert(&node.key, (state, subject));
+            }
+        }
+        if !wanted.is_empty() {
+            let folders = finished.records.iter();
+            let folders = folders.filter_map(|(key, _)| Some((likenesses.get(key)?, folder(key))));
+            let request = Request {
+                wanted,
+                likenesses: &likenesses,
+                folders: folders.collect(),
+            };
+            estimates.take(measure(&self.bases, &request)?);
+        }
         let mut planned = vec![];
         for base in &self.bases {
             for node in &base.nodes.nodes {
                 let key = &node.key;
-                let state = states.of(key)?;
+                let open = open.get(key);
+                let state = open.map_or(State::Done, |(state, _)| *state);
                 let done = finished.get(key).filter(|_| state == State::Done);
-                let signature = signatures.get(key).filter(|_| state != State::Done);
-                let estimate = signature.and_then(|signature| {
-                    let work = work::Work::planned(node, base.plan, &base.sizes);
-                    estimates.of(signature, key.kind(), work)
-                });
+                let estimate = open.and_then(|(_, subject)| estimates.of(subject, key.kind()));
                 planned.push(Planned {
                     key: key.clone(),
                     title: jobs::title(base.plan, node.seed, node.job),

@@ -271,8 +271,9 @@ impl<F: Family> Worker<'_, F> {
     fn jobs<'s>(&'s self, stage: &'s Stage<'_, F>) -> Jobs<'s, F> {
         Jobs {
             run: stage.part.run,
-            store: self.leases.store(),
+            shelf: self.leases.store(),
             keys: stage.keys(),
+            sample: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     number::{counted, p},
-    run::{Decides, Plan, PlanRow, Planned, PlannedArm, State, Total},
+    run::{Basis, Decides, Plan, PlanRow, Planned, PlannedArm, State, Total},
     table::aligned,
 };
 
@@ -39,8 +39,19 @@ fn headline(plan: &Plan) -> String {
 fn table(rows: &[PlanRow]) -> String {
     let has = |count: fn(&PlanRow) -> usize| rows.iter().any(|row| count(row) > 0);
     let (has_in_work, has_failed) = (has(|row| row.in_work), has(|row| row.failed));
-    let columns = |cells: [String; 8]| -> Vec<String> {
-        let is_shown = [true, true, true, has_in_work, has_failed, true, true, true];
+    let has_times = rows.iter().any(|row| !row.basis.is_empty());
+    let columns = |cells: [String; 9]| -> Vec<String> {
+        let is_shown = [
+            true,
+            true,
+            true,
+            has_in_work,
+            has_failed,
+            true,
+            true,
+            has_times,
+            true,
+        ];
         let cells = cells.into_iter().zip(is_shown);
         cells
             .filter(|(_, shown)| *shown)
@@ -48,7 +59,7 @@ fn table(rows: &[PlanRow]) -> String {
             .collect()
     };
     let header = [
-        "stage", "all", "done", "in work", "failed", "to do", "each", "memory",
+        "stage", "all", "done", "in work", "failed", "to do", "each", "time", "memory",
     ];
     let header = [columns(header.map(str::to_owned))].into_iter();
     let cells = rows.iter().map(|row| {
@@ -60,6 +71,7 @@ fn table(rows: &[PlanRow]) -> String {
             row.failed.to_string(),
             row.to_do.to_string(),
             each(row),
+            basis(row),
             row.memory.map_or("-".to_owned(), size),
         ])
     });
@@ -74,7 +86,8 @@ fn table(rows: &[PlanRow]) -> String {
 
 /// How long one of the stages of a row takes.
 fn each(row: &PlanRow) -> String {
-    let sign = if row.is_scaled { "~" } else { "" };
+    let is_known = row.basis.iter().all(|basis| *basis == Basis::Timed);
+    let sign = if is_known { "" } else { "~" };
     match row.seconds {
         // Times that differ little are shown as one.
         Some([low, high]) if high <= 1.2 * low || high < 1.0 => {
@@ -84,6 +97,20 @@ fn each(row: &PlanRow) -> String {
         None if row.unknown > 0 => "unknown".to_owned(),
         None => "-".to_owned(),
     }
+}
+
+/// Where the times of a row are from.
+fn basis(row: &PlanRow) -> String {
+    let words = row.basis.iter().map(|basis| match basis {
+        Basis::Timed => "known",
+        Basis::Measured => "measured",
+        Basis::Scaled => "scaled",
+    });
+    let words: Vec<&str> = words.collect();
+    if words.is_empty() {
+        return "-".to_owned();
+    }
+    words.join(", ")
 }
 
 fn note(row: &PlanRow) -> String {
@@ -286,18 +313,19 @@ mod tests {
             to_do: 29,
             seconds: Some([21.0, 22.0]),
             unknown: 0,
-            is_scaled: false,
+            basis: [Basis::Timed].into(),
             memory: Some(340_000_000),
             arms: Some([1, 1]),
             alone: false,
         };
         let shared = PlanRow {
             seconds: Some([3.0, 9.0]),
-            is_scaled: true,
+            basis: [Basis::Measured, Basis::Scaled].into(),
             arms: Some([2, 6]),
             ..row.clone()
         };
         let unknown = PlanRow {
+            basis: [].into(),
             seconds: None,
             unknown: 3,
             alone: true,
@@ -305,10 +333,10 @@ mod tests {
             ..row.clone()
         };
         let expected = [
-            "  stage    all  done  in work  to do             each  memory",
-            "  student   36     6        1     29             22 s  340 MB",
-            "  student   36     6        1     29  ~3.0 s to 9.0 s  340 MB  shared by 2 to 6 arms",
-            "  student   36     6        1     29          unknown       -  alone on the machine",
+            "  stage    all  done  in work  to do             each              time  memory",
+            "  student   36     6        1     29             22 s             known  340 MB",
+            "  student   36     6        1     29  ~3.0 s to 9.0 s  measured, scaled  340 MB  shared by 2 to 6 arms",
+            "  student   36     6        1     29          unknown                 -       -  alone on the machine",
         ];
         let table = table(&[row, shared, unknown]);
         assert_eq!(table.lines().collect::<Vec<_>>(), expected);

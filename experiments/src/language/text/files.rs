@@ -8,6 +8,7 @@ use crate::{
         token_file::TokenFile,
     },
     interrupt::Stop,
+    run::Shares,
 };
 
 /// Text to train on, to validate on, and to judge by.
@@ -113,6 +114,34 @@ impl TextFiles {
             }
         }
         Ok(files)
+    }
+
+    /// The beginning of each split, `bytes` of those that models are validated on and judged by and eight times as many to
+    /// train on, written into a folder; and their shares of the splits.
+    ///
+    /// # Errors
+    ///
+    /// If text cannot be read or written.
+    pub(crate) fn sampled(
+        &self,
+        folder: &Path,
+        bytes: usize,
+    ) -> Result<(Self, Shares), TextFilesError> {
+        let cut = |name: &str, corpus: &Corpus, bytes: usize| {
+            let cut = corpus.beginning(&folder.join(format!("{name}.txt")), bytes)?;
+            let share = cut.bytes() as f64 / corpus.bytes() as f64;
+            Ok::<_, CorpusError>((cut, share))
+        };
+        let (train, of_train) = cut("train", &self.train, 8 * bytes)?;
+        let (valid, of_valid) = cut("valid", &self.valid, bytes)?;
+        let test = self.test.as_ref().map(|test| cut("test", test, bytes));
+        let (test, of_test) = test.transpose()?.unzip();
+        let shares = Shares {
+            train: of_train,
+            valid: of_valid,
+            judged: of_test.unwrap_or(of_valid),
+        };
+        Ok((Self { train, valid, test }, shares))
     }
 
     /// The splits that are there, each with the name of its token file.

@@ -13,6 +13,7 @@ use super::{
         identity::Identity,
         nodes,
         plan::Sizes,
+        sample::{self, Shares},
         shapes::{self, Shape},
     },
     Decoders, Start, sized,
@@ -199,6 +200,41 @@ impl Inputs<'_> {
     /// What is known of models and data before anything is computed.
     pub(super) fn sizes(&self) -> &Sizes {
         &self.sizes
+    }
+
+    /// The first of each split, enough to time stages, and their shares of the splits. Text is written into `folder`.
+    pub(super) fn sampled(
+        self,
+        recipe: &DecoderRecipe,
+        folder: &Path,
+    ) -> Result<(Self, Shares), Error> {
+        let [train, judged] = [
+            sample::BATCHES * recipe.train.batch_size,
+            sample::JUDGED * recipe.evaluate.batch_size,
+        ];
+        let (data, shares) = match self.data {
+            Data::Text(files, windows) => {
+                let (files, shares) = files
+                    .sampled(folder, recipe.data.length * sample::JUDGED)
+                    .map_err(DataError::from)?;
+                (Data::Text(files, windows), shares)
+            }
+            Data::Summary(files, config) => {
+                let (files, shares) = files.sampled(train, sample::SUMMARIES);
+                (Data::Summary(files, config), shares)
+            }
+            Data::Recall(problem) => {
+                let (problem, shares) = problem.sampled(judged);
+                (Data::Recall(problem), shares)
+            }
+        };
+        // Epochs that are a part of the data have their number of sequences in any case.
+        let train = match recipe.data.epoch {
+            Some(_) => 1.0,
+            None => shares.train,
+        };
+        let inputs = Self { data, ..self };
+        Ok((inputs, Shares { train, ..shares }))
     }
 
     /// What the keys of stages must know.

@@ -12,6 +12,7 @@ use super::{
         identity::Identity,
         nodes, open_dense,
         plan::Sizes,
+        sample::{self, Shares},
         shapes::{self, Shape},
     },
     Encoders, Start, sized,
@@ -192,6 +193,25 @@ impl Inputs<'_> {
     /// What is known of models and data before anything is computed.
     pub(super) fn sizes(&self) -> &Sizes {
         &self.sizes
+    }
+
+    /// The first examples of each split, enough to time stages, and their shares of the splits.
+    pub(super) fn sampled(mut self, recipe: &EncoderRecipe) -> (Self, Shares) {
+        let batch = recipe.train.batch_size;
+        let judged: usize = self.dev.iter().map(|(texts, _)| texts.len()).sum();
+        let train = self.train.keep(sample::BATCHES * batch);
+        let kept = self
+            .dev
+            .iter_mut()
+            .map(|(texts, _)| texts.keep(sample::JUDGED * batch));
+        let kept: Vec<f64> = kept.collect();
+        let left: usize = self.dev.iter().map(|(texts, _)| texts.len()).sum();
+        let shares = Shares {
+            train,
+            valid: kept.first().copied().unwrap_or(1.0),
+            judged: left as f64 / judged.max(1) as f64,
+        };
+        (self, shares)
     }
 
     /// What the keys of stages must know.

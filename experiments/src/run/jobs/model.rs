@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A model that is there.
-pub(super) struct Model<F: Family> {
+pub(in crate::run) struct Model<F: Family> {
     pub(super) folder: F::Folder,
     pub(super) weights: Weights,
     /// The folder on disk, where it holds the model as it is.

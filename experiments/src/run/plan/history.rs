@@ -33,6 +33,8 @@ impl Machine {
 /// Finished stages that differ by their seed alone.
 pub(super) struct Group {
     pub kind: String,
+    /// What takes time in them.
+    likeness: Option<Signature>,
     seconds: Vec<f64>,
     bytes: Vec<u64>,
     /// Peak memory in bytes, over all.
@@ -74,14 +76,18 @@ impl Group {
 
 /// The groups by their signatures.
 #[derive(Default)]
-pub(super) struct History(HashMap<Signature, Group>);
+pub(super) struct History {
+    groups: HashMap<Signature, Group>,
+    /// The groups of each likeness.
+    alike: HashMap<Signature, Vec<Signature>>,
+}
 
 impl History {
     /// What the stages done on a machine tell; `folder` is where a stage is.
     pub fn of(
         records: &[(Key, Done)],
         machine: &Machine,
-        signatures: &Signatures,
+        [signatures, likenesses]: [&Signatures; 2],
         folder: impl Fn(&Key) -> PathBuf,
     ) -> Self {
         let mut costs = Costs::default();
@@ -96,6 +102,7 @@ impl History {
             let document = &done.document;
             let group = groups.entry(signature).or_insert_with(|| Group {
                 kind: document.kind.clone(),
+                likeness: likenesses.get(key),
                 seconds: vec![],
                 bytes: vec![],
                 memory: None,
@@ -108,17 +115,29 @@ impl History {
             group.bytes.push(bytes(done));
             group.memory = group.memory.max(done.peak_memory);
         }
-        Self(groups)
+        let mut alike: HashMap<Signature, Vec<Signature>> = HashMap::new();
+        for (signature, group) in &groups {
+            if let Some(likeness) = group.likeness {
+                alike.entry(likeness).or_default().push(*signature);
+            }
+        }
+        Self { groups, alike }
     }
 
     /// The group of a signature.
     pub fn get(&self, signature: Signature) -> Option<&Group> {
-        self.0.get(&signature)
+        self.groups.get(&signature)
+    }
+
+    /// The groups that take as long for each epoch.
+    pub fn alike(&self, likeness: Signature) -> impl Iterator<Item = &Group> {
+        let alike = self.alike.get(&likeness).into_iter().flatten();
+        alike.filter_map(|signature| self.groups.get(signature))
     }
 
     /// All groups of a kind.
     pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Group> {
-        self.0.values().filter(move |group| group.kind == kind)
+        self.groups.values().filter(move |group| group.kind == kind)
     }
 }
 

@@ -1,6 +1,9 @@
 //! The stages of a plan by what they do, as a table shows them.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use serde::Serialize;
 
@@ -25,8 +28,8 @@ pub struct PlanRow {
     pub seconds: Option<[f64; 2]>,
     /// How many of those that are not done have no estimate.
     pub unknown: usize,
-    /// Whether an estimate is scaled from stages that differ by more than their seed.
-    pub is_scaled: bool,
+    /// What the estimates are made of.
+    pub basis: BTreeSet<Basis>,
     /// The largest peak memory that is known, in bytes.
     pub memory: Option<u64>,
     /// The fewest and most arms that share one of them; none if no arm needs them.
@@ -79,7 +82,7 @@ fn row(stage: &str, stages: &[&Planned]) -> PlanRow {
             .map(RangeInclusive::into_inner)
             .map(Into::into),
         unknown: open().filter(|stage| stage.estimate.is_none()).count(),
-        is_scaled: estimates().any(|estimate| estimate.basis == Basis::Scaled),
+        basis: estimates().map(|estimate| estimate.basis).collect(),
         memory: memory
             .chain(estimates().filter_map(|estimate| estimate.memory))
             .max(),

@@ -30,9 +30,11 @@ pub(in crate::run) struct Sizes {
 
 /// The work of a stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Work {
+pub(in crate::run) struct Work {
     /// A hash of how data is read: stages that agree in it have as many tokens.
     scope: u64,
+    /// The epochs of a training; 1 for other stages.
+    epochs: f64,
     /// Multiply-adds per token, times passes of the data.
     passes: f64,
     /// Tokens in a pass, where they are known.
@@ -51,6 +53,16 @@ impl Work {
         (ratio.is_finite() && ratio > 0.0).then_some(ratio)
     }
 
+    /// How many times the epochs of another stage this one has.
+    pub fn ratio_of_epochs(&self, other: &Self) -> f64 {
+        self.epochs / other.epochs
+    }
+
+    /// The epochs of a training; 1 for other stages.
+    pub fn epochs(&self) -> f64 {
+        self.epochs
+    }
+
     /// Whether data is read as for another stage.
     pub fn has_scope_of(&self, other: &Self) -> bool {
         self.scope == other.scope
@@ -66,7 +78,7 @@ impl Work {
         let cost = |index: usize| sizes.multiply_adds.get(index).copied();
         let named = |name: &str| cost(plan.iter().position(|model| model.name == name)?);
         let settings = &node.document.settings;
-        let mut tokens = None;
+        let (mut tokens, mut epochs) = (None, 1.0);
         let passes = match node.job {
             Job::Start | Job::Draw(_) => 1.0,
             Job::Importance(index) => {
@@ -85,7 +97,8 @@ impl Work {
                     .sequences
                     .zip(length(settings))
                     .map(|(sequences, length)| sequences as f64 * length);
-                epochs(settings)? * (WITH_GRADIENTS * cost(index)? + teacher?)
+                epochs = epochs_of(settings)?;
+                epochs * (WITH_GRADIENTS * cost(index)? + teacher?)
             }
             Job::Measure => {
                 let judged = plan.iter().zip(&sizes.multiply_adds);
@@ -95,6 +108,7 @@ impl Work {
         };
         Some(Self {
             scope: scope(&node.document),
+            epochs,
             passes,
             tokens,
         })
@@ -103,13 +117,15 @@ impl Work {
     /// That of a finished stage; `costs` are the multiply-adds per token of the models that trainings made.
     pub fn finished(key: &Key, document: &Document, result: &Value, costs: &Costs) -> Option<Self> {
         let input = |role: &str| document.inputs.get(role).map(|key| costs.get(key));
+        let mut epochs = 1.0;
         let passes = match document.kind.as_str() {
             "start" => 1.0,
             "importance" => WITH_GRADIENTS * input("from")??,
             "evaluate" => multiply_adds(result)?,
             "train" => {
                 let teacher = input("teacher").unwrap_or(Some(0.0));
-                epochs(&document.settings)? * (WITH_GRADIENTS * costs.get(key)? + teacher?)
+                epochs = epochs_of(&document.settings)?;
+                epochs * (WITH_GRADIENTS * costs.get(key)? + teacher?)
             }
             "measure" => {
                 let costs = document.inputs.values().map(|key| costs.get(key));
@@ -119,6 +135,7 @@ impl Work {
         };
         Some(Self {
             scope: scope(document),
+            epochs,
             passes,
             tokens: None,
         })
@@ -154,7 +171,7 @@ fn scope(document: &Document) -> u64 {
 }
 
 /// The epochs of a training, or of the part of it that a rung does.
-fn epochs(settings: &Map<String, Value>) -> Option<f64> {
+fn epochs_of(settings: &Map<String, Value>) -> Option<f64> {
     match settings.get("rung") {
         Some(rung) => Some(rung.get("up_to")?.as_f64()? - rung.get("after")?.as_f64()?),
         None => settings.get("model")?.pointer("/train/epochs")?.as_f64(),
@@ -178,6 +195,7 @@ mod tests {
     fn work_is_compared_by_passes_and_by_tokens_where_data_differs() {
         let work = |scope, passes, tokens| Work {
             scope,
+            epochs: 1.0,
             passes,
             tokens,
         };
