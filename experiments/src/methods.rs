@@ -28,8 +28,8 @@ pub struct Entry<M: Model> {
     pub name: &'static str,
     /// What it does, its settings, its source and where it applies, in Markdown; the first line is its title.
     pub page: &'static str,
-    /// Its settings with their defaults.
-    pub defaults: Value,
+    /// Its settings with their defaults, made when they are asked for: recipes of many arms look entries up often.
+    defaults: fn() -> Value,
     form: Form<M>,
     /// All settings in their plain form.
     complete: fn(Value) -> Result<Value, serde_json::Error>,
@@ -43,6 +43,11 @@ fn complete<T: Serialize + DeserializeOwned>(settings: Value) -> Result<Value, s
         settings.retain(|_, value| !value.is_null());
     }
     Ok(settings)
+}
+
+/// The default settings.
+fn defaults<T: Default + Serialize>() -> Value {
+    serde_json::to_value(T::default()).unwrap_or_default()
 }
 
 /// What becomes of the settings of a method.
@@ -120,7 +125,7 @@ where
     Entry {
         name,
         page,
-        defaults: serde_json::to_value(T::default()).unwrap_or_default(),
+        defaults: defaults::<T>,
         form: Form::Methods(Box::new(move |settings| {
             Ok(forms(serde_json::from_value::<T>(settings)?))
         })),
@@ -137,7 +142,7 @@ where
     Entry {
         name,
         page,
-        defaults: serde_json::to_value(T::default()).unwrap_or_default(),
+        defaults: defaults::<T>,
         form: Form::Pipeline(|settings| serde_json::from_value::<T>(settings).map(drop)),
         complete: complete::<T>,
     }
@@ -150,15 +155,16 @@ impl<M: Model> Entry<M> {
         line.trim_start_matches("# ")
     }
 
-    /// The names of its settings.
-    fn settings(&self) -> Vec<&str> {
-        let settings = self.defaults.as_object().into_iter().flatten();
-        settings.map(|(name, _)| name.as_str()).collect()
+    /// Its settings with their defaults.
+    pub fn defaults(&self) -> Value {
+        (self.defaults)()
     }
 
     /// What is wrong with settings, as pairs of a key below the method's and a reason that goes on with its sentence.
     fn problems(&self, settings: &toml::Table) -> Vec<(String, String)> {
-        let known = self.settings();
+        let defaults = self.defaults();
+        let known = defaults.as_object().into_iter().flatten();
+        let known: Vec<&str> = known.map(|(name, _)| name.as_str()).collect();
         let unknown = settings.keys().filter(|key| !known.contains(&key.as_str()));
         let unknown = unknown.map(|key| {
             let reason = format!("is no setting of `{}`; {}", self.name, hint(key, &known));
@@ -339,7 +345,8 @@ mod tests {
             let title = format!("{}: ", entry.name);
             assert!(entry.title().starts_with(&title), "{}", entry.title());
             let page = entry.page;
-            for setting in entry.settings() {
+            let defaults = entry.defaults();
+            for (setting, _) in defaults.as_object().unwrap() {
                 assert!(
                     page.contains(&format!("`{setting}`")),
                     "{}: {setting}",

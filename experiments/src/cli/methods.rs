@@ -45,12 +45,12 @@ pub fn run(args: &MethodsArgs) -> Result<(), Error> {
         return Err(Error::Usage(problem));
     };
     if args.json {
-        let (page, defaults) = (entry.page, &entry.defaults);
+        let (page, defaults) = (entry.page, &entry.defaults());
         return super::print_json(&json!({ "name": name, "page": page, "defaults": defaults }));
     }
     let mut text = entry.page.to_owned();
     text.push_str("\nDefaults:\n");
-    for (setting, value) in entry.defaults.as_object().into_iter().flatten() {
+    for (setting, value) in entry.defaults().as_object().into_iter().flatten() {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "    {setting} = {value}");
     }

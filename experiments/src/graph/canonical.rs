@@ -34,6 +34,36 @@ pub fn canonical(value: &Value) -> Result<String, CanonicalError> {
     Ok(text)
 }
 
+/// The canonical text of an object of which the value of each entry is given as its canonical text; keys are ASCII and in
+/// their order.
+pub(super) fn object(entries: &[(&str, String)]) -> String {
+    let mut text = "{".to_owned();
+    for (index, (key, value)) in entries.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write_string(&mut text, key);
+        text.push(':');
+        text.push_str(value);
+    }
+    text.push('}');
+    text
+}
+
+/// The canonical text of the entries of an object that is called `name` in messages.
+///
+/// # Errors
+///
+/// As [`canonical`].
+pub(super) fn canonical_entries(
+    name: &str,
+    entries: &Map<String, Value>,
+) -> Result<String, CanonicalError> {
+    let mut text = String::new();
+    write_object(&mut text, entries, &mut vec![name])?;
+    Ok(text)
+}
+
 fn write_value<'a>(
     text: &mut String,
     value: &'a Value,
@@ -75,7 +105,13 @@ fn write_object<'a>(
     place: &mut Vec<&'a str>,
 ) -> Result<(), CanonicalError> {
     let mut entries = entries.iter().collect::<Vec<_>>();
-    entries.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+    entries.sort_by(|(a, _), (b, _)| {
+        if a.is_ascii() && b.is_ascii() {
+            a.cmp(b)
+        } else {
+            a.encode_utf16().cmp(b.encode_utf16())
+        }
+    });
     text.push('{');
     for (index, (key, value)) in entries.into_iter().enumerate() {
         if index > 0 {

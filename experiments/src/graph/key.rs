@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
-    canonical::{CanonicalError, canonical},
+    canonical::{CanonicalError, canonical, canonical_entries, object},
     digest::{Digest, Fingerprint, is_lower_hex},
 };
 
@@ -89,7 +89,33 @@ impl Document {
     ///
     /// If a setting is an integer above 2^53 or not finite.
     pub fn canonical(&self) -> Result<String, KeyError> {
-        Ok(canonical(&serde_json::to_value(self)?)?)
+        let Self {
+            format,
+            kind,
+            settings,
+            inputs,
+            data,
+            seed,
+            result_version,
+        } = self;
+        // The settings are large, and a copy of them would take longer than the rest.
+        let settings = canonical_entries("settings", settings)?;
+        let rest = json!({
+            "format": format,
+            "kind": kind,
+            "inputs": inputs,
+            "data": data,
+            "result_version": result_version,
+        });
+        let mut entries = vec![("settings", settings)];
+        for (key, value) in rest.as_object().into_iter().flatten() {
+            entries.push((key.as_str(), canonical(value)?));
+        }
+        if let Some(seed) = seed {
+            entries.push(("seed", canonical(&json!(seed.to_string()))?));
+        }
+        entries.sort_unstable();
+        Ok(object(&entries))
     }
 
     /// The key: the kind and the first 32 hex digits of the SHA-256 of the canonical text.

@@ -229,16 +229,22 @@ impl<T: RecipeFamily> Recipe<T> {
     pub fn methods_of(&self, stage: &StageRecipe) -> MethodTables {
         let own = stage.methods.tables().into_iter();
         let methods = own.filter_map(|(name, own)| {
-            let layers = self.methods.get(&name).into_iter().chain([&own]);
-            let settings = methods::settings::<T::Learner>(&name, layers)?;
+            let settings = self.settings_of(&name, &own)?;
             Some((name, settings))
         });
         methods.collect()
     }
 
+    /// All settings of a method of a stage that has these of its own.
+    fn settings_of(&self, method: &str, own: &toml::Table) -> Option<toml::Table> {
+        let layers = self.methods.get(method).into_iter().chain([own]);
+        methods::settings::<T::Learner>(method, layers)
+    }
+
     /// How a stage splits its model into experts, if it does.
     pub fn experts_of(&self, stage: &StageRecipe) -> Option<Experts> {
-        let settings = self.methods_of(stage).remove(EXPERTS)?;
+        let own = stage.methods.tables().remove(EXPERTS)?;
+        let settings = self.settings_of(EXPERTS, &own)?;
         // Settings that are none of this method are refused elsewhere.
         settings.try_into().ok()
     }

@@ -265,7 +265,7 @@ impl Makings<'_> {
         let identity = &self.identity;
         let start = if identity.model.is_none() {
             let draft = Draft::new("start", START)
-                .setting("fresh", &identity.fresh)
+                .written("fresh", &identity.fresh)
                 .data("train", identity.train)
                 .seed(seed);
             Some(draft.add(graph, seed, Job::Start)?)
@@ -295,8 +295,8 @@ impl Makings<'_> {
                 Origin::Random(random) => {
                     // Its tokens and positions are those of the model to begin with.
                     let key = Draft::new("start", START)
-                        .setting("fresh", &identity.fresh)
-                        .setting("reading", &identity.reading)
+                        .written("fresh", &identity.fresh)
+                        .written("reading", &identity.reading)
                         .setting("size", random)
                         .data("train", identity.train)
                         .input(
@@ -324,8 +324,8 @@ impl Makings<'_> {
         let measure = match &identity.latency {
             Some(latency) if phase.is_final() => {
                 let mut draft = Draft::new("measure", MEASURE)
-                    .setting("latency", latency)
-                    .setting("machine", &self.machine);
+                    .written("latency", latency)
+                    .written("machine", &self.machine);
                 let judged = self.plan.iter().zip(&models);
                 let judged = judged.filter(|(_, keys)| keys.evaluate.is_some());
                 for (index, (plan, _)) in judged.enumerate() {
@@ -370,8 +370,8 @@ impl Makings<'_> {
             };
             let draft = Draft::new("importance", IMPORTANCE)
                 .setting("samples", &self.importance.samples)
-                .setting("reading", &identity.reading)
-                .setting("arrangement", arrangement)
+                .written("reading", &identity.reading)
+                .written("arrangement", arrangement)
                 .data("scored", data)
                 .input("from", origin)
                 .seed(seed);
@@ -382,8 +382,8 @@ impl Makings<'_> {
         let before = if plan.judge_before && phase.is_final() {
             let draft = self
                 .evaluation()
-                .setting("arrangement", arrangement)
-                .setting("experts", split)
+                .written("arrangement", arrangement)
+                .written("experts", split)
                 .data("train", identity.train)
                 .input("from", origin)
                 .stage("importance", importance.as_ref())
@@ -397,9 +397,9 @@ impl Makings<'_> {
             let teacher = teacher.unwrap_or_default();
             let draft = || {
                 Draft::new("train", TRAIN)
-                    .setting("model", model)
-                    .setting("reading", &identity.reading)
-                    .setting("training", &identity.training)
+                    .written("model", model)
+                    .written("reading", &identity.reading)
+                    .written("training", &identity.training)
                     .data("train", identity.train)
                     .data("valid", identity.valid)
                     .input("from", origin)
@@ -448,8 +448,8 @@ impl Makings<'_> {
 
     fn evaluation(&self) -> Draft {
         Draft::new("evaluate", EVALUATE)
-            .setting("reading", &self.identity.reading)
-            .setting("judging", &self.identity.judging)
+            .written("reading", &self.identity.reading)
+            .written("judging", &self.identity.judging)
             .data("judged", self.identity.judged)
     }
 }
@@ -479,6 +479,12 @@ impl Draft {
     fn setting(mut self, name: &str, value: &impl Serialize) -> Self {
         self.settings
             .push((name.to_owned(), serde_json::to_value(value)));
+        self
+    }
+
+    /// A setting that was written before.
+    fn written(mut self, name: &str, value: &Value) -> Self {
+        self.settings.push((name.to_owned(), Ok(value.clone())));
         self
     }
 
