@@ -1,20 +1,94 @@
 //! The crossed bootstrap: seeds and examples drawn again, the same for all arms.
 
+use rayon::prelude::*;
+
 use super::{ResampledMeans, SplitMix64, StatisticsError, ValueMatrix};
 
 /// Resamples of a table.
 pub const RESAMPLES: usize = 10_000;
 
-/// Resamples that are summed together, so that an example's values are loaded once for all of them.
-const BLOCK: usize = 8;
+/// Resamples that are summed together, in so many registers.
+const LANES: usize = 16;
 
-/// How often each seed and each example is in a resample.
-#[derive(Clone)]
-struct Resample {
-    /// `[seeds]`.
-    seeds: Vec<u32>,
-    /// `[examples]`.
-    examples: Vec<u32>,
+/// The values of one seed of an arm that are not 0, with the places of their examples. Adding 0 changes no sum, and arms
+/// that are much alike differ in few examples.
+struct Column {
+    examples: Vec<usize>,
+    values: Vec<f64>,
+}
+
+impl Column {
+    fn of(row: &[f64]) -> Self {
+        let differ = || row.iter().enumerate().filter(|(_, value)| **value != 0.0);
+        Self {
+            examples: differ().map(|(example, _)| example).collect(),
+            values: differ().map(|(_, value)| *value).collect(),
+        }
+    }
+
+    /// The sum over the examples of each resample; `counts` says how often each example is in each of them.
+    fn sums(&self, counts: &[[f64; LANES]]) -> [f64; LANES] {
+        let mut sums = [0.0; LANES];
+        for (example, value) in self.examples.iter().zip(&self.values) {
+            for (sum, count) in sums.iter_mut().zip(&counts[*example]) {
+                *sum += count * value;
+            }
+        }
+        sums
+    }
+}
+
+/// How often seeds and examples are in some resamples.
+struct Block {
+    /// `[resamples, seeds]`.
+    seeds: Vec<Vec<u32>>,
+    /// `[examples, resamples]`.
+    examples: Vec<[f64; LANES]>,
+    /// The examples of one of them.
+    drawn: Vec<u32>,
+    filled: usize,
+}
+
+impl Block {
+    fn new(seeds: usize, examples: usize) -> Self {
+        Self {
+            seeds: vec![vec![0; seeds]; LANES],
+            examples: vec![[0.0; LANES]; examples],
+            drawn: vec![0; examples],
+            filled: 0,
+        }
+    }
+
+    /// Takes the next resamples, as many as there are and fit.
+    fn fill(&mut self, next: &mut impl FnMut(&mut [u32], &mut [u32]) -> bool) {
+        self.filled = 0;
+        for (lane, seeds) in self.seeds.iter_mut().enumerate() {
+            if !next(seeds, &mut self.drawn) {
+                break;
+            }
+            for (counts, count) in self.examples.iter_mut().zip(&self.drawn) {
+                counts[lane] = f64::from(*count);
+            }
+            self.filled += 1;
+        }
+    }
+
+    /// The means of an arm over the resamples; its seeds are `columns`.
+    fn means(&self, columns: &[Column]) -> Vec<f64> {
+        let sums = columns.iter().map(|column| column.sums(&self.examples));
+        let sums: Vec<[f64; LANES]> = sums.collect();
+        let cells = (columns.len() * self.examples.len()) as f64;
+        let resamples = self.seeds[..self.filled].iter().enumerate();
+        let means = resamples.map(|(lane, seeds)| {
+            let sum: f64 = seeds
+                .iter()
+                .zip(&sums)
+                .map(|(&count, sums)| f64::from(count) * sums[lane])
+                .sum();
+            sum / cells
+        });
+        means.collect()
+    }
 }
 
 /// The crossed bootstrap of differences to one reference, `[arms]` of `[seeds, examples]`: the means over
@@ -69,60 +143,26 @@ pub fn resampled_means(
             expected: [seeds, examples],
         });
     }
-    // An example's values lie together: what is drawn 0 times is skipped, and sums take no values in turns.
-    let width = differences.len() * seeds;
-    let mut by_example = vec![0.0; examples * width];
-    let rows = differences.iter().flat_map(|difference| difference.rows());
-    for (column, row) in rows.enumerate() {
-        for (example, &value) in row.iter().enumerate() {
-            by_example[example * width + column] = value;
-        }
-    }
-    let empty = Resample {
-        seeds: vec![0; seeds],
-        examples: vec![0; examples],
-    };
-    let mut block = vec![empty; BLOCK];
-    let mut sums = vec![0.0; BLOCK * width];
-    let mut values = Vec::new();
+    let arms = differences.iter();
+    let arms: Vec<Vec<Column>> = arms
+        .map(|arm| arm.rows().map(Column::of).collect())
+        .collect();
+    let mut block = Block::new(seeds, examples);
+    let mut values = vec![vec![]; arms.len()];
     loop {
-        let mut filled = 0;
-        for Resample { seeds, examples } in &mut block {
-            if !next(seeds, examples) {
-                break;
-            }
-            filled += 1;
-        }
-        sums.fill(0.0);
-        for (example, values) in by_example.chunks_exact(width).enumerate() {
-            for (resample, sums) in block[..filled].iter().zip(sums.chunks_exact_mut(width)) {
-                let count = resample.examples[example];
-                if count > 0 {
-                    let count = f64::from(count);
-                    for (sum, value) in sums.iter_mut().zip(values) {
-                        *sum += count * value;
-                    }
-                }
-            }
-        }
-        for (resample, sums) in block[..filled].iter().zip(sums.chunks_exact(width)) {
-            values.extend(sums.chunks_exact(seeds).map(|sums| {
-                let counts = resample.seeds.iter();
-                let sum: f64 = counts
-                    .zip(sums)
-                    .map(|(&count, sum)| f64::from(count) * sum)
-                    .sum();
-                sum / (seeds * examples) as f64
-            }));
-        }
-        if filled < BLOCK {
+        block.fill(&mut next);
+        // Arms do not depend on each other, so the order in which they are done does not matter.
+        let means = arms.par_iter().map(|columns| block.means(columns));
+        let values = values.par_iter_mut().zip(means);
+        values.for_each(|(values, means): (&mut Vec<f64>, _)| values.extend(means));
+        if block.filled < LANES {
             break;
         }
     }
-    if values.is_empty() {
+    if values[0].is_empty() {
         return Err(StatisticsError::NoResamples);
     }
-    Ok(ResampledMeans::of(differences.len(), values))
+    Ok(ResampledMeans::of(values))
 }
 
 #[cfg(test)]
@@ -183,7 +223,7 @@ mod tests {
         fn check(&self, found: &ResampledMeans) {
             let Self { name, expected, .. } = self;
             let alpha = Alpha::default();
-            assert_eq!(found.resamples().len(), self.resamples, "{name}");
+            assert_eq!(found.of_arm(0).count(), self.resamples, "{name}");
             let max_t = MaxT::of(found, alpha);
             assert_near(max_t.c, expected.c, name);
             assert_near(max_t.alpha_star.value(), expected.alpha_star, name);
@@ -259,8 +299,10 @@ mod tests {
             let matrices = case.matrices();
             let found =
                 crossed_bootstrap(&matrices.iter().collect::<Vec<_>>(), case.resamples).unwrap();
-            for (found, expected) in found.resamples().zip(case.first_values.as_ref().unwrap()) {
-                super::super::testing::assert_all_near(found, expected, &case.name);
+            for (resample, expected) in case.first_values.iter().flatten().enumerate() {
+                let means = (0..found.arms()).filter_map(|arm| found.of_arm(arm).nth(resample));
+                let means: Vec<f64> = means.collect();
+                super::super::testing::assert_all_near(&means, expected, &case.name);
             }
             case.check(&found);
         }
@@ -305,12 +347,13 @@ mod tests {
                 .collect();
             let found = crossed_bootstrap(&matrices.iter().collect::<Vec<_>>(), resamples).unwrap();
             let mut generator = SplitMix64::default();
-            for means in found.resamples() {
+            for resample in 0..resamples {
                 let seeds: Vec<_> = (0..3).map(|_| generator.draw(3)).collect();
                 let examples: Vec<_> = (0..4).map(|_| generator.draw(4)).collect();
-                for (mean, arm) in means.iter().zip(&arms) {
+                for (place, arm) in arms.iter().enumerate() {
+                    let mean = found.of_arm(place).nth(resample).unwrap();
                     let drawn = seeds.iter().flat_map(|seed| examples.iter().map(move |i| arm[seed * 4 + i]));
-                    prop_assert!(is_near(*mean, drawn.sum::<f64>() / 12.0));
+                    prop_assert!(is_near(mean, drawn.sum::<f64>() / 12.0));
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! The level of intervals that hold for several arms at once.
 
+use rayon::prelude::*;
+
 use super::{
     Alpha, ResampledMeans, normal,
     quantile::{quantile, sorted},
@@ -27,14 +29,16 @@ impl MaxT {
     /// The bootstrap says how much the comparisons move together. How wide each one must be is left to
     /// [`two_way`](super::two_way), whose intervals at this level are the simultaneous ones.
     pub fn of(means: &ResampledMeans, alpha: Alpha) -> Self {
-        let spreads: Vec<(f64, f64)> = (0..means.arms())
-            .map(|arm| means.mean_and_sd(arm))
-            .collect();
-        let largest = means.resamples().map(|means| {
-            let arms = means.iter().zip(&spreads).filter(|(_, (_, sd))| *sd > 0.0);
-            let deviations = arms.map(|(value, (mean, sd))| (value - mean).abs() / sd);
-            deviations.fold(0.0, f64::max)
-        });
+        let spreads = (0..means.arms()).into_par_iter();
+        let spreads: Vec<(f64, f64)> = spreads.map(|arm| means.mean_and_sd(arm)).collect();
+        let mut largest = vec![0.0_f64; means.of_arm(0).count()];
+        for (arm, (mean, sd)) in spreads.into_iter().enumerate() {
+            if sd > 0.0 {
+                for (largest, value) in largest.iter_mut().zip(means.of_arm(arm)) {
+                    *largest = largest.max((value - mean).abs() / sd);
+                }
+            }
+        }
         let c = quantile(&sorted(largest), 1.0 - alpha.value()).unwrap_or(0.0);
         Self {
             c,

@@ -12,31 +12,24 @@ const ROUNDING: f64 = 1e-13;
 /// The means of several arms over the same resamples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResampledMeans {
-    arms: usize,
-    /// `[resamples, arms]`.
-    values: Vec<f64>,
+    /// `[arms, resamples]`.
+    values: Vec<Vec<f64>>,
 }
 
 impl ResampledMeans {
-    /// Of at least one arm, `[resamples, arms]`.
-    pub(super) fn of(arms: usize, values: Vec<f64>) -> Self {
-        Self { arms, values }
+    /// Of at least one arm, `[arms, resamples]`.
+    pub(super) fn of(values: Vec<Vec<f64>>) -> Self {
+        Self { values }
     }
 
     /// The number of arms, at least 1.
     pub fn arms(&self) -> usize {
-        self.arms
-    }
-
-    /// The means of all arms over each resample, `[resamples, arms]`.
-    pub fn resamples(&self) -> impl ExactSizeIterator<Item = &[f64]> {
-        self.values.chunks_exact(self.arms)
+        self.values.len()
     }
 
     /// The means of one arm, `[resamples]`; nothing if there is no such arm.
     pub fn of_arm(&self, arm: usize) -> impl Iterator<Item = f64> {
-        self.resamples()
-            .filter_map(move |means| means.get(arm).copied())
+        self.values.get(arm).into_iter().flatten().copied()
     }
 
     /// The mean and the standard deviation (over the resamples, `n` in the denominator) of an arm. The
@@ -67,7 +60,7 @@ mod tests {
 
     #[test]
     fn roundings_are_no_spread() {
-        let means = ResampledMeans::of(2, vec![0.1, 1.0, 0.1 + 1e-16, 3.0]);
+        let means = ResampledMeans::of(vec![vec![0.1, 0.1 + 1e-16], vec![1.0, 3.0]]);
         let (mean, sd) = means.mean_and_sd(0);
         assert!((mean - 0.1).abs() < 1e-15 && sd == 0.0, "{mean}, {sd}");
         assert_eq!(means.mean_and_sd(1), (2.0, 1.0));
@@ -75,7 +68,7 @@ mod tests {
 
     #[test]
     fn an_arm_that_is_not_there_has_no_interval() {
-        let means = ResampledMeans::of(2, vec![0.0, 1.0, 2.0, 3.0]);
+        let means = ResampledMeans::of(vec![vec![0.0, 2.0], vec![1.0, 3.0]]);
         assert_eq!(means.of_arm(2).count(), 0);
         assert_eq!(means.percentile(2, Alpha::default()), None);
         let percentile = means.percentile(1, Alpha::new(0.5).unwrap());
