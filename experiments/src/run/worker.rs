@@ -73,10 +73,22 @@ impl<F: Family> Worker<'_, F> {
     pub fn work(&self) -> Result<Failures, Error> {
         let mut settled = BTreeSet::new();
         let mut failed: BTreeMap<Key, Ended> = BTreeMap::new();
+        // Whoever started this process measures, when nothing else is at work.
+        let is_asked =
+            |stage: &Stage<'_, F>| !(self.options.is_worker && stage.node.job == Job::Measure);
+        let stages: Vec<Stage<'_, F>> = self.stages().filter(is_asked).collect();
+        // The first stage that is not over. They are done in about this order, so that few of those that are over are seen
+        // again.
+        let mut first = 0;
         let mut is_told = false;
         let mut start = Start::default();
         loop {
-            match self.round(&mut settled, &mut failed)? {
+            let is_over = |stage: &&Stage<'_, F>| {
+                let key = &stage.node.key;
+                settled.contains(key) || failed.contains_key(key)
+            };
+            first += stages[first..].iter().take_while(is_over).count();
+            match self.round(&stages[first..], &mut settled, &mut failed)? {
                 Round::Moved(ended) => {
                     is_told = false;
                     start.take(ended, self.options.keep_going)?;
@@ -107,21 +119,18 @@ impl<F: Family> Worker<'_, F> {
         })
     }
 
-    /// Does the first stage that is ready.
+    /// Does the first of some stages that is ready.
     fn round(
         &self,
+        stages: &[Stage<'_, F>],
         settled: &mut BTreeSet<Key>,
         failed: &mut BTreeMap<Key, Ended>,
     ) -> Result<Round, Error> {
         let mut is_waiting = false;
-        for stage in self.stages() {
+        for stage in stages {
             let node = stage.node;
             self.options.stop.check()?;
             if settled.contains(&node.key) || failed.contains_key(&node.key) {
-                continue;
-            }
-            // Whoever started this process measures, when nothing else is at work.
-            if self.options.is_worker && node.job == Job::Measure {
                 continue;
             }
             let inputs = node.document.inputs.values();
@@ -137,10 +146,10 @@ impl<F: Family> Worker<'_, F> {
             }
             match claim(&self.leases, &node.key)? {
                 Claim::Done => drop(settled.insert(node.key.clone())),
-                Claim::Failed => drop(failed.insert(node.key.clone(), self.before(&stage)?)),
+                Claim::Failed => drop(failed.insert(node.key.clone(), self.before(stage)?)),
                 Claim::Held => is_waiting |= whose == Whose::Own,
                 Claim::Ours(work) => {
-                    let ended = self.attempt(&stage, work)?;
+                    let ended = self.attempt(stage, work)?;
                     if let Some(ended) = &ended {
                         failed.insert(node.key.clone(), ended.clone());
                     }
