@@ -58,6 +58,8 @@ mod sample;
 mod shapes;
 mod share;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use experts::{expert_files, expert_plan, open_dense, open_dense_decoder, score_neurons};
