@@ -37,7 +37,7 @@ pub struct AblateArgs {
     /// the engine of `kiln submit` gives this worker
     #[arg(long, value_name = "I/N|auto|auto/N")]
     shard: Option<ShardArg>,
-    /// Show the arms and their stages, and start nothing
+    /// Show the arms and their stages with estimated times, and begin none of them
     #[arg(long)]
     plan: bool,
     /// Print JSON: the results as RUN/results.json has them, or with --plan every stage with its key

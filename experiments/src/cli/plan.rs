@@ -15,7 +15,8 @@ use crate::{
 
 /// Show the stages of a recipe: how many are done, what is left to do, and how long it will take
 ///
-/// Times are those of stages that the store has from this machine. Nothing is started or written.
+/// Times are those of stages that the store has from this machine; where it has none, a few steps are measured on a sample of
+/// the data. No stage is begun, and nothing is written into the store or the run folder.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kiln plan quickstart train.epochs=5")]
 pub struct PlanArgs {
