@@ -13,6 +13,7 @@ use crate::{
     ablate::run_arm,
     error::Error,
     graph::{Done, Key},
+    json_file,
     metric_line::{MetricLine, TRAINED},
     record::{MODELS, folder_of, seed_folder},
     results::{Results, SeedResults, Status},
@@ -180,13 +181,7 @@ fn trained(path: &Path, [begun, ended]: [f64; 2]) -> Result<Vec<Point>, FileErro
 /// The loads in a training's `layers.jsonl`, if it has one, over its time as the values in [`trained`].
 fn loads(path: &Path, [begun, ended]: [f64; 2], steps: u64) -> Result<Vec<Loads>, FileError> {
     let text = file::read_if_there(path)?.unwrap_or_default();
-    let lines = text.split(|byte| *byte == b'\n');
-    let lines = lines.filter(|line| !line.is_empty());
-    let lines: Result<Vec<LayerLine>, _> = lines.map(serde_json::from_slice).collect();
-    let lines = lines.map_err(|source| FileError::Json {
-        path: path.to_owned(),
-        source,
-    })?;
+    let lines: Vec<LayerLine> = json_file::lines(path, &text)?;
     let loads = lines.into_iter().filter(|line| line.name == "load");
     let loads = loads.map(|line| Loads {
         layer: line.layer,

@@ -145,7 +145,7 @@ impl<'a> Course<'a> {
         let Some((place, rung)) = replay.rungs.iter().enumerate().next_back() else {
             return Ok(());
         };
-        let nodes = stages.iter().flat_map(|(_, nodes)| &nodes.nodes);
+        let nodes = stages.iter().flat_map(|(_, nodes)| &nodes.all);
         let nodes: BTreeMap<&Key, &Node> = nodes.map(|node| (&node.key, node)).collect();
         for arm in &rung.arms {
             if self.scores.contains_key(&(place, *arm)) {

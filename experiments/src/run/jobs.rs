@@ -63,6 +63,9 @@ pub(super) trait Shelf {
     /// The folder of a stage.
     fn stage(&self, key: &Key) -> PathBuf;
 
+    /// Whether a stage is there.
+    fn has(&self, key: &Key) -> Result<bool, StoreError>;
+
     /// The time in seconds that a stage took, if it is known.
     fn seconds(&self, key: &Key) -> Result<Option<f64>, StoreError>;
 }
@@ -70,6 +73,10 @@ pub(super) trait Shelf {
 impl Shelf for Store {
     fn stage(&self, key: &Key) -> PathBuf {
         self.stage(key)
+    }
+
+    fn has(&self, key: &Key) -> Result<bool, StoreError> {
+        self.is_done(key)
     }
 
     fn seconds(&self, key: &Key) -> Result<Option<f64>, StoreError> {

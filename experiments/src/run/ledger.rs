@@ -28,7 +28,7 @@ impl Ledger<'_> {
     ///
     /// If the folder or the store cannot be written.
     pub fn add(&mut self, nodes: &[Nodes]) -> Result<(), Error> {
-        let nodes = nodes.iter().flat_map(|nodes| &nodes.nodes);
+        let nodes = nodes.iter().flat_map(|nodes| &nodes.all);
         let mut keys: Vec<Key> = nodes.map(|node| node.key.clone()).collect();
         if self.grows {
             let mut all = self.keys.clone();

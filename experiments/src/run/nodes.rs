@@ -132,7 +132,7 @@ impl ModelKeys {
 #[derive(Clone, Debug)]
 pub(super) struct Nodes {
     /// The stages, without those that an earlier base has.
-    pub nodes: Vec<Node>,
+    pub all: Vec<Node>,
     pub seeds: Vec<SeedKeys>,
     /// Whether models are judged by the data that they are validated on.
     pub is_judged_on_valid: bool,
@@ -141,9 +141,9 @@ pub(super) struct Nodes {
 impl Nodes {
     /// Adds the stages of another phase that are not there yet.
     pub fn extend(&mut self, more: Self) {
-        let known: BTreeSet<Key> = self.nodes.iter().map(|node| node.key.clone()).collect();
-        let fresh = more.nodes.into_iter();
-        self.nodes
+        let known: BTreeSet<Key> = self.all.iter().map(|node| node.key.clone()).collect();
+        let fresh = more.all.into_iter();
+        self.all
             .extend(fresh.filter(|node| !known.contains(&node.key)));
         self.seeds.extend(more.seeds);
     }
@@ -249,7 +249,7 @@ impl Makings<'_> {
         let seeds = seeds.map(|seed| self.seed(*seed, phase, &done, &mut graph));
         Ok(Nodes {
             seeds: seeds.collect::<Result<_, _>>()?,
-            nodes: graph.nodes,
+            all: graph.nodes,
             is_judged_on_valid: self.identity.is_judged_on_valid,
         })
     }

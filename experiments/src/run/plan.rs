@@ -249,7 +249,7 @@ impl Sketch<'_> {
                 .iter()
                 .map(|(key, done)| (key, &done.document)),
         );
-        let all = || nodes.iter().flat_map(|base| &base.nodes);
+        let all = || nodes.iter().flat_map(|base| &base.all);
         documents.extend(all().map(|node| (&node.key, &node.document)));
         let signatures = Signatures::of(&documents);
         let likenesses = Signatures::of_likeness(&documents);
@@ -273,7 +273,7 @@ impl Sketch<'_> {
         };
         let (mut open, mut wanted) = (HashMap::new(), vec![]);
         for (place, base) in self.bases.iter().enumerate() {
-            for (index, node) in base.nodes.nodes.iter().enumerate() {
+            for (index, node) in base.nodes.all.iter().enumerate() {
                 let state = states.of(&node.key)?;
                 let subject = subject(base, node).filter(|_| state != State::Done);
                 let Some(subject) = subject else {
@@ -302,7 +302,7 @@ impl Sketch<'_> {
         }
         let mut planned = vec![];
         for base in &self.bases {
-            for node in &base.nodes.nodes {
+            for node in &base.nodes.all {
                 let key = &node.key;
                 let open = open.get(key);
                 let state = open.map_or(State::Done, |(state, _)| *state);

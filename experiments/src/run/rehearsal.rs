@@ -101,13 +101,13 @@ impl<'p, 'a, T: Runnable> Rehearsal<'p, 'a, T> {
         };
         for (count, wanted) in request.wanted.iter().enumerate() {
             let part = &parts[wanted.base];
-            let node = &part.nodes.nodes[wanted.node];
+            let node = &part.nodes.all[wanted.node];
             let keys = part.nodes.seeds.iter().find(|keys| keys.holds(node));
             let inputs = node.document.inputs.values();
             let (Some(stand), Some(keys)) = (stands.get(&wanted.base), keys) else {
                 continue;
             };
-            if !inputs.clone().all(|input| made.has(input)) {
+            if !inputs.clone().all(|input| made.folder(input).is_some()) {
                 continue;
             }
             let title = title(part.plan, node.seed, node.job);
@@ -205,15 +205,15 @@ impl Made<'_> {
     fn folder(&self, key: &Key) -> Option<&PathBuf> {
         self.folders.get(&self.likenesses.get(key)?)
     }
-
-    fn has(&self, key: &Key) -> bool {
-        self.folder(key).is_some()
-    }
 }
 
 impl Shelf for Made<'_> {
     fn stage(&self, key: &Key) -> PathBuf {
         self.folder(key).cloned().unwrap_or_default()
+    }
+
+    fn has(&self, key: &Key) -> Result<bool, StoreError> {
+        Ok(self.folder(key).is_some())
     }
 
     fn seconds(&self, _: &Key) -> Result<Option<f64>, StoreError> {

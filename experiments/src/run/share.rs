@@ -29,7 +29,7 @@ impl Share {
         arms: impl Iterator<Item = &'a str>,
         parts: &[(&[ModelPlan], &Nodes)],
     ) -> Self {
-        let nodes = parts.iter().flat_map(|(_, nodes)| &nodes.nodes);
+        let nodes = parts.iter().flat_map(|(_, nodes)| &nodes.all);
         let inputs: BTreeMap<&Key, _> = nodes
             .map(|node| (&node.key, node.document.inputs.values()))
             .collect();

@@ -34,7 +34,7 @@ impl<'a> Standing<'a> {
     /// The stages of all parts.
     pub fn new<F: Family>(parts: &'a [Part<'_, F>], store: &'a Store) -> Self {
         let nodes = parts.iter().flat_map(|part| {
-            let nodes = part.nodes.nodes.iter();
+            let nodes = part.nodes.all.iter();
             nodes.map(|node| {
                 let title = title(part.run.plan, node.seed, node.job);
                 (&node.key, (node, title))

@@ -117,7 +117,7 @@ fn a_thousand_arms_are_planned_and_compared() {
     eprintln!("stages: {:?}", clock.elapsed());
     for nodes in &nodes {
         let judged = nodes.seeds[0].judged().count();
-        for (place, node) in nodes.nodes.iter().enumerate() {
+        for (place, node) in nodes.all.iter().enumerate() {
             finish(&store, node, place, judged);
         }
     }

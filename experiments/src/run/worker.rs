@@ -295,7 +295,7 @@ impl<F: Family> Worker<'_, F> {
     /// All stages, each after those that it reads.
     fn stages(&self) -> impl Iterator<Item = Stage<'_, F>> {
         self.parts.iter().flat_map(|part| {
-            let nodes = part.nodes.nodes.iter();
+            let nodes = part.nodes.all.iter();
             nodes.map(move |node| Stage { part, node })
         })
     }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use distill::LayerLine;
 
-use super::{LoadError, Stages, json, lines};
+use moebert_core::file;
+
+use super::{LoadError, Stages};
 use crate::{
     inside::record::{Distances, Routed},
-    report::{
-        data::Results,
-        layers::{Layers, OfModel, Series},
-    },
+    json_file,
+    report::layers::{Layers, OfModel, Series},
+    results::Results,
 };
 
 /// A series has at most so many points: a sweep has thousands of series.
@@ -23,16 +24,18 @@ pub fn read(results: &Results, stages: &Stages) -> Result<Layers, LoadError> {
     for arm in &results.arms {
         for seed in &arm.seeds {
             if let Some((_, folder)) = stages.find(arm, seed.seed, "train") {
-                let lines = lines::<LayerLine>(&folder.join("training/layers.jsonl"))?;
+                let path = folder.join("training/layers.jsonl");
+                let bytes = file::read_if_there(&path)?.unwrap_or_default();
+                let lines = json_file::lines::<LayerLine>(&path, &bytes)?;
                 found.series.extend(series(&arm.name, seed.seed, lines));
             }
             let Some((_, folder)) = stages.find(arm, seed.seed, "evaluate") else {
                 continue;
             };
-            if let Some(what) = json(&folder.join(Routed::FILE))? {
+            if let Some(what) = json_file::read_if_there(&folder.join(Routed::FILE))? {
                 found.routed.push(of_model(&arm.name, seed.seed, what));
             }
-            if let Some(what) = json(&folder.join(Distances::FILE))? {
+            if let Some(what) = json_file::read_if_there(&folder.join(Distances::FILE))? {
                 found.distances.push(of_model(&arm.name, seed.seed, what));
             }
         }

@@ -10,7 +10,6 @@ use super::{
 use crate::{
     inside::record::{Apart, Distances},
     report::{
-        data::Arm,
         figure::{DataTable, Figure, cell},
         layers::OfModel,
         number,
@@ -19,6 +18,7 @@ use crate::{
         subject::Subject,
         svg::{Axis, Scale},
     },
+    results::ArmResults,
 };
 
 /// At most so many states of the other model are columns.
@@ -75,9 +75,13 @@ fn after(distances: &Distances) -> &Apart {
 
 /// The names of the models that others are compared with.
 fn others(subject: &Subject<'_>) -> String {
-    let is_trained_by = |arm: &Arm, key: &str| {
+    let is_trained_by = |arm: &ArmResults, key: &str| {
         let mut seeds = arm.seeds.iter();
-        seeds.any(|seed| seed.stages.get("train").is_some_and(|own| own == key))
+        seeds.any(|seed| {
+            seed.stages
+                .get("train")
+                .is_some_and(|own| own.as_str() == key)
+        })
     };
     let mut names: Vec<&str> = vec![];
     for found in &subject.data.layers.distances {

@@ -3,6 +3,7 @@
 use super::experts::shown;
 use crate::{
     inside::record::{Routed, RoutedExpert, Word},
+    number::thousands,
     report::{
         layers::OfModel,
         number,
@@ -82,7 +83,7 @@ fn table(found: &OfModel<Routed>) -> Table {
                 (layer.layer + 1).to_string(),
                 (place + 1).to_string(),
                 typical(expert),
-                number::grouped(expert.tokens as usize),
+                thousands(expert.tokens as usize),
                 number::fixed(100.0 * share, 1),
             ]);
         }
@@ -100,7 +101,7 @@ fn typical(expert: &RoutedExpert) -> String {
 }
 
 fn told(word: &Word) -> String {
-    let count = number::grouped(word.count as usize);
+    let count = thousands(word.count as usize);
     // How byte-level and SentencePiece vocabularies write a space.
     let token: String = word
         .token
@@ -136,7 +137,7 @@ mod tests {
             tokens: 3000,
             words: vec![word("##ing", 1.0), word(" the\n", 0.345)],
         };
-        let count = number::grouped(1200);
+        let count = thousands(1200);
         assert_eq!(
             typical(&expert),
             format!("##ing {count}, \u{2423}the\u{21b5} {count} (34 %)")

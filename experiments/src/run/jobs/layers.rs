@@ -61,7 +61,7 @@ impl<F: Family> Jobs<'_, F> {
     /// when it was taken along.
     fn is_there(&self, plan: &ModelPlan) -> Result<bool, Error> {
         match &self.keys_of(plan).train {
-            Some(key) => Ok(self.store.is_done(key)?),
+            Some(key) => Ok(self.shelf.has(key)?),
             None => self.can_begin(plan),
         }
     }
@@ -73,7 +73,7 @@ impl<F: Family> Jobs<'_, F> {
         let start = start.filter(|_| matches!(plan.from, Origin::Start));
         for key in [keys.importance.as_ref(), keys.drawn.as_ref(), start] {
             if let Some(key) = key
-                && !self.store.is_done(key)?
+                && !self.shelf.has(key)?
             {
                 return Ok(false);
             }

@@ -10,7 +10,7 @@ use crate::{
 /// The number of arms that need each stage, itself or for one that it reads. `arms` are the models of arms in the plan of
 /// each base. Stages of no arm, as measurements of all, have no entry.
 pub(super) fn arms_of<'a>(bases: &[&'a Nodes], arms: &[Vec<usize>]) -> HashMap<&'a Key, usize> {
-    let nodes = bases.iter().flat_map(|base| &base.nodes);
+    let nodes = bases.iter().flat_map(|base| &base.all);
     let inputs: HashMap<&Key, Vec<&Key>> = nodes
         .map(|node| (&node.key, node.document.inputs.values().collect()))
         .collect();

@@ -144,7 +144,7 @@ impl Work {
 
 /// The multiply-adds per token of the models that trainings made, as evaluations counted them.
 #[derive(Default)]
-pub(super) struct Costs(HashMap<Key, f64>);
+pub(in crate::run) struct Costs(HashMap<Key, f64>);
 
 impl Costs {
     /// Takes in what a finished stage says.

@@ -36,7 +36,7 @@ pub(in crate::run) fn arms_file<'a, T: RecipeFamily>(
                 seeds: seeds.collect(),
             });
         }
-        stages.extend(nodes.nodes.iter().map(|node| StageLine {
+        stages.extend(nodes.all.iter().map(|node| StageLine {
             title: title(plan, node.seed, node.job),
             seed: node.seed,
             inputs: node.document.inputs.values().cloned().collect(),
