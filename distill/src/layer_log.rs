@@ -156,7 +156,7 @@ fn cut(path: &PathBuf, bytes: u64) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, ops::RangeInclusive};
 
     use super::*;
 
@@ -173,18 +173,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("layers.jsonl");
         let open = |state| LayerLog::open(path.clone(), 2, state).unwrap();
+        // Steps of two batches each; returns the states after them.
+        let train = |log: &mut LayerLog, steps: RangeInclusive<i32>| -> Vec<LayerLogState> {
+            let states = steps.map(|step| {
+                for batch in 0..2 {
+                    let value = f64::from(2 * step + batch);
+                    log.add("load", 1, &[value, 0.0]);
+                    log.add("hidden", 0, &[value]);
+                }
+                log.end_step(1, step as usize).unwrap();
+                log.state().clone()
+            });
+            states.collect()
+        };
         let mut log = open(LayerLogState::default());
-        let mut states = vec![];
-        for step in 1..=5 {
-            // Two batches a step.
-            for batch in 0..2 {
-                let value = f64::from(2 * step + batch);
-                log.add("load", 1, &[value, 0.0]);
-                log.add("hidden", 0, &[value]);
-            }
-            log.end_step(1, step as usize).unwrap();
-            states.push(log.state().clone());
-        }
+        let states = train(&mut log, 1..=5);
         log.write(1, 5).unwrap();
         let whole = fs::read(&path).unwrap();
         let found = lines(&path);
@@ -197,14 +200,7 @@ mod tests {
         let text = serde_json::to_string(&states[2]).unwrap();
         let mut log = open(serde_json::from_str(&text).unwrap());
         assert_eq!(lines(&path).len(), 2);
-        for step in 4..=5 {
-            for batch in 0..2 {
-                let value = f64::from(2 * step + batch);
-                log.add("load", 1, &[value, 0.0]);
-                log.add("hidden", 0, &[value]);
-            }
-            log.end_step(1, step as usize).unwrap();
-        }
+        train(&mut log, 4..=5);
         log.write(1, 5).unwrap();
         assert_eq!(fs::read(&path).unwrap(), whole);
     }

@@ -5,3 +5,6 @@ mod cka;
 pub mod distances;
 pub mod record;
 pub mod routes;
+
+#[cfg(test)]
+mod testing;

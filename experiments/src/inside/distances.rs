@@ -164,7 +164,7 @@ fn spread(padding: &[bool], most: usize) -> Vec<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, sync::Arc};
+    use std::collections::BTreeSet;
 
     use masformer_core::seed;
     use moebert_core::{
@@ -175,10 +175,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        data::loader::{Feature, GroupedLoader, Target},
-        learner::TaskLearner,
-    };
+    use crate::{data::loader::GroupedLoader, inside::testing::features, learner::TaskLearner};
 
     fn learner(hidden: usize, layers: usize) -> TaskLearner {
         let device = Device::flex();
@@ -198,17 +195,7 @@ mod tests {
     }
 
     fn of(models: [&TaskLearner; 2], other: &TaskLearner) -> Option<Distances> {
-        let feature = |index: usize| {
-            let ids = (0..3 + index % 4).map(|place| ((index * 7 + place * place) % 20) as u32 + 1);
-            let input_ids: Vec<u32> = ids.collect();
-            Feature {
-                type_ids: vec![0; input_ids.len()],
-                input_ids,
-                target: Some(Target::Class(0)),
-            }
-        };
-        let features: Arc<[Feature]> = (0..23).map(feature).collect();
-        let loader = GroupedLoader::sorted(features, 4, 0, &Device::flex()).unwrap();
+        let loader = GroupedLoader::sorted(features(), 4, 0, &Device::flex()).unwrap();
         distances(models, (None, other), &loader, &Stop::default()).unwrap()
     }
 

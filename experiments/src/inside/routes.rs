@@ -130,8 +130,6 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use moebert_core::{
         bert::BertConfig,
         heads::{BertModelConfig, Head},
@@ -142,25 +140,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        data::loader::{Feature, GroupedLoader, Target},
+        data::loader::GroupedLoader,
+        inside::testing::features,
         learner::{ExpertPlan, TaskLearner},
     };
 
     const VOCABULARY: usize = 30;
-
-    fn features() -> Arc<[Feature]> {
-        let feature = |index: usize| {
-            // Lengths differ, so that there is padding.
-            let ids = (0..3 + index % 4).map(|place| ((index * 7 + place * place) % 20) as u32 + 1);
-            let input_ids: Vec<u32> = ids.collect();
-            Feature {
-                type_ids: vec![0; input_ids.len()],
-                input_ids,
-                target: Some(Target::Class(0)),
-            }
-        };
-        (0..23).map(feature).collect()
-    }
 
     fn learner(router: RouterConfig) -> TaskLearner {
         let device = Device::flex();
