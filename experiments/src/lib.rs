@@ -42,6 +42,7 @@ pub mod workers;
 
 mod environment;
 mod json_file;
+mod layer_lines;
 mod number;
 mod one_line;
 mod quiet;

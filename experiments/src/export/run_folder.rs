@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use distill::LayerLine;
-use moebert_core::file::{self, FileError};
+use moebert_core::file::FileError;
 
 use super::{
     predictions::split_of,
@@ -13,7 +12,7 @@ use crate::{
     ablate::run_arm,
     error::Error,
     graph::{Done, Key},
-    json_file,
+    layer_lines::layer_lines,
     metric_line::{MetricLine, TRAINED},
     record::{MODELS, folder_of, seed_folder},
     results::{Results, SeedResults, Status},
@@ -135,7 +134,7 @@ fn model(
         .max()
         .unwrap_or_default();
     let loads = match &training {
-        Some(training) => loads(&training.join("training/layers.jsonl"), times, step)?,
+        Some(training) => loads(training, times, step)?,
         None => vec![],
     };
     points.extend(seed.metrics.iter().map(|(metric, value)| Point {
@@ -165,28 +164,32 @@ fn times(stage: &Path) -> Result<[f64; 2], FileError> {
     Ok([started, started + done.seconds])
 }
 
-/// The values of a training. Their lines have no times: the steps are spread evenly over that of the training.
-fn trained(path: &Path, [begun, ended]: [f64; 2]) -> Result<Vec<Point>, FileError> {
+/// The time of a step of a training. Lines of trainings have no times: the steps are spread evenly over that of the training.
+fn at([begun, ended]: [f64; 2], step: u64, steps: u64) -> f64 {
+    begun + (ended - begun) * step as f64 / steps.max(1) as f64
+}
+
+/// The values of a training.
+fn trained(path: &Path, times: [f64; 2]) -> Result<Vec<Point>, FileError> {
     let lines = MetricLine::read(path)?;
     let steps = lines.iter().map(|line| line.step).max().unwrap_or_default();
     let points = lines.into_iter().map(|line| Point {
         tag: line.tag(),
         step: line.step,
-        seconds: begun + (ended - begun) * line.step as f64 / steps.max(1) as f64,
+        seconds: at(times, line.step, steps),
         value: line.value,
     });
     Ok(points.collect())
 }
 
-/// The loads in a training's `layers.jsonl`, if it has one, over its time as the values in [`trained`].
-fn loads(path: &Path, [begun, ended]: [f64; 2], steps: u64) -> Result<Vec<Loads>, FileError> {
-    let text = file::read_if_there(path)?.unwrap_or_default();
-    let lines: Vec<LayerLine> = json_file::lines(path, &text)?;
+/// The loads that a training kept, if it has some.
+fn loads(training: &Path, times: [f64; 2], steps: u64) -> Result<Vec<Loads>, FileError> {
+    let lines = layer_lines(training)?;
     let loads = lines.into_iter().filter(|line| line.name == "load");
     let loads = loads.map(|line| Loads {
         layer: line.layer,
         step: line.step as u64,
-        seconds: begun + (ended - begun) * line.step as f64 / steps.max(1) as f64,
+        seconds: at(times, line.step as u64, steps),
         tokens: line.values.into_iter().map(f64::from).collect(),
     });
     Ok(loads.collect())
@@ -234,8 +237,10 @@ mod tests {
     #[test]
     fn loads_are_those_of_experts_and_may_be_missing() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("layers.jsonl");
-        assert!(loads(&path, [0.0, 1.0], 10).unwrap().is_empty());
+        let stage = folder.path();
+        let path = stage.join("training/layers.jsonl");
+        assert!(loads(stage, [0.0, 1.0], 10).unwrap().is_empty());
+        fs::create_dir(stage.join("training")).unwrap();
         let lines = [
             json!({ "epoch": 1, "step": 5, "name": "hidden", "layer": 0, "values": [0.5] }),
             json!({ "epoch": 1, "step": 5, "name": "load", "layer": 2, "values": [3.0, 1.5] }),
@@ -247,9 +252,9 @@ mod tests {
             seconds: 150.0,
             tokens: vec![3.0, 1.5],
         };
-        assert_eq!(loads(&path, [100.0, 200.0], 10).unwrap(), [expected]);
+        assert_eq!(loads(stage, [100.0, 200.0], 10).unwrap(), [expected]);
         fs::write(&path, "{}\n").unwrap();
-        let error = loads(&path, [0.0, 1.0], 10).unwrap_err().to_string();
+        let error = loads(stage, [0.0, 1.0], 10).unwrap_err().to_string();
         assert!(error.contains("layers.jsonl: missing field"), "{error}");
     }
 

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 
 use distill::LayerLine;
 
-use moebert_core::file;
-
 use super::{LoadError, Stages};
 use crate::{
     inside::record::{Distances, Routed},
     json_file,
+    layer_lines::layer_lines,
     report::layers::{Layers, OfModel, Series},
     results::Results,
 };
@@ -24,9 +23,7 @@ pub fn read(results: &Results, stages: &Stages) -> Result<Layers, LoadError> {
     for arm in &results.arms {
         for seed in &arm.seeds {
             if let Some((_, folder)) = stages.find(arm, seed.seed, "train") {
-                let path = folder.join("training/layers.jsonl");
-                let bytes = file::read_if_there(&path)?.unwrap_or_default();
-                let lines = json_file::lines::<LayerLine>(&path, &bytes)?;
+                let lines = layer_lines(folder)?;
                 found.series.extend(series(&arm.name, seed.seed, lines));
             }
             let Some((_, folder)) = stages.find(arm, seed.seed, "evaluate") else {

@@ -115,7 +115,12 @@ impl Work {
     }
 
     /// That of a finished stage; `costs` are the multiply-adds per token of the models that trainings made.
-    pub fn finished(key: &Key, document: &Document, result: &Value, costs: &Costs) -> Option<Self> {
+    pub(super) fn finished(
+        key: &Key,
+        document: &Document,
+        result: &Value,
+        costs: &Costs,
+    ) -> Option<Self> {
         let input = |role: &str| document.inputs.get(role).map(|key| costs.get(key));
         let mut epochs = 1.0;
         let passes = match document.kind.as_str() {
@@ -144,7 +149,7 @@ impl Work {
 
 /// The multiply-adds per token of the models that trainings made, as evaluations counted them.
 #[derive(Default)]
-pub(in crate::run) struct Costs(HashMap<Key, f64>);
+pub(super) struct Costs(HashMap<Key, f64>);
 
 impl Costs {
     /// Takes in what a finished stage says.

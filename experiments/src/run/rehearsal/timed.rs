@@ -56,14 +56,11 @@ impl<F: Family> Timed<'_, F> {
                 self.jobs.work(Job::Train(index), dir)?;
                 self.trained(began)
             }
-            Job::Before(index) => {
-                let (learner, model) = self.jobs.untrained(index)?;
-                let loaded = Instant::now();
-                self.jobs.judge(&learner, &model, dir)?;
-                Ok(self.judged(began, loaded))
-            }
-            Job::Evaluate(index) => {
-                let (learner, model) = self.jobs.trained(index)?;
+            Job::Before(index) | Job::Evaluate(index) => {
+                let (learner, model) = match job {
+                    Job::Before(_) => self.jobs.untrained(index)?,
+                    _ => self.jobs.trained(index)?,
+                };
                 let loaded = Instant::now();
                 self.jobs.judge(&learner, &model, dir)?;
                 Ok(self.judged(began, loaded))
